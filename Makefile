@@ -1,0 +1,46 @@
+# Each target sets up what it needs in .venv; run any of them on a fresh clone.
+
+PYTHON ?= python3
+BIN := .venv/bin
+IMAGE ?=
+PROMPT ?=
+OUTPUT ?= demo.png
+
+.PHONY: setup demo test test-slow lint bench clean
+
+setup: .venv/ready
+
+# torch first and pinned: an open range, taken later, would bring a newer one. Without an NVIDIA driver the CPU build,
+# from wherever pip looks already or from PyTorch's own index, saves gigabytes of CUDA.
+TORCH := $(shell grep '^torch==' constraints.txt)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "maquette needs Python 3.11 or newer: make PYTHON=python3.12")'
+	$(PYTHON) -m venv .venv
+	if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
+	    $(PIP) $(TORCH)+cpu 2>/dev/null || $(PIP) $(TORCH)+cpu --extra-index-url $(CPU_INDEX) || $(PIP) $(TORCH); \
+	else $(PIP) $(TORCH); fi
+	$(PIP) -e '.[train,dev]' -c constraints.txt
+	touch $@
+
+demo: setup
+	$(BIN)/maquette demo $(if $(IMAGE),"$(IMAGE)") $(if $(PROMPT),--prompt "$(PROMPT)") -o "$(OUTPUT)"
+
+test: lint
+	OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow"
+
+test-slow: setup
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python benchmarks/sampling.py
+
+clean:
+	rm -rf .venv

@@ -1,0 +1,65 @@
+"""maquette: spatial control for pretrained text-to-image diffusion models.
+
+Names are resolved when they are first used, so that `import maquette` loads neither torch nor diffusers.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maquette import checkpoints, diorama, errors
+    from maquette.base import Base, load_base
+    from maquette.checkpoints import load_controlnet
+    from maquette.conditions.detect import detect
+    from maquette.controlnet.compose import Control
+    from maquette.controlnet.network import ControlNet
+    from maquette.controlnet.zero import ControlledBlock
+    from maquette.sampling.generate import generate
+    from maquette.training.config import TrainingConfig
+    from maquette.training.loop import train
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Base": "maquette.base",
+    "Control": "maquette.controlnet.compose",
+    "ControlNet": "maquette.controlnet.network",
+    "ControlledBlock": "maquette.controlnet.zero",
+    "TrainingConfig": "maquette.training.config",
+    "detect": "maquette.conditions.detect",
+    "generate": "maquette.sampling.generate",
+    "load_base": "maquette.base",
+    "load_controlnet": "maquette.checkpoints",
+    "train": "maquette.training.loop",
+}
+_MODULES = ("checkpoints", "diorama", "errors")
+
+__all__ = [
+    "Base",
+    "Control",
+    "ControlNet",
+    "ControlledBlock",
+    "TrainingConfig",
+    "checkpoints",
+    "detect",
+    "diorama",
+    "errors",
+    "generate",
+    "load_base",
+    "load_controlnet",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"maquette.{name}")
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'maquette' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES, *_MODULES])

@@ -1,0 +1,5 @@
+"""python -m maquette"""
+
+from maquette.cli.main import main
+
+main()

@@ -1,0 +1,156 @@
+"""Stable Diffusion's U-Net: 1.x, 2.x, XL and every `UNet2DConditionModel` of their topologies."""
+
+import copy
+from typing import Any, cast
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from maquette.backbones.protocol import Encoded, Prediction, Residuals, Slot, TextFeatures, TextInputs
+from maquette.errors import MaquetteError
+
+_COPIED_CONFIG = (
+    "transformer_layers_per_block", "in_channels", "flip_sin_to_cos", "freq_shift", "down_block_types",
+    "only_cross_attention", "block_out_channels", "layers_per_block", "downsample_padding", "mid_block_scale_factor",
+    "act_fn", "norm_num_groups", "norm_eps", "cross_attention_dim", "attention_head_dim", "num_attention_heads",
+    "use_linear_projection", "upcast_attention", "resnet_time_scale_shift", "addition_embed_type",
+    "addition_time_embed_dim", "projection_class_embeddings_input_dim", "mid_block_type",
+)  # fmt: skip
+
+
+class UNetEncoder(nn.Module):
+    """Everything up to and including the middle block; the same class runs the locked half and its copies.
+
+    Its modules are named as in diffusers, so that a copy's weights carry the names of every published ControlNet.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__()
+        self.time_proj = unet.time_proj
+        self.time_embedding = unet.time_embedding
+        self.conv_in = unet.conv_in
+        self.down_blocks = unet.down_blocks
+        self.mid_block = unet.mid_block
+        if unet.config.addition_embed_type == "text_time":
+            self.add_time_proj = unet.add_time_proj
+            self.add_embedding = unet.add_embedding
+
+    def forward(
+        self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures, added: Tensor | None = None
+    ) -> Encoded:
+        text = TextFeatures.of(text)
+        time = self._embed_time(latents, timestep, text)
+        x = self.conv_in(latents)
+        if added is not None:
+            x = x + added
+        features = [x]
+        for block in self.down_blocks:
+            x, of_block = _run(block, x, time, text.states)
+            features += of_block
+        x = _run(self.mid_block, x, time, text.states)
+        return Encoded((*features, x), time, text.states)
+
+    def _embed_time(self, latents: Tensor, timestep: Tensor | int, text: TextFeatures) -> Tensor:
+        steps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
+        time: Tensor = self.time_embedding(self.time_proj(steps).to(latents.dtype))
+        if not hasattr(self, "add_embedding"):
+            return time
+        assert text.pooled is not None, "this U-Net takes pooled text"
+        assert text.ids is not None, "this U-Net takes size and crop ids"
+        ids = self.add_time_proj(text.ids.flatten()).reshape(len(text.pooled), -1)
+        return time + cast(Tensor, self.add_embedding(torch.cat([text.pooled, ids.to(text.pooled.dtype)], dim=-1)))
+
+
+def _run(block: nn.Module, x: Tensor, time: Tensor, text: Tensor, **more: Any) -> Any:
+    """A block of the U-Net, which takes text only where it has cross-attention."""
+    if getattr(block, "has_cross_attention", False):
+        more["encoder_hidden_states"] = text
+    return block(hidden_states=x, temb=time, **more)
+
+
+class UNetBackbone:
+    """Answers the seven questions from a U-Net's own configuration.
+
+    Args:
+        unet: locked from here on: its parameters stop requiring gradients.
+        prediction: what it predicts, from the schedule beside it.
+        downscale: pixels to one latent cell, from the autoencoder beside it.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, prediction: Prediction = "epsilon", downscale: int = 8) -> None:
+        _refuse_other_conditioning(unet)
+        self.unet = unet.requires_grad_(False)
+        self.encoder = UNetEncoder(unet)
+        self.prediction: Prediction = prediction
+        self.downscale = downscale
+        self.latent_channels: int = unet.config.in_channels
+        self.text = TextInputs(_text_width(unet), _pooled_width(unet))
+        self.slots = _slots(unet)
+
+    def copy_encoder(self) -> UNetEncoder:
+        return copy.deepcopy(self.encoder).requires_grad_(True)
+
+    @torch.no_grad()
+    def encode(self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures) -> Encoded:
+        return cast(Encoded, self.encoder(latents, timestep, text))
+
+    def decode(self, encoded: Encoded, residuals: Residuals | None = None) -> Tensor:
+        features = list(Residuals(encoded.features) + residuals if residuals else encoded.features)
+        x = features.pop()
+        for block in self.unet.up_blocks:
+            count = len(block.resnets)
+            skips, features = tuple(features[-count:]), features[:-count]
+            size = features[-1].shape[2:] if features else None  # latents of odd sides come back as they were
+            x = _run(block, x, encoded.time, encoded.text, res_hidden_states_tuple=skips, upsample_size=size)
+        if self.unet.conv_norm_out is not None:
+            x = self.unet.conv_act(self.unet.conv_norm_out(x))
+        return cast(Tensor, self.unet.conv_out(x))
+
+    def describe_copy(self) -> dict[str, Any]:
+        """The configuration of a diffusers `ControlNetModel` for this U-Net."""
+        config = {name: self.unet.config.get(name) for name in _COPIED_CONFIG}
+        return {"_class_name": "ControlNetModel", **config, "conditioning_channels": 3}
+
+
+def _slots(unet: UNet2DConditionModel) -> tuple[Slot, ...]:
+    slots, downscale = [Slot("conv_in", unet.config.block_out_channels[0], 1)], 1
+    for level, (block, channels) in enumerate(zip(unet.down_blocks, unet.config.block_out_channels, strict=True)):
+        for number in range(len(block.resnets)):
+            slots.append(Slot(f"down_blocks.{level}.{number}", channels, downscale))
+        if block.downsamplers is not None:
+            downscale *= 2
+            slots.append(Slot(f"down_blocks.{level}.downsampler", channels, downscale))
+    return (*slots, Slot("mid_block", unet.config.block_out_channels[-1], downscale))
+
+
+def _text_width(unet: UNet2DConditionModel) -> int:
+    width = unet.config.cross_attention_dim
+    return int(width if isinstance(width, int) else width[0])
+
+
+def _pooled_width(unet: UNet2DConditionModel) -> int | None:
+    if unet.config.addition_embed_type != "text_time":
+        return None
+    return int(unet.config.projection_class_embeddings_input_dim - 6 * unet.config.addition_time_embed_dim)
+
+
+def _refuse_other_conditioning(unet: UNet2DConditionModel) -> None:
+    """Say no to what these halves would silently leave out."""
+    extra = {
+        "class_embed_type": None,
+        "num_class_embeds": None,
+        "encoder_hid_dim_type": None,
+        "time_cond_proj_dim": None,
+        "time_embedding_act_fn": None,
+        "center_input_sample": False,
+    }
+    found = {name: unet.config.get(name) for name, plain in extra.items() if unet.config.get(name) != plain}
+    if unet.config.addition_embed_type not in (None, "text_time"):
+        found["addition_embed_type"] = unet.config.addition_embed_type
+    if found:
+        settings = ", ".join(f"{name} = {value!r}" for name, value in found.items())
+        raise MaquetteError(
+            f"This U-Net takes more than latents, a timestep and text ({settings}); "
+            "give one of Stable Diffusion 1.x, 2.x or XL."
+        )

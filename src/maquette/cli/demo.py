@@ -1,0 +1,19 @@
+"""maquette demo"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = 'maquette demo photo.jpg --prompt "a red house in the snow" -o demo.png'
+
+
+def run(
+    picture: Annotated[Path | None, typer.Argument(help="A photograph or drawing; without, a drawing of ours.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="In place of the picture's first prompt.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The contact sheet.")] = Path("demo.png"),
+) -> None:
+    """Three conditions, four prompts each, on one sheet: your picture's edges, a scene's depth, a pose."""
+    from maquette.recipes.demo import demo, describe
+
+    print(describe(demo(picture, prompt, output)))

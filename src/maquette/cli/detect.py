@@ -1,0 +1,43 @@
+"""maquette detect"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+EXAMPLE = "maquette detect canny photo.jpg -o maps --option low=80 --option high=160"
+
+
+def run(
+    detector: Annotated[str, typer.Argument(help="canny or scribble.")],
+    pictures: Annotated[list[Path], typer.Argument(help="Photographs or drawings.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the maps.")],
+    option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
+) -> None:
+    """Draw the condition map of pictures, each at its own size."""
+    from maquette.conditions.detect import detect
+    from maquette.foundation.files import written_whole
+    from maquette.foundation.images import open_picture
+
+    options = dict(_parse(text) for text in option or [])
+    for path in pictures:
+        shown = detect(detector, open_picture(path), **options)
+        target = output / f"{path.stem}-{detector}.png"
+        with written_whole(target) as temporary:
+            shown.save(temporary, "PNG")
+        print(target)
+
+
+def _parse(text: str) -> tuple[str, Any]:
+    """NAME=VALUE, a whole number, a number or a word."""
+    from maquette.errors import MaquetteError
+
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise MaquetteError(f"--option is NAME=VALUE, such as low=80, not {text!r}.")
+    for kind in (int, float):
+        try:
+            return name, kind(value)
+        except ValueError:
+            continue
+    raise MaquetteError(f"The value of --option {name} is a number, not {value!r}.")

@@ -1,0 +1,135 @@
+"""maquette generate"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from maquette.base import Base
+    from maquette.sampling.record import Record
+
+EXAMPLE = 'maquette generate house.png --condition canny --prompt "a red house in the snow" -o out.png'
+
+
+def run(
+    picture: Annotated[
+        Path | None, typer.Argument(help="A photograph or drawing whose shapes the result follows.")
+    ] = None,
+    condition: Annotated[
+        str, typer.Option(help="What to take from it: canny, scribble; or any, with --map.")
+    ] = "canny",
+    prompt: Annotated[str, typer.Option(help="What to show.")] = "",
+    base: Annotated[str, typer.Option(help="Base model: diorama, or a folder in diffusers' format.")] = "diorama",
+    controlnet: Annotated[
+        str | None, typer.Option(help="ControlNet; without, the bundled one of base and condition.")
+    ] = None,
+    map_given: Annotated[bool, typer.Option("--map", help="The picture is a condition map already.")] = False,
+    negative_prompt: Annotated[str, typer.Option(help="What not to show.")] = "",
+    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 9, for the diorama 4.")] = None,
+    weight: Annotated[float, typer.Option(help="Factor on the control.")] = 1.0,
+    start: Annotated[float, typer.Option(help="Share of the steps after which the control sets in.")] = 0.0,
+    end: Annotated[float, typer.Option(help="Share of the steps after which it is left out.")] = 1.0,
+    condition_in: Annotated[str, typer.Option(help="Guidance branch: both, conditional or weighted.")] = "both",
+    sampler: Annotated[
+        str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, lms, pndm, dpm++, unipc.")
+    ] = "ddim",
+    seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
+    count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write; several get numbers.")] = Path(
+        "out.png"
+    ),
+    again: Annotated[Path | None, typer.Option(help="Make a picture again from its own record.")] = None,
+) -> None:
+    """Generate pictures that follow a picture's shapes and a prompt."""
+    from maquette.errors import MaquetteError
+    from maquette.sampling.record import ControlRecord, Record
+
+    if again is not None:
+        record = Record.load(again)
+        _write([_make(record, device)[record.number]], [record], output)
+        return
+    if map_given and picture is None:
+        raise MaquetteError("--map says that the picture is a condition map; give the picture.")
+    model = _load(base, device, dtype)
+    wanted = _size(size) or (model.size, model.size)
+    controls = []
+    if picture is not None:
+        shown = _condition_map(picture, condition, wanted, map_given)
+        name = controlnet or f"{base}/{condition}"
+        controls.append(ControlRecord(name, ControlRecord.pack(shown), weight, start, end))
+    settings: dict[str, Any] = {
+        "negative_prompt": negative_prompt,
+        "steps": steps,
+        "guidance": guidance if guidance is not None else (4.0 if base == "diorama" else 9.0),
+        "condition_in": condition_in,
+        "sampler": sampler,
+        "seed": seed,
+        "count": count,
+        "size": list(wanted),
+    }
+    records = [Record(base, prompt, dtype, settings, controls, number) for number in range(max(count, 1))]
+    _write(_make(records[0], device, model), records, output)
+
+
+def _load(name: str, device: str, dtype: str) -> "Base":
+    from maquette.base import load_base
+
+    return load_base(name, device, dtype)
+
+
+def _condition_map(path: Path, condition: str, size: tuple[int, int], map_given: bool) -> "Image.Image":
+    from maquette.conditions.detect import detect, detectors
+    from maquette.errors import MaquetteError
+    from maquette.foundation.images import fit, open_picture
+
+    picture = fit(open_picture(path), size)
+    if map_given:
+        return picture
+    if condition not in detectors:
+        raise MaquetteError(
+            f"There is no detector for {condition!r} (there are: {', '.join(detectors)}); "
+            f"give a {condition} map with --map."
+        )
+    return detect(condition, picture)
+
+
+def _make(record: "Record", device: str, model: "Base | None" = None) -> "list[Image.Image]":
+    """All pictures of the generation that a record describes, with a progress bar."""
+    from maquette.checkpoints import load_controlnet
+    from maquette.controlnet.compose import Control
+    from maquette.foundation.progress import steps_bar
+    from maquette.sampling.generate import generate
+
+    model = model or _load(record.base, device, record.dtype)
+    controls = [
+        Control(load_controlnet(one.controlnet, model), one.picture(), one.weight, one.start, one.end)
+        for one in record.controls
+    ]
+    settings = {**record.settings, "size": tuple(record.settings["size"])}
+    with steps_bar("generating") as progress:
+        return generate(model, record.prompt, controls, **settings, progress=progress)
+
+
+def _write(pictures: "list[Image.Image]", records: "list[Record]", output: Path) -> None:
+    for number, (picture, record) in enumerate(zip(pictures, records, strict=True), start=1):
+        path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}-{number}")
+        record.save(picture, path.with_suffix(".png"))
+        print(path.with_suffix(".png"))
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    from maquette.errors import MaquetteError
+
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdigit() for side in sides):
+        raise MaquetteError(f"--size is WIDTHxHEIGHT in pixels, such as 128x128, not {text!r}.")
+    return int(sides[0]), int(sides[1])

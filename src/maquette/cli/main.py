@@ -1,0 +1,38 @@
+"""The verbs, and how errors and warnings reach a user."""
+
+import sys
+import warnings
+
+import typer
+
+from maquette.cli import demo, detect, evaluate, generate, train
+from maquette.errors import MaquetteError
+
+VERBS = {"generate": generate, "detect": detect, "train": train, "evaluate": evaluate, "demo": demo}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Spatial control for text-to-image diffusion: use, train and measure ControlNets.",
+    epilog=f"Example: {generate.EXAMPLE}",
+)
+for name, module in VERBS.items():
+    app.command(name, epilog=f"Example: {module.EXAMPLE}")(module.run)
+
+
+def main() -> None:
+    """Run a verb; bad input ends in one sentence and exit code 2."""
+    warnings.showwarning = _note
+    try:
+        app()
+    except MaquetteError as error:
+        print(f"maquette: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("maquette: stopped.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _note(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"Note: {message}", file=sys.stderr)

@@ -1,0 +1,49 @@
+"""How ControlNets enter a generation, alone or together: a weighted sum of their residuals."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+from PIL import Image
+from torch import Tensor
+
+from maquette.backbones.protocol import Residuals
+from maquette.controlnet.network import ControlNet
+from maquette.errors import MaquetteError
+
+
+@dataclass(frozen=True)
+class Control:
+    """A ControlNet, its condition map and how it enters.
+
+    Args:
+        net: any ControlNet of the base that generates.
+        condition: a picture, or a tensor (1, 3, H, W) in [0, 1], RGB; or (N, 3, H, W), one for each of N pictures.
+        weight: factor on its residuals; 0 leaves it out.
+        start, end: the shares of the steps, in [0, 1], between which it is on. end=0.5 is the paper's coarse control.
+    """
+
+    net: ControlNet
+    condition: Image.Image | Tensor
+    weight: float = 1.0
+    start: float = 0.0
+    end: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end <= 1:
+            raise MaquetteError(
+                f"A control's start and end are shares of the steps with 0 ≤ start ≤ end ≤ 1, "
+                f"not start={self.start} and end={self.end}."
+            )
+        if not -10 <= self.weight <= 10:
+            raise MaquetteError(f"A control's weight lies between -10 and 10, usually 0 to 2, not {self.weight}.")
+
+    def active(self, step: int, steps: int) -> bool:
+        """Whether it is run in a step at all; the rule by which diffusers switches."""
+        return self.weight != 0 and step / steps >= self.start and (step + 1) / steps <= self.end
+
+
+def total(residuals: Iterable[Residuals]) -> Residuals:
+    """Several ControlNets: add their outputs (v3 §3.4); no interpolation is needed."""
+    return reduce(add, residuals)

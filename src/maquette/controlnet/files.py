@@ -1,0 +1,94 @@
+"""A ControlNet as a diffusers folder, which diffusers and ComfyUI load too."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from maquette.backbones.protocol import Backbone
+from maquette.controlnet.network import ControlNet, Design
+from maquette.errors import MaquetteError
+from maquette.foundation.files import written_whole
+
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+
+
+def save(net: ControlNet, folder: Path) -> None:
+    config = {
+        **net.description,
+        "conditioning_embedding_out_channels": list(net.encoder.channels),
+        "maquette": vars(net.design),
+    }
+    tensors = {_published(name, len(net.slots)): value.contiguous() for name, value in net.state_dict().items()}
+    with written_whole(folder / WEIGHTS) as path:
+        save_file(tensors, path, metadata={"format": "pt"})
+    with written_whole(folder / CONFIG) as path:
+        path.write_text(json.dumps(config, indent=2) + "\n")
+
+
+def load(folder: Path, backbone: Backbone) -> ControlNet:
+    """Read a ControlNet written by `save` or by diffusers, in the backbone's dtype and on its device."""
+    config = _config(folder)
+    design = Design(**config.get("maquette", {}))
+    net = ControlNet.build(backbone, design)
+    theirs, ours = config.get("block_out_channels"), net.description["block_out_channels"]
+    if theirs is not None and list(theirs) != list(ours):
+        raise MaquetteError(
+            f"The ControlNet in {str(folder)!r} is made for a base of widths {list(theirs)}, "
+            f"this base has {list(ours)}; load the base it was trained on."
+        )
+    expected = {_published(name, len(net.slots)): name for name in net.state_dict()}
+    tensors = _tensors(folder / WEIGHTS)
+    _check(tensors, {key: net.state_dict()[name] for key, name in expected.items()}, folder)
+    net.load_state_dict({expected[key]: value for key, value in tensors.items()})
+    return net
+
+
+def _published(name: str, slots: int) -> str:
+    """The name under which every published ControlNet keeps a weight."""
+    part, rest = name.split(".", 1)
+    if part == "copy":
+        return rest
+    if part == "encoder":
+        return f"controlnet_cond_embedding.{rest}"
+    number, rest = rest.split(".", 1)
+    return f"controlnet_mid_block.{rest}" if int(number) == slots - 1 else f"controlnet_down_blocks.{number}.{rest}"
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+    except FileNotFoundError as error:
+        raise MaquetteError(
+            f"There is no {CONFIG} in {str(folder)!r}; give a folder that holds a ControlNet."
+        ) from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise MaquetteError(f"{str(folder / CONFIG)!r} is not JSON ({error}); fetch the folder anew.") from error
+    return config
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise MaquetteError(f"There is no {path.name} in {str(path.parent)!r}; fetch the folder anew.") from error
+    except SafetensorError as error:
+        raise MaquetteError(f"{str(path)!r} is cut off or broken ({error}); fetch it anew.") from error
+
+
+def _check(found: dict[str, Tensor], expected: dict[str, Tensor], folder: Path) -> None:
+    missing, surplus = expected.keys() - found.keys(), found.keys() - expected.keys()
+    if missing or surplus:
+        raise MaquetteError(
+            f"The weights in {str(folder)!r} lack {len(missing)} tensors and have {len(surplus)} that do not belong "
+            f"(the first: {min(missing | surplus)!r}); they are of another kind of ControlNet or of another base."
+        )
+    for name, value in found.items():
+        if value.shape != expected[name].shape:
+            raise MaquetteError(
+                f"{name!r} in {str(folder)!r} has the shape {tuple(value.shape)}, this base wants "
+                f"{tuple(expected[name].shape)}; load the base that the ControlNet was trained on."
+            )

@@ -1,0 +1,1 @@
+"""Pairs for training and evaluation: picture, condition map, caption."""

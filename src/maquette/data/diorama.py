@@ -1,0 +1,104 @@
+"""Pairs of the diorama: each scene's picture, one of its condition maps and its caption."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maquette.conditions.canny import DIORAMA, canny
+from maquette.conditions.depth import depth_map
+from maquette.conditions.normal import normal_map
+from maquette.conditions.pose import pose_map
+from maquette.conditions.scribble import scribble
+from maquette.conditions.segmentation import class_map
+from maquette.diorama import dataset
+from maquette.errors import MaquetteError
+from maquette.foundation.registry import unknown
+
+SCENES = Path("runs/scenes")
+"""Where rendered scenes are kept between runs."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a condition map is made of what a scene knows."""
+
+    fields: tuple[str, ...]  # of `dataset.load`
+    draw: Callable[..., Image.Image]  # from the fields of one scene and a generator
+    standard: Callable[..., Image.Image]  # the same without chance, for evaluation and for users
+
+
+def _random_canny(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
+    low = rng.uniform(30, 130)
+    return canny(Image.fromarray(pixels), low, min(2040, low * rng.uniform(1.5, 3)))
+
+
+def _random_scribble(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
+    seed = int(rng.integers(2**31)) if rng.random() < 0.8 else None
+    return scribble(Image.fromarray(pixels), seed=seed)
+
+
+def _exact(draw: Callable[[Any], Image.Image]) -> Callable[..., Image.Image]:
+    return lambda values, rng=None: draw(values)
+
+
+def _pose(keypoints: NDArray[np.float32], rng: np.random.Generator | None = None) -> Image.Image:
+    return pose_map(keypoints[keypoints[:, :, 2].any(axis=1)], (dataset.SIZE, dataset.SIZE))
+
+
+CONDITIONS: dict[str, Condition] = {
+    "canny": Condition(("images",), _random_canny, lambda pixels: canny(Image.fromarray(pixels), **DIORAMA)),
+    "depth": Condition(("depth",), _exact(depth_map), depth_map),
+    "normal": Condition(("normals",), _exact(lambda n: normal_map(n / 127)), lambda n: normal_map(n / 127)),
+    "pose": Condition(("keypoints",), _pose, _pose),
+    "scribble": Condition(("images",), _random_scribble, lambda pixels: scribble(Image.fromarray(pixels))),
+    "segmentation": Condition(("classes",), _exact(class_map), class_map),
+}
+
+
+def condition_named(name: str) -> Condition:
+    if name not in CONDITIONS:
+        raise MaquetteError(unknown("condition of the diorama", name, list(CONDITIONS)))
+    return CONDITIONS[name]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A range of scenes with one condition; chance in a map comes from (seed, epoch step, row)."""
+
+    condition: str
+    seeds: range
+    captions: list[str]
+    images: NDArray[np.uint8]  # (N, H, W, 3)
+    fields: tuple[NDArray[Any], ...]  # what the condition is drawn from, N rows each
+
+    @staticmethod
+    def load(condition: str, seeds: range, folder: Path = SCENES) -> "Pairs":
+        """Render what is missing, then read it (about 50 KiB a scene, and as much for the condition)."""
+        made = condition_named(condition)
+        dataset.prepare(seeds, folder)
+        images = dataset.load(seeds, folder, "images")
+        fields = tuple(images if field == "images" else dataset.load(seeds, folder, field) for field in made.fields)
+        return Pairs(condition, seeds, dataset.load_captions(seeds, folder), images, fields)
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def draw(self, row: int, rng: np.random.Generator) -> Image.Image:
+        """A condition map for training, with the chance that the paper puts into it."""
+        return CONDITIONS[self.condition].draw(*(field[row] for field in self.fields), rng)
+
+    def standard(self, row: int) -> Image.Image:
+        """The condition map without chance."""
+        return CONDITIONS[self.condition].standard(*(field[row] for field in self.fields))
+
+    def truth(self, row: int) -> Any:
+        """What `metrics.fidelity` compares a picture with."""
+        if self.condition in ("canny", "scribble"):
+            return self.standard(row)
+        values = np.asarray(self.fields[0][row], np.float32)
+        return {"normal": values / 127, "segmentation": self.fields[0][row]}.get(self.condition, values)

@@ -1,0 +1,92 @@
+"""A range of seeds as a data set: rendered once by all cores, kept in shards, read back as arrays."""
+
+import json
+import multiprocessing
+from collections.abc import Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from maquette.diorama.scene import SIZE, scene
+from maquette.foundation.files import written_whole
+
+VERSION = 1
+"""Raised whenever a seed comes to mean another scene, so that no stale shard is read."""
+
+SHARD = 500  # scenes
+MOST_PEOPLE = 4  # a scene's things at most
+
+TRAIN, VALIDATION, TEST = 0, 10_000_000, 20_000_000
+"""First seeds of three ranges that never meet."""
+
+
+def prepare(seeds: range, folder: Path, processes: int | None = None) -> None:
+    """Render the shards that `seeds` touch and that are not in `folder` yet (about 25 ms a scene and core)."""
+    missing = [start for start in _shards(seeds) if not _path(folder, start).exists()]
+    if not missing:
+        return
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        done = pool.imap_unordered(partial(_render_shard, folder), missing)
+        for _ in tqdm(done, total=len(missing), desc="rendering", unit=f" × {SHARD} scenes"):
+            pass
+
+
+def load(seeds: range, folder: Path, field: str) -> NDArray[np.generic]:
+    """One field of all scenes of `seeds`, first axis the scene.
+
+    Fields: images (H, W, 3) uint8; depth (H, W) float16, metres; normals (H, W, 3) int8, 127 = 1;
+    classes, colours (H, W) uint8; keypoints (4, 18, 3) float32, padded with zeros.
+    """
+    return np.concatenate([_read(folder, start)[field][_inside(seeds, start)] for start in _shards(seeds)])
+
+
+def load_captions(seeds: range, folder: Path) -> list[str]:
+    words: list[str] = []
+    for start in _shards(seeds):
+        words += json.loads(str(_read(folder, start)["captions"]))[_inside(seeds, start)]
+    return words
+
+
+def _shards(seeds: range) -> Iterable[int]:
+    assert seeds.step == 1 and len(seeds) > 0
+    return range(seeds.start // SHARD * SHARD, seeds.stop, SHARD)
+
+
+def _inside(seeds: range, start: int) -> slice:
+    """Which rows of the shard at `start` belong to `seeds`."""
+    return slice(max(seeds.start - start, 0), min(seeds.stop - start, SHARD))
+
+
+def _path(folder: Path, start: int) -> Path:
+    return folder / f"world-{VERSION}" / f"{start:09d}.npz"
+
+
+def _read(folder: Path, start: int) -> "np.lib.npyio.NpzFile":
+    archive: np.lib.npyio.NpzFile = np.load(_path(folder, start))
+    return archive
+
+
+def _render_shard(folder: Path, start: int) -> None:
+    scenes = [scene(seed) for seed in range(start, start + SHARD)]
+    keypoints = np.zeros((SHARD, MOST_PEOPLE, 18, 3), np.float32)
+    for row, one in enumerate(scenes):
+        keypoints[row, : len(one.keypoints)] = one.keypoints
+    with written_whole(_path(folder, start)) as path:
+        np.savez(
+            path,
+            images=_stack([np.asarray(one.image) for one in scenes]),
+            depth=_stack([one.depth.astype(np.float16) for one in scenes]),
+            normals=_stack([np.round(one.normals * 127).astype(np.int8) for one in scenes]),
+            classes=_stack([one.classes for one in scenes]),
+            colours=_stack([one.colours for one in scenes]),
+            keypoints=keypoints,
+            captions=np.array(json.dumps([one.caption for one in scenes])),
+        )
+
+
+def _stack(rows: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+    assert rows[0].shape[:2] == (SIZE, SIZE)
+    return np.stack(rows)

@@ -1,0 +1,57 @@
+"""Is a base any good? Reconstructions, obedience to prompts, and distance from true scenes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maquette.base import Base
+from maquette.conditions.perception import Eye
+from maquette.diorama import CLASSES, Scene
+from maquette.diorama.things import Thing
+
+LEAST_PIXELS = 25  # of a kind, to be found in a picture of 128 × 128
+LEAST_SHARE = 0.3  # of the coloured pixels of a kind, divided by how many things of the kind there are
+
+
+def psnr(base: Base, pictures: list[Image.Image], batch_size: int = 50) -> float:
+    """Mean peak signal-to-noise ratio of the autoencoder's reconstructions, dB."""
+    values: list[float] = []
+    for start in range(0, len(pictures), batch_size):
+        batch = pictures[start : start + batch_size]
+        for before, after in zip(batch, base.decode_latents(base.encode_pictures(batch)), strict=True):
+            error = np.asarray(before, np.float32) / 255 - np.asarray(after, np.float32) / 255
+            values.append(-10 * float(np.log10(np.square(error).mean())))
+    return float(np.mean(values))
+
+
+@dataclass(frozen=True)
+class Obedience:
+    found: float  # share of the things in the prompts whose kind is seen
+    coloured: float  # share of them whose kind is seen in the right colour
+
+
+def obedience(pictures: list[Image.Image], scenes: list[Scene], eye: Eye, batch_size: int = 50) -> Obedience:
+    """Whether each picture, made from its scene's caption, shows what the caption names."""
+    verdicts: list[tuple[bool, bool]] = []
+    for start in range(0, len(pictures), batch_size):
+        seen = eye.see(pictures[start : start + batch_size])
+        for row, scene in enumerate(scenes[start : start + batch_size]):
+            things = scene.world.things
+            verdicts += [shows(seen.classes[row], seen.colours[row], thing, things) for thing in things]
+    found, coloured = np.mean(verdicts, axis=0)
+    return Obedience(float(found), float(coloured))
+
+
+def shows(
+    classes: NDArray[np.uint8], colours: NDArray[np.uint8], thing: Thing, things: tuple[Thing, ...]
+) -> tuple[bool, bool]:
+    """Whether a thing's kind is seen, and whether in the thing's colour."""
+    of_kind = classes == CLASSES.index(thing.kind)
+    if of_kind.sum() < LEAST_PIXELS:
+        return False, False
+    labels = colours[of_kind & (colours > 0)]
+    wanted = next(part.colour for part in thing.parts if part.colour)
+    alike = sum(other.kind == thing.kind for other in things)
+    return True, len(labels) > 0 and float((labels == wanted).mean()) >= LEAST_SHARE / alike

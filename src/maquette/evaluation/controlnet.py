@@ -1,0 +1,127 @@
+"""Fidelity of a ControlNet on unseen scenes under the paper's four kinds of prompt (v3 §4.1)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from maquette.base import Base
+from maquette.conditions.perception import Eye
+from maquette.controlnet.compose import Control
+from maquette.controlnet.network import ControlNet
+from maquette.data.diorama import Pairs
+from maquette.diorama import dataset
+from maquette.diorama.captions import DEFAULT_PROMPT
+from maquette.foundation.files import written_whole
+from maquette.foundation.images import to_unit
+from maquette.foundation.progress import steps_bar
+from maquette.foundation.sheets import sheet
+from maquette.metrics.fidelity import NAMES, fidelity
+from maquette.sampling.generate import generate
+
+PROMPTS = ("true", "default", "none", "conflicting")
+SHOWN = 8  # scenes on the grid
+
+
+@dataclass(frozen=True)
+class Protocol:
+    scenes: int = 500  # of the test range, which no training sees
+    steps: int = 20
+    guidance: float = 4.0
+    batch_size: int = 32
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Report:
+    condition: str
+    protocol: Protocol
+    ceiling: float  # of the scenes themselves, through the autoencoder
+    floor: float  # of the scenes in another order: pictures that follow nothing
+    controlled: dict[str, float]  # mean fidelity by kind of prompt
+    uncontrolled: dict[str, float]  # the same prompts and noise without control
+
+    def table(self) -> str:
+        """For reading and for README: Markdown."""
+        lines = [
+            f"{NAMES[self.condition]}, {self.protocol.scenes} unseen scenes: "
+            f"ceiling {self.ceiling:.3f}, floor {self.floor:.3f}",
+            "",
+            "| prompt | with control | of the ceiling | without |",
+            "| --- | --- | --- | --- |",
+        ]
+        for prompt in PROMPTS:
+            score, share = self.controlled[prompt], self.controlled[prompt] / self.ceiling
+            lines.append(f"| {prompt} | {score:.3f} | {share:.0%} | {self.uncontrolled[prompt]:.3f} |")
+        return "\n".join(lines)
+
+    def save(self, path: Path) -> None:
+        values = {**vars(self), "protocol": vars(self.protocol)}
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
+
+
+def evaluate_controlnet(
+    base: Base, net: ControlNet, condition: str, protocol: Protocol, grid: Path | None = None, eye: Eye | None = None
+) -> Report:
+    """Generate with and without control for every kind of prompt, and score it; pictures go to `grid`."""
+    pairs = Pairs.load(condition, range(dataset.TEST, dataset.TEST + protocol.scenes))
+    rows = range(len(pairs))
+    truth = [pairs.truth(row) for row in rows]
+    sources = [Image.fromarray(image) for image in pairs.images]
+    maps = [pairs.standard(row) for row in rows]
+    control = Control(net, torch.stack([to_unit(one) for one in maps]))
+    controlled, uncontrolled, shown = {}, {}, [maps[:SHOWN], sources[:SHOWN]]
+
+    def score(pictures: list[Image.Image]) -> float:
+        return float(np.nanmean(fidelity(condition, pictures, truth, eye)))
+
+    for kind in PROMPTS:
+        prompts = prompts_of(kind, pairs.captions)
+        pictures = _generate(base, prompts, [control], protocol, f"{condition}, {kind} prompt")
+        controlled[kind] = score(pictures)
+        shown.append(pictures[:SHOWN])
+        uncontrolled[kind] = score(_generate(base, prompts, [], protocol, f"no control, {kind} prompt"))
+    reconstructed = _through(base, sources, protocol.batch_size)
+    if grid is not None:
+        grid.parent.mkdir(parents=True, exist_ok=True)
+        sheet(shown, labels=("condition", "source", *PROMPTS)).save(grid)
+    return Report(
+        condition, protocol, score(reconstructed), score([*sources[1:], sources[0]]), controlled, uncontrolled
+    )
+
+
+def prompts_of(kind: str, captions: list[str]) -> list[str]:
+    """True: the scene's own caption; default: the paper's; none: empty; conflicting: another scene's caption."""
+    return {
+        "true": captions,
+        "default": [DEFAULT_PROMPT] * len(captions),
+        "none": [""] * len(captions),
+        "conflicting": [*captions[1:], captions[0]],
+    }[kind]
+
+
+def _generate(
+    base: Base, prompts: list[str], controls: list[Control], protocol: Protocol, words: str
+) -> list[Image.Image]:
+    with steps_bar(words) as progress:
+        return generate(
+            base,
+            prompts,
+            controls,
+            steps=protocol.steps,
+            guidance=protocol.guidance,
+            seed=protocol.seed,
+            batch_size=protocol.batch_size,
+            progress=progress,
+            size=(base.size, base.size),
+        )
+
+
+def _through(base: Base, pictures: list[Image.Image], batch_size: int) -> list[Image.Image]:
+    """Pictures through the autoencoder: what a perfect generation would look like."""
+    batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
+    return [picture for batch in batches for picture in base.decode_latents(base.encode_pictures(batch))]

@@ -1,0 +1,1 @@
+"""Images, seeds, files, names: what everything stands on and what knows nothing of diffusion."""

@@ -1,0 +1,74 @@
+"""Pictures in and out: the one place that knows value ranges, channel order, rotation and transparency.
+
+PIL pictures are RGB bytes. Condition tensors are (B, 3, H, W) in [0, 1], RGB.
+Pixels that an autoencoder takes are (B, 3, H, W) in [-1, 1].
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from maquette.errors import MaquetteError
+
+
+def open_picture(path: str | Path) -> Image.Image:
+    """Read a picture as the eye sees it: rotated as its EXIF says, transparency on white, RGB.
+
+    Raises `MaquetteError` when the file is missing, is no picture, is broken or unreasonably large.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MaquetteError(f"There is no picture at {str(path)!r}; give the path of a PNG, JPEG or WebP file.")
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return as_rgb(picture)
+    except UnidentifiedImageError as error:
+        raise MaquetteError(
+            f"{str(path)!r} is not a picture that can be read; give a PNG, JPEG or WebP file."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise MaquetteError(
+            f"{str(path)!r} unpacks to more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller first."
+        ) from error
+    except (OSError, SyntaxError, ValueError) as error:
+        raise MaquetteError(f"{str(path)!r} is broken ({error}); save it anew or give another picture.") from error
+
+
+def as_rgb(picture: Image.Image) -> Image.Image:
+    """Any PIL picture as RGB bytes."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I"):
+        levels = np.asarray(picture, np.float32)
+        picture = Image.fromarray((levels / max(65535.0, float(levels.max())) * 255).astype(np.uint8))
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture.convert("RGB")
+
+
+def to_unit(picture: Image.Image) -> Tensor:
+    """A picture as (3, H, W) in [0, 1]."""
+    pixels = np.asarray(as_rgb(picture), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)
+
+
+def to_signed(picture: Image.Image) -> Tensor:
+    """A picture as (3, H, W) in [-1, 1]."""
+    return to_unit(picture) * 2 - 1
+
+
+def from_signed(pixels: Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in [-1, 1] as pictures; values outside are clipped."""
+    unit = (pixels.detach().float().cpu() / 2 + 0.5).clamp(0, 1)
+    levels = (unit.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    return [Image.fromarray(one) for one in levels]
+
+
+def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Scale so that `size` (width, height) is covered, and cut what stands over, evenly at both sides."""
+    return picture if picture.size == size else ImageOps.fit(picture, size, Image.Resampling.LANCZOS)

@@ -1,0 +1,42 @@
+"""Names for things of one kind; an unknown name is answered with the nearest known ones."""
+
+import difflib
+from collections.abc import Callable, Iterator
+from typing import Generic, TypeVar
+
+from maquette.errors import MaquetteError
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    def __init__(self, kind: str) -> None:
+        self.kind = kind  # "detector", as error messages say it
+        self._entries: dict[str, T] = {}
+
+    def add(self, name: str, entry: T) -> T:
+        assert name not in self._entries, f"{self.kind} {name!r} is registered twice"
+        self._entries[name] = entry
+        return entry
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """As a decorator: `@detectors.register("canny")`."""
+        return lambda entry: self.add(name, entry)
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._entries:
+            raise MaquetteError(unknown(self.kind, name, self._entries))
+        return self._entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
+
+def unknown(kind: str, name: str, known: "dict[str, T] | list[str]") -> str:
+    """A sentence on a name that is not among the known ones."""
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"There is no {kind} {name!r}{hint} Known: {', '.join(known)}."

@@ -1,0 +1,70 @@
+"""How well a picture follows a condition: detect the condition again and compare, one score in [0, 1] a condition.
+
+`wanted` is the truth of the scene that the condition was made of, so that scores are exact: the map itself for
+edges and scribbles, class numbers, metres, unit normals, key points.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maquette.conditions.canny import DIORAMA, canny
+from maquette.conditions.perception import Eye, Seen
+from maquette.conditions.scribble import scribble
+from maquette.metrics.edges import edge_f1
+from maquette.metrics.keypoints import share_found
+from maquette.metrics.segments import mean_iou
+from maquette.metrics.surfaces import depth_accuracy, normal_accuracy
+
+NAMES = {
+    "canny": "edge F1",
+    "depth": "depth δ₁",
+    "normal": "normals within 22.5°",
+    "pose": "key points found",
+    "scribble": "stroke F1",
+    "segmentation": "mean IoU",
+}
+"""What the score of each condition is called."""
+
+
+def _strokes(picture: Image.Image) -> NDArray[np.bool_]:
+    return np.asarray(picture.convert("L")) > 127
+
+
+_BY_DRAWING: dict[str, Callable[[Image.Image], Image.Image]] = {
+    "canny": lambda picture: canny(picture, **DIORAMA),
+    "scribble": scribble,
+}
+_BY_SIGHT: dict[str, Callable[[Seen, int, Any], float]] = {
+    "depth": lambda seen, row, wanted: depth_accuracy(seen.depth[row], wanted),
+    "normal": lambda seen, row, wanted: normal_accuracy(seen.normals[row], wanted),
+    "pose": lambda seen, row, wanted: share_found(seen.keypoints[row], wanted),
+    "segmentation": lambda seen, row, wanted: mean_iou(seen.classes[row], wanted),
+}
+
+
+def fidelity(
+    condition: str, pictures: Sequence[Image.Image], wanted: Sequence[Any], eye: Eye | None = None
+) -> list[float]:
+    """The score of each picture; NaN where a scene has nothing to be found (no person, for poses).
+
+    Args:
+        condition: a key of `NAMES`.
+        wanted: for each picture the condition map (canny, scribble), or depth (H, W) m, normals (H, W, 3),
+            classes (H, W), key points (people, 18, 3).
+        eye: the network that looks, the shipped one without.
+    """
+    if condition in _BY_DRAWING:
+        again = _BY_DRAWING[condition]
+        return [edge_f1(_strokes(again(one)), _strokes(true)) for one, true in zip(pictures, wanted, strict=True)]
+    eye = eye or Eye()
+    scores = []
+    for start in range(0, len(pictures), 50):
+        seen = eye.see(list(pictures[start : start + 50]))
+        for row, true in enumerate(wanted[start : start + 50]):
+            nothing = condition == "pose" and not np.asarray(true)[..., 2].any()
+            scores.append(float("nan") if nothing else _BY_SIGHT[condition](seen, row, true))
+    return scores

@@ -1,0 +1,1 @@
+"""From noise to pictures: schedules, guidance, and the loop that samples."""

@@ -1,0 +1,223 @@
+"""The loop that samples."""
+
+import inspect
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maquette.backbones.protocol import Residuals, TextFeatures
+from maquette.base import Base
+from maquette.controlnet.compose import Control, total
+from maquette.errors import MaquetteError
+from maquette.foundation.images import fit, to_unit
+from maquette.foundation.seeds import generators, noise
+from maquette.sampling.guidance import ConditionIn, ResolutionWeights, classifier_free, resolution_weights
+from maquette.sampling.masked import Masked
+from maquette.sampling.schedule import Scheduler, make_scheduler
+from maquette.sampling.settings import Sampling, check_controls, check_size, nearest_size
+
+
+def generate(
+    base: Base,
+    prompt: str | Sequence[str],
+    controls: Sequence[Control] = (),
+    *,
+    negative_prompt: str = "",
+    steps: int = 20,
+    guidance: float = 9.0,
+    condition_in: ConditionIn = "both",
+    resolution_weights: ResolutionWeights = "normalised",
+    sampler: str = "ddim",
+    seed: int = 0,
+    count: int = 1,
+    size: tuple[int, int] | None = None,
+    image: Image.Image | None = None,
+    mask: Image.Image | None = None,
+    strength: float = 1.0,
+    batch_size: int = 8,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Image.Image]:
+    """Generate `count` pictures, or one for each of several prompts.
+
+    Picture i starts from the noise of seed + i: the same alone, in any batch and on any device.
+
+    Args:
+        prompt: one for all pictures, or a sequence with one each (`count` is then its length).
+        controls: ControlNets with their condition maps; their residuals add up.
+        steps, guidance, condition_in, resolution_weights, sampler: see `Sampling`.
+        size: (width, height); without it the first condition map's or the start picture's, else the base's own.
+        image: a start picture; `strength` says how much of it is noised away.
+        mask: white where `image` may change; the rest stays (v3 §3.4, masked diffusion).
+        batch_size: pictures computed at once; it changes memory and speed, not the pictures.
+        progress: called with (steps done, steps in all).
+
+    Raises `MaquetteError` for whatever of this does not fit.
+    """
+    sampling = Sampling(steps, guidance, condition_in, resolution_weights, sampler, strength)
+    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt)
+    if len(prompts) < 1 or batch_size < 1:
+        raise MaquetteError(f"count and batch_size are 1 or more, not {len(prompts)} and {batch_size}.")
+    if mask is not None and image is None:
+        raise MaquetteError("A mask says which part of a start picture may change; give image= too.")
+    controls = list(controls)
+    check_controls(base, controls)
+    size = _size(base, size, controls, image)
+    conditions = [_Condition.of(control, size, len(prompts)) for control in controls]
+    negative = base.encode_text([negative_prompt])
+    pictures: list[Image.Image] = []
+    batches = range(0, len(prompts), batch_size)
+    for number, start in enumerate(batches):
+        batch = prompts[start : start + batch_size]
+        text = base.encode_text(batch)
+        sources = generators([seed + start + row for row in range(len(batch))])
+        masked = Masked.of(base, image, mask, size, len(batch)) if image is not None else None
+        tick = _ticker(progress, number, len(batches))
+        here = [one.rows(start, len(batch)) for one in conditions]
+        latents = _sample(base, text, negative, here, sampling, sources, size, masked, tick)
+        pictures += base.decode_latents(latents)
+    return pictures
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A control whose condition map is encoded: E(c) once a generation."""
+
+    control: Control
+    features: Tensor  # (1 or as many as pictures, C, h, w)
+
+    @staticmethod
+    @torch.no_grad()
+    def of(control: Control, size: tuple[int, int], count: int) -> "_Condition":
+        condition = control.condition
+        if isinstance(condition, Image.Image):
+            condition = to_unit(fit(condition, size))[None]
+        wanted = (3, size[1], size[0])
+        if condition.ndim != 4 or condition.shape[0] not in (1, count) or tuple(condition.shape[1:]) != wanted:
+            raise MaquetteError(
+                f"A condition tensor is (1 or {count}, 3, height, width) in [0, 1] at the pictures' size, here "
+                f"{wanted}, not {tuple(condition.shape)}."
+            )
+        return _Condition(control, control.net.encode(condition))
+
+    def rows(self, start: int, count: int) -> "_Condition":
+        """For some of the pictures."""
+        shared = len(self.features) == 1
+        return self if shared else _Condition(self.control, self.features[start : start + count])
+
+    def residuals(self, latents: Tensor, timestep: Tensor, text: TextFeatures) -> Residuals:
+        """For a batch, or for its two branches one after the other."""
+        features = self.features
+        if len(features) not in (1, len(latents)):
+            features = features.repeat(len(latents) // len(features), 1, 1, 1)
+        return self.control.net(latents, timestep, text, features).scaled(self.control.weight)
+
+
+@torch.no_grad()
+def _sample(
+    base: Base,
+    text: TextFeatures,
+    negative: TextFeatures,
+    conditions: list[_Condition],
+    sampling: Sampling,
+    sources: list[torch.Generator],
+    size: tuple[int, int],
+    masked: Masked | None,
+    tick: Callable[[int, int], None],
+) -> Tensor:
+    """Latents of one batch, from noise."""
+    count = len(sources)
+    scheduler = make_scheduler(sampling.sampler, base.schedule)
+    scheduler.set_timesteps(sampling.steps, device=base.device)
+    guided = sampling.guidance != 1
+    both = TextFeatures.cat([*[negative] * count, text]) if guided else text
+    first = sampling.steps - max(1, round(sampling.steps * sampling.strength)) if masked else 0
+    timesteps = scheduler.timesteps[first * scheduler.order :]
+    drawn = _noise(base, sources, size)
+    latents = masked.start(scheduler, drawn, timesteps) if masked else drawn * scheduler.init_noise_sigma
+    for number, timestep in enumerate(timesteps):
+        step = number // scheduler.order + first
+        scaled = scheduler.scale_model_input(latents, timestep)
+        pair = torch.cat([scaled, scaled]) if guided else scaled
+        residuals = _residuals(base, conditions, pair, timestep, both, step, sampling)
+        prediction = base.predict(pair, timestep, both, residuals)
+        if guided:
+            prediction = classifier_free(*prediction.chunk(2), sampling.guidance)
+        latents = scheduler.step(prediction, timestep, latents, **_noise_of(scheduler, sources)).prev_sample
+        if masked:
+            latents = masked.restore(scheduler, latents, drawn, timesteps, number)
+        tick(number + 1, len(timesteps))
+    return latents
+
+
+def _residuals(
+    base: Base,
+    conditions: list[_Condition],
+    latents: Tensor,
+    timestep: Tensor,
+    text: TextFeatures,
+    step: int,
+    sampling: Sampling,
+) -> Residuals | None:
+    """The sum over the controls that are on in this step; the others are not run.
+
+    With the condition in the conditional branch alone, only that half of the batch is run.
+    """
+    active = [one for one in conditions if one.control.active(step, sampling.steps)]
+    if not active:
+        return None
+    half = len(latents) // 2 if sampling.guidance != 1 and sampling.condition_in != "both" else 0
+    rows = slice(half, None)
+    added = total(one.residuals(latents[rows], timestep, text[rows]) for one in active)
+    if sampling.condition_in == "weighted":
+        added = added.scaled(resolution_weights(base.backbone.slots, sampling.resolution_weights))
+    return added.behind(half)
+
+
+def _noise(base: Base, sources: list[torch.Generator], size: tuple[int, int]) -> Tensor:
+    width, height = (side // base.backbone.downscale for side in size)
+    return noise(sources, (base.backbone.latent_channels, height, width)).to(base.device, base.dtype)
+
+
+def _size(
+    base: Base, asked: tuple[int, int] | None, controls: list[Control], image: Image.Image | None
+) -> tuple[int, int]:
+    """What was asked for, else the first condition map's or the start picture's, rounded, else the base's own."""
+    if asked is not None:
+        check_size(base, asked)
+        return asked
+    given = next(_given_sizes(controls, image), None)
+    if given is None:
+        return (base.size, base.size)
+    size = nearest_size(base, given)
+    if size != given:
+        warnings.warn(
+            f"The condition is {given[0]}×{given[1]} pixels and the base {base.name!r} takes multiples of "
+            f"{base.size_step}: the pictures are {size[0]}×{size[1]}; give size= for another.",
+            stacklevel=3,
+        )
+    return size
+
+
+def _given_sizes(controls: list[Control], image: Image.Image | None) -> Iterator[tuple[int, int]]:
+    for control in controls:
+        condition = control.condition
+        yield condition.size if isinstance(condition, Image.Image) else (condition.shape[-1], condition.shape[-2])
+    if image is not None:
+        yield image.size
+
+
+def _noise_of(scheduler: Scheduler, sources: list[torch.Generator]) -> dict[str, list[torch.Generator]]:
+    """Ancestral samplers draw noise in every step: from each picture's own source."""
+    return {"generator": sources} if "generator" in inspect.signature(scheduler.step).parameters else {}
+
+
+def _ticker(progress: Callable[[int, int], None] | None, batch: int, batches: int) -> Callable[[int, int], None]:
+    def tick(done: int, steps: int) -> None:
+        if progress is not None:
+            progress(batch * steps + done, batches * steps)
+
+    return tick

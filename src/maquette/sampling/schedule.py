@@ -1,0 +1,55 @@
+"""Samplers by name: diffusers' schedulers on the base's own noise schedule."""
+
+from typing import Any, Protocol
+
+import diffusers
+from torch import Tensor
+
+from maquette.errors import MaquetteError
+from maquette.foundation.registry import unknown
+
+SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ddim": ("DDIMScheduler", {}),
+    "ddpm": ("DDPMScheduler", {}),
+    "euler": ("EulerDiscreteScheduler", {}),
+    "euler-ancestral": ("EulerAncestralDiscreteScheduler", {}),
+    "heun": ("HeunDiscreteScheduler", {}),
+    "lms": ("LMSDiscreteScheduler", {}),
+    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
+    "dpm++": ("DPMSolverMultistepScheduler", {}),
+    "dpm++-karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    "unipc": ("UniPCMultistepScheduler", {}),
+}
+"""Name to class of diffusers and what is set beyond the base's configuration."""
+
+
+class Scheduler(Protocol):
+    """What the loop uses of diffusers' schedulers."""
+
+    timesteps: Tensor
+    init_noise_sigma: float | Tensor
+    order: int
+
+    def set_timesteps(self, steps: int, device: Any = None) -> None: ...
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
+
+    def step(self, prediction: Tensor, timestep: Tensor, sample: Tensor, **more: Any) -> Any: ...
+
+    def add_noise(self, original: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor: ...
+
+
+def make_scheduler(name: str, schedule: dict[str, Any]) -> Scheduler:
+    """A fresh scheduler on a base's noise schedule.
+
+    Raises `MaquetteError` for an unknown name and for one whose package is missing.
+    """
+    if name not in SAMPLERS:
+        raise MaquetteError(unknown("sampler", name, list(SAMPLERS)))
+    kind, settings = SAMPLERS[name]
+    known = {key: value for key, value in schedule.items() if not key.startswith("_")}
+    try:
+        scheduler: Scheduler = getattr(diffusers, kind).from_config(known, **settings)
+    except ImportError as error:
+        raise MaquetteError(f"The sampler {name!r} needs a package that is not installed ({error}).") from error
+    return scheduler

@@ -1,0 +1,1 @@
+"""From a base and pairs to a trained ControlNet."""

@@ -1,0 +1,77 @@
+"""What a training run is made of."""
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from maquette.controlnet.encoder import EncoderName
+from maquette.controlnet.network import Connect, Design, Kind
+from maquette.data.diorama import condition_named
+from maquette.errors import MaquetteError
+
+Decay = Literal["constant", "cosine"]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training of a ControlNet; the defaults fit the diorama on two CPU cores in a quarter of an hour."""
+
+    condition: str  # what steers: canny, depth, normal, pose, scribble or segmentation
+    output: Path  # the run's folder
+    base: str = "diorama"  # the locked model
+    scenes: int = 8000  # pairs: so many rendered scenes
+    max_steps: int = 1500  # optimiser steps
+    batch_size: int = 32  # pictures a step
+    learning_rate: float = 7e-4  # peak; this narrow base wants far more than Stable Diffusion's 1e-5
+    decay: Decay = "cosine"  # of the learning rate, to 0 at the last step; or "constant"
+    warmup: int = 50  # optimiser steps up to the peak
+    weight_decay: float = 1e-2
+    clip: float = 1.0  # largest norm of the gradient
+    prompt_drop: float = 0.5  # share of the prompts replaced by the empty one (v3 §3.3)
+    encoder: EncoderName = "release"  # layout of the condition encoder
+    connect: Connect = "all"  # or "middle": the middle block's residual alone
+    kind: Kind = "zero"  # or the ablations "gaussian" and "lite"
+    seed: int = 0
+    evaluate_every: int = 100  # optimiser steps between two measurements of fidelity, 0 for none
+    evaluate_scenes: int = 16  # held-out conditions
+    checkpoint_every: int = 250  # optimiser steps between two saved states
+    device: str = "cpu"
+    bfloat16: bool = True  # matrix work in bfloat16; the weights stay float32
+    resume: bool = False  # go on from the state in `output`
+
+    def __post_init__(self) -> None:
+        problems = list(self._problems())
+        if problems:
+            raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
+        condition_named(self.condition)
+        Design(self.encoder, self.connect, self.kind)
+
+    def _problems(self) -> Any:
+        for name in ("scenes", "max_steps", "batch_size", "evaluate_scenes", "checkpoint_every"):
+            if getattr(self, name) < 1:
+                yield f"{name} is 1 or more, not {getattr(self, name)}"
+        for name in ("warmup", "evaluate_every", "weight_decay", "seed"):
+            if getattr(self, name) < 0:
+                yield f"{name} is not negative, but {getattr(self, name)}"
+        for name in ("learning_rate", "clip"):
+            if not getattr(self, name) > 0:
+                yield f"{name} is above 0, not {getattr(self, name)}"
+        if not 0 <= self.prompt_drop <= 1:
+            yield f"prompt_drop is a share from 0 to 1, not {self.prompt_drop}"
+        if self.decay not in ("constant", "cosine"):
+            yield f"decay is 'constant' or 'cosine', not {self.decay!r}"
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps({**asdict(self), "output": str(self.output)}, indent=2) + "\n")
+
+    @staticmethod
+    def load(path: Path) -> "TrainingConfig":
+        """The configuration that a run kept."""
+        if not path.is_file():
+            raise MaquetteError(
+                f"There is no training in {str(path.parent)!r}: it has no {path.name}; give a run's folder."
+            )
+        values = json.loads(path.read_text())
+        known = {field.name for field in fields(TrainingConfig)}
+        return TrainingConfig(**{key: value for key, value in values.items() if key in known} | {"output": path.parent})

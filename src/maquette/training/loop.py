@@ -1,0 +1,128 @@
+"""The loop that trains a ControlNet."""
+
+import warnings
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from maquette.base import Base, load_base
+from maquette.conditions.perception import Eye
+from maquette.controlnet.network import ControlNet
+from maquette.data.diorama import Pairs
+from maquette.diorama import dataset
+from maquette.errors import MaquetteError
+from maquette.foundation.images import to_unit
+from maquette.metrics.fidelity import NAMES
+from maquette.training import checkpoint, schedule, step
+from maquette.training.cache import Cache
+from maquette.training.config import TrainingConfig
+from maquette.training.convergence import Monitor
+from maquette.training.run import CONFIG, STATE, Log
+
+
+def train(config: TrainingConfig, base: Base | None = None) -> Path:
+    """Train a ControlNet; the finished run's folder, which `load_controlnet` takes.
+
+    The folder holds the ControlNet (config.json, diffusion_pytorch_model.safetensors), training.json,
+    metrics.jsonl, curve.png, grids/ and state.pt, from which `resume` goes on.
+
+    Raises `MaquetteError` when the folder holds another run, or none to go on with.
+    """
+    _claim(config)
+    base = base or load_base(config.base, config.device)
+    pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
+    cache = Cache.build(base, pairs.images, pairs.captions)
+    net = ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed).float().train()
+    optimiser = torch.optim.AdamW(
+        net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    parts = {"net": net, "optimiser": optimiser}
+    start = checkpoint.restore(config.output / STATE, parts)
+    monitor = _monitor(config, base)
+    log = Log(config.output, f"{config.base}/{config.condition}", NAMES[config.condition])
+    log.rewind(start)
+    noise = step.noise_schedule(base)
+    losses: list[float] = []
+    if start == 0 and config.evaluate_every:
+        _measure(monitor, net, log, 0, losses)
+    bar = tqdm(range(start, config.max_steps), initial=start, total=config.max_steps, desc="training", unit=" steps")
+    for done in bar:
+        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + done)  # chance depends on the step alone
+        rows = torch.randint(len(pairs), (config.batch_size,), generator=generator)
+        latents = cache.latents(rows, generator).to(base.device)
+        text = cache.text(rows, config.prompt_drop, generator).to(base.device)
+        condition = _draw(pairs, rows, config.seed, done).to(base.device)
+        for group in optimiser.param_groups:
+            group["lr"] = config.learning_rate * _share(config, done)
+        with _precision(config, base):
+            loss = step.loss(base, net, noise, latents, text, condition, generator)
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
+        optimiser.step()
+        losses.append(loss.item())
+        bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
+        last = done + 1 == config.max_steps
+        if config.evaluate_every and ((done + 1) % config.evaluate_every == 0 or last):
+            bar.write(_measure(monitor, net, log, done + 1, losses))
+        if (done + 1) % config.checkpoint_every == 0 or last:
+            checkpoint.save(config.output / STATE, done + 1, parts)
+    net.save(config.output)
+    return config.output
+
+
+def _claim(config: TrainingConfig) -> None:
+    """Make the run's folder ours, or go on in it with what it was begun with."""
+    kept = config.output / CONFIG
+    if config.resume:
+        before = vars(TrainingConfig.load(kept))
+        may_differ = {"output", "resume", "max_steps", "device", "checkpoint_every"}
+        changed = [name for name, value in vars(config).items() if name not in may_differ and before[name] != value]
+        if changed:
+            raise MaquetteError(
+                f"The run in {str(config.output)!r} was begun with other settings ({', '.join(changed)}); "
+                "resume it with the same, or give another output."
+            )
+    elif kept.exists():
+        raise MaquetteError(f"{str(config.output)!r} holds a run already; give --resume to go on, or another output.")
+    config.output.mkdir(parents=True, exist_ok=True)
+    config.save(kept)
+
+
+def _monitor(config: TrainingConfig, base: Base) -> Monitor:
+    seeds = range(dataset.VALIDATION, dataset.VALIDATION + config.evaluate_scenes)
+    return Monitor(
+        base, Pairs.load(config.condition, seeds), None if config.condition in ("canny", "scribble") else Eye()
+    )
+
+
+def _measure(monitor: Monitor, net: ControlNet, log: Log, done: int, losses: list[float]) -> str:
+    """Fidelity after so many steps, logged and drawn; a line for the reader."""
+    grids = log.folder / "grids"
+    grids.mkdir(exist_ok=True)
+    score = monitor.measure(net, grids / f"step-{done:06d}.png")
+    log.write(done, fidelity=round(score, 4), **({"loss": round(float(np.mean(losses)), 5)} if losses else {}))
+    losses.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        log.draw()
+    hold = log.converged()
+    return f"step {done}: {log.score} {score:.3f}" + (f", took hold at step {hold}" if hold is not None else "")
+
+
+def _draw(pairs: Pairs, rows: Tensor, seed: int, done: int) -> Tensor:
+    """Condition maps (B, 3, H, W) of one step."""
+    rng = np.random.default_rng((seed, done))
+    return torch.stack([to_unit(pairs.draw(int(row), rng)) for row in rows])
+
+
+def _share(config: TrainingConfig, done: int) -> float:
+    return getattr(schedule, config.decay)(done, config.max_steps, config.warmup)  # type: ignore[no-any-return]
+
+
+def _precision(config: TrainingConfig, base: Base) -> AbstractContextManager[object]:
+    return torch.autocast(base.device.type, torch.bfloat16) if config.bfloat16 else nullcontext()

@@ -1,0 +1,64 @@
+"""A run's folder: what it writes while it trains."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from maquette.training.convergence import takes_hold
+
+METRICS, CURVE, STATE, CONFIG = "metrics.jsonl", "curve.png", "state.pt", "training.json"
+
+
+@dataclass
+class Log:
+    """Lines of `metrics.jsonl`, and the curve drawn from them."""
+
+    folder: Path
+    title: str
+    score: str  # what fidelity is called
+    started: float = field(default_factory=time.perf_counter)
+
+    def rewind(self, step: int) -> None:
+        """Forget what was written after a step that a resumed run goes back to."""
+        lines = [line for line in self.lines() if line["step"] <= step]
+        (self.folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def write(self, step: int, **values: float) -> None:
+        line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **values}
+        with (self.folder / METRICS).open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+    def lines(self) -> list[dict[str, Any]]:
+        path = self.folder / METRICS
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def curve(self) -> tuple[list[int], list[float]]:
+        """Steps and fidelities so far."""
+        measured = [line for line in self.lines() if "fidelity" in line]
+        return [line["step"] for line in measured], [line["fidelity"] for line in measured]
+
+    def converged(self) -> int | None:
+        return takes_hold(*self.curve())
+
+    def draw(self) -> Path | None:
+        """Plot fidelity and loss over steps, the step of sudden convergence marked; None without matplotlib."""
+        try:
+            from matplotlib.figure import Figure
+        except ImportError:
+            return None
+        figure = Figure(figsize=(7, 4), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(*self.curve(), marker="o", markersize=3, color="tab:blue", label=f"{self.score}, no prompt")
+        axes.set(xlabel="optimiser steps", ylabel=self.score, title=self.title, ylim=(0, 1))
+        losses = [line for line in self.lines() if "loss" in line]
+        other = axes.twinx()
+        other.plot([x["step"] for x in losses], [x["loss"] for x in losses], color="tab:gray", alpha=0.6, label="loss")
+        other.set_ylabel("loss")
+        step = self.converged()
+        if step is not None:
+            axes.axvline(step, color="tab:red", linestyle="--", label=f"takes hold at step {step}")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
+        figure.savefig(self.folder / CURVE, dpi=110)
+        return self.folder / CURVE

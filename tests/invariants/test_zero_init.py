@@ -1,0 +1,151 @@
+"""A fresh ControlNet changes nothing, bitwise; one step makes it matter; what is locked stays."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from tests.conftest import randomise, text_for
+from torch import nn
+
+from maquette.backbones.unet import UNetBackbone
+from maquette.controlnet.network import ControlNet
+from maquette.controlnet.zero import ControlledBlock
+
+DESIGNS = [
+    {},
+    {"encoder": "paper"},
+    {"connect": "middle"},
+    {"kind": "lite"},
+    {"encoder": "paper", "connect": "middle", "kind": "lite"},
+]
+
+
+def predict(backbone, net, latents, text, condition):
+    residuals = net(latents, 500, text, net.encode(condition))
+    return backbone.decode(backbone.encode(latents, 500, text), residuals)
+
+
+@pytest.fixture
+def condition() -> torch.Tensor:
+    return torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=str)
+def test_fresh_is_bitwise_the_base(backbone: UNetBackbone, latents, condition, design) -> None:
+    text, z = text_for(backbone), latents(backbone)
+    plain = backbone.decode(backbone.encode(z, 500, text))
+    net = ControlNet.attach(SimpleNamespace(backbone=backbone), **design)
+    assert torch.equal(predict(backbone, net, z, text, condition), plain)
+
+
+def test_gaussian_is_not_the_base(backbone: UNetBackbone, latents, condition) -> None:
+    text, z = text_for(backbone), latents(backbone)
+    net = ControlNet.attach(SimpleNamespace(backbone=backbone), kind="gaussian")
+    plain = backbone.decode(backbone.encode(z, 500, text))
+    assert not torch.allclose(predict(backbone, net, z, text, condition), plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("design", DESIGNS, ids=str)
+def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, design) -> None:
+    """The first step moves the zero convolutions alone, the second reaches the copy; the base has no gradient."""
+    text, z = text_for(backbone), latents(backbone)
+    net = ControlNet.attach(SimpleNamespace(backbone=backbone), **design)
+    locked = {name: value.clone() for name, value in backbone.unet.state_dict().items()}
+    plain = backbone.decode(backbone.encode(z, 500, text))
+    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+
+    (predict(backbone, net, z, text, condition) - torch.ones_like(z)).square().mean().backward()
+    reached = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
+    assert reached
+    assert all(name.startswith("connections.") for name in reached)
+    optimiser.step()
+    assert not torch.equal(predict(backbone, net, z, text, condition), plain)
+
+    optimiser.zero_grad()
+    (predict(backbone, net, z, text, condition) - torch.ones_like(z)).square().mean().backward()
+    reached = {
+        name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().max() > 0
+    }
+    assert {"copy", "connections", "encoder"} <= reached
+    assert all(p.grad is None and not p.requires_grad for p in backbone.unet.parameters())
+    assert all(torch.equal(locked[name], value) for name, value in backbone.unet.state_dict().items())
+
+
+def test_middle_connection_adds_to_the_middle_alone(backbone: UNetBackbone, latents, condition) -> None:
+    net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone), connect="middle"))
+    residuals = net(latents(backbone), 500, text_for(backbone), net.encode(condition))
+    assert [value is not None for value in residuals] == [False] * (len(backbone.slots) - 1) + [True]
+
+
+def test_attaching_is_undoable(backbone: UNetBackbone, latents, condition) -> None:
+    """Even a trained ControlNet leaves the base as it was once its residuals are gone."""
+    text, z = text_for(backbone), latents(backbone)
+    before = backbone.decode(backbone.encode(z, 500, text))
+    net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone)))
+    assert not torch.allclose(predict(backbone, net, z, text, condition), before, atol=1e-3)
+    assert torch.equal(backbone.decode(backbone.encode(z, 500, text)), before)
+
+
+def test_the_same_seed_attaches_the_same(backbone: UNetBackbone) -> None:
+    nets = [ControlNet.attach(SimpleNamespace(backbone=backbone), seed=seed) for seed in (5, 5, 6)]
+    first, again, other = (net.encoder.conv_in.weight for net in nets)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def residual_block() -> nn.Module:
+    from diffusers.models.resnet import ResnetBlock2D
+
+    return ResnetBlock2D(in_channels=8, out_channels=16, temb_channels=None, groups=4)
+
+
+BLOCKS = {
+    "convolution": (lambda: nn.Conv2d(8, 12, 3, padding=1), (2, 8, 10, 10)),
+    "convolution, norm, ReLU": (
+        lambda: nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
+        (2, 8, 10, 10),
+    ),
+    "linear": (lambda: nn.Linear(8, 5), (2, 7, 8)),
+    "transformer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), (2, 7, 8)),
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_equation_2_on_any_block(name: str) -> None:
+    make, shape = BLOCKS[name]
+    torch.manual_seed(0)
+    block = make()
+    x, condition = torch.randn(shape), torch.randn(shape)
+    controlled = ControlledBlock(block, condition_channels=8)
+    statistics = {n: b.clone() for n, b in block.named_buffers() if "running" in n}
+    before = block(x)
+    assert torch.equal(controlled(x, condition), before)
+
+    optimiser = torch.optim.SGD(controlled.parameters(), lr=0.5)
+    controlled(x, condition).square().mean().backward()
+    assert controlled.zero_out.weight.grad.abs().max() > 0
+    assert all(p.grad is None or not p.grad.any() for p in controlled.copy.parameters())
+    optimiser.step()
+    assert not torch.equal(controlled(x, condition), before)
+    optimiser.zero_grad()
+    controlled(x, condition).square().mean().backward()
+    assert any(p.grad.abs().max() > 0 for p in controlled.copy.parameters())
+    assert controlled.zero_in.weight.grad.abs().max() > 0
+    assert all(p.grad is None for p in controlled.block.parameters())
+    assert all(torch.equal(value, dict(block.named_buffers())[n]) for n, value in statistics.items())
+
+
+def test_equation_2_on_a_resnet_block() -> None:
+    """A block that wants more than x says how wide its output is, or has it said."""
+    block = residual_block()
+    x = torch.randn(2, 8, 10, 10)
+    controlled = ControlledBlock(block, condition_channels=3, out_channels=16)
+    condition = torch.randn(2, 3, 10, 10)
+    assert torch.equal(controlled(x, condition, None), block(x, None))
+
+
+def test_training_mode_leaves_the_locked_block_alone() -> None:
+    block = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)).eval()
+    controlled = ControlledBlock(block, condition_channels=4).train()
+    assert controlled.copy[1].training
+    assert not controlled.block[1].training

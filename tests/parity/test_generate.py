@@ -1,0 +1,120 @@
+"""Whole generations are those of diffusers' pipelines, from the same seeds."""
+
+import pytest
+import torch
+from diffusers import (
+    ControlNetModel,
+    DDIMScheduler,
+    MultiControlNetModel,
+    StableDiffusionControlNetPipeline,
+    StableDiffusionPipeline,
+)
+from tests.conftest import randomise, tiny_base
+
+from maquette.controlnet.compose import Control
+from maquette.controlnet.network import ControlNet
+from maquette.sampling import generate as module
+from maquette.sampling.generate import generate
+
+STEPS = 20
+
+
+@pytest.fixture
+def final(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """The latents that reach the decoder: pictures would hide differences in their rounding."""
+    seen: list[torch.Tensor] = []
+    sample = module._sample
+
+    def watch(*args, **kwargs):
+        seen.append(sample(*args, **kwargs))
+        return seen[-1]
+
+    monkeypatch.setattr(module, "_sample", watch)
+    return seen
+
+
+def pipeline(kind, base, **more):
+    return kind(
+        vae=base.autoencoder,
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=base.backbone.unet,
+        scheduler=DDIMScheduler.from_config(base.schedule),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+        **more,
+    )
+
+
+def run(pipe, seeds, **more) -> torch.Tensor:
+    pipe.set_progress_bar_config(disable=True)
+    sources = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    prompts = {"prompt": ["a b"] * len(seeds), "negative_prompt": ["c"] * len(seeds)}
+    return pipe(**prompts, **more, num_inference_steps=STEPS, generator=sources, output_type="latent").images
+
+
+def published(net: ControlNet, folder) -> ControlNetModel:
+    net.save(folder)
+    return ControlNetModel.from_pretrained(folder)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_without_control(prediction, final) -> None:
+    base = tiny_base("sd15", prediction)
+    generate(base, "a b", negative_prompt="c", steps=STEPS, guidance=5.0, count=2, seed=3, size=(128, 128))
+    theirs = run(pipeline(StableDiffusionPipeline, base), [3, 4], guidance_scale=5.0, height=128, width=128)
+    assert torch.allclose(final[0], theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["both", "guess-like"])
+def test_one_control(mode, final, tmp_path) -> None:
+    base = tiny_base("sd15")
+    net = randomise(ControlNet.attach(base))
+    condition = torch.rand(1, 3, 128, 128)
+    theirs_net = published(net, tmp_path)
+    if mode == "both":
+        control = Control(net, condition, weight=0.8, start=0.1, end=0.7)
+        generate(base, "a b", [control], negative_prompt="c", steps=STEPS, guidance=5.0, count=2, seed=3)
+    else:  # diffusers' guess mode with all weights 1 is the condition in the conditional branch alone
+        control = Control(net, condition)
+        generate(
+            base, "a b", [control], negative_prompt="c", steps=STEPS, guidance=5.0, count=2, seed=3,
+            condition_in="conditional",
+        )  # fmt: skip
+        flat = theirs_net.forward
+
+        def without_weights(*args, guess_mode=False, **kwargs):
+            return flat(*args, guess_mode=False, **kwargs)
+
+        theirs_net.forward = without_weights
+    theirs = run(
+        pipeline(StableDiffusionControlNetPipeline, base, controlnet=theirs_net),
+        [3, 4],
+        image=condition,
+        guidance_scale=5.0,
+        guess_mode=mode != "both",
+        controlnet_conditioning_scale=control.weight,
+        control_guidance_start=control.start,
+        control_guidance_end=control.end,
+    )
+    assert torch.allclose(final[0], theirs, atol=1e-4)
+
+
+def test_two_controls(final, tmp_path) -> None:
+    base = tiny_base("sd15")
+    nets = [randomise(ControlNet.attach(base), seed) for seed in (1, 2)]
+    conditions = [torch.rand(1, 3, 128, 128) for _ in nets]
+    controls = [Control(nets[0], conditions[0], weight=0.6), Control(nets[1], conditions[1], weight=1.1, end=0.5)]
+    generate(base, "a b", controls, negative_prompt="c", steps=STEPS, guidance=5.0, count=1, seed=3)
+    multi = MultiControlNetModel([published(net, tmp_path / str(i)) for i, net in enumerate(nets)])
+    theirs = run(
+        pipeline(StableDiffusionControlNetPipeline, base, controlnet=multi),
+        [3],
+        image=conditions,
+        guidance_scale=5.0,
+        controlnet_conditioning_scale=[0.6, 1.1],
+        control_guidance_start=[0.0, 0.0],
+        control_guidance_end=[1.0, 0.5],
+    )
+    assert torch.allclose(final[0], theirs, atol=1e-4)
