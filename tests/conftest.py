@@ -91,7 +91,7 @@ def latents() -> Callable[[UNetBackbone], Tensor]:
     return draw
 
 
-def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0) -> Base:
+def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, context: int = 16) -> Base:
     """A whole base on random weights; its autoencoder has f = 8, its tokenizer knows letters."""
     torch.manual_seed(seed)
     unet = tiny_unet(family, seed)
@@ -106,7 +106,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0) 
     ).eval()
     letters = [chr(number) for number in range(97, 123)]
     words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=16)
+    tokenizer = CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=context)
     text_encoder = CLIPTextModel(
         CLIPTextConfig(
             vocab_size=len(words),
@@ -114,7 +114,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0) 
             intermediate_size=32,
             num_hidden_layers=2,
             num_attention_heads=2,
-            max_position_embeddings=16,
+            max_position_embeddings=context,
             bos_token_id=len(words) - 2,
             eos_token_id=len(words) - 1,
             pad_token_id=len(words) - 1,

@@ -45,7 +45,7 @@ class TextFeatures:
         return text if isinstance(text, TextFeatures) else TextFeatures(text)
 
     def __getitem__(self, rows: slice) -> "TextFeatures":
-        return TextFeatures(*(None if part is None else part[rows] for part in (self.states, self.pooled, self.ids)))
+        return TextFeatures(self.states[rows], _rows(self.pooled, rows), _rows(self.ids, rows))
 
     @staticmethod
     def cat(parts: Sequence["TextFeatures"]) -> "TextFeatures":
@@ -54,6 +54,10 @@ class TextFeatures:
             _cat([part.pooled for part in parts]),
             _cat([part.ids for part in parts]),
         )
+
+
+def _rows(part: Tensor | None, rows: slice) -> Tensor | None:
+    return None if part is None else part[rows]
 
 
 def _cat(parts: Sequence[Tensor | None]) -> Tensor | None:
@@ -82,6 +86,11 @@ class Residuals(Sequence[Tensor | None]):
     def __add__(self, other: "Residuals") -> "Residuals":
         assert len(self) == len(other), "residuals of two families don't add up"
         return Residuals(_plus(a, b) for a, b in zip(self, other, strict=True))
+
+    def onto(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """A backbone's features with the residuals added."""
+        pairs = zip(features, self, strict=True)
+        return tuple(feature if value is None else feature + value for feature, value in pairs)
 
     def scaled(self, factors: float | Sequence[float]) -> "Residuals":
         """Each slot times its factor."""

@@ -96,7 +96,7 @@ class UNetBackbone:
         return cast(Encoded, self.encoder(latents, timestep, text))
 
     def decode(self, encoded: Encoded, residuals: Residuals | None = None) -> Tensor:
-        features = list(Residuals(encoded.features) + residuals if residuals else encoded.features)
+        features = list(encoded.features if residuals is None else residuals.onto(encoded.features))
         x = features.pop()
         for block in self.unet.up_blocks:
             count = len(block.resnets)

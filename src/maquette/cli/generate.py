@@ -35,7 +35,7 @@ def run(
     end: Annotated[float, typer.Option(help="Share of the steps after which it is left out.")] = 1.0,
     condition_in: Annotated[str, typer.Option(help="Guidance branch: both, conditional or weighted.")] = "both",
     sampler: Annotated[
-        str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, lms, pndm, dpm++, unipc.")
+        str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, pndm, dpm++, unipc.")
     ] = "ddim",
     seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
     count: Annotated[int, typer.Option(help="How many pictures.")] = 1,

@@ -29,8 +29,8 @@ Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 def _zeroed(layer: Layer) -> Layer:
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
     return layer
 
 

@@ -15,7 +15,7 @@ from maquette.conditions.normal import normal_map
 from maquette.conditions.pose import pose_map
 from maquette.conditions.scribble import scribble
 from maquette.conditions.segmentation import class_map
-from maquette.diorama import dataset
+from maquette.diorama import SIZE, dataset
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
@@ -47,7 +47,7 @@ def _exact(draw: Callable[[Any], Image.Image]) -> Callable[..., Image.Image]:
 
 
 def _pose(keypoints: NDArray[np.float32], rng: np.random.Generator | None = None) -> Image.Image:
-    return pose_map(keypoints[keypoints[:, :, 2].any(axis=1)], (dataset.SIZE, dataset.SIZE))
+    return pose_map(keypoints[keypoints[:, :, 2].any(axis=1)], (SIZE, SIZE))
 
 
 CONDITIONS: dict[str, Condition] = {

@@ -5,6 +5,7 @@ import multiprocessing
 from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +27,9 @@ TRAIN, VALIDATION, TEST = 0, 10_000_000, 20_000_000
 def prepare(seeds: range, folder: Path, processes: int | None = None) -> None:
     """Render the shards that `seeds` touch and that are not in `folder` yet (about 25 ms a scene and core)."""
     missing = [start for start in _shards(seeds) if not _path(folder, start).exists()]
-    if not missing:
+    if len(missing) <= 1:  # not worth other processes
+        for start in missing:
+            _render_shard(folder, start)
         return
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         done = pool.imap_unordered(partial(_render_shard, folder), missing)
@@ -34,7 +37,7 @@ def prepare(seeds: range, folder: Path, processes: int | None = None) -> None:
             pass
 
 
-def load(seeds: range, folder: Path, field: str) -> NDArray[np.generic]:
+def load(seeds: range, folder: Path, field: str) -> NDArray[Any]:
     """One field of all scenes of `seeds`, first axis the scene.
 
     Fields: images (H, W, 3) uint8; depth (H, W) float16, metres; normals (H, W, 3) int8, 127 = 1;
@@ -87,6 +90,6 @@ def _render_shard(folder: Path, start: int) -> None:
         )
 
 
-def _stack(rows: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _stack(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     assert rows[0].shape[:2] == (SIZE, SIZE)
     return np.stack(rows)

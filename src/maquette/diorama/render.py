@@ -172,7 +172,7 @@ def _sunlight(world: World, points: Array, normals: Array) -> Array:
 
 def _bounds(thing: Thing) -> tuple[Array, float]:
     spheres = [part.solid.bounds for part in thing.parts]
-    centre = np.mean([c for c, _ in spheres], axis=0, dtype=np.float32)
+    centre = np.stack([c for c, _ in spheres]).mean(axis=0)
     return centre, max(float(np.linalg.norm(c - centre)) + r for c, r in spheres)
 
 
@@ -250,4 +250,4 @@ def maps(world: World, size: int) -> Maps:
         classes[here], colours[here] = CLASSES.index(thing.kind), part.colour
         owner[here] = order[id(thing)]
     depth = hits.distance * (hits.rays @ world.camera.axes[2])
-    return Maps(depth, normals @ axes.T, classes, colours, owner)
+    return Maps(depth, unit(normals) @ axes.T, classes, colours, owner)

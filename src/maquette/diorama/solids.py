@@ -9,12 +9,12 @@ one direction (sun rays).
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float32]
+Array = NDArray[Any]  # float32 throughout
 
 MISS = np.float32(np.inf)
 _TINY = np.float32(1e-9)
@@ -108,7 +108,7 @@ class Polyhedron:
         return self.centre, self.radius
 
     def hit(self, origin: Array, direction: Array) -> Array:
-        near, far = np.float32(0), np.float32(MISS)
+        near, far = vector(0), vector(np.inf)
         for face, offset in zip(self.faces, self.offsets, strict=True):
             slope = _safe(direction @ face)
             t = (offset - origin @ face) / slope

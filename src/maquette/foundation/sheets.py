@@ -23,7 +23,7 @@ def sheet(
     """
     tile = tile or rows[0][0].width
     font = ImageFont.load_default(max(10, tile // 14))
-    line = font.size * 1.25
+    line = 1.25 * max(10, tile // 14)
     left = int(max((font.getlength(label) for label in labels), default=-10)) + 12 if labels else gap
     below = int(line * 2 + 6) if captions else gap
     width = left + max(len(row) for row in rows) * (tile + gap)

@@ -132,7 +132,7 @@ def _sample(
     count = len(sources)
     scheduler = make_scheduler(sampling.sampler, base.schedule)
     scheduler.set_timesteps(sampling.steps, device=base.device)
-    guided = sampling.guidance != 1
+    guided = _guided(text, negative, sampling)
     both = TextFeatures.cat([*[negative] * count, text]) if guided else text
     first = sampling.steps - max(1, round(sampling.steps * sampling.strength)) if masked else 0
     timesteps = scheduler.timesteps[first * scheduler.order :]
@@ -142,15 +142,21 @@ def _sample(
         step = number // scheduler.order + first
         scaled = scheduler.scale_model_input(latents, timestep)
         pair = torch.cat([scaled, scaled]) if guided else scaled
-        residuals = _residuals(base, conditions, pair, timestep, both, step, sampling)
+        residuals = _residuals(base, conditions, pair, timestep, both, guided, step, sampling)
         prediction = base.predict(pair, timestep, both, residuals)
         if guided:
-            prediction = classifier_free(*prediction.chunk(2), sampling.guidance)
+            prediction = classifier_free(prediction[:count], prediction[count:], sampling.guidance)
         latents = scheduler.step(prediction, timestep, latents, **_noise_of(scheduler, sources)).prev_sample
         if masked:
             latents = masked.restore(scheduler, latents, drawn, timesteps, number)
         tick(number + 1, len(timesteps))
     return latents
+
+
+def _guided(text: TextFeatures, negative: TextFeatures, sampling: Sampling) -> bool:
+    """Whether there are two branches: not without guidance, nor where both would be the same."""
+    same = sampling.condition_in == "both" and all(torch.equal(row, negative.states[0]) for row in text.states)
+    return sampling.guidance != 1 and not same
 
 
 def _residuals(
@@ -159,6 +165,7 @@ def _residuals(
     latents: Tensor,
     timestep: Tensor,
     text: TextFeatures,
+    guided: bool,
     step: int,
     sampling: Sampling,
 ) -> Residuals | None:
@@ -169,7 +176,7 @@ def _residuals(
     active = [one for one in conditions if one.control.active(step, sampling.steps)]
     if not active:
         return None
-    half = len(latents) // 2 if sampling.guidance != 1 and sampling.condition_in != "both" else 0
+    half = len(latents) // 2 if guided and sampling.condition_in != "both" else 0
     rows = slice(half, None)
     added = total(one.residuals(latents[rows], timestep, text[rows]) for one in active)
     if sampling.condition_in == "weighted":

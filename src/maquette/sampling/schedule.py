@@ -14,7 +14,6 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "euler": ("EulerDiscreteScheduler", {}),
     "euler-ancestral": ("EulerAncestralDiscreteScheduler", {}),
     "heun": ("HeunDiscreteScheduler", {}),
-    "lms": ("LMSDiscreteScheduler", {}),
     "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
     "dpm++": ("DPMSolverMultistepScheduler", {}),
     "dpm++-karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
@@ -40,16 +39,10 @@ class Scheduler(Protocol):
 
 
 def make_scheduler(name: str, schedule: dict[str, Any]) -> Scheduler:
-    """A fresh scheduler on a base's noise schedule.
-
-    Raises `MaquetteError` for an unknown name and for one whose package is missing.
-    """
+    """A fresh scheduler on a base's noise schedule; raises `MaquetteError` for an unknown name."""
     if name not in SAMPLERS:
         raise MaquetteError(unknown("sampler", name, list(SAMPLERS)))
     kind, settings = SAMPLERS[name]
     known = {key: value for key, value in schedule.items() if not key.startswith("_")}
-    try:
-        scheduler: Scheduler = getattr(diffusers, kind).from_config(known, **settings)
-    except ImportError as error:
-        raise MaquetteError(f"The sampler {name!r} needs a package that is not installed ({error}).") from error
+    scheduler: Scheduler = getattr(diffusers, kind).from_config(known, **settings)
     return scheduler

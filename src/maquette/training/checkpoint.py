@@ -2,29 +2,24 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from maquette.foundation.files import written_whole
 
-
-class Stateful(Protocol):
-    """A module, an optimiser: anything whose state is a dictionary of tensors."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-
-    def load_state_dict(self, state: dict[str, Any]) -> Any: ...
+Parts = Mapping[str, nn.Module | torch.optim.Optimizer]
+"""What has a state, by the name it is kept under."""
 
 
-def save(path: Path, step: int, parts: Mapping[str, Stateful]) -> None:
+def save(path: Path, step: int, parts: Parts) -> None:
     """Write the state of `parts` after `step` optimiser steps, all or nothing."""
     state = {name: part.state_dict() for name, part in parts.items()}
     with written_whole(path) as temporary:
         torch.save({"step": step, **state}, temporary)
 
 
-def restore(path: Path, parts: Mapping[str, Stateful]) -> int:
+def restore(path: Path, parts: Parts) -> int:
     """Put the state written at `path` back into `parts`; the step it was written after, 0 without a file."""
     if not path.exists():
         return 0

@@ -40,7 +40,7 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    parts = {"net": net, "optimiser": optimiser}
+    parts: checkpoint.Parts = {"net": net, "optimiser": optimiser}
     start = checkpoint.restore(config.output / STATE, parts)
     monitor = _monitor(config, base)
     log = Log(config.output, f"{config.base}/{config.condition}", NAMES[config.condition])
@@ -121,7 +121,7 @@ def _draw(pairs: Pairs, rows: Tensor, seed: int, done: int) -> Tensor:
 
 
 def _share(config: TrainingConfig, done: int) -> float:
-    return getattr(schedule, config.decay)(done, config.max_steps, config.warmup)  # type: ignore[no-any-return]
+    return getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
 
 
 def _precision(config: TrainingConfig, base: Base) -> AbstractContextManager[object]:

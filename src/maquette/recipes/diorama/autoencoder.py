@@ -8,6 +8,7 @@ Two CPU cores: about 45 minutes. One GPU: `--batch-size 256 --scenes 100000`, so
 import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -100,7 +101,7 @@ def _rate(recipe: Recipe, step: int) -> float:
 
 
 def _batch(
-    images: NDArray[np.generic], classes: NDArray[np.generic], recipe: Recipe, step: int, rng: np.random.Generator
+    images: NDArray[Any], classes: NDArray[Any], recipe: Recipe, step: int, rng: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
     """Whole pictures, or four times as many crops around things in half of the first 60 % of the steps."""
     crop = step < 0.6 * recipe.steps and rng.random() < 0.5
@@ -112,7 +113,7 @@ def _batch(
     return to_tensor(pixels), torch.from_numpy(weight)[:, None]
 
 
-def _around_a_thing(classes: NDArray[np.generic], rng: np.random.Generator) -> tuple[slice, slice]:
+def _around_a_thing(classes: NDArray[Any], rng: np.random.Generator) -> tuple[slice, slice]:
     places = np.flatnonzero(classes.ravel() > CLASSES.index("ground"))
     size = classes.shape[0]
     centre = divmod(int(rng.choice(places)), size) if len(places) else (size // 2, size // 2)
@@ -120,7 +121,7 @@ def _around_a_thing(classes: NDArray[np.generic], rng: np.random.Generator) -> t
     return slice(top, top + CROP), slice(left, left + CROP)
 
 
-def to_tensor(pixels: NDArray[np.generic]) -> Tensor:
+def to_tensor(pixels: NDArray[Any]) -> Tensor:
     """Bytes (B, H, W, 3) to (B, 3, H, W) in [-1, 1]."""
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1
 
@@ -135,14 +136,14 @@ def reconstruction_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tenso
     return (error.abs() * weight).mean() + 0.8 * gradients + 0.5 * coarse + 0.5 * (error.square() * weight).mean()
 
 
-def _held_out(count: int) -> NDArray[np.generic]:
+def _held_out(count: int) -> NDArray[Any]:
     seeds = range(dataset.VALIDATION, dataset.VALIDATION + count)
     dataset.prepare(seeds, Path("runs/scenes"))
     return dataset.load(seeds, Path("runs/scenes"), "images")
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, images: NDArray[np.generic], device: str) -> float:
+def psnr(vae: AutoencoderKL, images: NDArray[Any], device: str) -> float:
     """Peak signal-to-noise ratio of the reconstructions in dB, the mean over pictures."""
     values = []
     for start in range(0, len(images), 50):
@@ -154,7 +155,7 @@ def psnr(vae: AutoencoderKL, images: NDArray[np.generic], device: str) -> float:
 
 
 @torch.no_grad()
-def encode(vae: AutoencoderKL, images: NDArray[np.generic], batch_size: int = 64) -> Tensor:
+def encode(vae: AutoencoderKL, images: NDArray[Any], batch_size: int = 64) -> Tensor:
     """Posterior moments (N, 2C, h, w) of pictures (N, H, W, 3), half precision."""
     parts = []
     for start in tqdm(range(0, len(images), batch_size), desc="encoding", mininterval=5):

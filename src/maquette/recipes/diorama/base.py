@@ -9,6 +9,7 @@ classifier-free guidance. Two CPU cores: 60 pictures a second, about five hours.
 import argparse
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -108,7 +109,7 @@ def train(recipe: Recipe) -> TextAndUNet:
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
-    parts = {"model": model, "average": average, "optimiser": optimiser}
+    parts: checkpoint.Parts = {"model": model, "average": average, "optimiser": optimiser}
     predict = torch.compile(model) if recipe.compile else model
     state, noise_schedule = recipe.run / "base.pt", schedule()
     start, last = checkpoint.restore(state, parts), recipe.stop or recipe.steps
@@ -139,7 +140,7 @@ def train(recipe: Recipe) -> TextAndUNet:
             checkpoint.save(state, step + 1, parts)
             bar.write(f"step {step + 1}: loss {total / 500:.4f}")
             total = 0.0
-    return average.module
+    return cast(TextAndUNet, average.module)
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:

@@ -48,7 +48,8 @@ def train(recipe: Recipe) -> Perception:
     torch.manual_seed(recipe.seed)
     network = Perception().to(recipe.device).train()
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, fused=True)
-    state, parts = recipe.run / "perception.pt", {"network": network, "optimiser": optimiser}
+    parts: checkpoint.Parts = {"network": network, "optimiser": optimiser}
+    state = recipe.run / "perception.pt"
     start = checkpoint.restore(state, parts)
     bar, losses = tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, mininterval=5), []
     for step in bar:
@@ -118,7 +119,7 @@ def main() -> None:
     """Read the recipe's settings from the command line and train."""
     parser = argparse.ArgumentParser(description=__doc__)
     for field in fields(Recipe):
-        parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=field.default)  # type: ignore[arg-type]
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=field.type, default=field.default)
     train(Recipe(**vars(parser.parse_args())))
 
 

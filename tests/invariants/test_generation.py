@@ -1,0 +1,195 @@
+"""Same seed, same picture; what is off is not run; what changes nothing changes nothing."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.conftest import randomise, tiny_base
+
+from maquette.base import Base
+from maquette.controlnet.compose import Control
+from maquette.controlnet.network import ControlNet
+from maquette.errors import MaquetteError
+from maquette.sampling.generate import generate
+from maquette.sampling.schedule import SAMPLERS
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return tiny_base("sd15")
+
+
+@pytest.fixture(scope="module")
+def net(base: Base) -> ControlNet:
+    return randomise(ControlNet.attach(base))
+
+
+CONDITION = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def array(pictures: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(picture, np.int16) for picture in pictures])
+
+
+def run(base: Base, controls=(), **settings) -> np.ndarray:
+    settings = {"steps": 4, "guidance": 3.0, "seed": 5, "size": (64, 64), **settings}
+    return array(generate(base, settings.pop("prompt", "a"), list(controls), **settings))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of every run of a ControlNet."""
+    seen: list[int] = []
+    forward = ControlNet.forward
+
+    def watch(self, latents, *args):
+        seen.append(len(latents))
+        return forward(self, latents, *args)
+
+    monkeypatch.setattr(ControlNet, "forward", watch)
+    return seen
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler-ancestral", "ddpm"])
+def test_the_same_picture_alone_and_in_any_batch(base, net, sampler) -> None:
+    control = [Control(net, CONDITION)]
+    together = run(base, control, count=3, sampler=sampler)
+    assert len({picture.tobytes() for picture in together}) == 3
+    for batch_size in (1, 2):
+        assert np.abs(run(base, control, count=3, batch_size=batch_size, sampler=sampler) - together).max() <= 1
+    alone = run(base, control, seed=6, sampler=sampler)
+    assert np.abs(alone[0] - together[1]).max() <= 1
+
+
+def test_run_again_it_is_the_same_bitwise(base, net) -> None:
+    first, second = (run(base, [Control(net, CONDITION)], count=2) for _ in range(2))
+    assert np.array_equal(first, second)
+
+
+def test_one_prompt_each_is_the_pictures_one_by_one(base, net) -> None:
+    conditions = torch.cat([CONDITION, 1 - CONDITION])
+    together = run(base, [Control(net, conditions)], prompt=["a", "b c"])
+    for number, prompt in enumerate(["a", "b c"]):
+        one = run(base, [Control(net, conditions[number : number + 1])], prompt=prompt, seed=5 + number)
+        assert np.abs(one[0] - together[number]).max() <= 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_answers(base, sampler) -> None:
+    picture = run(base, sampler=sampler)
+    assert picture.std() > 0
+
+
+def test_control_changes_the_picture(base, net) -> None:
+    plain = run(base)
+    assert np.abs(run(base, [Control(net, CONDITION)]) - plain).max() > 5
+    assert np.abs(run(base, [Control(net, CONDITION)]) - run(base, [Control(net, 1 - CONDITION)])).max() > 2
+
+
+def test_a_control_that_is_off_is_not_run(base, net, calls) -> None:
+    plain = run(base)
+    assert np.array_equal(run(base, [Control(net, CONDITION, weight=0)]), plain)
+    assert calls == []
+    run(base, [Control(net, CONDITION, end=0.5)])
+    assert calls == [2, 2]
+
+
+def test_the_condition_in_one_branch_runs_that_half_alone(base, net, calls) -> None:
+    for condition_in in ("conditional", "weighted"):
+        run(base, [Control(net, CONDITION)], condition_in=condition_in)
+    assert calls == [1] * 8
+
+
+def test_without_guidance_there_is_one_branch(base, net, calls) -> None:
+    run(base, [Control(net, CONDITION)], guidance=1)
+    run(base, [Control(net, CONDITION)], prompt="", guidance=7.0)  # both branches would be the same
+    assert calls == [1] * 8
+
+
+def test_the_condition_is_encoded_once(base, net, monkeypatch) -> None:
+    seen = []
+    encode = ControlNet.encode
+    monkeypatch.setattr(ControlNet, "encode", lambda self, c: seen.append(c) or encode(self, c))
+    run(base, [Control(net, CONDITION)], count=3, batch_size=1)
+    assert len(seen) == 1
+
+
+def test_two_halves_of_a_control_are_the_whole(base, net) -> None:
+    whole = run(base, [Control(net, CONDITION)])
+    halves = run(base, [Control(net, CONDITION, weight=0.5), Control(net, CONDITION, weight=0.5)])
+    assert np.abs(whole - halves).max() <= 1
+
+
+def test_the_three_ways_of_guidance_differ(base, net) -> None:
+    control = [Control(net, CONDITION)]
+    pictures = [run(base, control, condition_in=way) for way in ("both", "conditional", "weighted")]
+    pictures.append(run(base, control, condition_in="weighted", resolution_weights="literal"))
+    assert len({picture.tobytes() for picture in pictures}) == 4
+
+
+def test_a_full_mask_is_no_mask_and_an_empty_one_keeps_the_picture(base) -> None:
+    start = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    white, black = Image.new("RGB", (64, 64), "white"), Image.new("RGB", (64, 64))
+    free = run(base, image=start, strength=0.75)
+    assert np.array_equal(run(base, image=start, strength=0.75, mask=white), free)
+    kept = run(base, image=start, strength=0.75, mask=black)
+    assert np.array_equal(kept, array(base.decode_latents(base.encode_pictures([start]))))
+    half = Image.new("RGB", (64, 64))
+    half.paste("white", (32, 0, 64, 64))
+    mixed = run(base, image=start, strength=0.75, mask=half)
+    assert not np.array_equal(mixed, free)
+    assert not np.array_equal(mixed, kept)
+
+
+def test_strength_says_how_much_changes(base) -> None:
+    start = Image.new("RGB", (64, 64), "red")
+    kept = array(base.decode_latents(base.encode_pictures([start])))
+    distance = [np.abs(run(base, image=start, steps=10, strength=s) - kept).mean() for s in (0.1, 1.0)]
+    assert distance[0] < distance[1]
+
+
+def test_size_follows_the_condition_and_says_so(base, net) -> None:
+    with pytest.warns(UserWarning, match="70×60 pixels .* the pictures are 64×64"):
+        pictures = generate(base, "a", [Control(net, Image.new("RGB", (70, 60)))], steps=1)
+    assert pictures[0].size == (64, 64)
+    assert generate(base, "a", steps=1)[0].size == (base.size, base.size)
+    assert generate(base, "a", steps=1, size=(128, 64))[0].size == (128, 64)
+
+
+def test_a_long_prompt_says_what_was_cut(base) -> None:
+    with pytest.warns(UserWarning, match="has 30 tokens and the text encoder takes 16; cut off: 'o pqrs tuvwxyz a b'"):
+        generate(base, "a b c d e f g h i j k l m n o pqrs tuvwxyz a b", steps=1)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"steps": 0}, "steps is a whole number from 1 to 1000, not 0"),
+        ({"steps": 2.5}, "not 2.5"),
+        ({"guidance": -1}, "guidance lies between 0 and 50, not -1"),
+        ({"guidance": float("nan")}, "not nan"),
+        ({"strength": 0}, "strength is above 0"),
+        ({"size": (100, 64)}, r"multiples of 64 pixels .* not \(100, 64\); \(128, 64\) would do"),
+        ({"size": (64, 0)}, "multiples of 64"),
+        ({"count": 0}, "count and batch_size are 1 or more"),
+        ({"condition_in": "nowhere"}, "no condition_in 'nowhere'"),
+        ({"resolution_weights": "normal"}, "did you mean 'normalised'"),
+        ({"sampler": "dimm"}, "no sampler 'dimm'; did you mean 'ddim'"),
+        ({"mask": Image.new("RGB", (64, 64))}, "give image= too"),
+    ],
+)
+def test_bad_settings_are_refused_in_a_sentence(base, settings, words) -> None:
+    with pytest.raises(MaquetteError, match=words):
+        run(base, **settings)
+
+
+def test_a_condition_tensor_of_another_shape_is_refused(base, net) -> None:
+    for shape in [(3, 64, 64), (1, 1, 64, 64), (2, 3, 64, 64), (1, 3, 32, 64)]:
+        with pytest.raises(MaquetteError, match="condition tensor is"):
+            run(base, [Control(net, torch.zeros(shape))])
+
+
+def test_a_control_of_another_base_is_refused(base) -> None:
+    other = ControlNet.attach(tiny_base("diorama"))
+    with pytest.raises(MaquetteError, match="Control 1 of 1 is made for another base"):
+        run(base, [Control(other, CONDITION)])

@@ -1,0 +1,59 @@
+"""How exact maps are drawn, and read back."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maquette import diorama
+from maquette.conditions.depth import depth_map
+from maquette.conditions.normal import normal_map, normals_of
+from maquette.conditions.pose import COLOURS, LIMBS, pose_map
+from maquette.conditions.segmentation import DIORAMA_PALETTE, class_map, classes_of
+from maquette.errors import MaquetteError
+
+
+@pytest.fixture(scope="module")
+def scene() -> diorama.Scene:
+    return diorama.scene(9)
+
+
+def test_near_is_bright(scene) -> None:
+    levels = np.asarray(depth_map(scene.depth))[..., 0].astype(float)
+    assert levels.max() == 255
+    order = np.argsort(scene.depth.ravel())
+    assert (np.diff(levels.ravel()[order]) <= 0).all()
+
+
+def test_normals_survive_drawing(scene) -> None:
+    back = normals_of(normal_map(scene.normals))
+    surface = scene.classes > 0
+    cosine = np.sum(back * scene.normals, -1)[surface]
+    assert cosine.min() > 0.999
+    assert not back[~surface].any()
+
+
+def test_classes_survive_drawing(scene) -> None:
+    assert np.array_equal(classes_of(class_map(scene.classes)), scene.classes)
+    assert len(DIORAMA_PALETTE) == len(diorama.CLASSES)
+
+
+def test_a_smoothed_class_map_is_refused(scene) -> None:
+    smooth = class_map(scene.classes).resize((100, 100), Image.Resampling.BILINEAR)
+    with pytest.raises(MaquetteError, match="palette's colours only; the pixel at x="):
+        classes_of(smooth)
+
+
+def test_skeletons_are_drawn_where_they_are() -> None:
+    person = np.zeros((1, 18, 3))
+    person[0, :, 0], person[0, :, 1] = np.linspace(20, 230, 18), np.linspace(30, 220, 18)
+    person[0, :, 2] = 1
+    full = np.asarray(pose_map(person, (256, 256)))
+    assert full[int(person[0, 7, 1]), int(person[0, 7, 0])].any()
+    person[0, 4, 2] = 0  # right wrist unseen: neither the point nor the limb that ends in it
+    less = np.asarray(pose_map(person, (256, 256)))
+    changed = (full != less).any(axis=-1)
+    assert changed.any()
+    assert not np.asarray(pose_map(np.zeros((0, 18, 3)), (8, 6))).any()
+    assert pose_map(np.zeros((0, 18, 3)), (8, 6)).size == (8, 6)
+    assert len(LIMBS) == 17
+    assert len(COLOURS) == 18

@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maquette.errors import MaquetteError
+from maquette.foundation.images import as_rgb, fit, from_signed, open_picture, to_signed, to_unit
+
+
+def test_bytes_survive_the_way_to_tensors_and_back() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
+    picture = Image.fromarray(pixels)
+    assert np.array_equal(np.asarray(from_signed(to_signed(picture)[None])[0]), pixels)
+    assert to_unit(picture).shape == (3, 7, 5)
+    assert to_unit(picture).min() >= 0
+    assert to_unit(picture).max() <= 1
+
+
+def test_values_outside_are_clipped() -> None:
+    assert np.asarray(from_signed(torch.full((1, 3, 2, 2), 3.0))[0]).min() == 255
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F", "HSV"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    picture = Image.new(mode, (4, 3))
+    assert as_rgb(picture).mode == "RGB"
+    assert as_rgb(picture).size == (4, 3)
+
+
+def test_transparency_is_white() -> None:
+    assert as_rgb(Image.new("RGBA", (1, 1), (255, 0, 0, 0))).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_sixteen_bits_keep_their_range() -> None:
+    picture = Image.fromarray(np.array([[0, 65535]], np.uint16))
+    assert [as_rgb(picture).getpixel((x, 0))[0] for x in (0, 1)] == [0, 255]
+
+
+def test_exif_rotation_is_applied(tmp_path) -> None:
+    picture = Image.new("RGB", (4, 2))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    assert open_picture(tmp_path / "turned.jpg").size == (2, 4)
+
+
+def test_fit_covers_and_cuts_evenly() -> None:
+    picture = Image.new("RGB", (300, 100))
+    assert fit(picture, (64, 64)).size == (64, 64)
+    assert fit(picture, (300, 100)) is picture
+
+
+def test_bad_files_are_told_in_a_sentence(tmp_path) -> None:
+    (tmp_path / "words.png").write_text("not a picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
+    for name, words in {
+        "absent.png": "There is no picture",
+        "words.png": "not a picture",
+        "empty.png": "not a picture",
+        "cut.png": "broken",
+    }.items():
+        with pytest.raises(MaquetteError, match=words):
+            open_picture(tmp_path / name)

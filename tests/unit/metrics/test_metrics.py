@@ -1,0 +1,99 @@
+"""Perfect input scores at the ceiling, a wrong picture at the floor, a little wrong in between."""
+
+import numpy as np
+import pytest
+
+from maquette import diorama
+from maquette.metrics.edges import edge_f1
+from maquette.metrics.fidelity import NAMES, fidelity
+from maquette.metrics.frechet import frechet_distance
+from maquette.metrics.keypoints import share_found
+from maquette.metrics.segments import mean_iou
+from maquette.metrics.surfaces import depth_accuracy, normal_accuracy
+
+
+@pytest.fixture(scope="module")
+def scenes() -> list[diorama.Scene]:
+    return [diorama.scene(seed) for seed in range(300, 312)]
+
+
+def line(column: int) -> np.ndarray:
+    edges = np.zeros((40, 40), bool)
+    edges[:, column] = True
+    return edges
+
+
+def test_edges_match_within_two_pixels() -> None:
+    assert edge_f1(line(10), line(10)) == 1
+    assert edge_f1(line(12), line(10)) == 1
+    assert edge_f1(line(13), line(10)) == 0
+    assert edge_f1(line(10) | line(30), line(10)) == pytest.approx(2 / 3)
+    assert edge_f1(line(10), line(10) | line(30)) == pytest.approx(2 / 3)
+    empty = np.zeros((40, 40), bool)
+    assert edge_f1(empty, empty) == 1
+    assert edge_f1(empty, line(10)) == edge_f1(line(10), empty) == 0
+
+
+def test_iou() -> None:
+    wanted = np.array([[0, 0, 1, 1]])
+    assert mean_iou(wanted, wanted) == 1
+    assert mean_iou(1 - wanted, wanted) == 0
+    assert mean_iou(np.array([[0, 1, 1, 1]]), wanted) == pytest.approx((1 / 2 + 2 / 3) / 2)
+
+
+def test_depth() -> None:
+    wanted = np.array([[1.0, 2.0, 4.0, 1000.0]])
+    assert depth_accuracy(wanted, wanted) == 1
+    assert depth_accuracy(wanted * [1.2, 1.3, 1, 1], wanted) == pytest.approx(2 / 3)
+    assert depth_accuracy(wanted * 2, wanted) == 0
+
+
+def test_normals() -> None:
+    wanted = np.array([[[0, 1, 0], [0, 0, 1], [0, 0, 0]]], float)
+    assert normal_accuracy(wanted, wanted) == 1
+    assert normal_accuracy(-wanted, wanted) == 0
+    tilted = np.array([[[0, np.cos(0.3), np.sin(0.3)], [0, np.sin(0.5), np.cos(0.5)], [1, 0, 0]]])
+    assert normal_accuracy(tilted, wanted) == 0.5  # 17 and 29 degrees
+
+
+def test_key_points() -> None:
+    heat = np.zeros((18, 40, 40))
+    heat[3, 20, 10], heat[4, 5, 5] = 1, 0.2
+    person = np.zeros((1, 18, 3))
+    person[0, 3], person[0, 4] = (12, 22, 1), (5, 5, 1)
+    assert share_found(heat, person) == 0.5  # one 2.8 pixels off, one too faint
+    person[0, 3, :2] = (15, 20)
+    assert share_found(heat, person) == 0
+    assert share_found(heat, person[:0]) == 1
+
+
+def test_frechet_distance_of_normal_distributions() -> None:
+    rng = np.random.default_rng(0)
+    a = rng.normal(0, 1, (20000, 3))
+    assert frechet_distance(a, a) == pytest.approx(0, abs=1e-6)
+    b = rng.normal([1, 0, 0], [2, 1, 1], (20000, 3))  # |Δμ|² + (2 − 1)² = 2
+    assert frechet_distance(a, b) == pytest.approx(2, abs=0.1)
+    assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
+
+
+def drawn(condition: str, scene: diorama.Scene):
+    from maquette.conditions.canny import DIORAMA, canny
+    from maquette.conditions.scribble import scribble
+
+    return {
+        "canny": lambda: canny(scene.image, **DIORAMA),
+        "scribble": lambda: scribble(scene.image),
+        "depth": lambda: scene.depth,
+        "normal": lambda: scene.normals,
+        "segmentation": lambda: scene.classes,
+        "pose": lambda: scene.keypoints,
+    }[condition]()
+
+
+@pytest.mark.parametrize("condition", ["canny", "scribble"])
+def test_fidelity_of_drawn_conditions(condition: str, scenes) -> None:
+    wanted = [drawn(condition, scene) for scene in scenes]
+    pictures = [scene.image for scene in scenes]
+    assert np.mean(fidelity(condition, pictures, wanted)) == 1
+    assert np.mean(fidelity(condition, [*pictures[1:], pictures[0]], wanted)) < 0.5
+    assert set(NAMES) >= {condition}
