@@ -1,7 +1,9 @@
 """Tiny bases of every family, on random weights, and what tests do to them."""
 
+import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -131,3 +133,14 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
     )
     backbone = UNetBackbone(unet, prediction, downscale=8)
     return Base(f"tiny-{family}", backbone, vae, text_encoder, tokenizer, dict(schedule.config))
+
+
+def save_base(base: Base, folder: Path) -> None:
+    """A base as a folder in diffusers' format."""
+    base.autoencoder.save_pretrained(folder / "vae")
+    base.backbone.unet.save_pretrained(folder / "unet")
+    base.text_encoder.save_pretrained(folder / "text_encoder")
+    base.tokenizer.save_pretrained(folder / "tokenizer")
+    (folder / "scheduler").mkdir()
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(base.schedule))
+    (folder / "model_index.json").write_text("{}")

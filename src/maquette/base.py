@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, CLIPTokenizer
 
 from maquette.backbones.protocol import Backbone, Residuals, TextFeatures
 from maquette.backbones.unet import UNetBackbone
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import from_signed, to_signed
 from maquette.foundation.registry import unknown
 
@@ -98,7 +98,9 @@ class Base:
         if len(ids) > limit:
             cut = self.tokenizer.decode(ids[limit - 1 : -1]).strip()
             warnings.warn(
-                f"The prompt has {len(ids)} tokens and the text encoder takes {limit}; cut off: {cut!r}.", stacklevel=4
+                f"The prompt has {len(ids)} tokens and the text encoder takes {limit}; cut off: {cut!r}.",
+                MaquetteWarning,
+                stacklevel=4,
             )
 
     @torch.no_grad()

@@ -20,6 +20,7 @@ def run(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder for the report; without, the run's.")
     ] = None,
+    base: Annotated[str, typer.Option(help="Base model that it steers.")] = "diorama",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
 ) -> None:
@@ -28,12 +29,12 @@ def run(
     from maquette.checkpoints import load_controlnet
     from maquette.evaluation.controlnet import Protocol, evaluate_controlnet
 
-    base = load_base("diorama", device, dtype)
-    controlnet = load_controlnet(net, base)
+    model = load_base(base, device, dtype)
+    controlnet = load_controlnet(net, model)
     condition = condition or _condition(net)
     folder = output or (Path(net) if Path(net).is_dir() else Path("runs") / net.replace("/", "-"))
     protocol = Protocol(scenes, steps, guidance, batch_size)
-    report = evaluate_controlnet(base, controlnet, condition, protocol, folder / "evaluation.png")
+    report = evaluate_controlnet(model, controlnet, condition, protocol, folder / "evaluation.png")
     report.save(folder / "evaluation.json")
     print(report.table())
     print(f"\nReport and pictures: {folder / 'evaluation.json'}, {folder / 'evaluation.png'}")

@@ -49,6 +49,7 @@ def run(
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""
     from maquette.errors import MaquetteError
+    from maquette.foundation.images import open_picture
     from maquette.sampling.record import ControlRecord, Record
 
     if again is not None:
@@ -57,11 +58,13 @@ def run(
         return
     if map_given and picture is None:
         raise MaquetteError("--map says that the picture is a condition map; give the picture.")
+    source = open_picture(picture) if picture is not None else None
+    asked = _size(size)
     model = _load(base, device, dtype)
-    wanted = _size(size) or (model.size, model.size)
+    wanted = asked or (model.size, model.size)
     controls = []
-    if picture is not None:
-        shown = _condition_map(picture, condition, wanted, map_given)
+    if source is not None:
+        shown = _condition_map(source, condition, wanted, map_given)
         name = controlnet or f"{base}/{condition}"
         controls.append(ControlRecord(name, ControlRecord.pack(shown), weight, start, end))
     settings: dict[str, Any] = {
@@ -84,12 +87,12 @@ def _load(name: str, device: str, dtype: str) -> "Base":
     return load_base(name, device, dtype)
 
 
-def _condition_map(path: Path, condition: str, size: tuple[int, int], map_given: bool) -> "Image.Image":
+def _condition_map(source: "Image.Image", condition: str, size: tuple[int, int], map_given: bool) -> "Image.Image":
     from maquette.conditions.detect import detect, detectors
     from maquette.errors import MaquetteError
-    from maquette.foundation.images import fit, open_picture
+    from maquette.foundation.images import fit
 
-    picture = fit(open_picture(path), size)
+    picture = fit(source, size)
     if map_given:
         return picture
     if condition not in detectors:

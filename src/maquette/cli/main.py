@@ -6,7 +6,7 @@ import warnings
 import typer
 
 from maquette.cli import demo, detect, evaluate, generate, train
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 
 VERBS = {"generate": generate, "detect": detect, "train": train, "evaluate": evaluate, "demo": demo}
 
@@ -23,6 +23,8 @@ for name, module in VERBS.items():
 
 def main() -> None:
     """Run a verb; bad input ends in one sentence and exit code 2."""
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("always", MaquetteWarning)
     warnings.showwarning = _note
     try:
         app()

@@ -12,7 +12,7 @@ from torch import Tensor
 from maquette.backbones.protocol import Residuals, TextFeatures
 from maquette.base import Base
 from maquette.controlnet.compose import Control, total
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import fit, to_unit
 from maquette.foundation.seeds import generators, noise
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights, classifier_free, resolution_weights
@@ -204,6 +204,7 @@ def _size(
         warnings.warn(
             f"The condition is {given[0]}×{given[1]} pixels and the base {base.name!r} takes multiples of "
             f"{base.size_step}: the pictures are {size[0]}×{size[1]}; give size= for another.",
+            MaquetteWarning,
             stacklevel=3,
         )
     return size

@@ -1,0 +1,111 @@
+"""What the embedded base can do, in numbers and pictures.
+
+    python -m maquette.recipes.diorama.report --output docs/base
+
+Two CPU cores: about twenty minutes. Scenes are of the test range, which no training sees.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maquette.base import Base, load_base
+from maquette.conditions.perception import Eye
+from maquette.diorama import Scene, dataset, scene
+from maquette.evaluation.base import obedience, psnr
+from maquette.foundation.files import written_whole
+from maquette.foundation.progress import steps_bar
+from maquette.foundation.sheets import sheet
+from maquette.metrics.frechet import frechet_distance
+from maquette.recipes.command import from_command_line
+from maquette.recipes.diorama import scenes as rendered
+from maquette.sampling.generate import generate
+
+COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class Recipe:
+    output: Path = Path("docs/base")
+    pictures: int = 2000  # generated, for the Fréchet distance
+    judged: int = 500  # of them, for obedience to the prompt
+    reconstructed: int = 1000
+    steps: int = 20
+    guidance: float = 4.0
+    batch_size: int = 50
+    device: str = "cpu"
+    dtype: str = "float32"
+
+
+def report(recipe: Recipe) -> dict[str, float]:
+    base, eye = load_base("diorama", recipe.device, recipe.dtype), Eye(device=recipe.device)
+    true = _pictures(2 * recipe.pictures)
+    scenes = [scene(dataset.TEST + row) for row in range(recipe.judged)]
+    captions = rendered.captions(recipe.pictures, first=dataset.TEST)
+    generated = _generate(base, captions, recipe)
+    named = [row for row, one in enumerate(scenes) if _names_its_things(one)]
+    on_generated = obedience([generated[row] for row in named], [scenes[row] for row in named], eye)
+    on_true = obedience([true[row] for row in named], [scenes[row] for row in named], eye)
+    halves = true[: recipe.pictures], true[recipe.pictures :]
+    features = [eye.embed(pictures) for pictures in (generated, *halves)]
+    numbers = {
+        "psnr": psnr(base, true[: recipe.reconstructed]),
+        "found": on_generated.found,
+        "found in true scenes": on_true.found,
+        "coloured": on_generated.coloured,
+        "coloured in true scenes": on_true.coloured,
+        "frechet": frechet_distance(features[0], features[1]),
+        "frechet of true scenes": frechet_distance(features[2], features[1]),
+    }
+    _save(recipe, base, numbers, captions, generated, true)
+    return numbers
+
+
+def _pictures(count: int) -> list[Image.Image]:
+    (images,) = rendered.load(count, "cpu", "images", first=dataset.TEST)
+    return [Image.fromarray(image) for image in images.numpy()]
+
+
+def _generate(base: Base, prompts: list[str], recipe: Recipe) -> list[Image.Image]:
+    with steps_bar("generating") as progress:
+        return generate(
+            base,
+            prompts,
+            steps=recipe.steps,
+            guidance=recipe.guidance,
+            batch_size=recipe.batch_size,
+            progress=progress,
+        )
+
+
+def _names_its_things(one: Scene) -> bool:
+    """Not the captions that say nothing of the scene."""
+    return all(thing.phrase in one.caption for thing in one.world.things)
+
+
+def _save(
+    recipe: Recipe,
+    base: Base,
+    numbers: dict[str, float],
+    captions: list[str],
+    generated: list[Image.Image],
+    true: list[Image.Image],
+) -> None:
+    recipe.output.mkdir(parents=True, exist_ok=True)
+    rows = [slice(start, start + COLUMNS) for start in range(0, 64, COLUMNS)]
+    shown = [generated[row] for row in rows]
+    sheet(shown, captions=[captions[row] for row in rows], tile=160).save(recipe.output / "prompts.png")
+    again = base.decode_latents(base.encode_pictures(true[: 3 * COLUMNS]))
+    pairs = [part[row] for row in rows[:3] for part in (true, again)]
+    sheet(pairs, labels=("true", "through the autoencoder") * 3).save(recipe.output / "reconstructions.png")
+    rounded = {name: round(float(np.float64(value)), 4) for name, value in numbers.items()}
+    with written_whole(recipe.output / "numbers.json") as path:
+        path.write_text(json.dumps(rounded, indent=2) + "\n")
+    print(json.dumps(rounded, indent=2))
+
+
+if __name__ == "__main__":
+    report(from_command_line(Recipe, __doc__))

@@ -1,0 +1,73 @@
+"""Put what was trained where the package keeps it: a diffusers folder in half precision, and the rest beside it.
+
+    python -m maquette.recipes.diorama.ship --run runs/diorama
+
+Takes the averaged weights of the base, `perception.safetensors`, and every finished ControlNet in RUN/controlnets.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from diffusers import AutoencoderKL
+from torch.optim.swa_utils import AveragedModel
+from transformers import CLIPTokenizer
+
+from maquette.base import load_base
+from maquette.checkpoints import load_controlnet
+from maquette.data.diorama import CONDITIONS
+from maquette.recipes.command import from_command_line
+from maquette.recipes.diorama import base as recipes
+
+INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "DDIMScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "CLIPTokenizer"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderKL"],
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    run: Path = Path("runs/diorama")
+    target: Path = Path("src/maquette/weights/diorama")
+
+
+def ship(recipe: Recipe) -> None:
+    ship_base(recipe.run, recipe.target / "base")
+    if (recipe.run / "perception.safetensors").exists():
+        shutil.copy(recipe.run / "perception.safetensors", recipe.target / "perception.safetensors")
+    finished = [name for name in CONDITIONS if (recipe.run / "controlnets" / name / "config.json").exists()]
+    base = load_base(recipe.target / "base")
+    for name in finished:
+        load_controlnet(recipe.run / "controlnets" / name, base).half().save(recipe.target / "controlnets" / name)
+
+
+def ship_base(run: Path, folder: Path) -> None:
+    tokenizer = CLIPTokenizer.from_pretrained(run / "tokenizer")
+    vae = AutoencoderKL.from_pretrained(run / "vae")
+    average = _averaged(run, tokenizer, vae.config.latent_channels)
+    for name, part in (("vae", vae), ("unet", average.unet), ("text_encoder", average.text_encoder)):
+        part.half().save_pretrained(folder / name)
+    tokenizer.save_pretrained(folder / "tokenizer")
+    recipes.schedule().save_pretrained(folder / "scheduler")
+    (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
+
+
+def _averaged(run: Path, tokenizer: CLIPTokenizer, latent_channels: int) -> recipes.TextAndUNet:
+    model = AveragedModel(recipes.TextAndUNet(recipes.Recipe(), tokenizer, latent_channels))
+    model.load_state_dict(torch.load(run / "base.pt", weights_only=True, map_location="cpu")["average"])
+    return cast(recipes.TextAndUNet, model.module)
+
+
+if __name__ == "__main__":
+    ship(from_command_line(Recipe, __doc__))

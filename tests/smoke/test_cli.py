@@ -1,0 +1,163 @@
+"""Every verb, as a user calls it: on a tiny base in a folder, in a process of its own where that matters."""
+
+import json
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.conftest import randomise, save_base, tiny_base
+
+from maquette.cli import main as cli
+from maquette.cli.main import VERBS
+from maquette.controlnet.network import ControlNet
+from maquette.foundation.images import open_picture
+from maquette.sampling.record import Record
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    save_base(tiny_base("diorama", "v_prediction", context=96), folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def net(base, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("net")
+    randomise(ControlNet.attach(tiny_base("diorama", "v_prediction", context=96))).save(folder)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path) -> Path:
+    image = Image.new("RGB", (160, 130), "white")
+    image.paste((180, 40, 40), (40, 30, 110, 90))
+    image.save(tmp_path / "house.png")
+    return tmp_path / "house.png"
+
+
+@pytest.fixture
+def maquette(monkeypatch, capsys, tmp_path):
+    """Run the command line; exit code, standard output, standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["maquette", *map(str, words)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:  # typer ends every verb so
+            cli.main()
+        out, err = capsys.readouterr()
+        return int(stop.value.code or 0), out, err
+
+    return run
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_an_example(verb, maquette) -> None:
+    code, out, _ = maquette(verb, "--help")
+    assert code == 0
+    assert "Example: maquette" in " ".join(out.split())
+
+
+def test_help_answers_at_once() -> None:
+    """Under half a second on an idle machine; no heavy library is loaded for it."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "maquette", "--help"], check=True, capture_output=True)
+    assert time.perf_counter() - started < 3
+    code = (
+        "import sys, maquette, maquette.cli.main; print([m for m in ('torch', 'diffusers', 'cv2') if m in sys.modules])"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert loaded.strip() == "[]"
+
+
+def test_generate_and_again(maquette, base, net, picture, tmp_path) -> None:
+    words = ("generate", picture, "--prompt", "a b", "--base", base, "--controlnet", net, "--steps", 3, "--count", 2)
+    code, out, err = maquette(*words, "--size", "64x64", "--seed", 4, "-o", "made.png")
+    assert code == 0, err
+    assert out.split() == ["made-1.png", "made-2.png"]
+    record = Record.load(tmp_path / "made-2.png")
+    assert record.settings["seed"] == 4
+    assert record.prompt == "a b"
+    picture.unlink()  # everything that is needed lies in the picture
+    code, out, err = maquette("generate", "--again", "made-2.png", "-o", "again.png")
+    assert code == 0, err
+    first, second = (open_picture(tmp_path / name) for name in ("made-2.png", "again.png"))
+    assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_generate_from_a_map(maquette, base, net, picture) -> None:
+    code, _, err = maquette(
+        "generate", picture, "--map", "--condition", "depth", "--base", base, "--controlnet", net, "--steps", 1
+    )
+    assert code == 0, err
+    code, _, err = maquette("generate", picture, "--condition", "depth", "--base", base, "--controlnet", net)
+    assert code == 2
+    assert "no detector for 'depth'" in err
+    assert "--map" in err
+
+
+def test_detect(maquette, picture, tmp_path) -> None:
+    code, out, err = maquette("detect", "canny", picture, "-o", "maps", "--option", "low=80", "--option", "high=160")
+    assert code == 0, err
+    assert out.strip() == "maps/house-canny.png"
+    with Image.open(tmp_path / "maps/house-canny.png") as shown:
+        assert shown.size == (160, 130)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("generate", "absent.png"), "There is no picture at 'absent.png'"),
+        (("generate", "--base", "nowhere"), "There is no base 'nowhere'"),
+        (("generate", "--base", "BASE", "--steps", "0"), "steps is a whole number from 1 to 1000, not 0"),
+        (("generate", "--base", "BASE", "--guidance", "99"), "guidance lies between 0 and 50, not 99"),
+        (("generate", "--base", "BASE", "--size", "large"), "--size is WIDTHxHEIGHT"),
+        (("generate", "--base", "BASE", "--size", "100x64"), "multiples of 64 pixels"),
+        (("generate", "--base", "BASE", "--dtype", "int8"), "no dtype 'int8'"),
+        (("generate", "--base", "BASE", "PICTURE", "--controlnet", "diorama/cany"), "There is no ControlNet"),
+        (("generate", "--base", "BASE", "--map"), "give the picture"),
+        (("generate", "--again", "PICTURE"), "does not say how it was made"),
+        (("detect", "cany", "PICTURE", "-o", "maps"), "did you mean 'canny'"),
+        (("detect", "canny", "PICTURE", "-o", "maps", "--option", "low"), "--option is NAME=VALUE"),
+        (("detect", "canny", "PICTURE", "-o", "maps", "--option", "lo=3"), "did you mean 'low'"),
+        (("train", "canny", "--output", "run"), "A recipe is diorama/CONDITION"),
+        (("train", "diorama/cany", "--output", "run"), "did you mean 'canny'"),
+        (("train", "diorama/canny", "--output", "run", "--batch-size", "0"), "batch_size is 1 or more"),
+        (("train", "diorama/canny", "--output", "run", "--resume"), "There is no training in 'run'"),
+        (("evaluate", "runs/absent", "--base", "BASE"), "There is no"),
+    ],
+)
+def test_bad_input_is_a_sentence_and_leaves_nothing(maquette, base, picture, tmp_path, words, says) -> None:
+    before = sorted(tmp_path.iterdir())
+    given = [{"BASE": base, "PICTURE": picture}.get(word, word) for word in words]
+    code, _, err = maquette(*given)
+    assert code == 2
+    assert says in err
+    assert "Traceback" not in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_long_prompt_is_a_note(maquette, base, tmp_path) -> None:
+    code, _, err = maquette("generate", "--base", base, "--steps", 1, "--prompt", "word " * 60)
+    assert code == 0
+    assert "Note: The prompt has" in err
+    assert "cut off: " in err
+
+
+def test_a_picture_is_written_whole_or_not_at_all(maquette, base, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(Image.Image, "save", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk is full")))
+    with pytest.raises(OSError, match="disk is full"):
+        maquette("generate", "--base", base, "--steps", 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_record_is_json_in_the_png(maquette, base, tmp_path) -> None:
+    maquette("generate", "--base", base, "--steps", 1, "-o", "one.png")
+    with Image.open(tmp_path / "one.png") as picture:
+        values = json.loads(picture.info["maquette"])
+    assert values["settings"]["steps"] == 1
