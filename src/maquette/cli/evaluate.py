@@ -5,45 +5,39 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "maquette evaluate runs/canny --scenes 100"
+EXAMPLE = "maquette evaluate diorama/canny runs/mine --scenes 100"
 
 
 def run(
-    net: Annotated[str, typer.Argument(metavar="RUN", help="A run's folder, or a bundled ControlNet: diorama/canny.")],
+    nets: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' folders, or bundled: diorama/canny.")],
     scenes: Annotated[int, typer.Option(help="Unseen scenes.")] = 500,
     steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 4.0,
     batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 32,
-    condition: Annotated[
-        str | None, typer.Option(help="What it was trained on, where the folder does not say.")
-    ] = None,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Folder for the report; without, the run's.")
-    ] = None,
-    base: Annotated[str, typer.Option(help="Base model that it steers.")] = "diorama",
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the reports.")] = Path("runs/evaluation"),
+    base: Annotated[str, typer.Option(help="Base model that they steer.")] = "diorama",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
 ) -> None:
-    """Measure a ControlNet's fidelity under true, default, no and conflicting prompts."""
+    """Measure ControlNets' fidelity under true, default, no and conflicting prompts."""
     from maquette.base import load_base
     from maquette.checkpoints import load_controlnet
-    from maquette.evaluation.controlnet import Protocol, evaluate_controlnet
+    from maquette.evaluation.controlnet import Protocol, Uncontrolled, evaluate_controlnet
 
     model = load_base(base, device, dtype)
-    controlnet = load_controlnet(net, model)
-    condition = condition or _condition(net)
-    folder = output or (Path(net) if Path(net).is_dir() else Path("runs") / net.replace("/", "-"))
-    protocol = Protocol(scenes, steps, guidance, batch_size)
-    report = evaluate_controlnet(model, controlnet, condition, protocol, folder / "evaluation.png")
-    report.save(folder / "evaluation.json")
-    print(report.table())
-    print(f"\nReport and pictures: {folder / 'evaluation.json'}, {folder / 'evaluation.png'}")
+    loaded = [(_condition(name), load_controlnet(name, model)) for name in nets]
+    uncontrolled = Uncontrolled(model, Protocol(scenes, steps, guidance, batch_size))
+    for condition, net in loaded:
+        report = evaluate_controlnet(net, condition, uncontrolled, output / f"{condition}.png")
+        report.save(output / f"{condition}.json")
+        print(f"{report.table()}\n\n{output / condition}.json, {output / condition}.png\n")
 
 
-def _condition(net: str) -> str:
+def _condition(name: str) -> str:
+    """What a ControlNet was trained on: its bundled name or its run says so."""
     from maquette.training.config import TrainingConfig
     from maquette.training.run import CONFIG
 
-    if net.startswith("diorama/"):
-        return net.removeprefix("diorama/")
-    return TrainingConfig.load(Path(net) / CONFIG).condition
+    if name.startswith("diorama/"):
+        return name.removeprefix("diorama/")
+    return TrainingConfig.load(Path(name) / CONFIG).condition

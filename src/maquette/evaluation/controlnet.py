@@ -64,34 +64,46 @@ class Report:
             temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
+class Uncontrolled:
+    """The base's own pictures for each kind of prompt, made once however many ControlNets are measured."""
+
+    def __init__(self, base: Base, protocol: Protocol) -> None:
+        self.base, self.protocol = base, protocol
+        self._pictures: dict[str, list[Image.Image]] = {}
+
+    def pictures(self, kind: str, captions: list[str]) -> list[Image.Image]:
+        if kind not in self._pictures:
+            prompts = prompts_of(kind, captions)
+            self._pictures[kind] = _generate(self.base, prompts, [], self.protocol, f"no control, {kind} prompt")
+        return self._pictures[kind]
+
+
 def evaluate_controlnet(
-    base: Base, net: ControlNet, condition: str, protocol: Protocol, grid: Path | None = None, eye: Eye | None = None
+    net: ControlNet, condition: str, uncontrolled: Uncontrolled, grid: Path | None = None, eye: Eye | None = None
 ) -> Report:
     """Generate with and without control for every kind of prompt, and score it; pictures go to `grid`."""
+    base, protocol = uncontrolled.base, uncontrolled.protocol
     pairs = Pairs.load(condition, range(dataset.TEST, dataset.TEST + protocol.scenes))
     rows = range(len(pairs))
     truth = [pairs.truth(row) for row in rows]
     sources = [Image.fromarray(image) for image in pairs.images]
     maps = [pairs.standard(row) for row in rows]
     control = Control(net, torch.stack([to_unit(one) for one in maps]))
-    controlled, uncontrolled, shown = {}, {}, [maps[:SHOWN], sources[:SHOWN]]
+    controlled, plain, shown = {}, {}, [maps[:SHOWN], sources[:SHOWN]]
 
     def score(pictures: list[Image.Image]) -> float:
         return float(np.nanmean(fidelity(condition, pictures, truth, eye)))
 
     for kind in PROMPTS:
-        prompts = prompts_of(kind, pairs.captions)
-        pictures = _generate(base, prompts, [control], protocol, f"{condition}, {kind} prompt")
+        pictures = _generate(base, prompts_of(kind, pairs.captions), [control], protocol, f"{condition}, {kind} prompt")
         controlled[kind] = score(pictures)
         shown.append(pictures[:SHOWN])
-        uncontrolled[kind] = score(_generate(base, prompts, [], protocol, f"no control, {kind} prompt"))
+        plain[kind] = score(uncontrolled.pictures(kind, pairs.captions))
     reconstructed = _through(base, sources, protocol.batch_size)
     if grid is not None:
         grid.parent.mkdir(parents=True, exist_ok=True)
         sheet(shown, labels=("condition", "source", *PROMPTS)).save(grid)
-    return Report(
-        condition, protocol, score(reconstructed), score([*sources[1:], sources[0]]), controlled, uncontrolled
-    )
+    return Report(condition, protocol, score(reconstructed), score([*sources[1:], sources[0]]), controlled, plain)
 
 
 def prompts_of(kind: str, captions: list[str]) -> list[str]:

@@ -1,0 +1,59 @@
+"""What comes with the package: a base, the network that sees, ControlNets, and how much it all weighs."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import maquette as mq
+from maquette.checkpoints.load import bundled
+
+PACKAGE = Path(mq.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def base() -> mq.Base:
+    return mq.load_base("diorama")
+
+
+def test_the_whole_package_stays_under_95_megabytes() -> None:
+    files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    assert sum(path.stat().st_size for path in files) < 95e6
+
+
+def test_the_base_is_a_small_stable_diffusion(base) -> None:
+    assert base.backbone.downscale == 8
+    assert [slot.downscale for slot in base.backbone.slots] == [1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8]
+    assert base.backbone.prediction == "v_prediction"
+    assert base.size == 128
+
+
+def test_the_base_is_diffusers_own_format(base) -> None:
+    from diffusers import StableDiffusionPipeline
+
+    pipe = StableDiffusionPipeline.from_pretrained(PACKAGE / "weights/diorama/base")
+    pipe.set_progress_bar_config(disable=True)
+    source = torch.Generator("cpu").manual_seed(3)
+    theirs = pipe("a red house", num_inference_steps=5, guidance_scale=4.0, generator=source).images[0]
+    ours = mq.generate(base, "a red house", steps=5, guidance=4.0, seed=3)[0]
+    assert np.abs(np.asarray(ours, np.int16) - np.asarray(theirs, np.int16)).max() <= 1
+
+
+def test_the_autoencoder_knows_the_world(base) -> None:
+    from maquette.evaluation.base import psnr
+
+    scenes = [mq.diorama.scene(seed).image for seed in range(20_000_000, 20_000_020)]
+    assert psnr(base, scenes) > 30
+
+
+@pytest.mark.parametrize("name", list(bundled()))
+def test_every_bundled_controlnet_loads_and_steers(name: str, base) -> None:
+    net = mq.load_controlnet(name, base)
+    blank, full = (torch.full((1, 3, 128, 128), value) for value in (0.0, 1.0))
+    pictures = [
+        mq.generate(base, "", [mq.Control(net, condition)], steps=4, guidance=1, seed=1)[0]
+        for condition in (blank, full)
+    ]
+    difference = np.abs(np.asarray(pictures[0], np.int16) - np.asarray(pictures[1], np.int16))
+    assert difference.mean() > 3
