@@ -73,7 +73,9 @@ def main() -> None:
         "first half of the steps": (lambda: we(end=0.5), lambda: they(control_guidance_end=0.5)),
         "conditional branch alone": (lambda: we(condition_in="conditional"), lambda: they(guess_mode=True)),
     }
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
     for name, (first, second) in cases.items():
         mine, reference = timed(first, second)
         line = {

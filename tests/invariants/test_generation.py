@@ -193,3 +193,13 @@ def test_a_control_of_another_base_is_refused(base) -> None:
     other = ControlNet.attach(tiny_base("diorama"))
     with pytest.raises(MaquetteError, match="Control 1 of 1 is made for another base"):
         run(base, [Control(other, CONDITION)])
+
+
+def test_half_precision_gives_nearly_the_same_picture(net) -> None:
+    base = tiny_base("sd15")
+    full = run(base, guidance=1.0)
+    base.autoencoder.to(torch.bfloat16)
+    base.text_encoder.to(torch.bfloat16)
+    base.backbone.unet.to(torch.bfloat16)
+    assert base.dtype == torch.bfloat16
+    assert np.abs(run(base, guidance=1.0) - full).mean() < 6

@@ -140,10 +140,10 @@ def _sample(
     latents = masked.start(scheduler, drawn, timesteps) if masked else drawn * scheduler.init_noise_sigma
     for number, timestep in enumerate(timesteps):
         step = number // scheduler.order + first
-        scaled = scheduler.scale_model_input(latents, timestep)
+        scaled = scheduler.scale_model_input(latents, timestep).to(base.dtype)  # the sampler itself works in float32
         pair = torch.cat([scaled, scaled]) if guided else scaled
         residuals = _residuals(base, conditions, pair, timestep, both, guided, step, sampling)
-        prediction = base.predict(pair, timestep, both, residuals)
+        prediction = base.predict(pair, timestep, both, residuals).float()
         if guided:
             prediction = classifier_free(prediction[:count], prediction[count:], sampling.guidance)
         latents = scheduler.step(prediction, timestep, latents, **_noise_of(scheduler, sources)).prev_sample
@@ -186,7 +186,7 @@ def _residuals(
 
 def _noise(base: Base, sources: list[torch.Generator], size: tuple[int, int]) -> Tensor:
     width, height = (side // base.backbone.downscale for side in size)
-    return noise(sources, (base.backbone.latent_channels, height, width)).to(base.device, base.dtype)
+    return noise(sources, (base.backbone.latent_channels, height, width)).to(base.device)
 
 
 def _size(

@@ -20,7 +20,7 @@ class Masked:
 
     @staticmethod
     def of(base: Base, image: Image.Image, mask: Image.Image | None, size: tuple[int, int], count: int) -> "Masked":
-        original = base.encode_pictures([fit(image, size)]).expand(count, -1, -1, -1)
+        original = base.encode_pictures([fit(image, size)]).float().expand(count, -1, -1, -1)
         if mask is None:
             return Masked(original, None)
         free = to_unit(fit(mask, size)).mean(dim=0)[None, None]
