@@ -28,6 +28,7 @@ WEIGHTS = {"sky": 1.0, "hills": 1.0, "ground": 1.0, "person": 6.0}  # of a pixel
 class Recipe:
     run: Path = Path("runs/diorama")
     scenes: int = 16_000
+    held_out: int = 200  # scenes on which PSNR is watched
     steps: int = 4_600  # whole pictures and crops, the learning rate down to 0
     refine: int = 2_600  # then so many more on whole pictures, for the squared error, from a lower rate
     batch_size: int = 16
@@ -56,7 +57,7 @@ def build(recipe: Recipe) -> AutoencoderKL:
 
 def train(recipe: Recipe) -> AutoencoderKL:
     images, classes = scenes.load(recipe.scenes, recipe.device, "images", "classes")
-    (held_out,) = scenes.load(200, recipe.device, "images", first=dataset.VALIDATION)
+    (held_out,) = scenes.load(recipe.held_out, recipe.device, "images", first=dataset.VALIDATION)
     torch.manual_seed(recipe.seed)
     vae = build(recipe).to(recipe.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)

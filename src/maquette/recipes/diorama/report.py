@@ -36,12 +36,14 @@ class Recipe:
     steps: int = 20
     guidance: float = 4.0
     batch_size: int = 50
+    base: str = "diorama"
+    eye: Path | None = None  # weights of the network that looks, the shipped ones without
     device: str = "cpu"
     dtype: str = "float32"
 
 
 def report(recipe: Recipe) -> dict[str, float]:
-    base, eye = load_base("diorama", recipe.device, recipe.dtype), Eye(device=recipe.device)
+    base, eye = load_base(recipe.base, recipe.device, recipe.dtype), Eye(recipe.eye, recipe.device)
     true = _pictures(2 * recipe.pictures)
     scenes = [scene(dataset.TEST + row) for row in range(recipe.judged)]
     captions = rendered.captions(recipe.pictures, first=dataset.TEST)

@@ -1,0 +1,73 @@
+"""The recipes that make the embedded base, at a size of seconds: each runs, resumes, and what comes out is a base."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import maquette as mq
+from maquette.conditions.perception import Eye
+from maquette.diorama import dataset
+from maquette.recipes.diorama import autoencoder, base, perception, report, ship
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory) -> Path:
+    """All stages, a few steps each, shipped into a folder."""
+    folder = tmp_path_factory.mktemp("recipes")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(dataset, "SHARD", 8)
+        autoencoder.train(autoencoder.Recipe(run=folder, scenes=8, held_out=4, steps=2, refine=1, batch_size=2))
+        settings = {"run": folder, "scenes": 8, "batch_size": 2, "compile": 0, "steps": 8}
+        base.train(base.Recipe(**settings, stop=4))
+        base.train(base.Recipe(**settings))
+        perception.train(perception.Recipe(run=folder, scenes=8, steps=2, batch_size=2))
+        ship.ship(ship.Recipe(run=folder, target=folder / "weights"))
+    return folder
+
+
+def test_what_is_shipped_is_a_base(run) -> None:
+    made = mq.load_base(run / "weights" / "base")
+    assert made.dtype == torch.float32
+    assert len(made.backbone.slots) == 13
+    picture = mq.generate(made, "a red house", steps=2)[0]
+    assert picture.size == (128, 128)
+    assert Eye(run / "weights" / "perception.safetensors").see([picture]).classes.shape == (1, 128, 128)
+
+
+def test_latents_are_white(run) -> None:
+    """Each channel of what the U-Net sees has mean 0 and deviation 1."""
+    made = mq.load_base(run / "weights" / "base")
+    latents = made.encode_pictures([mq.diorama.scene(seed).image for seed in range(8)])
+    assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(8), atol=0.1)
+    assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(8), atol=0.1)
+
+
+def test_stopping_and_going_on_is_going_on(run, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(run)
+    monkeypatch.setattr(dataset, "SHARD", 8)
+    (tmp_path / "vae").symlink_to(run / "vae")
+    base.train(base.Recipe(run=tmp_path, scenes=8, batch_size=2, compile=0, steps=8))
+    whole, parts = (torch.load(folder / "base.pt", weights_only=True) for folder in (tmp_path, run))
+    assert all(torch.equal(whole["model"][name], parts["model"][name]) for name in whole["model"])
+    assert all(torch.equal(whole["average"][name], parts["average"][name]) for name in whole["average"])
+
+
+def test_the_report_gives_numbers_and_pictures(run, monkeypatch) -> None:
+    monkeypatch.chdir(run)
+    monkeypatch.setattr(dataset, "SHARD", 8)
+    numbers = report.report(
+        report.Recipe(
+            output=run / "docs",
+            pictures=4,
+            judged=4,
+            reconstructed=4,
+            steps=1,
+            base=str(run / "weights" / "base"),
+            eye=run / "weights" / "perception.safetensors",
+        )
+    )
+    assert 0 <= numbers["coloured"] <= numbers["found"] <= 1
+    assert numbers["frechet"] > 0
+    assert {"prompts.png", "reconstructions.png", "numbers.json"} == {entry.name for entry in (run / "docs").iterdir()}
