@@ -132,7 +132,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         prediction_type=prediction,
     )
     backbone = UNetBackbone(unet, prediction, downscale=8)
-    return Base(f"tiny-{family}", backbone, vae, text_encoder, tokenizer, dict(schedule.config))
+    return Base(f"tiny-{family}", backbone, vae, text_encoder, tokenizer, dict(schedule.config), size=128)
 
 
 def save_base(base: Base, folder: Path) -> None:

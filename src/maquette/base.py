@@ -1,6 +1,5 @@
 """The locked model: backbone, autoencoder, text encoder and noise schedule, from a diffusers folder."""
 
-import json
 import warnings
 from collections.abc import Callable
 from importlib.resources import files
@@ -8,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -20,6 +20,7 @@ from maquette.foundation.images import from_signed, to_signed
 from maquette.foundation.registry import unknown
 
 BUNDLED = {"diorama": "weights/diorama/base"}
+DIORAMA_GUIDANCE = 4.0  # the scale of classifier-free guidance that suits the bundled base
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class Base:
         text_encoder: CLIPTextModel,
         tokenizer: CLIPTokenizer,
         schedule: dict[str, Any],
+        size: int,
     ) -> None:
         self.name = name
         self.backbone = backbone
@@ -46,6 +48,7 @@ class Base:
         self.text_encoder = text_encoder.requires_grad_(False).eval()
         self.tokenizer = tokenizer
         self.schedule = schedule  # configuration of the noise schedule, in diffusers' words
+        self.size = size  # side of the pictures it was trained on, pixels
 
     @property
     def device(self) -> torch.device:
@@ -62,12 +65,6 @@ class Base:
         """Width and height of a picture are multiples of this many pixels."""
         return self.backbone.downscale * max(slot.downscale for slot in self.backbone.slots)
 
-    @property
-    def size(self) -> int:
-        """Side of the pictures it was trained on, pixels."""
-        side: int = self.autoencoder.config.sample_size
-        return side
-
     def predict(
         self,
         latents: Tensor,
@@ -81,7 +78,7 @@ class Base:
     @torch.no_grad()
     def encode_text(self, prompts: list[str]) -> TextFeatures:
         """Prompts as (B, L, D); warns and says what is cut of a prompt that is too long."""
-        for prompt in prompts:
+        for prompt in dict.fromkeys(prompts):
             self._warn_of_cut(prompt)
         tokens = self.tokenizer(
             prompts,
@@ -122,35 +119,47 @@ class Base:
         return self.autoencoder.config.get("shift_factor") or 0.0
 
 
-def load_base(name: str | Path, device: str = "cpu", dtype: str = "float32") -> Base:
+def load_base(name: str | Path, device: str = "cpu", dtype: str | torch.dtype = "float32") -> Base:
     """Load a base: "diorama", which is bundled, or a folder in diffusers' format.
 
     Args:
         device: where to put it, as torch names devices.
         dtype: "float32", "bfloat16" or "float16".
 
-    Raises `MaquetteError` for an unknown name, a folder that is none or a missing part.
+    Raises `MaquetteError` for an unknown name, a device that is not there, or a part that is missing or broken.
     """
-    if dtype not in DTYPES:
-        raise MaquetteError(unknown("dtype", dtype, list(DTYPES)))
+    words = str(dtype).removeprefix("torch.")
+    if words not in DTYPES:
+        raise MaquetteError(unknown("dtype", words, list(DTYPES)))
+    place, precision = find_device(device), DTYPES[words]
     folder = _folder(str(name))
-
-    def part(of: str, read: Callable[..., T]) -> T:
-        return _part(folder, of, read, torch_dtype=DTYPES[dtype])
-
-    autoencoder = part("vae", AutoencoderKL.from_pretrained).to(device)
-    unet = part("unet", UNet2DConditionModel.from_pretrained).to(device).eval()
-    text_encoder = _part(folder, "text_encoder", CLIPTextModel.from_pretrained, dtype=DTYPES[dtype]).to(device)
-    schedule = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+    autoencoder = _part(folder, "vae", AutoencoderKL.from_pretrained, torch_dtype=precision).to(place)
+    unet = _part(folder, "unet", UNet2DConditionModel.from_pretrained, torch_dtype=precision).to(place).eval()
+    text_encoder = _part(folder, "text_encoder", CLIPTextModel.from_pretrained, dtype=precision).to(place)
+    tokenizer = _part(folder, "tokenizer", CLIPTokenizer.from_pretrained)
+    schedule = _part(folder, "scheduler", DDIMScheduler.load_config)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
+    backbone = UNetBackbone(unet, schedule.get("prediction_type", "epsilon"), downscale)
+    if backbone.text.pooled_width is not None:
+        raise MaquetteError(
+            f"The base in {str(folder)!r} is an SDXL, which load_base does not read; give an SD 1.x or 2.x."
+        )
     return Base(
-        name=str(name),
-        backbone=UNetBackbone(unet, schedule.get("prediction_type", "epsilon"), downscale),
-        autoencoder=autoencoder,
-        text_encoder=text_encoder,
-        tokenizer=_part(folder, "tokenizer", CLIPTokenizer.from_pretrained),
-        schedule=schedule,
+        str(name), backbone, autoencoder, text_encoder, tokenizer, schedule, unet.config.sample_size * downscale
     )
+
+
+def find_device(name: str) -> torch.device:
+    """A device by torch's name for it, if it is there."""
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0]
+        raise MaquetteError(
+            f"There is no device {name!r} here ({reason}); give 'cpu', or 'cuda' or 'mps' where it is."
+        ) from error
+    return device
 
 
 def _folder(name: str) -> Path:
@@ -167,10 +176,13 @@ def _folder(name: str) -> Path:
 
 
 def _part(folder: Path, of: str, read: Callable[..., T], **settings: Any) -> T:
+    """One part of a base; whatever its reader stumbles over becomes a sentence."""
+    if not (folder / of).is_dir():
+        raise MaquetteError(f"The base in {str(folder)!r} has no folder {of!r}; fetch it anew.")
     try:
         return read(str(folder / of), local_files_only=True, **settings)
-    except OSError as error:
-        first = str(error).splitlines()[0]
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
         raise MaquetteError(
-            f"The base in {str(folder)!r} has no usable {of} ({first}); fetch the folder anew."
+            f"The {of} of the base in {str(folder)!r} cannot be read ({reason}); fetch it anew."
         ) from error

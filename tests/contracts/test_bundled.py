@@ -41,10 +41,10 @@ def test_the_base_is_diffusers_own_format(base) -> None:
 
 
 def test_the_autoencoder_knows_the_world(base) -> None:
-    from maquette.evaluation.base import psnr
+    from maquette.evaluation.base import reconstruction
 
     scenes = [mq.diorama.scene(seed).image for seed in range(20_000_000, 20_000_020)]
-    assert psnr(base, scenes) > 30
+    assert reconstruction(base, scenes) > 30
 
 
 @pytest.mark.parametrize("name", list(bundled()))

@@ -10,6 +10,7 @@ from maquette.base import Base
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
+from maquette.foundation.seeds import generators, noise
 from maquette.sampling.generate import generate
 from maquette.sampling.schedule import SAMPLERS
 
@@ -75,9 +76,34 @@ def test_one_prompt_each_is_the_pictures_one_by_one(base, net) -> None:
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_answers(base, sampler) -> None:
-    picture = run(base, sampler=sampler)
-    assert picture.std() > 0
+def test_every_sampler_runs_the_control_in_every_step(base, net, sampler, calls) -> None:
+    steps = [0]
+    predict = base.predict
+
+    def count(*args):
+        steps[0] += 1
+        return predict(*args)
+
+    base.predict = count
+    try:
+        controlled = run(base, [Control(net, CONDITION)], sampler=sampler)
+    finally:
+        del base.predict
+    assert len(calls) == steps[0] >= 4
+    assert np.abs(controlled - run(base, sampler=sampler)).max() > 2
+
+
+@pytest.mark.parametrize("sampler", ["ddim", "euler", "heun", "dpm++", "unipc"])
+@pytest.mark.parametrize("strength", [1.0, 0.5, 0.3])
+def test_with_the_true_noise_the_start_picture_comes_back(base, sampler, strength, monkeypatch) -> None:
+    """A prediction that is right at every step leads back to the latents that were noised."""
+    start = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    truth = noise(generators([5]), (4, 8, 8))
+    monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
+    found = []
+    monkeypatch.setattr(base, "decode_latents", lambda latents: found.append(latents) or [start])
+    generate(base, "a", image=start, strength=strength, steps=10, guidance=1, seed=5, size=(64, 64), sampler=sampler)
+    assert (found[0] - base.encode_pictures([start])).abs().max() < 0.1
 
 
 def test_control_changes_the_picture(base, net) -> None:
@@ -166,12 +192,24 @@ def test_a_long_prompt_says_what_was_cut(base) -> None:
     [
         ({"steps": 0}, "steps is a whole number from 1 to 1000, not 0"),
         ({"steps": 2.5}, "not 2.5"),
+        ({"steps": 1000}, "takes fewer than 1000 steps"),
+        ({"seed": -1}, "seed is a whole number"),
+        ({"seed": 2**64}, "seed is a whole number"),
+        ({"seed": 1.5}, "not 1.5"),
+        ({"batch_size": 0}, "batch_size is a whole number of 1 or more, not 0"),
+        ({"count": 1.5}, "count is a whole number"),
+        ({"guidance": "9"}, "not '9'"),
+        ({"sampler": None}, "no sampler None"),
+        ({"size": 64}, "not 64"),
+        ({"prompt": [1]}, "A prompt is a text"),
+        ({"prompt": []}, "A prompt is a text"),
         ({"guidance": -1}, "guidance lies between 0 and 50, not -1"),
         ({"guidance": float("nan")}, "not nan"),
         ({"strength": 0}, "strength is above 0"),
+        ({"strength": 1.5}, "strength lies between 0 and 1, not 1.5"),
         ({"size": (100, 64)}, r"multiples of 64 pixels .* not \(100, 64\); \(128, 64\) would do"),
         ({"size": (64, 0)}, "multiples of 64"),
-        ({"count": 0}, "count and batch_size are 1 or more"),
+        ({"count": 0}, "count is a whole number of 1 or more, not 0"),
         ({"condition_in": "nowhere"}, "no condition_in 'nowhere'"),
         ({"resolution_weights": "normal"}, "did you mean 'normalised'"),
         ({"sampler": "dimm"}, "no sampler 'dimm'; did you mean 'ddim'"),
@@ -189,17 +227,37 @@ def test_a_condition_tensor_of_another_shape_is_refused(base, net) -> None:
             run(base, [Control(net, torch.zeros(shape))])
 
 
-def test_a_control_of_another_base_is_refused(base) -> None:
-    other = ControlNet.attach(tiny_base("diorama"))
+@pytest.mark.parametrize("family", ["diorama", "sd21"])
+def test_a_control_of_another_base_is_refused(base, family) -> None:
+    other = ControlNet.attach(tiny_base(family))
     with pytest.raises(MaquetteError, match="Control 1 of 1 is made for another base"):
         run(base, [Control(other, CONDITION)])
 
 
-def test_half_precision_gives_nearly_the_same_picture(net) -> None:
+def test_a_control_in_another_precision_is_refused(base) -> None:
+    other = ControlNet.attach(base).bfloat16()
+    with pytest.raises(MaquetteError, match=r"is in torch.bfloat16 on cpu, the base in torch.float32 .* net.to\("):
+        run(base, [Control(other, CONDITION)])
+
+
+def test_what_is_no_control_is_refused(base, net) -> None:
+    with pytest.raises(MaquetteError, match="not NoneType"):
+        Control(net, None)
+    with pytest.raises(MaquetteError, match="from 0 to 1, not up to 255"):
+        Control(net, torch.full((1, 3, 64, 64), 255.0))
+    with pytest.raises(MaquetteError, match="list of Control"):
+        run(base, [net])
+    alone = array(generate(base, "a", Control(net, CONDITION), steps=2))
+    assert np.array_equal(alone, array(generate(base, "a", [Control(net, CONDITION)], steps=2)))
+
+
+def test_half_precision_gives_nearly_the_same_picture() -> None:
     base = tiny_base("sd15")
     full = run(base, guidance=1.0)
     base.autoencoder.to(torch.bfloat16)
     base.text_encoder.to(torch.bfloat16)
     base.backbone.unet.to(torch.bfloat16)
-    assert base.dtype == torch.bfloat16
+    net = randomise(ControlNet.attach(base))
+    assert base.dtype == net.dtype == torch.bfloat16
     assert np.abs(run(base, guidance=1.0) - full).mean() < 6
+    assert np.abs(run(base, [Control(net, CONDITION)], guidance=1.0) - full).max() > 5

@@ -10,6 +10,7 @@ from torch import nn
 from maquette.backbones.unet import UNetBackbone
 from maquette.controlnet.network import ControlNet
 from maquette.controlnet.zero import ControlledBlock
+from maquette.errors import MaquetteError
 
 DESIGNS = [
     {},
@@ -117,8 +118,8 @@ def test_equation_2_on_any_block(name: str) -> None:
     block = make()
     x, condition = torch.randn(shape), torch.randn(shape)
     controlled = ControlledBlock(block, condition_channels=8)
-    statistics = {n: b.clone() for n, b in block.named_buffers() if "running" in n}
     before = block(x)
+    statistics = {n: b.clone() for n, b in block.named_buffers()}
     assert torch.equal(controlled(x, condition), before)
 
     optimiser = torch.optim.SGD(controlled.parameters(), lr=0.5)
@@ -139,9 +140,21 @@ def test_equation_2_on_a_resnet_block() -> None:
     """A block that wants more than x says how wide its output is, or has it said."""
     block = residual_block()
     x = torch.randn(2, 8, 10, 10)
-    controlled = ControlledBlock(block, condition_channels=3, out_channels=16)
     condition = torch.randn(2, 3, 10, 10)
-    assert torch.equal(controlled(x, condition, None), block(x, None))
+    for out_channels in (16, None):
+        controlled = ControlledBlock(block, condition_channels=3, out_channels=out_channels)
+        assert torch.equal(controlled(x, condition, None), block(x, None))
+
+
+def test_equation_2_in_another_precision() -> None:
+    block = nn.Conv2d(4, 4, 1).bfloat16()
+    x = torch.randn(1, 4, 5, 5).bfloat16()
+    assert torch.equal(ControlledBlock(block, condition_channels=4)(x, x), block(x))
+
+
+def test_a_block_without_a_readable_entrance_asks() -> None:
+    with pytest.raises(MaquetteError, match="give channels="):
+        ControlledBlock(nn.ReLU(), condition_channels=4)
 
 
 def test_training_mode_leaves_the_locked_block_alone() -> None:

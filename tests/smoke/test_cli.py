@@ -121,6 +121,14 @@ def test_detect(maquette, picture, tmp_path) -> None:
         (("generate", "--base", "BASE", "--dtype", "int8"), "no dtype 'int8'"),
         (("generate", "--base", "BASE", "PICTURE", "--controlnet", "diorama/cany"), "There is no ControlNet"),
         (("generate", "--base", "BASE", "--map"), "give the picture"),
+        (("generate", "--base", "BASE", "--controlnet", "x"), "give the picture"),
+        (("generate", "PICTURE", "--base", "BASE", "--size", "0x64"), "multiples of 64 pixels"),
+        (("generate", "--base", "BASE", "--device", "cdua"), "There is no device 'cdua'"),
+        (("generate", "--base", "BASE", "--count", "0"), "count is a whole number"),
+        (("generate", "--base", "BASE", "-o", "."), "Results are PNG files"),
+        (("generate", "--base", "BASE", "-o", "out.jpg"), "Results are PNG files"),
+        (("detect", "canny", "PICTURE", "absent.png", "-o", "maps"), "There is no picture"),
+        (("detect", "canny", "PICTURE", "PICTURE", "-o", "maps"), "Two results would be written"),
         (("generate", "--again", "PICTURE"), "does not say how it was made"),
         (("detect", "cany", "PICTURE", "-o", "maps"), "did you mean 'canny'"),
         (("detect", "canny", "PICTURE", "-o", "maps", "--option", "low"), "--option is NAME=VALUE"),
@@ -151,8 +159,9 @@ def test_a_long_prompt_is_a_note(maquette, base, tmp_path) -> None:
 
 def test_a_picture_is_written_whole_or_not_at_all(maquette, base, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Image.Image, "save", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk is full")))
-    with pytest.raises(OSError, match="disk is full"):
-        maquette("generate", "--base", base, "--steps", 1)
+    code, _, err = maquette("generate", "--base", base, "--steps", 1)
+    assert code == 2
+    assert "disk is full" in err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -137,6 +137,7 @@ class Encoder(Protocol):
 class Backbone(Protocol):
     """The seven questions."""
 
+    network: nn.Module  # all its weights, locked
     latent_channels: int
     downscale: int  # pixels to one latent cell, a side
     text: TextInputs

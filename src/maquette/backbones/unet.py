@@ -80,7 +80,7 @@ class UNetBackbone:
 
     def __init__(self, unet: UNet2DConditionModel, prediction: Prediction = "epsilon", downscale: int = 8) -> None:
         _refuse_other_conditioning(unet)
-        self.unet = unet.requires_grad_(False)
+        self.unet = self.network = unet.requires_grad_(False)
         self.encoder = UNetEncoder(unet)
         self.prediction: Prediction = prediction
         self.downscale = downscale

@@ -18,11 +18,13 @@ def run(
     from maquette.conditions.detect import detect
     from maquette.foundation.files import written_whole
     from maquette.foundation.images import open_picture
+    from maquette.foundation.outputs import check_pngs
 
     options = dict(_parse(text) for text in option or [])
-    for path in pictures:
-        shown = detect(detector, open_picture(path), **options)
-        target = output / f"{path.stem}-{detector}.png"
+    targets = [output / f"{path.stem}-{detector}.png" for path in pictures]
+    check_pngs(targets)
+    maps = [detect(detector, open_picture(path), **options) for path in pictures]
+    for shown, target in zip(maps, targets, strict=True):
         with written_whole(target) as temporary:
             shown.save(temporary, "PNG")
         print(target)

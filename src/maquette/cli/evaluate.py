@@ -24,13 +24,14 @@ def run(
     from maquette.checkpoints import load_controlnet
     from maquette.evaluation.controlnet import Protocol, Uncontrolled, evaluate_controlnet
 
+    protocol = Protocol(scenes, steps, guidance, batch_size)
     model = load_base(base, device, dtype)
-    loaded = [(_condition(name), load_controlnet(name, model)) for name in nets]
-    uncontrolled = Uncontrolled(model, Protocol(scenes, steps, guidance, batch_size))
-    for condition, net in loaded:
-        report = evaluate_controlnet(net, condition, uncontrolled, output / f"{condition}.png")
-        report.save(output / f"{condition}.json")
-        print(f"{report.table()}\n\n{output / condition}.json, {output / condition}.png\n")
+    loaded = [(name.strip("/").replace("/", "-"), _condition(name), load_controlnet(name, model)) for name in nets]
+    uncontrolled = Uncontrolled(model, protocol)
+    for name, condition, net in loaded:
+        report = evaluate_controlnet(net, condition, uncontrolled, output / f"{name}.png")
+        report.save(output / f"{name}.json")
+        print(f"{name}: {report.table()}\n\n{output / name}.json, {output / name}.png\n")
 
 
 def _condition(name: str) -> str:

@@ -1,5 +1,6 @@
 """maquette generate"""
 
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,9 +35,7 @@ def run(
     start: Annotated[float, typer.Option(help="Share of the steps after which the control sets in.")] = 0.0,
     end: Annotated[float, typer.Option(help="Share of the steps after which it is left out.")] = 1.0,
     condition_in: Annotated[str, typer.Option(help="Guidance branch: both, conditional or weighted.")] = "both",
-    sampler: Annotated[
-        str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, pndm, dpm++, unipc.")
-    ] = "ddim",
+    sampler: Annotated[str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, unipc.")] = "ddim",
     seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
     count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
@@ -48,20 +47,23 @@ def run(
     again: Annotated[Path | None, typer.Option(help="Make a picture again from its own record.")] = None,
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""
+    from maquette.base import DIORAMA_GUIDANCE
     from maquette.errors import MaquetteError
     from maquette.foundation.images import open_picture
     from maquette.sampling.record import ControlRecord, Record
+    from maquette.sampling.settings import check_size
 
     if again is not None:
-        record = Record.load(again)
-        _write([_make(record, device)[record.number]], [record], output)
+        _again(again, output or again.with_stem(f"{again.stem}-again"), device)
         return
-    if map_given and picture is None:
-        raise MaquetteError("--map says that the picture is a condition map; give the picture.")
+    if picture is None and (map_given or controlnet):
+        raise MaquetteError("--map and --controlnet need a picture to be steered by; give the picture.")
+    targets = _targets(output or Path("out.png"), count)
     source = open_picture(picture) if picture is not None else None
     asked = _size(size)
     model = _load(base, device, dtype)
     wanted = asked or (model.size, model.size)
+    check_size(model, wanted)
     controls = []
     if source is not None:
         shown = _condition_map(source, condition, wanted, map_given)
@@ -70,15 +72,15 @@ def run(
     settings: dict[str, Any] = {
         "negative_prompt": negative_prompt,
         "steps": steps,
-        "guidance": guidance if guidance is not None else (4.0 if base == "diorama" else 9.0),
+        "guidance": guidance if guidance is not None else (DIORAMA_GUIDANCE if base == "diorama" else 9.0),
         "condition_in": condition_in,
         "sampler": sampler,
         "seed": seed,
         "count": count,
         "size": list(wanted),
     }
-    records = [Record(base, prompt, dtype, settings, controls, number) for number in range(max(count, 1))]
-    _write(_make(records[0], device, model), records, output)
+    records = [Record(base, prompt, dtype, settings, controls, number) for number in range(count)]
+    _write(_make(records[0], device, model), records, targets)
 
 
 def _load(name: str, device: str, dtype: str) -> "Base":
@@ -89,9 +91,15 @@ def _load(name: str, device: str, dtype: str) -> "Base":
 
 def _condition_map(source: "Image.Image", condition: str, size: tuple[int, int], map_given: bool) -> "Image.Image":
     from maquette.conditions.detect import detect, detectors
-    from maquette.errors import MaquetteError
+    from maquette.errors import MaquetteError, MaquetteWarning
     from maquette.foundation.images import fit
 
+    if source.width * size[1] != source.height * size[0]:
+        warnings.warn(
+            f"The picture is {source.width}×{source.height}; its middle is cut to the shape of {size[0]}×{size[1]}.",
+            MaquetteWarning,
+            stacklevel=2,
+        )
     picture = fit(source, size)
     if map_given:
         return picture
@@ -120,11 +128,35 @@ def _make(record: "Record", device: str, model: "Base | None" = None) -> "list[I
         return generate(model, record.prompt, controls, **settings, progress=progress)
 
 
-def _write(pictures: "list[Image.Image]", records: "list[Record]", output: Path) -> None:
-    for number, (picture, record) in enumerate(zip(pictures, records, strict=True), start=1):
-        path = output if len(pictures) == 1 else output.with_stem(f"{output.stem}-{number}")
-        record.save(picture, path.with_suffix(".png"))
-        print(path.with_suffix(".png"))
+def _again(path: Path, output: Path, device: str) -> None:
+    """Make one picture again from its record."""
+    from maquette.foundation.outputs import check_pngs
+    from maquette.sampling.record import Record
+
+    check_pngs([output])
+    record = Record.load(path)
+    _write([_make(record, device)[record.number]], [record], [output])
+
+
+def _targets(output: Path, count: int) -> list[Path]:
+    """One path a picture, numbered from 1 where there are several."""
+    from maquette.errors import MaquetteError
+    from maquette.foundation.outputs import check_pngs
+
+    if count < 1:
+        raise MaquetteError(f"count is a whole number of 1 or more, not {count}.")
+    check_pngs([output])
+    if count == 1:
+        return [output]
+    targets = [output.with_stem(f"{output.stem}-{number}") for number in range(1, count + 1)]
+    check_pngs(targets)
+    return targets
+
+
+def _write(pictures: "list[Image.Image]", records: "list[Record]", targets: list[Path]) -> None:
+    for picture, record, path in zip(pictures, records, targets, strict=True):
+        record.save(picture, path)
+        print(path)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

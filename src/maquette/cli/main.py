@@ -31,9 +31,9 @@ def main() -> None:
     except MaquetteError as error:
         print(f"maquette: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("maquette: stopped.", file=sys.stderr)
-        sys.exit(130)
+    except OSError as error:
+        print(f"maquette: A file could not be read or written: {error}.", file=sys.stderr)
+        sys.exit(2)
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:

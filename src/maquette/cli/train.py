@@ -1,7 +1,7 @@
 """maquette train"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,52 +10,56 @@ EXAMPLE = "maquette train diorama/canny --output runs/canny --max-steps 500"
 
 def run(
     recipe: Annotated[
-        str, typer.Argument(help="diorama/CONDITION: canny, depth, normal, pose, scribble, segmentation.")
+        str, typer.Argument(metavar="RECIPE|FILE", help="diorama/CONDITION, or the training.json of another run.")
     ],
     output: Annotated[Path, typer.Option(help="The run's folder.")],
-    max_steps: Annotated[int, typer.Option(help="Optimiser steps.")] = 1500,
-    batch_size: Annotated[int, typer.Option(help="Pictures a step.")] = 32,
-    learning_rate: Annotated[float, typer.Option(help="Peak of the learning rate.")] = 7e-4,
-    scenes: Annotated[int, typer.Option(help="Pairs: so many rendered scenes.")] = 8000,
-    prompt_drop: Annotated[float, typer.Option(help="Share of the prompts replaced by the empty one.")] = 0.5,
-    encoder: Annotated[str, typer.Option(help="Condition encoder: release or paper.")] = "release",
-    connect: Annotated[str, typer.Option(help="Residuals in use: all, or middle.")] = "all",
-    kind: Annotated[str, typer.Option(help="zero, or the ablations gaussian and lite.")] = "zero",
-    decay: Annotated[str, typer.Option(help="Of the learning rate: cosine or constant.")] = "cosine",
-    seed: Annotated[int, typer.Option(help="Decides all chance of the run.")] = 0,
-    evaluate_every: Annotated[int, typer.Option(help="Steps between two measurements of fidelity, 0 for none.")] = 100,
-    checkpoint_every: Annotated[int, typer.Option(help="Steps between two saved states.")] = 250,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    resume: Annotated[bool, typer.Option(help="Go on from the state in the run's folder.")] = False,
+    max_steps: Annotated[int | None, typer.Option(help="Optimiser steps, 1500.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Pictures a step, 32.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the learning rate, 7e-4.")] = None,
+    scenes: Annotated[int | None, typer.Option(help="Pairs: so many rendered scenes, 8000.")] = None,
+    prompt_drop: Annotated[float | None, typer.Option(help="Share of prompts replaced by the empty one, 0.5.")] = None,
+    encoder: Annotated[str | None, typer.Option(help="Condition encoder: release or paper.")] = None,
+    connect: Annotated[str | None, typer.Option(help="Residuals in use: all, or middle.")] = None,
+    kind: Annotated[str | None, typer.Option(help="zero, or the ablations gaussian and lite.")] = None,
+    decay: Annotated[str | None, typer.Option(help="Of the learning rate: constant, or cosine to 0.")] = None,
+    warmup: Annotated[int | None, typer.Option(help="Steps up to the peak, 50.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Decides all chance of the run, 0.")] = None,
+    evaluate_every: Annotated[
+        int | None, typer.Option(help="Steps between measurements of fidelity, 100; 0: none.")
+    ] = None,
+    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between two saved states, 250.")] = None,
+    base: Annotated[str | None, typer.Option(help="The locked model, diorama.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the state in the run's folder.")] = False,
 ) -> None:
-    """Train a ControlNet and watch for the step at which the condition takes hold."""
-    from maquette.errors import MaquetteError
+    """Train a ControlNet and watch for the step at which the condition takes hold.
+
+    What is not given comes from the run that is resumed, from FILE, or from the defaults.
+    """
+    given = {name: value for name, value in locals().items() if name != "recipe" and value is not None}
     from maquette.training.config import TrainingConfig
     from maquette.training.loop import train
     from maquette.training.run import Log
 
+    config = TrainingConfig(**{**_before(recipe, output, resume), **given})
+    folder = train(config)
+    if config.evaluate_every:
+        hold = Log(folder, "", "").converged()
+        print("The condition has not taken hold yet." if hold is None else f"The condition took hold at step {hold}.")
+    print(folder)
+
+
+def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:
+    """The settings that flags override."""
+    from maquette.errors import MaquetteError
+    from maquette.training.config import TrainingConfig
+    from maquette.training.run import CONFIG
+
+    if resume:
+        return vars(TrainingConfig.load(output / CONFIG))
+    if Path(recipe).is_file():
+        return vars(TrainingConfig.load(Path(recipe)))
     world, _, condition = recipe.partition("/")
     if world != "diorama" or not condition:
-        raise MaquetteError(f"A recipe is diorama/CONDITION, such as diorama/canny, not {recipe!r}.")
-    config = TrainingConfig(
-        condition=condition,
-        output=output,
-        scenes=scenes,
-        max_steps=max_steps,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        decay=decay,  # type: ignore[arg-type]
-        prompt_drop=prompt_drop,
-        encoder=encoder,  # type: ignore[arg-type]
-        connect=connect,  # type: ignore[arg-type]
-        kind=kind,  # type: ignore[arg-type]
-        seed=seed,
-        evaluate_every=evaluate_every,
-        checkpoint_every=checkpoint_every,
-        device=device,
-        resume=resume,
-    )
-    folder = train(config)
-    hold = Log(folder, "", "").converged()
-    print("The condition has not taken hold yet." if hold is None else f"The condition took hold at step {hold}.")
-    print(folder)
+        raise MaquetteError(f"A recipe is diorama/CONDITION, such as diorama/canny, or a file, not {recipe!r}.")
+    return {"condition": condition}

@@ -18,6 +18,8 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
     """
     if not 1 <= width <= 15:
         raise MaquetteError(f"A scribble's width is 1 to 15, not {width}.")
+    if seed is not None and not (isinstance(seed, int) and seed >= 0):
+        raise MaquetteError(f"A scribble's seed is a whole number, 0 or more, not {seed}.")
     rng = np.random.default_rng(seed)
     low = 60 if seed is None else rng.uniform(40, 110)
     scale = max(1.0, min(picture.size) / 128)

@@ -31,6 +31,18 @@ class Control:
     end: float = 1.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.condition, Image.Image | Tensor):
+            kind = type(self.condition).__name__
+            raise MaquetteError(
+                f"A control's condition is a PIL picture or a tensor (1, 3, H, W) in [0, 1], not {kind}."
+            )
+        if (
+            isinstance(self.condition, Tensor)
+            and not -1 <= float(self.condition.min()) <= float(self.condition.max()) <= 1
+        ):
+            raise MaquetteError(
+                f"A condition tensor holds values from 0 to 1, not up to {float(self.condition.max()):g}."
+            )
         if not 0 <= self.start <= self.end <= 1:
             raise MaquetteError(
                 f"A control's start and end are shares of the steps with 0 ≤ start ≤ end ≤ 1, "

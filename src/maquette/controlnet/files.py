@@ -1,6 +1,7 @@
 """A ControlNet as a diffusers folder, which diffusers and ComfyUI load too."""
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,9 @@ def save(net: ControlNet, folder: Path) -> None:
 def load(folder: Path, backbone: Backbone) -> ControlNet:
     """Read a ControlNet written by `save` or by diffusers, in the backbone's dtype and on its device."""
     config = _config(folder)
-    design = Design(**config.get("maquette", {}))
+    _refuse_unknown_ways(config, folder)
+    known = {field.name for field in fields(Design)}
+    design = Design(**{key: value for key, value in config.get("maquette", {}).items() if key in known})
     net = ControlNet.build(backbone, design)
     theirs, ours = config.get("block_out_channels"), net.description["block_out_channels"]
     if theirs is not None and list(theirs) != list(ours):
@@ -45,6 +48,14 @@ def load(folder: Path, backbone: Backbone) -> ControlNet:
     _check(tensors, {key: net.state_dict()[name] for key, name in expected.items()}, folder)
     net.load_state_dict({expected[key]: value for key, value in tensors.items()})
     return net
+
+
+def _refuse_unknown_ways(config: dict[str, Any], folder: Path) -> None:
+    """Say no to what would silently be computed otherwise than its makers do."""
+    if config.get("global_pool_conditions"):
+        raise MaquetteError(f"The ControlNet in {str(folder)!r} pools its residuals (shuffle), which is not supported.")
+    if config.get("controlnet_conditioning_channel_order", "rgb") != "rgb":
+        raise MaquetteError(f"The ControlNet in {str(folder)!r} wants its condition in BGR, which is not supported.")
 
 
 def _published(name: str, slots: int) -> str:

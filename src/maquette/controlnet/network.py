@@ -54,6 +54,7 @@ class ControlNet(nn.Module):
         self.slots: tuple[Slot, ...] = backbone.slots
         self.text: TextInputs = backbone.text
         self.downscale: int = backbone.downscale
+        self.latent_channels: int = backbone.latent_channels
         self.description: dict[str, Any] = backbone.describe_copy()
         self.copy = copy
         self.encoder = ENCODERS[design.encoder](self.slots[0].channels, self.downscale)
@@ -81,10 +82,9 @@ class ControlNet(nn.Module):
     @classmethod
     def build(cls, backbone: Backbone, design: Design) -> "ControlNet":
         """The modules of a ControlNet, the copy already holding the backbone's weights."""
-        copy = backbone.copy_encoder()
-        like = next(copy.parameters())
-        if design.kind == "lite":
-            copy = LiteEncoder(backbone.latent_channels, backbone.slots)
+        like = next(backbone.network.parameters())
+        lite = design.kind == "lite"
+        copy = LiteEncoder(backbone.latent_channels, backbone.slots) if lite else backbone.copy_encoder()
         return cls(backbone, design, copy).to(like.device, like.dtype)
 
     @property
@@ -117,8 +117,13 @@ class ControlNet(nn.Module):
         )
 
     def fits(self, backbone: Backbone) -> bool:
-        """Whether its residuals and its text are those of a backbone."""
-        return _shape(self.slots) == _shape(backbone.slots) and self.text == backbone.text
+        """Whether its latents, its text and its residuals are those of a backbone."""
+        return (
+            self.latent_channels == backbone.latent_channels
+            and self.downscale == backbone.downscale
+            and self.text == backbone.text
+            and _shape(self.slots) == _shape(backbone.slots)
+        )
 
     def save(self, folder: str | Path) -> None:
         """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype."""

@@ -7,6 +7,7 @@ the first step moves the zero layers, from the second on the copy learns.
 """
 
 import copy
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -38,7 +39,7 @@ class ControlledBlock(nn.Module):
     """Equation 2 on any block: `forward(x, c)`, further arguments go to the block and its copy alike.
 
     Args:
-        block: locked from here on; its mode (train or eval) stays as it is, and its running statistics with it.
+        block: locked from here on; its mode (train or eval) stays as it is, and so do its running statistics.
         condition_channels: channels of c, which has x's shape otherwise.
         channels: of x; read off the block's first layer when not given.
         out_channels: of the block's output; found by running the block on no data when not given.
@@ -51,22 +52,28 @@ class ControlledBlock(nn.Module):
         self, block: nn.Module, condition_channels: int, channels: int | None = None, out_channels: int | None = None
     ) -> None:
         super().__init__()
-        found, tokens = _entrance(block)
+        layer, found = _entrance(block)
         channels = channels or found
         if channels is None:
             raise MaquetteError(
                 f"The channels of {type(block).__name__}'s input cannot be read off it; give channels=."
             )
-        layer = zero_linear if tokens else zero_convolution
+        like = next(block.parameters(), torch.empty(0))
+        out_channels = out_channels or _out_channels(block, channels, layer)
         self.copy = copy.deepcopy(block).requires_grad_(True)
-        self.block = _lock(block)
-        self.zero_in = layer(condition_channels, channels)
-        self.zero_out = layer(*(out_channels or _out_channels(block, channels, tokens),) * 2)
+        self.block = block.requires_grad_(False)
+        self.zero_in = layer(condition_channels, channels).to(like.device, like.dtype)
+        self.zero_out = layer(out_channels, out_channels).to(like.device, like.dtype)
 
     def forward(self, x: Tensor, c: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        locked: Tensor = self.block(x, *args, **kwargs)
         changed: Tensor = self.zero_out(self.copy(x + self.zero_in(c), *args, **kwargs))
-        return locked + changed
+        return self._locked(x, *args, **kwargs) + changed
+
+    def _locked(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """F(x; Θ); a norm in training mode updates copies of its running statistics, never its own."""
+        buffers = {name: buffer.clone() for name, buffer in self.block.named_buffers()} if self.block.training else {}
+        result: Tensor = torch.func.functional_call(self.block, buffers, (x, *args), kwargs)
+        return result
 
     def train(self, mode: bool = True) -> "ControlledBlock":
         """Set the mode of everything that learns; the locked block keeps its own."""
@@ -76,39 +83,39 @@ class ControlledBlock(nn.Module):
         return self
 
 
-def _lock(block: nn.Module) -> nn.Module:
-    for module in block.modules():
-        if isinstance(module, nn.modules.batchnorm._NormBase):
-            module.momentum = 0.0  # running statistics stay where they are
-    return block.requires_grad_(False)
-
-
+_TOKENS: dict[type[nn.Module], str] = {nn.MultiheadAttention: "embed_dim", nn.Linear: "in_features"}
 _PLANES = (nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.GroupNorm, nn.InstanceNorm2d)
 
+ZeroLayer = Callable[[int, int], nn.Module]
 
-def _entrance(block: nn.Module) -> tuple[int | None, bool]:
-    """Channels of the first layer with weights, and whether it takes tokens."""
+
+def _entrance(block: nn.Module) -> tuple[ZeroLayer, int | None]:
+    """The zero layer that suits a block's first layer with weights, and that layer's channels if it says so."""
     for module in block.modules():
-        if isinstance(module, nn.MultiheadAttention):
-            return module.embed_dim, True
-        if isinstance(module, nn.Linear):
-            return module.in_features, True
         if isinstance(module, nn.LayerNorm):
-            return module.normalized_shape[-1], True
+            return zero_linear, module.normalized_shape[-1]
+        for kind, name in _TOKENS.items():
+            if isinstance(module, kind):
+                return zero_linear, getattr(module, name)
         if isinstance(module, _PLANES):
-            return next(int(getattr(module, n)) for n in _CHANNEL_NAMES if hasattr(module, n)), False
-    return None, False
+            names = ("in_channels", "num_features", "num_channels")
+            return zero_convolution, next(int(getattr(module, name)) for name in names if hasattr(module, name))
+    return zero_convolution, None
 
 
-_CHANNEL_NAMES = ("in_channels", "num_features", "num_channels")
+def _out_channels(block: nn.Module, channels: int, layer: ZeroLayer) -> int:
+    """Channels that come out when `channels` go in, found on the meta device, where nothing is computed.
 
-
-def _out_channels(block: nn.Module, channels: int, tokens: bool) -> int:
-    """Channels that come out when `channels` go in, found on the meta device, where nothing is computed."""
+    A block that wants more than x cannot be run so; its last layer of the kind then says how wide it ends.
+    """
+    tokens = layer is zero_linear
     shape = (2, 8, channels) if tokens else (2, channels, 16, 16)
+    meta = {name: value.to("meta") for name, value in (*block.named_parameters(), *block.named_buffers())}
     try:
         with torch.no_grad():
-            result = copy.deepcopy(block).to("meta")(torch.empty(shape, device="meta"))
-    except (RuntimeError, TypeError, NotImplementedError):
-        return channels  # it wants more than x: most blocks keep their width, and out_channels= says otherwise
-    return int(result.shape[-1 if tokens else 1])
+            result = torch.func.functional_call(block, meta, (torch.empty(shape, device="meta"),))
+        return int(result.shape[-1 if tokens else 1])
+    except (RuntimeError, TypeError, AttributeError, NotImplementedError):
+        last = [module for module in block.modules() if isinstance(module, nn.Linear if tokens else nn.Conv2d)]
+        widths = [module.out_features if isinstance(module, nn.Linear) else module.out_channels for module in last]
+        return int(widths[-1]) if widths else channels

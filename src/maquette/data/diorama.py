@@ -68,7 +68,7 @@ def condition_named(name: str) -> Condition:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A range of scenes with one condition; chance in a map comes from (seed, epoch step, row)."""
+    """A range of scenes with one condition."""
 
     condition: str
     seeds: range
@@ -100,5 +100,7 @@ class Pairs:
         """What `metrics.fidelity` compares a picture with."""
         if self.condition in ("canny", "scribble"):
             return self.standard(row)
-        values = np.asarray(self.fields[0][row], np.float32)
-        return {"normal": values / 127, "segmentation": self.fields[0][row]}.get(self.condition, values)
+        values = self.fields[0][row]
+        if self.condition == "segmentation":
+            return values
+        return values.astype(np.float32) / (127 if self.condition == "normal" else 1)

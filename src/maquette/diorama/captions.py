@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from maquette.diorama.things import with_article
 from maquette.diorama.world import World
 
 DEFAULT_PROMPT = "a high-quality, detailed, and professional image"
@@ -9,10 +10,6 @@ DEFAULT_PROMPT = "a high-quality, detailed, and professional image"
 
 _OPENINGS = ("a picture of ", "an image of ", "a photo of ")
 _EMPTY = (DEFAULT_PROMPT, "an image", "a picture", "a small scene", "a beautiful picture, highly detailed")
-
-
-def with_article(phrase: str) -> str:
-    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
 
 
 def caption(rng: np.random.Generator, world: World) -> str:

@@ -1,9 +1,11 @@
 """A range of seeds as a data set: rendered once by all cores, kept in shards, read back as arrays."""
 
 import json
-import multiprocessing
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from maquette.diorama.scene import SIZE, scene
+from maquette.errors import MaquetteError
 from maquette.foundation.files import written_whole
 
 VERSION = 1
@@ -25,16 +28,27 @@ TRAIN, VALIDATION, TEST = 0, 10_000_000, 20_000_000
 
 
 def prepare(seeds: range, folder: Path, processes: int | None = None) -> None:
-    """Render the shards that `seeds` touch and that are not in `folder` yet (about 25 ms a scene and core)."""
+    """Render the shards that `seeds` touch and that are not in `folder` yet (about 25 ms a scene and core).
+
+    Several shards are rendered by processes of their own, which never import the caller's script.
+    """
     missing = [start for start in _shards(seeds) if not _path(folder, start).exists()]
     if len(missing) <= 1:  # not worth other processes
         for start in missing:
             _render_shard(folder, start)
         return
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        done = pool.imap_unordered(partial(_render_shard, folder), missing)
-        for _ in tqdm(done, total=len(missing), desc="rendering", unit=f" × {SHARD} scenes"):
-            pass
+    count = min(processes or os.cpu_count() or 1, len(missing))
+    command = [sys.executable, "-m", "maquette.diorama.dataset", str(folder)]
+    workers = [subprocess.Popen([*command, *map(str, missing[number::count])]) for number in range(count)]
+    with tqdm(total=len(missing), desc="rendering", unit=f" × {SHARD} scenes") as bar:
+        while any(worker.poll() is None for worker in workers):
+            time.sleep(0.2)
+            bar.update(sum(_path(folder, start).exists() for start in missing) - bar.n)
+        bar.update(sum(_path(folder, start).exists() for start in missing) - bar.n)
+    if any(worker.returncode for worker in workers):
+        raise MaquetteError(
+            f"Rendering scenes into {str(folder)!r} failed; see above, and check the disk's free space."
+        )
 
 
 def load(seeds: range, folder: Path, field: str) -> NDArray[Any]:
@@ -93,3 +107,8 @@ def _render_shard(folder: Path, start: int) -> None:
 def _stack(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     assert rows[0].shape[:2] == (SIZE, SIZE)
     return np.stack(rows)
+
+
+if __name__ == "__main__":  # as `prepare` calls it: the folder, then first seeds of shards
+    for first in sys.argv[2:]:
+        _render_shard(Path(sys.argv[1]), int(first))

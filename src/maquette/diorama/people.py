@@ -8,7 +8,7 @@ right hand has a negative x.
 import numpy as np
 
 from maquette.diorama.solids import Array, Capsule, Solid, Sphere, about_y, vector
-from maquette.diorama.things import COLOURS, Paint, Part, Thing, colour_index, linear, pick_colour, plain
+from maquette.diorama.things import COLOURS, Paint, Part, Thing, colour_index, linear, pick_colour, plain, with_article
 
 KEYPOINTS = (
     "nose", "neck",
@@ -38,9 +38,8 @@ def person(rng: np.random.Generator, position: Array, night: bool) -> Thing:
     shirt = pick_colour(rng)
     skin, hair, trousers = (linear(tones[rng.integers(len(tones))]) for tones in (SKINS, HAIRS, TROUSERS))
     parts = _dress(world, turn, linear(COLOURS[shirt]), colour_index(shirt), skin, hair, trousers)
-    article = "an" if shirt[0] in "aeiou" else "a"
     skeleton = np.stack([world[name] for name in KEYPOINTS])
-    phrase = f"person in {article} {shirt} shirt {pose}"
+    phrase = f"person in {with_article(shirt)} shirt {pose}"
     return Thing("person", phrase, parts, position, turn, 0.35, skeleton, turn @ vector(0, 0, -1))
 
 

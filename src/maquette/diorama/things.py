@@ -55,6 +55,11 @@ class Thing:
     facing: Array | None = None  # (3,) where a person looks
 
 
+def with_article(phrase: str) -> str:
+    """ "a red ball", "an orange ball"."""
+    return f"{'an' if phrase[0] in 'aeiou' else 'a'} {phrase}"
+
+
 def linear(srgb: tuple[float, float, float]) -> Array:
     """An sRGB colour as the linear light that shading works in."""
     return np.asarray(srgb, np.float32) ** np.float32(2.2)
@@ -138,7 +143,7 @@ def house(rng: np.random.Generator, position: Array, night: bool) -> Thing:
         Part(solids[0], _walls(linear(COLOURS[walls]), width, depth, height, night), colour_index(walls)),
         Part(solids[1], plain(linear(COLOURS[roof])), colour_index(roof)),
     )
-    phrase = f"{walls} house with a {roof} roof" if roof[0] not in "aeiou" else f"{walls} house with an {roof} roof"
+    phrase = f"{walls} house with {with_article(roof)} roof"
     return Thing("house", phrase, parts, position, turn, 0.5 * float(np.hypot(width, depth)))
 
 

@@ -3,27 +3,30 @@
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from maquette.base import Base
 from maquette.conditions.perception import Eye
 from maquette.diorama import CLASSES, Scene
 from maquette.diorama.things import Thing
+from maquette.foundation.images import to_signed
+from maquette.metrics.pixels import psnr
 
 LEAST_PIXELS = 25  # of a kind, to be found in a picture of 128 × 128
 LEAST_SHARE = 0.3  # of the coloured pixels of a kind, divided by how many things of the kind there are
 
 
-def psnr(base: Base, pictures: list[Image.Image], batch_size: int = 50) -> float:
-    """Mean peak signal-to-noise ratio of the autoencoder's reconstructions, dB."""
-    values: list[float] = []
+def reconstruction(base: Base, pictures: list[Image.Image], batch_size: int = 50) -> float:
+    """Mean PSNR of pictures that went through the autoencoder and became bytes again, dB."""
+    values: list[Tensor] = []
     for start in range(0, len(pictures), batch_size):
         batch = pictures[start : start + batch_size]
-        for before, after in zip(batch, base.decode_latents(base.encode_pictures(batch)), strict=True):
-            error = np.asarray(before, np.float32) / 255 - np.asarray(after, np.float32) / 255
-            values.append(-10 * float(np.log10(np.square(error).mean())))
-    return float(np.mean(values))
+        again = base.decode_latents(base.encode_pictures(batch))
+        values.append(psnr(*(torch.stack([to_signed(one) for one in side]) for side in (again, batch))))
+    return float(torch.cat(values).mean())
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maquette.base import Base
+from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.conditions.perception import Eye
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.diorama.captions import DEFAULT_PROMPT
+from maquette.errors import MaquetteError
 from maquette.foundation.files import written_whole
 from maquette.foundation.images import to_unit
 from maquette.foundation.progress import steps_bar
@@ -30,9 +31,15 @@ SHOWN = 8  # scenes on the grid
 class Protocol:
     scenes: int = 500  # of the test range, which no training sees
     steps: int = 20
-    guidance: float = 4.0
+    guidance: float = DIORAMA_GUIDANCE
     batch_size: int = 32
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.scenes < 2:
+            raise MaquetteError(
+                f"An evaluation takes 2 scenes or more, since one's caption serves another, not {self.scenes}."
+            )
 
 
 @dataclass(frozen=True)

@@ -41,14 +41,21 @@ def open_picture(path: str | Path) -> Image.Image:
 def as_rgb(picture: Image.Image) -> Image.Image:
     """Any PIL picture as RGB bytes."""
     picture = ImageOps.exif_transpose(picture)
-    if picture.mode in ("I;16", "I;16B", "I;16L", "I"):
-        levels = np.asarray(picture, np.float32)
-        picture = Image.fromarray((levels / max(65535.0, float(levels.max())) * 255).astype(np.uint8))
+    if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
+        picture = _to_bytes(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")
         picture = Image.alpha_composite(white, picture)
     return picture.convert("RGB")
+
+
+def _to_bytes(picture: Image.Image) -> Image.Image:
+    """Levels of more than a byte as grey bytes: 16 bits from 0 to 65535, others by the smallest usual range."""
+    levels = np.nan_to_num(np.asarray(picture, np.float32))
+    ranges = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(picture.mode, (65535.0,))
+    brightest = next((top for top in ranges if levels.max() <= top), float(levels.max()))
+    return Image.fromarray((np.clip(levels / brightest, 0, 1) * 255).astype(np.uint8))
 
 
 def to_unit(picture: Image.Image) -> Tensor:

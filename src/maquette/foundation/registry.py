@@ -1,7 +1,7 @@
 """Names for things of one kind; an unknown name is answered with the nearest known ones."""
 
 import difflib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Generic, TypeVar
 
 from maquette.errors import MaquetteError
@@ -19,10 +19,6 @@ class Registry(Generic[T]):
         self._entries[name] = entry
         return entry
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """As a decorator: `@detectors.register("canny")`."""
-        return lambda entry: self.add(name, entry)
-
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
             raise MaquetteError(unknown(self.kind, name, self._entries))
@@ -38,8 +34,8 @@ class Registry(Generic[T]):
         return name in self._entries
 
 
-def unknown(kind: str, name: str, known: "dict[str, T] | list[str]") -> str:
+def unknown(kind: str, name: object, known: "dict[str, T] | list[str]") -> str:
     """A sentence on a name that is not among the known ones."""
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
+    near = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"There is no {kind} {name!r}{hint} Known: {', '.join(known)}."

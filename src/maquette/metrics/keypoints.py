@@ -11,7 +11,7 @@ def share_found(
 
     Args:
         heat: (18, H, W), 1 where a key point of that kind is certain.
-        wanted: (people, 18, 3), pixels x, y and 1 where seen.
+        wanted: (people, 18, 3), x, y and 1 where seen; in pixels, the first one's centre at 0.5.
         radius: how far off, in pixels, a peak still counts.
         least: height of a peak that counts.
 
@@ -34,6 +34,6 @@ def _peaks_near(heat: NDArray[np.floating], x: float, y: float, radius: float, l
     rows, columns = np.nonzero(near >= least)
     for row, column in zip(rows + top, columns + left, strict=True):
         around = heat[max(0, row - 1) : row + 2, max(0, column - 1) : column + 2]
-        if np.hypot(column - x, row - y) <= radius and heat[row, column] >= around.max():
+        if np.hypot(column + 0.5 - x, row + 0.5 - y) <= radius and heat[row, column] >= around.max():
             return True
     return False

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from maquette.base import Base, load_base
+from maquette.base import DIORAMA_GUIDANCE, Base, load_base
 from maquette.checkpoints import load_controlnet
 from maquette.conditions.canny import DIORAMA
 from maquette.conditions.depth import depth_map
@@ -33,7 +33,6 @@ HOUSE = Path(str(files("maquette"))) / "pictures/house.png"
 """A drawing that comes with the package; shapes.png beside it is another."""
 
 DEPTH_SCENE, POSE_SCENE = 20_000_002, 20_000_027
-GUIDANCE = 4.0
 TILE = 224  # pixels of a picture on the sheet
 
 PROMPTS = {
@@ -89,7 +88,7 @@ def demo(picture: Path | None, prompt: str | None, output: Path) -> Result:
             def move(done: int, total: int, before: int = number) -> None:
                 progress(before * total + done, len(rows) * total)
 
-            pictures = generate(base, row.prompts, [control], guidance=GUIDANCE, seed=1, progress=move)
+            pictures = generate(base, row.prompts, [control], guidance=DIORAMA_GUIDANCE, seed=1, progress=move)
             scores[row.condition] = fidelity(row.condition, pictures, [row.truth] * len(pictures), eye)
             drawn.append([row.source, row.map, *pictures])
             words.append(["source", row.condition, *_captions(row, scores[row.condition])])

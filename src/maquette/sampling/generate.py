@@ -18,13 +18,20 @@ from maquette.foundation.seeds import generators, noise
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights, classifier_free, resolution_weights
 from maquette.sampling.masked import Masked
 from maquette.sampling.schedule import Scheduler, make_scheduler
-from maquette.sampling.settings import Sampling, check_controls, check_size, nearest_size
+from maquette.sampling.settings import (
+    LARGEST,
+    Sampling,
+    check_controls,
+    check_prompts,
+    check_size,
+    nearest_size,
+)
 
 
 def generate(
     base: Base,
     prompt: str | Sequence[str],
-    controls: Sequence[Control] = (),
+    controls: Sequence[Control] | Control = (),
     *,
     negative_prompt: str = "",
     steps: int = 20,
@@ -48,7 +55,7 @@ def generate(
     Args:
         prompt: one for all pictures, or a sequence with one each (`count` is then its length).
         controls: ControlNets with their condition maps; their residuals add up.
-        steps, guidance, condition_in, resolution_weights, sampler: see `Sampling`.
+        steps, guidance, condition_in, resolution_weights, sampler, strength: see `Sampling`.
         size: (width, height); without it the first condition map's or the start picture's, else the base's own.
         image: a start picture; `strength` says how much of it is noised away.
         mask: white where `image` may change; the rest stays (v3 §3.4, masked diffusion).
@@ -57,16 +64,17 @@ def generate(
 
     Raises `MaquetteError` for whatever of this does not fit.
     """
-    sampling = Sampling(steps, guidance, condition_in, resolution_weights, sampler, strength)
-    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt)
-    if len(prompts) < 1 or batch_size < 1:
-        raise MaquetteError(f"count and batch_size are 1 or more, not {len(prompts)} and {batch_size}.")
+    sampling = Sampling(
+        steps, guidance, condition_in, resolution_weights, sampler, strength, seed=seed, batch_size=batch_size
+    )
+    prompts = check_prompts(prompt, count)
     if mask is not None and image is None:
         raise MaquetteError("A mask says which part of a start picture may change; give image= too.")
-    controls = list(controls)
+    controls = [controls] if isinstance(controls, Control) else list(controls)
     check_controls(base, controls)
     size = _size(base, size, controls, image)
     conditions = [_Condition.of(control, size, len(prompts)) for control in controls]
+    masked = Masked.of(base, image, mask, size) if image is not None else None
     negative = base.encode_text([negative_prompt])
     pictures: list[Image.Image] = []
     batches = range(0, len(prompts), batch_size)
@@ -74,9 +82,8 @@ def generate(
         batch = prompts[start : start + batch_size]
         text = base.encode_text(batch)
         sources = generators([seed + start + row for row in range(len(batch))])
-        masked = Masked.of(base, image, mask, size, len(batch)) if image is not None else None
-        tick = _ticker(progress, number, len(batches))
         here = [one.rows(start, len(batch)) for one in conditions]
+        tick = _ticker(progress, number, len(batches))
         latents = _sample(base, text, negative, here, sampling, sources, size, masked, tick)
         pictures += base.decode_latents(latents)
     return pictures
@@ -84,29 +91,32 @@ def generate(
 
 @dataclass(frozen=True)
 class _Condition:
-    """A control whose condition map is encoded: E(c) once a generation."""
+    """A control with its condition maps encoded: E(c) once a generation."""
 
     control: Control
-    features: Tensor  # (1 or as many as pictures, C, h, w)
+    maps: Tensor  # (1 or as many as pictures, 3, H, W)
+    features: Tensor  # (1 or as many as there are maps here, C, h, w)
 
     @staticmethod
-    @torch.no_grad()
     def of(control: Control, size: tuple[int, int], count: int) -> "_Condition":
-        condition = control.condition
-        if isinstance(condition, Image.Image):
-            condition = to_unit(fit(condition, size))[None]
+        """One map for all pictures is encoded here; of one each, the batch that is at work."""
+        maps = control.condition
+        if isinstance(maps, Image.Image):
+            maps = to_unit(fit(maps, size))[None]
         wanted = (3, size[1], size[0])
-        if condition.ndim != 4 or condition.shape[0] not in (1, count) or tuple(condition.shape[1:]) != wanted:
+        if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != wanted:
             raise MaquetteError(
                 f"A condition tensor is (1 or {count}, 3, height, width) in [0, 1] at the pictures' size, here "
-                f"{wanted}, not {tuple(condition.shape)}."
+                f"{wanted}, not {tuple(maps.shape)}."
             )
-        return _Condition(control, control.net.encode(condition))
+        shared = len(maps) == 1
+        return _Condition(control, maps, _encode(control, maps) if shared else torch.empty(0))
 
     def rows(self, start: int, count: int) -> "_Condition":
         """For some of the pictures."""
-        shared = len(self.features) == 1
-        return self if shared else _Condition(self.control, self.features[start : start + count])
+        if len(self.maps) == 1:
+            return self
+        return _Condition(self.control, self.maps, _encode(self.control, self.maps[start : start + count]))
 
     def residuals(self, latents: Tensor, timestep: Tensor, text: TextFeatures) -> Residuals:
         """For a batch, or for its two branches one after the other."""
@@ -114,6 +124,11 @@ class _Condition:
         if len(features) not in (1, len(latents)):
             features = features.repeat(len(latents) // len(features), 1, 1, 1)
         return self.control.net(latents, timestep, text, features).scaled(self.control.weight)
+
+
+@torch.no_grad()
+def _encode(control: Control, maps: Tensor) -> Tensor:
+    return control.net.encode(maps)
 
 
 @torch.no_grad()
@@ -132,6 +147,7 @@ def _sample(
     count = len(sources)
     scheduler = make_scheduler(sampling.sampler, base.schedule)
     scheduler.set_timesteps(sampling.steps, device=base.device)
+    _check_timesteps(scheduler, base, sampling)
     guided = _guided(text, negative, sampling)
     both = TextFeatures.cat([*[negative] * count, text]) if guided else text
     first = sampling.steps - max(1, round(sampling.steps * sampling.strength)) if masked else 0
@@ -151,6 +167,16 @@ def _sample(
             latents = masked.restore(scheduler, latents, drawn, timesteps, number)
         tick(number + 1, len(timesteps))
     return latents
+
+
+def _check_timesteps(scheduler: Scheduler, base: Base, sampling: Sampling) -> None:
+    """Some spacings of the steps run past the end of a schedule."""
+    trained = base.schedule.get("num_train_timesteps", 1000)
+    if scheduler.timesteps.max() >= trained:
+        raise MaquetteError(
+            f"The sampler {sampling.sampler!r} on the schedule of {base.name!r} takes fewer than {trained} steps, "
+            f"not {sampling.steps}."
+        )
 
 
 def _guided(text: TextFeatures, negative: TextFeatures, sampling: Sampling) -> bool:
@@ -198,12 +224,14 @@ def _size(
         return asked
     given = next(_given_sizes(controls, image), None)
     if given is None:
+        check_size(base, (base.size, base.size))
         return (base.size, base.size)
     size = nearest_size(base, given)
     if size != given:
         warnings.warn(
-            f"The condition is {given[0]}×{given[1]} pixels and the base {base.name!r} takes multiples of "
-            f"{base.size_step}: the pictures are {size[0]}×{size[1]}; give size= for another.",
+            f"The {'condition' if controls else 'start picture'} is {given[0]}×{given[1]} pixels and the base "
+            f"{base.name!r} takes multiples of {base.size_step} up to {LARGEST}: the pictures are "
+            f"{size[0]}×{size[1]}; give size= for another.",
             MaquetteWarning,
             stacklevel=3,
         )

@@ -15,17 +15,17 @@ from maquette.sampling.schedule import Scheduler
 class Masked:
     """A start picture in latents, and where it may change."""
 
-    original: Tensor  # (B, C, h, w)
-    free: Tensor | None  # (1, 1, h, w), 1 where it may change; None everywhere
+    original: Tensor  # (1, C, h, w)
+    free: Tensor | None  # (1, 1, h, w), true where it may change; None everywhere
 
     @staticmethod
-    def of(base: Base, image: Image.Image, mask: Image.Image | None, size: tuple[int, int], count: int) -> "Masked":
-        original = base.encode_pictures([fit(image, size)]).float().expand(count, -1, -1, -1)
+    def of(base: Base, image: Image.Image, mask: Image.Image | None, size: tuple[int, int]) -> "Masked":
+        original = base.encode_pictures([fit(image, size)]).float()
         if mask is None:
             return Masked(original, None)
-        free = to_unit(fit(mask, size)).mean(dim=0)[None, None]
-        free = torch.nn.functional.max_pool2d(free, base.backbone.downscale)  # a touched cell may change
-        return Masked(original, (free > 0.5).to(original))
+        white = to_unit(fit(mask, size)).mean(dim=0)[None, None]
+        touched = torch.nn.functional.max_pool2d(white, base.backbone.downscale) > 0.5  # a touched cell may change
+        return Masked(original, touched.to(original.device))
 
     def start(self, scheduler: Scheduler, noise: Tensor, timesteps: Tensor) -> Tensor:
         """The picture under the noise of the first timestep."""
@@ -37,7 +37,7 @@ class Masked:
             return latents
         last = number + 1 == len(timesteps)
         kept = self.original if last else self._noised(scheduler, noise, timesteps[number + 1])
-        return kept + self.free * (latents - kept)
+        return torch.where(self.free, latents, kept)
 
     def _noised(self, scheduler: Scheduler, noise: Tensor, timestep: Tensor) -> Tensor:
-        return scheduler.add_noise(self.original, noise, timestep.expand(len(noise)))
+        return scheduler.add_noise(self.original.expand_as(noise), noise, timestep.expand(len(noise)))

@@ -1,6 +1,6 @@
 """What can be asked of one generation, checked before anything is computed."""
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
@@ -9,8 +9,11 @@ from maquette.controlnet.compose import Control
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights
+from maquette.sampling.schedule import SAMPLERS
 
 MOST_STEPS = 1000
+LARGEST = 4096  # pixels, a side
+MOST_SEEDS = 2**63
 
 
 @dataclass(frozen=True)
@@ -23,25 +26,51 @@ class Sampling:
     resolution_weights: ResolutionWeights = "normalised"  # of condition_in="weighted"
     sampler: str = "ddim"
     strength: float = 1.0  # with a start picture: share of the noise put on it, above 0 to 1
+    seed: int = 0  # picture i starts from seed + i
+    batch_size: int = 8  # pictures at once
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.steps, int) and 1 <= self.steps <= MOST_STEPS):
-            raise MaquetteError(f"steps is a whole number from 1 to {MOST_STEPS}, not {self.steps}; 20 is usual.")
-        if not (math.isfinite(self.guidance) and 0 <= self.guidance <= 50):
-            raise MaquetteError(f"guidance lies between 0 and 50, not {self.guidance}; 3 to 9 is usual, 1 is none.")
-        if not 0 < self.strength <= 1:
-            raise MaquetteError(f"strength is above 0 and at most 1, not {self.strength}.")
+        _whole("steps", self.steps, 1, MOST_STEPS)
+        _whole("seed", self.seed, 0, MOST_SEEDS)
+        _whole("batch_size", self.batch_size, 1, None)
+        _number("guidance", self.guidance, 0, 50)
+        _number("strength", self.strength, 0, 1)
+        if self.strength == 0:
+            raise MaquetteError("strength is above 0: at 0 nothing would be generated.")
         for name, known in (
-            ("condition_in", get_args(ConditionIn)),
-            ("resolution_weights", get_args(ResolutionWeights)),
+            ("condition_in", list(get_args(ConditionIn))),
+            ("resolution_weights", list(get_args(ResolutionWeights))),
+            ("sampler", list(SAMPLERS)),
         ):
             if getattr(self, name) not in known:
-                raise MaquetteError(unknown(name, getattr(self, name), list(known)))
+                raise MaquetteError(unknown(name, getattr(self, name), known))
+
+
+def _whole(name: str, value: object, least: int, most: int | None) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
+        span = f"from {least} to {most}" if most is not None else f"of {least} or more"
+        raise MaquetteError(f"{name} is a whole number {span}, not {value!r}.")
+
+
+def _number(name: str, value: object, least: float, most: float) -> None:
+    if not isinstance(value, int | float) or not least <= value <= most:  # a NaN is in no span
+        raise MaquetteError(f"{name} lies between {least} and {most}, not {value!r}.")
+
+
+def check_prompts(prompt: str | Sequence[str], count: int) -> list[str]:
+    """One prompt a picture."""
+    _whole("count", count, 1, None)
+    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt)
+    if not prompts or not all(isinstance(one, str) for one in prompts):
+        raise MaquetteError(f"A prompt is a text, or a list of texts with one a picture, not {prompt!r}.")
+    return prompts
 
 
 def check_controls(base: Base, controls: list[Control]) -> None:
-    """Every control must be made for this base."""
+    """Every control must be made for this base, and stand where it stands."""
     for number, control in enumerate(controls, start=1):
+        if not isinstance(control, Control):
+            raise MaquetteError(f"controls is a list of Control(net, condition), not of {type(control).__name__}.")
         if not control.net.fits(base.backbone):
             widths = [sorted({slot.channels for slot in slots}) for slots in (control.net.slots, base.backbone.slots)]
             raise MaquetteError(
@@ -49,20 +78,27 @@ def check_controls(base: Base, controls: list[Control]) -> None:
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
             )
+        if (control.net.dtype, control.net.device) != (base.dtype, base.device):
+            raise MaquetteError(
+                f"Control {number} of {len(controls)} is in {control.net.dtype} on {control.net.device}, the base in "
+                f"{base.dtype} on {base.device}; move it with net.to({base.device.type!r}, {base.dtype})."
+            )
 
 
 def check_size(base: Base, size: tuple[int, int]) -> None:
     """Width and height must suit the base."""
     step = base.size_step
-    if len(size) != 2 or any(not isinstance(side, int) or side < step or side % step or side > 4096 for side in size):
-        near = tuple(min(4096, max(step, round(side / step) * step)) for side in size)
+    whole = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
+    if not whole or any(side < step or side % step or side > LARGEST for side in size):
+        hint = f"; {nearest_size(base, size)} would do" if whole else ""
         raise MaquetteError(
-            f"size is (width, height) in multiples of {step} pixels from {step} to 4096 for the base {base.name!r}, "
-            f"not {tuple(size)}; {near} would do."
+            f"size is (width, height) in multiples of {step} pixels from {step} to {LARGEST} for the base "
+            f"{base.name!r}, not {size!r}{hint}."
         )
 
 
 def nearest_size(base: Base, size: tuple[int, int]) -> tuple[int, int]:
     """The size that the base takes nearest to one given."""
-    width, height = (max(base.size_step, round(side / base.size_step) * base.size_step) for side in size)
+    step = base.size_step
+    width, height = (min(LARGEST // step * step, max(step, round(side / step) * step)) for side in size)
     return width, height

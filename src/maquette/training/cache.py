@@ -49,12 +49,16 @@ class Cache:
 
     def latents(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """A fresh draw of the latents of some rows, scaled as the backbone takes them."""
-        mean, logvar = self.moments[rows].float().chunk(2, dim=1)
-        deviation = torch.exp(0.5 * logvar.clamp(-30, 20))
-        draws = mean + deviation * torch.randn(mean.shape, generator=generator)
-        return (draws - self.shift) * self.scale
+        return (draw(self.moments[rows], generator) - self.shift) * self.scale
 
     def text(self, rows: Tensor, drop: float, generator: torch.Generator) -> Tensor:
         """Text features of some rows, a share `drop` of them the empty prompt's."""
         dropped = torch.rand(len(rows), generator=generator) < drop
         return torch.where(dropped[:, None, None], self.empty, self.states[self.caption_of[rows]])
+
+
+def draw(moments: Tensor, generator: torch.Generator) -> Tensor:
+    """A draw from posteriors (B, 2C, h, w): mean and log-variance along the channels."""
+    mean, logvar = moments.float().chunk(2, dim=1)
+    deviation = torch.exp(0.5 * logvar.clamp(-30, 20))
+    return mean + deviation * torch.randn(mean.shape, generator=generator, device=generator.device)

@@ -1,7 +1,7 @@
 """What a training run is made of."""
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +9,7 @@ from maquette.controlnet.encoder import EncoderName
 from maquette.controlnet.network import Connect, Design, Kind
 from maquette.data.diorama import condition_named
 from maquette.errors import MaquetteError
+from maquette.foundation.files import written_whole
 
 Decay = Literal["constant", "cosine"]
 
@@ -24,7 +25,7 @@ class TrainingConfig:
     max_steps: int = 1500  # optimiser steps
     batch_size: int = 32  # pictures a step
     learning_rate: float = 7e-4  # peak; this narrow base wants far more than Stable Diffusion's 1e-5
-    decay: Decay = "cosine"  # of the learning rate, to 0 at the last step; or "constant"
+    decay: Decay = "constant"  # of the learning rate; or "cosine", to 0 at the last step
     warmup: int = 50  # optimiser steps up to the peak
     weight_decay: float = 1e-2
     clip: float = 1.0  # largest norm of the gradient
@@ -41,6 +42,8 @@ class TrainingConfig:
     resume: bool = False  # go on from the state in `output`
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "output", Path(self.output))
+        object.__setattr__(self, "base", str(self.base))
         problems = list(self._problems())
         if problems:
             raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
@@ -63,15 +66,15 @@ class TrainingConfig:
             yield f"decay is 'constant' or 'cosine', not {self.decay!r}"
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({**asdict(self), "output": str(self.output)}, indent=2) + "\n")
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps({**asdict(self), "output": str(self.output)}, indent=2) + "\n")
 
     @staticmethod
     def load(path: Path) -> "TrainingConfig":
         """The configuration that a run kept."""
         if not path.is_file():
-            raise MaquetteError(
-                f"There is no training in {str(path.parent)!r}: it has no {path.name}; give a run's folder."
-            )
-        values = json.loads(path.read_text())
-        known = {field.name for field in fields(TrainingConfig)}
-        return TrainingConfig(**{key: value for key, value in values.items() if key in known} | {"output": path.parent})
+            raise MaquetteError(f"There is no training in {str(path.parent)!r}: it has no {path.name}.")
+        try:
+            return TrainingConfig(**{**json.loads(path.read_text()), "output": path.parent})
+        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+            raise MaquetteError(f"{str(path)!r} is not the configuration of a training ({error}).") from error

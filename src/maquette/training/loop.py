@@ -1,12 +1,10 @@
 """The loop that trains a ControlNet."""
 
-import warnings
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers.models.attention_processor import Attention, AttnProcessor
 from torch import Tensor
 from tqdm import tqdm
 
@@ -19,10 +17,13 @@ from maquette.errors import MaquetteError
 from maquette.foundation.images import to_unit
 from maquette.metrics.fidelity import NAMES
 from maquette.training import checkpoint, schedule, step
+from maquette.training.attention import plain_attention
 from maquette.training.cache import Cache
 from maquette.training.config import TrainingConfig
 from maquette.training.convergence import Monitor
 from maquette.training.run import CONFIG, STATE, Log
+
+LOG_EVERY = 25  # steps between two lines of loss
 
 
 def train(config: TrainingConfig, base: Base | None = None) -> Path:
@@ -33,57 +34,59 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
 
     Raises `MaquetteError` when the folder holds another run, or none to go on with.
     """
-    _claim(config)
+    _check_folder(config)
     base = base or load_base(config.base, config.device)
     pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
+    monitor = _monitor(config, base) if config.evaluate_every else None
     cache = Cache.build(base, pairs.images, pairs.captions)
     net = ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed).float().train()
-    if base.device.type == "cpu":
-        _plain_attention(base, net)
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
+    config.save(config.output / CONFIG)
     parts: checkpoint.Parts = {"net": net, "optimiser": optimiser}
     start = checkpoint.restore(config.output / STATE, parts)
-    monitor = _monitor(config, base)
     log = Log(config.output, f"{config.base}/{config.condition}", NAMES[config.condition])
     log.rewind(start)
     noise = step.noise_schedule(base)
-    losses: list[float] = []
-    if start == 0 and config.evaluate_every:
-        _measure(monitor, net, log, 0, losses)
+    if monitor and start == 0:
+        _measure(monitor, net, log, 0)
     bar = tqdm(range(start, config.max_steps), initial=start, total=config.max_steps, desc="training", unit=" steps")
-    for done in bar:
-        generator = torch.Generator().manual_seed(config.seed * 1_000_003 + done)  # chance depends on the step alone
-        rows = torch.randint(len(pairs), (config.batch_size,), generator=generator)
-        latents = cache.latents(rows, generator).to(base.device)
-        text = cache.text(rows, config.prompt_drop, generator).to(base.device)
-        condition = _draw(pairs, rows, config.seed, done).to(base.device)
-        for group in optimiser.param_groups:
-            group["lr"] = config.learning_rate * _share(config, done)
-        with _precision(config, base):
-            loss = step.loss(base, net, noise, latents, text, condition, generator)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
-        optimiser.step()
-        losses.append(loss.item())
-        bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}", refresh=False)
-        last = done + 1 == config.max_steps
-        if config.evaluate_every and ((done + 1) % config.evaluate_every == 0 or last):
-            bar.write(_measure(monitor, net, log, done + 1, losses))
-        if (done + 1) % config.checkpoint_every == 0 or last:
-            checkpoint.save(config.output / STATE, done + 1, parts)
+    with plain_attention(base.device, base.backbone.network, net):
+        for done in bar:
+            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + done)  # chance is of the step alone
+            rows = torch.randint(len(pairs), (config.batch_size,), generator=generator)
+            latents = cache.latents(rows, generator).to(base.device)
+            text = cache.text(rows, config.prompt_drop, generator).to(base.device)
+            condition = _draw(pairs, rows, config.seed, done).to(base.device)
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * _share(config, done)
+            with _precision(config, base):
+                loss = step.loss(base, net, noise, latents, text, condition, generator)
+            optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
+            optimiser.step()
+            last = done + 1 == config.max_steps
+            if (done + 1) % LOG_EVERY == 0 or last:
+                log.write(done + 1, loss=round(loss.item(), 5))
+                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
+            if monitor and ((done + 1) % config.evaluate_every == 0 or last):
+                bar.write(_measure(monitor, net, log, done + 1))
+            if (done + 1) % config.checkpoint_every == 0 or last:
+                checkpoint.save(config.output / STATE, done + 1, parts)
     net.save(config.output)
     return config.output
 
 
-def _claim(config: TrainingConfig) -> None:
-    """Make the run's folder ours, or go on in it with what it was begun with."""
+def _check_folder(config: TrainingConfig) -> None:
+    """The run's folder must be free, or hold what is to be resumed, begun with the same settings."""
     kept = config.output / CONFIG
     if config.resume:
         before = vars(TrainingConfig.load(kept))
-        may_differ = {"output", "resume", "max_steps", "device", "checkpoint_every"}
+        may_differ = {"output", "resume", "device", "checkpoint_every"}
+        if config.decay == "constant":  # under a cosine, the last step decides every learning rate
+            may_differ.add("max_steps")
         changed = [name for name, value in vars(config).items() if name not in may_differ and before[name] != value]
         if changed:
             raise MaquetteError(
@@ -92,8 +95,6 @@ def _claim(config: TrainingConfig) -> None:
             )
     elif kept.exists():
         raise MaquetteError(f"{str(config.output)!r} holds a run already; give --resume to go on, or another output.")
-    config.output.mkdir(parents=True, exist_ok=True)
-    config.save(kept)
 
 
 def _monitor(config: TrainingConfig, base: Base) -> Monitor:
@@ -103,16 +104,13 @@ def _monitor(config: TrainingConfig, base: Base) -> Monitor:
     )
 
 
-def _measure(monitor: Monitor, net: ControlNet, log: Log, done: int, losses: list[float]) -> str:
+def _measure(monitor: Monitor, net: ControlNet, log: Log, done: int) -> str:
     """Fidelity after so many steps, logged and drawn; a line for the reader."""
     grids = log.folder / "grids"
     grids.mkdir(exist_ok=True)
     score = monitor.measure(net, grids / f"step-{done:06d}.png")
-    log.write(done, fidelity=round(score, 4), **({"loss": round(float(np.mean(losses)), 5)} if losses else {}))
-    losses.clear()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        log.draw()
+    log.write(done, fidelity=round(score, 4))
+    log.draw()
     hold = log.converged()
     return f"step {done}: {log.score} {score:.3f}" + (f", took hold at step {hold}" if hold is not None else "")
 
@@ -125,14 +123,6 @@ def _draw(pairs: Pairs, rows: Tensor, seed: int, done: int) -> Tensor:
 
 def _share(config: TrainingConfig, done: int) -> float:
     return getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
-
-
-def _plain_attention(base: Base, net: ControlNet) -> None:
-    """Attention without the fused kernel, whose backward pass is slow on a CPU: a quarter more pictures a second."""
-    for part in (getattr(base.backbone, "unet", None), net):
-        for module in part.modules() if part is not None else ():
-            if isinstance(module, Attention):
-                module.set_processor(AttnProcessor())
 
 
 def _precision(config: TrainingConfig, base: Base) -> AbstractContextManager[object]:

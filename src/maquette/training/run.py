@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maquette.foundation.files import written_whole
 from maquette.training.convergence import takes_hold
 
 METRICS, CURVE, STATE, CONFIG = "metrics.jsonl", "curve.png", "state.pt", "training.json"
@@ -21,9 +22,11 @@ class Log:
     started: float = field(default_factory=time.perf_counter)
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after a step that a resumed run goes back to."""
-        lines = [line for line in self.lines() if line["step"] <= step]
-        (self.folder / METRICS).write_text("".join(json.dumps(line) + "\n" for line in lines))
+        """Forget what was written after a step that a resumed run goes back to, and go on with its clock."""
+        kept = [line for line in self.lines() if line["step"] <= step]
+        self.started = time.perf_counter() - max((line["seconds"] for line in kept), default=0)
+        with written_whole(self.folder / METRICS) as path:
+            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, step: int, **values: float) -> None:
         line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **values}
@@ -31,8 +34,10 @@ class Log:
             stream.write(json.dumps(line) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
+        """What was written; a last line that a kill cut off is left out."""
         path = self.folder / METRICS
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        whole = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in whole]
 
     def curve(self) -> tuple[list[int], list[float]]:
         """Steps and fidelities so far."""

@@ -36,6 +36,11 @@ def test_sixteen_bits_keep_their_range() -> None:
     assert [as_rgb(picture).getpixel((x, 0))[0] for x in (0, 1)] == [0, 255]
 
 
+@pytest.mark.parametrize(("mode", "white"), [("I", 255), ("I", 65535), ("F", 1.0), ("F", 255.0)])
+def test_other_levels_are_read_by_their_range(mode: str, white: float) -> None:
+    assert as_rgb(Image.new(mode, (2, 2), white)).getpixel((0, 0)) == (255, 255, 255)
+
+
 def test_exif_rotation_is_applied(tmp_path) -> None:
     picture = Image.new("RGB", (4, 2))
     exif = picture.getexif()

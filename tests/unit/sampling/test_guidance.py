@@ -5,7 +5,8 @@ from maquette.backbones.protocol import Residuals, Slot
 from maquette.controlnet.compose import Control, total
 from maquette.errors import MaquetteError
 from maquette.sampling.guidance import classifier_free, resolution_weights
-from maquette.sampling.schedule import SAMPLERS, make_scheduler
+from maquette.sampling.schedule import make_scheduler
+from maquette.sampling.settings import Sampling
 
 SLOTS = [Slot(f"{d}", 4, d) for d in (1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8)]
 
@@ -58,5 +59,5 @@ def test_a_control_out_of_range_is_refused(wrong) -> None:
 
 def test_an_unknown_sampler_is_answered_with_the_nearest() -> None:
     with pytest.raises(MaquetteError, match="did you mean 'euler'"):
-        make_scheduler("eulr", {})
-    assert "ddim" in SAMPLERS
+        Sampling(sampler="eulr")
+    assert make_scheduler("ddim", {"_class_name": "PNDMScheduler"}).init_noise_sigma == 1

@@ -15,6 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maquette.diorama import CLASSES, SIZE, dataset
+from maquette.metrics.pixels import psnr
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import scenes
 from maquette.training import checkpoint
@@ -82,7 +83,7 @@ def train(recipe: Recipe) -> AutoencoderKL:
         optimiser.step()
         if (step + 1) % 500 == 0 or step + 1 == last:
             checkpoint.save(state, step + 1, parts)
-            bar.write(f"step {step + 1}: PSNR {psnr(vae, held_out):.2f} dB")
+            bar.write(f"step {step + 1}: PSNR {quality(vae, held_out):.2f} dB")
     whiten(vae, encode(vae, images[:4000]))
     vae.save_pretrained(recipe.run / "vae")
     return vae
@@ -145,14 +146,10 @@ def reconstruction_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tenso
 
 
 @torch.no_grad()
-def psnr(vae: AutoencoderKL, images: Tensor) -> float:
-    """Peak signal-to-noise ratio of the reconstructions in dB, the mean over pictures."""
-    values = []
-    for batch in images.split(50):
-        target = scenes.to_pixels(batch)
-        result = vae.decode(vae.encode(target).latent_dist.mean).sample.clamp(-1, 1)
-        error = ((result - target) / 2).square().mean(dim=(1, 2, 3))
-        values.append(-10 * error.log10())
+def quality(vae: AutoencoderKL, images: Tensor) -> float:
+    """Mean PSNR of the reconstructions, dB."""
+    batches = [scenes.to_pixels(batch) for batch in images.split(50)]
+    values = [psnr(vae.decode(vae.encode(target).latent_dist.mean).sample, target) for target in batches]
     return float(torch.cat(values).mean())
 
 

@@ -6,6 +6,7 @@ v-prediction on Stable Diffusion's schedule; 10 % of the prompts dropped for cla
 60 pictures a second, two and a half hours. One GPU: --device cuda --batch-size 512 --scenes 100000
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import autoencoder, scenes
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
 from maquette.training import checkpoint
+from maquette.training.cache import draw
 from maquette.training.schedule import cosine
 
 WIDTH = 128  # of the text states
@@ -100,7 +102,7 @@ def schedule() -> DDIMScheduler:
 def train(recipe: Recipe) -> TextAndUNet:
     moments = posteriors(recipe)
     captions = scenes.captions(recipe.scenes)
-    tokenizer = train_tokenizer(captions, recipe.run / "tokenizer")
+    tokenizer = _tokenizer(recipe, captions)
     tokens, empty = (tokenize(tokenizer, words).to(recipe.device) for words in (captions, [""]))
     torch.manual_seed(recipe.seed)
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
@@ -118,7 +120,7 @@ def train(recipe: Recipe) -> TextAndUNet:
             group["lr"] = recipe.learning_rate * cosine(step, recipe.steps, warmup=150, hold=recipe.hold)
         generator = scenes.generator(recipe.seed, step, recipe.device)
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
-        latents = sample(moments[rows], generator)
+        latents = draw(moments[rows], generator)
         drop = torch.rand((recipe.batch_size, 1), generator=generator, device=recipe.device) < recipe.prompt_drop
         words = torch.where(drop, empty, tokens[rows])
         timesteps = draw_timesteps(recipe.batch_size, generator)
@@ -143,8 +145,9 @@ def train(recipe: Recipe) -> TextAndUNet:
 
 
 def posteriors(recipe: Recipe) -> Tensor:
-    """Posterior moments (N, 2C, h, w) of all pictures, half precision, encoded once and kept."""
-    kept = recipe.run / f"moments-{recipe.scenes}.pt"
+    """Posterior moments (N, 2C, h, w) of all pictures, half precision, encoded once for an autoencoder and kept."""
+    weights = (recipe.run / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()
+    kept = recipe.run / f"moments-{recipe.scenes}-{hashlib.sha256(weights).hexdigest()[:12]}.pt"
     if not kept.exists():
         vae = AutoencoderKL.from_pretrained(recipe.run / "vae").to(recipe.device, memory_format=torch.channels_last)
         (images,) = scenes.load(recipe.scenes, recipe.device, "images")
@@ -152,6 +155,14 @@ def posteriors(recipe: Recipe) -> Tensor:
             torch.save(autoencoder.encode(vae, images), path)
     moments: Tensor = torch.load(kept, weights_only=True, map_location=recipe.device)
     return moments
+
+
+def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:
+    """The run's own, learnt from the captions the first time."""
+    folder = recipe.run / "tokenizer"
+    if (folder / "tokenizer_config.json").exists():
+        return CLIPTokenizer.from_pretrained(folder)
+    return train_tokenizer(captions, folder)
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
@@ -166,13 +177,6 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
     middle = torch.sigmoid(torch.randn(count, generator=generator, device=generator.device) - 0.2)
     uniform, choice = torch.rand((2, count), generator=generator, device=generator.device)
     return (torch.where(choice < 0.7, middle, uniform) * 1000).long().clamp(max=999)
-
-
-def sample(moments: Tensor, generator: torch.Generator) -> Tensor:
-    """A fresh draw from cached posteriors: mean and log-variance along the channels."""
-    mean, logvar = moments.float().chunk(2, dim=1)
-    deviation = torch.exp(0.5 * logvar.clamp(-30, 20))
-    return mean + deviation * torch.randn(mean.shape, generator=generator, device=generator.device)
 
 
 if __name__ == "__main__":

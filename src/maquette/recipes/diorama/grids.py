@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from maquette.base import Base, load_base
+from maquette.base import DIORAMA_GUIDANCE, Base, load_base
 from maquette.checkpoints import load_controlnet
 from maquette.controlnet.compose import Control
 from maquette.data.diorama import Pairs
@@ -20,7 +20,6 @@ from maquette.recipes.command import from_command_line
 from maquette.sampling.generate import generate
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights
 
-GUIDANCE = 4.0
 SCENES = (2, 4, 9, 24, 27, 30)  # of the test range: people beside other things
 PAIRS = (("depth", "pose"), ("canny", "segmentation"))
 WAYS: dict[str, tuple[ConditionIn, ResolutionWeights]] = {
@@ -88,7 +87,7 @@ def _pairs(condition: str) -> Pairs:
 
 
 def _one(base: Base, prompt: str, controls: list[Control], seed: int) -> Image.Image:
-    return generate(base, prompt, controls, guidance=GUIDANCE, seed=seed)[0]
+    return generate(base, prompt, controls, guidance=DIORAMA_GUIDANCE, seed=seed)[0]
 
 
 if __name__ == "__main__":

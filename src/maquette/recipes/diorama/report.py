@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from maquette.base import Base, load_base
+from maquette.base import DIORAMA_GUIDANCE, Base, load_base
 from maquette.conditions.perception import Eye
 from maquette.diorama import Scene, dataset, scene
-from maquette.evaluation.base import obedience, psnr
+from maquette.evaluation.base import obedience, reconstruction
 from maquette.foundation.files import written_whole
 from maquette.foundation.progress import steps_bar
 from maquette.foundation.sheets import sheet
@@ -34,7 +34,7 @@ class Recipe:
     judged: int = 500  # of them, for obedience to the prompt
     reconstructed: int = 1000
     steps: int = 20
-    guidance: float = 4.0
+    guidance: float = DIORAMA_GUIDANCE
     batch_size: int = 50
     base: str = "diorama"
     eye: Path | None = None  # weights of the network that looks, the shipped ones without
@@ -54,7 +54,7 @@ def report(recipe: Recipe) -> dict[str, float]:
     halves = true[: recipe.pictures], true[recipe.pictures :]
     features = [eye.embed(pictures) for pictures in (generated, *halves)]
     numbers = {
-        "psnr": psnr(base, true[: recipe.reconstructed]),
+        "psnr": reconstruction(base, true[: recipe.reconstructed]),
         "found": on_generated.found,
         "found in true scenes": on_true.found,
         "coloured": on_generated.coloured,

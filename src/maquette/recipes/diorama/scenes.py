@@ -1,13 +1,10 @@
 """The rendered scenes as tensors on the device that trains."""
 
-from pathlib import Path
-
 import torch
 from torch import Tensor
 
+from maquette.data.diorama import SCENES
 from maquette.diorama import dataset
-
-SCENES = Path("runs/scenes")
 
 
 def load(count: int, device: str, *fields: str, first: int = dataset.TRAIN) -> list[Tensor]:

@@ -1,0 +1,69 @@
+"""A base from a folder; and a sentence for each way in which it can be incomplete or broken."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from tests.conftest import save_base, tiny_base, tiny_unet
+
+import maquette as mq
+from maquette.errors import MaquetteError
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    save_base(tiny_base("sd15"), folder)
+    return folder
+
+
+def test_a_folder_is_read_as_it_was_saved(folder) -> None:
+    base, before = mq.load_base(folder), tiny_base("sd15")
+    assert (base.device.type, base.dtype, base.size) == ("cpu", torch.float32, 128)
+    assert base.backbone.prediction == "epsilon"
+    z, text = torch.randn(1, 4, 16, 16), before.encode_text(["a b"])
+    assert torch.equal(base.encode_text(["a b"]).states, text.states)
+    assert torch.equal(base.predict(z, 7, text), before.predict(z, 7, text))
+    assert not any(parameter.requires_grad for parameter in base.backbone.network.parameters())
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
+def test_precision_can_be_chosen(folder, dtype) -> None:
+    base = mq.load_base(folder, dtype=dtype)
+    assert base.dtype == torch.bfloat16
+    assert mq.ControlNet.attach(base).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder", "tokenizer", "scheduler"])
+def test_a_missing_part_is_named(folder, tmp_path, part) -> None:
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    shutil.rmtree(broken / part)
+    with pytest.raises(MaquetteError, match=f"has no folder '{part}'"):
+        mq.load_base(broken)
+
+
+@pytest.mark.parametrize("part", ["vae", "unet", "text_encoder"])
+def test_weights_that_are_cut_off_are_named(folder, tmp_path, part) -> None:
+    broken = shutil.copytree(folder, tmp_path / "broken")
+    weights = next((broken / part).glob("*.safetensors"))
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(MaquetteError, match=f"The {part} of the base in .* cannot be read"):
+        mq.load_base(broken)
+
+
+def test_settings_that_do_not_exist(folder) -> None:
+    with pytest.raises(MaquetteError, match="no dtype 'float8'"):
+        mq.load_base(folder, dtype="float8")
+    with pytest.raises(MaquetteError, match="There is no device 'cdua' here"):
+        mq.load_base(folder, device="cdua")
+    with pytest.raises(MaquetteError, match="There is no base 'nowhere'"):
+        mq.load_base("nowhere")
+
+
+def test_an_sdxl_is_refused(folder, tmp_path) -> None:
+    broken = shutil.copytree(folder, tmp_path / "xl")
+    shutil.rmtree(broken / "unet")
+    tiny_unet("sdxl").save_pretrained(broken / "unet")
+    with pytest.raises(MaquetteError, match="is an SDXL"):
+        mq.load_base(broken)

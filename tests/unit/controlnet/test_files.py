@@ -1,0 +1,68 @@
+"""What a broken or foreign ControlNet folder is answered with."""
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.conftest import tiny_base
+
+import maquette as mq
+from maquette.errors import MaquetteError
+
+
+@pytest.fixture
+def base() -> mq.Base:
+    return tiny_base("sd15")
+
+
+@pytest.fixture
+def folder(base, tmp_path) -> Path:
+    mq.ControlNet.attach(base).save(tmp_path / "net")
+    return tmp_path / "net"
+
+
+def configure(folder: Path, **changes: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_an_unknown_name_lists_the_bundled_ones(base) -> None:
+    with pytest.raises(MaquetteError, match="There is no ControlNet 'diorama/cany'"):
+        mq.load_controlnet("diorama/cany", base)
+
+
+def test_a_folder_without_a_configuration(base, tmp_path) -> None:
+    with pytest.raises(MaquetteError, match=r"no config.json"):
+        mq.load_controlnet(tmp_path, base)
+
+
+def test_a_configuration_that_is_none(base, folder) -> None:
+    (folder / "config.json").write_text("{")
+    with pytest.raises(MaquetteError, match="is not JSON"):
+        mq.load_controlnet(folder, base)
+
+
+def test_weights_missing_or_cut_off(base, folder) -> None:
+    weights = folder / "diffusion_pytorch_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:500])
+    with pytest.raises(MaquetteError, match="cut off or broken"):
+        mq.load_controlnet(folder, base)
+    weights.unlink()
+    with pytest.raises(MaquetteError, match="no diffusion_pytorch_model"):
+        mq.load_controlnet(folder, base)
+
+
+def test_weights_of_another_base(folder) -> None:
+    with pytest.raises(MaquetteError, match="made for a base of widths"):
+        mq.load_controlnet(folder, tiny_base("diorama"))
+    with pytest.raises(MaquetteError, match="has the shape"):
+        mq.load_controlnet(folder, tiny_base("sd21"))
+
+
+def test_ways_that_are_not_supported_are_refused(base, folder) -> None:
+    configure(folder, global_pool_conditions=True)
+    with pytest.raises(MaquetteError, match="pools its residuals"):
+        mq.load_controlnet(folder, base)
+    configure(folder, global_pool_conditions=False, controlnet_conditioning_channel_order="bgr")
+    with pytest.raises(MaquetteError, match="in BGR"):
+        mq.load_controlnet(folder, base)
