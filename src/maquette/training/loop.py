@@ -100,7 +100,9 @@ def _check_folder(config: TrainingConfig) -> None:
 def _monitor(config: TrainingConfig, base: Base) -> Monitor:
     seeds = range(dataset.VALIDATION, dataset.VALIDATION + config.evaluate_scenes)
     return Monitor(
-        base, Pairs.load(config.condition, seeds), None if config.condition in ("canny", "scribble") else Eye()
+        base,
+        Pairs.load(config.condition, seeds),
+        None if config.condition in ("canny", "scribble") else Eye(device=config.device),
     )
 
 
