@@ -75,6 +75,11 @@ def _slab(origin: Array, direction: Array, low: float, high: float) -> tuple[Arr
     return np.minimum(a, b), np.maximum(a, b)
 
 
+def _around_upright(base: Array, radius: float, height: float) -> tuple[Array, float]:
+    """The sphere around a cylinder, and so around a cone, that stands on `base`."""
+    return base + vector(0, height / 2, 0), float(np.hypot(radius, height / 2))
+
+
 @dataclass(frozen=True)
 class Sphere:
     centre: Array
@@ -130,7 +135,7 @@ class Cylinder:
 
     @property
     def bounds(self) -> tuple[Array, float]:
-        return self.base + vector(0, self.height / 2, 0), float(np.hypot(self.radius, self.height / 2))
+        return _around_upright(self.base, self.radius, self.height)
 
     def hit(self, origin: Array, direction: Array) -> Array:
         offset = (origin - self.base)[..., ::2]
@@ -162,7 +167,7 @@ class Cone:
 
     @property
     def bounds(self) -> tuple[Array, float]:
-        return self.base + vector(0, self.height / 2, 0), float(np.hypot(self.radius, self.height / 2))
+        return _around_upright(self.base, self.radius, self.height)
 
     def hit(self, origin: Array, direction: Array) -> Array:
         tip = origin - self.base - vector(0, self.height, 0)

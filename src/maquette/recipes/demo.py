@@ -32,7 +32,7 @@ from maquette.sampling.generate import generate
 HOUSE = Path(str(files("maquette"))) / "pictures/house.png"
 """A drawing that comes with the package; shapes.png beside it is another."""
 
-DEPTH_SCENE, POSE_SCENE = 20_000_002, 20_000_027
+DEPTH_SCENE, POSE_SCENE = 20_000_011, 20_000_007  # a tree and a house; two people
 TILE = 224  # pixels of a picture on the sheet
 
 PROMPTS = {
@@ -43,16 +43,16 @@ PROMPTS = {
         "a blue house with a black roof and a pink round tree at night",
     ),
     "depth": (
-        "a red house and a green tree on a sunny day",
-        "a yellow house and a pink tree in the desert",
-        "a purple house and a white tree in the snow",
-        "a blue house and an orange tree at night",
+        "a green pine tree and a red house with a white roof on a sunny day",
+        "an orange pine tree and a yellow house with a brown roof in the desert",
+        "a white pine tree and a purple house with a black roof in the snow",
+        "a red pine tree and a blue house with a green roof at night",
     ),
     "pose": (
-        "a person in a red shirt on a sunny day",
-        "a person in a yellow shirt at night",
-        "a person in a blue shirt in the desert",
-        "a person in a green shirt in the snow",
+        "a person in a red shirt and a person in a yellow shirt on a sunny day",
+        "a person in a white shirt and a person in a pink shirt at night",
+        "a person in a blue shirt and a person in a green shirt in the desert",
+        "a person in a purple shirt and a person in an orange shirt in the snow",
     ),
 }
 
