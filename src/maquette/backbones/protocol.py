@@ -113,7 +113,9 @@ def _times(value: Tensor | None, factor: float) -> Tensor | None:
 
 
 def _padded(value: Tensor | None, rows: int) -> Tensor | None:
-    return None if value is None else torch.cat([value.new_zeros(rows, *value.shape[1:]), value])
+    if value is None or rows == 0:
+        return value
+    return torch.cat([value.new_zeros(rows, *value.shape[1:]), value])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,70 @@
+"""The whole embedded model from nothing: every stage in turn, each going on where it stopped.
+
+    python -m maquette.recipes.diorama.everything                  # two CPU cores: seven hours
+    python -m maquette.recipes.diorama.everything --preset gpu     # one GPU; its settings have not been run yet
+
+Stages that are done are passed over; what comes out lies in src/maquette/weights.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maquette.data.diorama import CONDITIONS
+from maquette.recipes.command import from_command_line
+from maquette.recipes.diorama import autoencoder, base, perception, ship
+from maquette.training.config import TrainingConfig
+from maquette.training.loop import train
+from maquette.training.run import CONFIG
+
+Settings = dict[str, dict[str, Any]]
+
+PRESETS: dict[str, Settings] = {
+    "cpu": {
+        "autoencoder": {},
+        "base": {},
+        "perception": {},
+        "controlnet": {"max_steps": 1000, "decay": "cosine"},
+    },
+    "gpu": {
+        "autoencoder": {"device": "cuda", "compile": 1, "scenes": 100_000, "batch_size": 256, "learning_rate": 3e-3},
+        "base": {"device": "cuda", "scenes": 100_000, "batch_size": 512, "learning_rate": 1.5e-3},
+        "perception": {"device": "cuda", "scenes": 100_000, "batch_size": 64, "steps": 6_000},
+        "controlnet": {"device": "cuda", "batch_size": 128, "max_steps": 2000, "decay": "cosine"},
+    },
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    run: Path = Path("runs/diorama")
+    target: Path = Path("src/maquette/weights/diorama")
+    preset: str = "cpu"
+    conditions: str = ",".join(CONDITIONS)  # which ControlNets, in this order
+
+
+def make(recipe: Recipe) -> None:
+    settings = PRESETS[recipe.preset]
+    if not (recipe.run / "vae").exists():
+        autoencoder.train(autoencoder.Recipe(run=recipe.run, **settings["autoencoder"]))
+    base.train(base.Recipe(run=recipe.run, **settings["base"]))
+    if not (recipe.run / "perception.safetensors").exists():
+        perception.train(perception.Recipe(run=recipe.run, **settings["perception"]))
+    ship.ship(ship.Recipe(recipe.run, recipe.target))
+    for condition in recipe.conditions.split(","):
+        output = recipe.run / "controlnets" / condition
+        if not (output / "config.json").exists():
+            train(
+                TrainingConfig(
+                    condition=condition,
+                    output=output,
+                    base=str(recipe.target / "base"),
+                    resume=(output / CONFIG).exists(),
+                    **settings["controlnet"],
+                )
+            )
+    ship.ship(ship.Recipe(recipe.run, recipe.target))
+
+
+if __name__ == "__main__":
+    make(from_command_line(Recipe, __doc__))
