@@ -8,7 +8,15 @@ import torch
 import maquette as mq
 from maquette.conditions.perception import Eye
 from maquette.diorama import dataset
-from maquette.recipes.diorama import autoencoder, base, perception, report, ship
+from maquette.recipes.diorama import base, everything, report
+
+SMALL = {"scenes": 8, "batch_size": 2}
+TINY = {
+    "autoencoder": {**SMALL, "held_out": 4, "steps": 2, "refine": 1},
+    "base": {**SMALL, "compile": 0, "steps": 8, "stop": 0},
+    "perception": {**SMALL, "steps": 2},
+    "controlnet": {**SMALL, "max_steps": 2, "evaluate_scenes": 2, "warmup": 1},
+}
 
 
 @pytest.fixture(scope="module")
@@ -18,12 +26,10 @@ def run(tmp_path_factory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(dataset, "SHARD", 8)
-        autoencoder.train(autoencoder.Recipe(run=folder, scenes=8, held_out=4, steps=2, refine=1, batch_size=2))
-        settings = {"run": folder, "scenes": 8, "batch_size": 2, "compile": 0, "steps": 8}
-        base.train(base.Recipe(**settings, stop=4))
-        base.train(base.Recipe(**settings))
-        perception.train(perception.Recipe(run=folder, scenes=8, steps=2, batch_size=2))
-        ship.ship(ship.Recipe(run=folder, target=folder / "weights"))
+        patch.setitem(everything.PRESETS, "cpu", TINY)
+        recipe = everything.Recipe(run=folder, target=folder / "weights", conditions="canny")
+        everything.make(everything.Recipe(**{**vars(recipe), "conditions": ""}))
+        everything.make(recipe)  # what is done is passed over
     return folder
 
 
@@ -34,6 +40,14 @@ def test_what_is_shipped_is_a_base(run) -> None:
     picture = mq.generate(made, "a red house", steps=2)[0]
     assert picture.size == (128, 128)
     assert Eye(run / "weights" / "perception.safetensors").see([picture]).classes.shape == (1, 128, 128)
+
+
+def test_the_controlnet_beside_it_steers_it(run) -> None:
+    made = mq.load_base(run / "weights" / "base")
+    net = mq.load_controlnet(run / "weights" / "controlnets" / "canny", made)
+    condition = torch.rand(1, 3, 128, 128)
+    plain, steered = (mq.generate(made, "", controls, steps=2)[0] for controls in ([], [mq.Control(net, condition)]))
+    assert plain.tobytes() != steered.tobytes()
 
 
 def test_latents_are_white(run) -> None:
@@ -48,7 +62,8 @@ def test_stopping_and_going_on_is_going_on(run, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(run)
     monkeypatch.setattr(dataset, "SHARD", 8)
     (tmp_path / "vae").symlink_to(run / "vae")
-    base.train(base.Recipe(run=tmp_path, scenes=8, batch_size=2, compile=0, steps=8))
+    for stop in (4, 0):
+        base.train(base.Recipe(run=tmp_path, **{**TINY["base"], "stop": stop}))
     whole, parts = (torch.load(folder / "base.pt", weights_only=True) for folder in (tmp_path, run))
     assert all(torch.equal(whole["model"][name], parts["model"][name]) for name in whole["model"])
     assert all(torch.equal(whole["average"][name], parts["average"][name]) for name in whole["average"])

@@ -51,7 +51,7 @@ def make(recipe: Recipe) -> None:
     if not (recipe.run / "perception.safetensors").exists():
         perception.train(perception.Recipe(run=recipe.run, **settings["perception"]))
     ship.ship(ship.Recipe(recipe.run, recipe.target))
-    for condition in recipe.conditions.split(","):
+    for condition in filter(None, recipe.conditions.split(",")):
         output = recipe.run / "controlnets" / condition
         if not (output / "config.json").exists():
             train(
