@@ -8,6 +8,7 @@ v-prediction on Stable Diffusion's schedule; 10 % of the prompts dropped for cla
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,7 +16,7 @@ import torch.nn.functional as F
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -29,6 +30,8 @@ from maquette.training.schedule import cosine
 
 WIDTH = 128  # of the text states
 AVERAGE_EVERY = 4  # steps
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def train(recipe: Recipe) -> TextAndUNet:
     tokens, empty = (tokenize(tokenizer, words).to(recipe.device) for words in (captions, [""]))
     torch.manual_seed(recipe.seed)
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
-    average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    average = AveragedModel(model, multi_avg_fn=partial(running_average, recipe.ema))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     parts: checkpoint.Parts = {"model": model, "average": average, "optimiser": optimiser}
     predict = torch.compile(model) if recipe.compile else model
@@ -163,6 +166,14 @@ def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:
     if (folder / "tokenizer_config.json").exists():
         return CLIPTokenizer.from_pretrained(folder)
     return train_tokenizer(captions, folder)
+
+
+@torch.no_grad()
+def running_average(decay: float, average: Tensors, current: Tensors, count: Tensor | int) -> None:
+    """Exponential average of weights that forgets its random start: short at first, `decay` in the long run."""
+    kept = min(decay, (1 + int(count)) / (10 + int(count)))
+    for mean, value in zip(average, current, strict=True):
+        mean.lerp_(value.to(mean.dtype), 1 - kept)
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
