@@ -32,7 +32,7 @@ def test_the_base_is_a_small_stable_diffusion(base) -> None:
 def test_the_base_is_diffusers_own_format(base) -> None:
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(PACKAGE / "weights/diorama/base")
+    pipe = StableDiffusionPipeline.from_pretrained(PACKAGE / "weights/diorama/base", dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     source = torch.Generator("cpu").manual_seed(3)
     theirs = pipe("a red house", num_inference_steps=5, guidance_scale=4.0, generator=source).images[0]
