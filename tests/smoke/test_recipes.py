@@ -13,6 +13,7 @@ from maquette.recipes.diorama import base, everything, report
 SMALL = {"scenes": 8, "batch_size": 2}
 TINY = {
     "autoencoder": {**SMALL, "held_out": 4, "steps": 2, "refine": 1},
+    "decoder": {**SMALL, "held_out": 4, "steps": 2},
     "base": {**SMALL, "compile": 0, "steps": 8, "stop": 0},
     "perception": {**SMALL, "steps": 2},
     "controlnet": {**SMALL, "max_steps": 2, "evaluate_scenes": 2, "warmup": 1},

@@ -5,16 +5,18 @@
 Two CPU cores: 70 minutes. One GPU, some minutes: --device cuda --batch-size 256 --scenes 100000 --compile 1
 """
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from maquette.diorama import CLASSES, SIZE, dataset
+from maquette.foundation.files import written_whole
 from maquette.metrics.pixels import psnr
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import scenes
@@ -119,8 +121,13 @@ def _batch(
     else:
         down, across = _windows(classes[rows], generator)
         pixels, kinds = images[rows[:, None, None], down, across], classes[rows[:, None, None], down, across]
-    table = torch.tensor([WEIGHTS.get(name, 3.0) for name in CLASSES], device=device)
-    return scenes.to_pixels(pixels), table[kinds.long()][:, None]
+    return scenes.to_pixels(pixels), classes_weight(kinds)
+
+
+def classes_weight(classes: Tensor) -> Tensor:
+    """Weights (B, 1, H, W) of the pixels' errors from class maps (B, H, W)."""
+    table = torch.tensor([WEIGHTS.get(name, 3.0) for name in CLASSES], device=classes.device)
+    return table[classes.long()][:, None]
 
 
 def _windows(classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -161,6 +168,27 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
         with torch.autocast(images.device.type, torch.bfloat16):
             parts.append(vae.encode(scenes.to_pixels(batch)).latent_dist.parameters.half())
     return torch.cat(parts)
+
+
+def posteriors(run: Path, count: int, device: str) -> Tensor:
+    """Posterior moments (N, 2C, h, w) of the training pictures by a run's encoder, encoded once and kept."""
+    vae = AutoencoderKL.from_pretrained(run / "vae").to(device, memory_format=torch.channels_last)
+    kept = run / f"moments-{count}-{fingerprint(vae.encoder, vae.quant_conv)}.pt"
+    if not kept.exists():
+        (images,) = scenes.load(count, device, "images")
+        with written_whole(kept) as path:
+            torch.save(encode(vae, images), path)
+    moments: Tensor = torch.load(kept, weights_only=True, map_location=device)
+    return moments
+
+
+def fingerprint(*modules: nn.Module) -> str:
+    """The same for the same weights, in a dozen letters."""
+    digest = hashlib.sha256()
+    for module in modules:
+        for value in module.state_dict().values():
+            digest.update(value.cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:12]
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Stage 2 of the embedded base: text encoder and U-Net together, on cached latents.
+"""Stage 3 of the embedded base: text encoder and U-Net together, on cached latents.
 
     python -m maquette.recipes.diorama.base --run runs/diorama
 
@@ -6,21 +6,19 @@ v-prediction on Stable Diffusion's schedule; 10 % of the prompts dropped for cla
 60 pictures a second, two and a half hours. One GPU: --device cuda --batch-size 512 --scenes 100000
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
 from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from maquette.foundation.files import written_whole
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import autoencoder, scenes
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
@@ -38,7 +36,7 @@ Tensors = tuple[Tensor, ...] | list[Tensor]
 class Recipe:
     run: Path = Path("runs/diorama")
     scenes: int = 32_000
-    steps: int = 18_000
+    steps: int = 12_000
     stop: int = 0  # stop after this step and keep the state; 0 for the last
     batch_size: int = 32
     learning_rate: float = 8e-4
@@ -104,7 +102,7 @@ def schedule() -> DDIMScheduler:
 
 
 def train(recipe: Recipe) -> TextAndUNet:
-    moments = posteriors(recipe)
+    moments = autoencoder.posteriors(recipe.run, recipe.scenes, recipe.device)
     captions = scenes.captions(recipe.scenes)
     tokenizer = _tokenizer(recipe, captions)
     tokens, empty = (tokenize(tokenizer, words).to(recipe.device) for words in (captions, [""]))
@@ -146,19 +144,6 @@ def train(recipe: Recipe) -> TextAndUNet:
             bar.write(f"step {step + 1}: loss {total.item() / ((step % 500) + 1):.4f}")
             total.zero_()
     return average.module  # type: ignore[return-value]
-
-
-def posteriors(recipe: Recipe) -> Tensor:
-    """Posterior moments (N, 2C, h, w) of all pictures, half precision, encoded once for an autoencoder and kept."""
-    weights = (recipe.run / "vae" / "diffusion_pytorch_model.safetensors").read_bytes()
-    kept = recipe.run / f"moments-{recipe.scenes}-{hashlib.sha256(weights).hexdigest()[:12]}.pt"
-    if not kept.exists():
-        vae = AutoencoderKL.from_pretrained(recipe.run / "vae").to(recipe.device, memory_format=torch.channels_last)
-        (images,) = scenes.load(recipe.scenes, recipe.device, "images")
-        with written_whole(kept) as path:
-            torch.save(autoencoder.encode(vae, images), path)
-    moments: Tensor = torch.load(kept, weights_only=True, map_location=recipe.device)
-    return moments
 
 
 def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:

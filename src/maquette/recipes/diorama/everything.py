@@ -12,7 +12,7 @@ from typing import Any
 
 from maquette.data.diorama import CONDITIONS
 from maquette.recipes.command import from_command_line
-from maquette.recipes.diorama import autoencoder, base, perception, ship
+from maquette.recipes.diorama import autoencoder, base, decoder, perception, ship
 from maquette.training.config import TrainingConfig
 from maquette.training.loop import train
 from maquette.training.run import CONFIG
@@ -22,12 +22,14 @@ Settings = dict[str, dict[str, Any]]
 PRESETS: dict[str, Settings] = {
     "cpu": {
         "autoencoder": {},
+        "decoder": {},
         "base": {},
         "perception": {},
-        "controlnet": {"max_steps": 1000, "decay": "cosine"},
+        "controlnet": {"max_steps": 800, "decay": "cosine"},
     },
     "gpu": {
         "autoencoder": {"device": "cuda", "compile": 1, "scenes": 100_000, "batch_size": 256, "learning_rate": 3e-3},
+        "decoder": {"device": "cuda", "scenes": 100_000, "batch_size": 128, "learning_rate": 2e-3},
         "base": {"device": "cuda", "scenes": 100_000, "batch_size": 512, "learning_rate": 1.5e-3},
         "perception": {"device": "cuda", "scenes": 100_000, "batch_size": 64, "steps": 6_000},
         "controlnet": {"device": "cuda", "batch_size": 128, "max_steps": 2000, "decay": "cosine"},
@@ -47,6 +49,7 @@ def make(recipe: Recipe) -> None:
     settings = PRESETS[recipe.preset]
     if not (recipe.run / "vae").exists():
         autoencoder.train(autoencoder.Recipe(run=recipe.run, **settings["autoencoder"]))
+    decoder.train(decoder.Recipe(run=recipe.run, **settings["decoder"]))
     base.train(base.Recipe(run=recipe.run, **settings["base"]))
     if not (recipe.run / "perception.safetensors").exists():
         perception.train(perception.Recipe(run=recipe.run, **settings["perception"]))

@@ -30,7 +30,7 @@ SPREAD = 1.5  # pixels: deviation of the blob that marks a key point
 class Recipe:
     run: Path = Path("runs/diorama")
     scenes: int = 16_000
-    steps: int = 3_000
+    steps: int = 2_500
     batch_size: int = 16
     learning_rate: float = 3e-3
     seed: int = 0
