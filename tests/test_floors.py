@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "maquette"
 
 FLOORS = [
     {"errors", "foundation"},
-    {"backbones", "conditions", "diorama"},
+    {"backbones", "conditions", "diorama", "formats"},
     {"controlnet", "data", "metrics"},
     {"base"},
     {"checkpoints", "sampling"},

@@ -18,12 +18,12 @@ def bundled() -> dict[str, Path]:
 
 
 def load_controlnet(name: str | Path, base: Base) -> ControlNet:
-    """Load a ControlNet for a base: a bundled name such as "diorama/canny", or a folder in diffusers' format.
+    """Load a ControlNet for a base: a bundled name such as "diorama/canny", a folder in diffusers' format, or a file.
 
-    It takes the base's dtype and device. Raises `MaquetteError` for an unknown name, a broken file, or weights of
-    another base.
+    A file's format is found from what stands in it: original (v1.0, v1.1), bare, difference or Control-LoRA. It takes
+    the base's dtype and device. Raises `MaquetteError` for an unknown name, a broken file, or weights of another base.
     """
-    folder = bundled().get(str(name), Path(name))
-    if not folder.is_dir():
-        raise MaquetteError(unknown("ControlNet", str(name), list(bundled())) + " Or give a folder that holds one.")
-    return folders.load(folder, base.backbone).eval().requires_grad_(False)
+    path = bundled().get(str(name), Path(name))
+    if not path.exists():
+        raise MaquetteError(unknown("ControlNet", str(name), list(bundled())) + " Or give a folder or file of one.")
+    return folders.load(path, base.backbone).eval().requires_grad_(False)

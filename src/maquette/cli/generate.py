@@ -41,9 +41,9 @@ def run(
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write; several get numbers.")] = Path(
-        "out.png"
-    ),
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Where to write, else out.png; several get numbers.")
+    ] = None,
     again: Annotated[Path | None, typer.Option(help="Make a picture again from its own record.")] = None,
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""

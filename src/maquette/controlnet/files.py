@@ -1,17 +1,18 @@
-"""A ControlNet as a diffusers folder, which diffusers and ComfyUI load too."""
+"""A ControlNet on disk: written as a diffusers folder, which diffusers and ComfyUI load too; read from any format."""
 
 import json
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+import torch
+from safetensors.torch import save_file
 
 from maquette.backbones.protocol import Backbone
 from maquette.controlnet.network import ControlNet, Design
 from maquette.errors import MaquetteError
+from maquette.formats.control import read_control
+from maquette.formats.weights import Shape, Weights, open_weights
 from maquette.foundation.files import written_whole
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
@@ -30,23 +31,29 @@ def save(net: ControlNet, folder: Path) -> None:
         path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def load(folder: Path, backbone: Backbone) -> ControlNet:
-    """Read a ControlNet written by `save` or by diffusers, in the backbone's dtype and on its device."""
-    config = _config(folder)
-    _refuse_unknown_ways(config, folder)
+def load(path: Path, backbone: Backbone) -> ControlNet:
+    """Read a ControlNet in the backbone's dtype and on its device.
+
+    Args:
+        path: a folder written by `save` or by diffusers, or a file of weights in any format (`formats.control`).
+    """
+    config = _config(path) if path.is_dir() else {}
+    _refuse_unknown_ways(config, path)
     known = {field.name for field in fields(Design)}
     design = Design(**{key: value for key, value in config.get("maquette", {}).items() if key in known})
     net = ControlNet.build(backbone, design)
     theirs, ours = config.get("block_out_channels"), net.description["block_out_channels"]
     if theirs is not None and list(theirs) != list(ours):
         raise MaquetteError(
-            f"The ControlNet in {str(folder)!r} is made for a base of widths {list(theirs)}, "
+            f"The ControlNet in {str(path)!r} is made for a base of widths {list(theirs)}, "
             f"this base has {list(ours)}; load the base it was trained on."
         )
-    expected = {_published(name, len(net.slots)): name for name in net.state_dict()}
-    tensors = _tensors(folder / WEIGHTS)
-    _check(tensors, {key: net.state_dict()[name] for key, name in expected.items()}, folder)
-    net.load_state_dict({expected[key]: value for key, value in tensors.items()})
+    state = {_published(name, len(net.slots)): value for name, value in net.state_dict().items()}
+    weights = read_control(open_weights(path / WEIGHTS if path.is_dir() else path), state)
+    _check(weights, {name: tuple(value.shape) for name, value in state.items()})
+    with torch.no_grad():
+        for name, value in state.items():  # one by one, so that what is told relative to the base finds the base
+            value.copy_(weights[name])
     return net
 
 
@@ -81,25 +88,16 @@ def _config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _tensors(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise MaquetteError(f"There is no {path.name} in {str(path.parent)!r}; fetch the folder anew.") from error
-    except SafetensorError as error:
-        raise MaquetteError(f"{str(path)!r} is cut off or broken ({error}); fetch it anew.") from error
-
-
-def _check(found: dict[str, Tensor], expected: dict[str, Tensor], folder: Path) -> None:
-    missing, surplus = expected.keys() - found.keys(), found.keys() - expected.keys()
+def _check(weights: Weights, expected: dict[str, Shape]) -> None:
+    source, missing, surplus = str(weights.source), expected.keys() - set(weights), set(weights) - expected.keys()
     if missing or surplus:
         raise MaquetteError(
-            f"The weights in {str(folder)!r} lack {len(missing)} tensors and have {len(surplus)} that do not belong "
+            f"The weights in {source!r} lack {len(missing)} tensors and have {len(surplus)} that do not belong "
             f"(the first: {min(missing | surplus)!r}); they are of another kind of ControlNet or of another base."
         )
-    for name, value in found.items():
-        if value.shape != expected[name].shape:
+    for name, shape in weights.shapes.items():
+        if shape != expected[name]:
             raise MaquetteError(
-                f"{name!r} in {str(folder)!r} has the shape {tuple(value.shape)}, this base wants "
-                f"{tuple(expected[name].shape)}; load the base that the ControlNet was trained on."
+                f"{name!r} in {source!r} has the shape {shape}, this base wants {expected[name]}; "
+                "load the base that the ControlNet was trained on."
             )

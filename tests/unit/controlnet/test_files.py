@@ -48,7 +48,7 @@ def test_weights_missing_or_cut_off(base, folder) -> None:
     with pytest.raises(MaquetteError, match="cut off or broken"):
         mq.load_controlnet(folder, base)
     weights.unlink()
-    with pytest.raises(MaquetteError, match="no diffusion_pytorch_model"):
+    with pytest.raises(MaquetteError, match=r"cannot be read \(No such file"):
         mq.load_controlnet(folder, base)
 
 

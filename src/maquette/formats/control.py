@@ -1,0 +1,146 @@
+"""A ControlNet's weights in any published format, under diffusers' names. Which format it is, its names say.
+
+| format | its names |
+| --- | --- |
+| diffusers | controlnet_down_blocks.0.weight |
+| original | control_model.zero_convs.0.0.weight; beside a whole base in v1.0, alone in v1.1 |
+| bare | zero_convs.0.0.weight |
+| difference | as original or bare, and a tensor `difference`: copied weights less the base's they were copied from |
+| control-lora | as bare, and a tensor `lora_controlnet`: copied weights as low ranks (.up, .down) on the base's |
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from maquette.errors import MaquetteError
+from maquette.formats.unet_names import to_diffusers, to_original
+from maquette.formats.weights import Weights
+
+Format = Literal["diffusers", "original", "bare", "difference", "control-lora"]
+
+PREFIX = "control_model."
+DTYPE = "dtype"  # metadata of a difference: what its sums were rounded to
+OWN = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
+"""What a ControlNet has and no base: its connections and its condition encoder."""
+
+
+def recognise(weights: Weights) -> Format | None:
+    """The format of a ControlNet; None when the weights hold none."""
+    if "lora_controlnet" in weights:
+        return "control-lora"
+    if "difference" in weights:
+        return "difference"
+    if "controlnet_down_blocks.0.weight" in weights:
+        return "diffusers"
+    if "zero_convs.0.0.weight" in weights:
+        return "bare"
+    return "original" if f"{PREFIX}zero_convs.0.0.weight" in weights else None
+
+
+def read_control(weights: Weights, base: Mapping[str, Tensor] | None = None) -> Weights:
+    """A ControlNet's tensors under diffusers' names, still unread.
+
+    Args:
+        base: the base's encoder under diffusers' names, for formats that are told relative to it.
+
+    Raises `MaquetteError` when there is no ControlNet in the weights.
+    """
+    kind = recognise(weights)
+    if kind is None:
+        some = ", ".join(repr(name) for name in list(weights)[:3])
+        raise MaquetteError(
+            f"{str(weights.source)!r} holds no ControlNet: its tensors ({some}, ...) have the names of no known format."
+        )
+    if kind == "diffusers":
+        return weights
+    bare = weights.below(PREFIX) if any(name.startswith(PREFIX) for name in weights) else weights
+    if kind == "control-lora":
+        return _from_ranks(bare, _needed(base, weights, kind))
+    named = _renamed(bare)
+    return _from_difference(named, _needed(base, weights, kind)) if kind == "difference" else named
+
+
+def _renamed(bare: Weights) -> Weights:
+    return bare.renamed({name: _known(name, bare) for name in bare if name != "difference"})
+
+
+def _known(name: str, weights: Weights) -> str:
+    try:
+        return to_diffusers(name)
+    except (AttributeError, AssertionError) as error:  # of no pattern
+        raise MaquetteError(f"{name!r} in {str(weights.source)!r} is no part of a ControlNet.") from error
+
+
+def _needed(base: Mapping[str, Tensor] | None, weights: Weights, kind: Format) -> Mapping[str, Tensor]:
+    if base is None:
+        raise MaquetteError(f"{str(weights.source)!r} ({kind}) is told relative to a base; give the base.")
+    return base
+
+
+def _from_difference(named: Weights, base: Mapping[str, Tensor]) -> Weights:
+    """W_base + difference for what was copied, added in double precision so that nothing is lost."""
+
+    def read(name: str) -> Tensor:
+        if name.startswith(OWN):
+            return named[name]
+        return (base[name].cpu().double() + named[name].double()).to(dtype or base[name].dtype)
+
+    dtype = getattr(torch, named.metadata[DTYPE]) if DTYPE in named.metadata else None
+    return Weights(named.source, named.shapes, read, named.metadata)
+
+
+def _from_ranks(bare: Weights, base: Mapping[str, Tensor]) -> Weights:
+    """W_base + up · down, kernels flattened; what the file has no word about is the base's."""
+    given = bare.renamed({name: _known(name, bare) for name in bare if name.endswith((".weight", ".bias"))})
+    ranks = {_known(name, bare).replace(".up", ".weight"): name for name in bare if name.endswith(".up")}
+    shapes = {**{name: tuple(value.shape) for name, value in base.items()}, **given.shapes}
+
+    def read(name: str) -> Tensor:
+        if name in given:
+            return given[name]
+        if name not in ranks:
+            return base[name].cpu()
+        up, down = bare[ranks[name]], bare[ranks[name].removesuffix("up") + "down"]
+        change = up.flatten(1).float() @ down.flatten(1).float()
+        return (base[name].cpu().float() + change.reshape(base[name].shape)).to(base[name].dtype)
+
+    return Weights(bare.source, shapes, read, bare.metadata)
+
+
+def as_original(control: Weights) -> Weights:
+    """diffusers' names → "control_model." and the original ones."""
+    return control.renamed({name: PREFIX + to_original(name, frozenset()) for name in control})
+
+
+def as_difference(control: Weights, base: Mapping[str, Tensor]) -> Weights:
+    """Copied weights less the base's, bare names, the marker beside them; to be undone bitwise."""
+    bare = {to_original(name, frozenset()): name for name in control}
+    dtypes = {control[name].dtype for name in control if not name.startswith(OWN)}
+    if len(dtypes) > 1:
+        raise MaquetteError(f"{str(control.source)!r} mixes precisions; a difference has one. Convert to 'original'.")
+
+    def read(name: str) -> Tensor:
+        if name == "difference":
+            return torch.ones(())
+        own = bare[name]
+        return control[own] if own.startswith(OWN) else _difference(control[own], base[own], control, own)
+
+    shapes = {"difference": (), **{name: control.shapes[own] for name, own in bare.items()}}
+    metadata = {**control.metadata, DTYPE: str(dtypes.pop()).removeprefix("torch.")}
+    return Weights(control.source, shapes, read, metadata)
+
+
+def _difference(value: Tensor, base: Tensor, control: Weights, name: str) -> Tensor:
+    """In the narrowest precision from which the sum with the base gives `value` back, bit by bit."""
+    wide, exact = base.cpu().double(), value.double() - base.cpu().double()
+    for dtype in dict.fromkeys((value.dtype, torch.float32, torch.float64)):
+        told = exact.to(dtype)
+        if torch.equal((wide + told.double()).to(value.dtype), value):
+            return told
+    raise MaquetteError(
+        f"{name!r} in {str(control.source)!r} is so far from the base's that no difference gives it back; "
+        "convert to 'original' instead."
+    )

@@ -1,0 +1,43 @@
+"""transformers' name of every weight of a text encoder, from OpenCLIP's (Stable Diffusion 2.x, the second of XL).
+
+CLIP itself (1.x, the first of XL) is called the same in both. OpenCLIP keeps query, key and value in one matrix and
+its projection transposed.
+"""
+
+import re
+from collections.abc import Iterator
+
+from torch import Tensor
+
+_TOP = {
+    "positional_embedding": "text_model.embeddings.position_embedding.weight",
+    "token_embedding.weight": "text_model.embeddings.token_embedding.weight",
+    "ln_final.weight": "text_model.final_layer_norm.weight",
+    "ln_final.bias": "text_model.final_layer_norm.bias",
+    "text_projection": "text_projection.weight",
+}
+_LAYER = {
+    "ln_1": "layer_norm1",
+    "ln_2": "layer_norm2",
+    "mlp.c_fc": "mlp.fc1",
+    "mlp.c_proj": "mlp.fc2",
+    "attn.out_proj": "self_attn.out_proj",
+}
+_THREE = ("q_proj", "k_proj", "v_proj")
+
+
+def from_openclip(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """What one OpenCLIP tensor is in transformers: itself under another name, or three; nothing for what it lacks."""
+    if name in _TOP:
+        yield _TOP[name], value.T if name == "text_projection" else value
+        return
+    found = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)\.(\w+)", name)
+    if found is None:  # logit_scale and the like, which no diffusion model uses
+        return
+    layer = f"text_model.encoder.layers.{found[1]}"
+    if found[2] == "attn":  # in_proj_weight, in_proj_bias
+        kind = found[3].removeprefix("in_proj_")
+        for part, third in zip(_THREE, value.chunk(3), strict=True):
+            yield f"{layer}.self_attn.{part}.{kind}", third
+    else:
+        yield f"{layer}.{_LAYER[found[2]]}.{found[3]}", value

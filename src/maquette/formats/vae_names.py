@@ -1,0 +1,41 @@
+"""diffusers' name of every weight of an autoencoder, from the original repository's.
+
+The original counts the decoder's levels from the finest, diffusers from the coarsest, and its attention is made of
+1×1 convolutions, where diffusers has linear layers.
+"""
+
+import re
+
+from torch import Tensor
+
+_WORDS = (
+    ("mid.block_1.", "mid_block.resnets.0."),
+    ("mid.block_2.", "mid_block.resnets.1."),
+    ("mid.attn_1.norm.", "mid_block.attentions.0.group_norm."),
+    ("mid.attn_1.proj_out.", "mid_block.attentions.0.to_out.0."),
+    ("mid.attn_1.q.", "mid_block.attentions.0.to_q."),
+    ("mid.attn_1.k.", "mid_block.attentions.0.to_k."),
+    ("mid.attn_1.v.", "mid_block.attentions.0.to_v."),
+    (".nin_shortcut.", ".conv_shortcut."),
+    (".norm_out.", ".conv_norm_out."),
+)
+
+
+def to_diffusers(original: str, levels: int) -> str:
+    """diffusers' name of a weight, from the original one, without "first_stage_model."."""
+    name = original
+    for word, theirs in _WORDS:
+        name = name.replace(word, theirs)
+    name = re.sub(r"\bdown\.(\d+)\.block\.", r"down_blocks.\1.resnets.", name)
+    name = re.sub(r"\bdown\.(\d+)\.downsample\.", r"down_blocks.\1.downsamplers.0.", name)
+    name = re.sub(r"\bup\.(\d+)\.block\.", lambda at: f"up_blocks.{_other_end(at, levels)}.resnets.", name)
+    return re.sub(r"\bup\.(\d+)\.upsample\.", lambda at: f"up_blocks.{_other_end(at, levels)}.upsamplers.0.", name)
+
+
+def shaped(theirs: str, value: Tensor) -> Tensor:
+    """An attention's 1×1 convolution (C, C, 1, 1) as the linear layer (C, C) of diffusers; others as they are."""
+    return value[:, :, 0, 0] if "attentions.0.to_" in theirs and value.ndim == 4 else value
+
+
+def _other_end(found: re.Match[str], levels: int) -> int:
+    return levels - 1 - int(found[1])

@@ -1,0 +1,131 @@
+"""Weights in a file, whatever wrote it: mapped into memory, so that nothing is read before it is used.
+
+What a file is follows from its content, never from its name. Pickled files are read by torch's weights-only reader: one
+that wants to run code is refused, and runs nothing.
+"""
+
+import json
+import pickle
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from maquette.errors import MaquetteError
+
+Shape = tuple[int, ...]
+
+
+class Weights(Mapping[str, Tensor]):
+    """Tensors by name. Shapes cost nothing; a tensor is read when it is asked for.
+
+    Attributes:
+        source: where they come from, for messages.
+        metadata: words that were kept beside the tensors.
+    """
+
+    def __init__(
+        self, source: Path, shapes: dict[str, Shape], read: Callable[[str], Tensor], metadata: dict[str, str]
+    ) -> None:
+        self.source, self.shapes, self.metadata, self._read = source, shapes, metadata, read
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._read(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.shapes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def renamed(self, names: Mapping[str, str]) -> "Weights":
+        """The tensors that stand in `names` (here → there), under their new names."""
+        back = {new: old for old, new in names.items()}
+        shapes = {new: self.shapes[old] for new, old in back.items()}
+        return Weights(self.source, shapes, lambda name: self[back[name]], self.metadata)
+
+    def below(self, prefix: str) -> "Weights":
+        """The tensors whose names begin with `prefix`, without it."""
+        return self.renamed({name: name.removeprefix(prefix) for name in self if name.startswith(prefix)})
+
+
+def open_weights(path: Path) -> Weights:
+    """A .safetensors, .pth, .ckpt or .bin file, or a sharded one's index (.index.json).
+
+    Raises `MaquetteError` for a file that is missing, cut off, of no known format, or that wants to run code.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(9)
+    except OSError as error:
+        raise MaquetteError(f"The weights {str(path)!r} cannot be read ({error.strerror}).") from error
+    if path.name.endswith(".index.json"):
+        return _open_shards(path)
+    if head[:2] == b"PK" or head[:1] == b"\x80":
+        return _open_torch(path, mapped=head[:2] == b"PK")
+    if head[8:9] == b"{":
+        return _open_safetensors(path)
+    raise MaquetteError(
+        f"{str(path)!r} holds no weights: it begins neither as .safetensors nor as a file of torch; "
+        "a page or a pointer may have been saved in its place: fetch it anew."
+    )
+
+
+def _open_safetensors(path: Path) -> Weights:
+    try:
+        file: Any = safe_open(path, "pt")
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        return Weights(path, shapes, file.get_tensor, file.metadata() or {})
+    except SafetensorError as error:
+        raise MaquetteError(f"{str(path)!r} is cut off or broken ({error}); fetch it anew.") from error
+
+
+def _open_torch(path: Path, mapped: bool) -> Weights:
+    try:
+        with (
+            path.open("rb") as stream,
+            warnings.catch_warnings(action="ignore"),
+        ):  # torch.load would go by a name that ends in .safetensors
+            named = mapped and path.suffix != ".safetensors"
+            content = torch.load(path if named else stream, map_location="cpu", weights_only=True, mmap=named)
+    except pickle.UnpicklingError as error:
+        raise MaquetteError(
+            f"{str(path)!r} holds more than weights: opening it would run code that it brings. It was not opened; "
+            "get a .safetensors of the same weights."
+        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
+        raise MaquetteError(
+            f"{str(path)!r} is cut off or broken ({str(error).splitlines()[0]}); fetch it anew."
+        ) from error
+    tensors = _flat(content, path)
+    return Weights(path, {name: tuple(value.shape) for name, value in tensors.items()}, tensors.__getitem__, {})
+
+
+def _flat(content: Any, path: Path) -> dict[str, Tensor]:
+    """The tensors of a pickled file, which trainers wrap as {"state_dict": ..., "epoch": ...}."""
+    if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+        content = content["state_dict"]
+    tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
+    if not tensors:
+        raise MaquetteError(f"{str(path)!r} holds no tensors by name; give a file of weights.")
+    return tensors
+
+
+def _open_shards(index: Path) -> Weights:
+    try:
+        homes: dict[str, str] = json.loads(index.read_text())["weight_map"]
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise MaquetteError(f"{str(index)!r} is no index of shards ({error!r}); fetch it anew.") from error
+    shards = {home: open_weights(index.parent / home) for home in sorted(set(homes.values()))}
+    for name, home in homes.items():
+        if name not in shards[home]:
+            raise MaquetteError(f"{str(index)!r} says that {name!r} is in {home!r}, but it is not; fetch both anew.")
+    shapes = {name: shards[home].shapes[name] for name, home in homes.items()}
+    return Weights(index, shapes, lambda name: shards[homes[name]][name], {})
