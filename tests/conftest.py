@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -11,12 +12,13 @@ import pytest
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from maquette.backbones.protocol import TextFeatures
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
+from maquette.text import Clip
 
 FAMILIES = ("sd15", "sd21", "sdxl", "diorama")
 """Topologies under test: 13 slots, 13 with linear projections, 10 with pooled text, 13 at the embedded size."""
@@ -106,22 +108,9 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         norm_num_groups=4,
         sample_size=128,
     ).eval()
-    letters = [chr(number) for number in range(97, 123)]
-    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
-    tokenizer = CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=context)
-    text_encoder = CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=len(words),
-            hidden_size=unet.config.cross_attention_dim,
-            intermediate_size=32,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=context,
-            bos_token_id=len(words) - 2,
-            eos_token_id=len(words) - 1,
-            pad_token_id=len(words) - 1,
-        )
-    ).eval()
+    wide = family == "sdxl"
+    first = tiny_clip(CLIPTextModel, 8 if wide else unet.config.cross_attention_dim, context)
+    second = tiny_clip(CLIPTextModelWithProjection, 16, context, projection_dim=20) if wide else None
     schedule = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -132,15 +121,47 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         prediction_type=prediction,
     )
     backbone = UNetBackbone(unet, prediction, downscale=8)
-    return Base(f"tiny-{family}", backbone, vae, text_encoder, tokenizer, dict(schedule.config), size=128)
+    return Base(
+        f"tiny-{family}",
+        backbone,
+        vae,
+        first.encoder,
+        first.tokenizer,
+        dict(schedule.config),
+        size=128,
+        second=second,
+        blank_is_zero=wide,
+    )
+
+
+def tiny_clip(kind: Any, width: int, context: int, **more: int) -> Clip:
+    """A text encoder on random weights; its tokenizer knows letters."""
+    letters = [chr(number) for number in range(97, 123)]
+    words = [*letters, *(letter + "</w>" for letter in letters), "<|startoftext|>", "<|endoftext|>"]
+    tokenizer = CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=context)
+    config = CLIPTextConfig(
+        vocab_size=len(words),
+        hidden_size=width,
+        intermediate_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=context,
+        bos_token_id=len(words) - 2,
+        eos_token_id=len(words) - 1,
+        pad_token_id=len(words) - 1,
+        **more,
+    )
+    return Clip(kind(config).eval(), tokenizer)
 
 
 def save_base(base: Base, folder: Path) -> None:
     """A base as a folder in diffusers' format."""
     base.autoencoder.save_pretrained(folder / "vae")
     base.backbone.unet.save_pretrained(folder / "unet")
-    base.text_encoder.save_pretrained(folder / "text_encoder")
-    base.tokenizer.save_pretrained(folder / "tokenizer")
+    for number, clip in (("", base.clip), ("_2", base.second)):
+        if clip is not None:
+            clip.encoder.save_pretrained(folder / f"text_encoder{number}")
+            clip.tokenizer.save_pretrained(folder / f"tokenizer{number}")
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(base.schedule))
-    (folder / "model_index.json").write_text("{}")
+    (folder / "model_index.json").write_text(json.dumps({"force_zeros_for_empty_prompt": base.blank_is_zero}))

@@ -10,7 +10,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "maquette"
 FLOORS = [
     {"errors", "foundation"},
     {"backbones", "conditions", "diorama", "formats"},
-    {"controlnet", "data", "metrics"},
+    {"controlnet", "data", "metrics", "text"},
     {"base"},
     {"checkpoints", "sampling"},
     {"training", "evaluation"},

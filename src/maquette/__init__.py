@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maquette import checkpoints, diorama, errors
-    from maquette.base import Base, load_base
-    from maquette.checkpoints import load_controlnet
+    from maquette.base import Base
+    from maquette.checkpoints import load_base, load_controlnet
     from maquette.conditions.detect import detect
     from maquette.controlnet.compose import Control
     from maquette.controlnet.network import ControlNet
@@ -28,7 +28,7 @@ _HOMES = {
     "TrainingConfig": "maquette.training.config",
     "detect": "maquette.conditions.detect",
     "generate": "maquette.sampling.generate",
-    "load_base": "maquette.base",
+    "load_base": "maquette.checkpoints",
     "load_controlnet": "maquette.checkpoints",
     "train": "maquette.training.loop",
 }

@@ -8,6 +8,8 @@ from diffusers import (
     MultiControlNetModel,
     StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLControlNetPipeline,
+    StableDiffusionXLPipeline,
 )
 from tests.conftest import randomise, tiny_base
 
@@ -116,5 +118,57 @@ def test_two_controls(final, tmp_path) -> None:
         controlnet_conditioning_scale=[0.6, 1.1],
         control_guidance_start=[0.0, 0.0],
         control_guidance_end=[1.0, 0.5],
+    )
+    assert torch.allclose(final[0], theirs, atol=1e-4)
+
+
+def xl(kind, base, **more):
+    return kind(
+        vae=base.autoencoder,
+        text_encoder=base.clip.encoder,
+        tokenizer=base.clip.tokenizer,
+        text_encoder_2=base.second.encoder,
+        tokenizer_2=base.second.tokenizer,
+        unet=base.backbone.unet,
+        scheduler=DDIMScheduler.from_config(base.schedule),
+        force_zeros_for_empty_prompt=True,
+        add_watermarker=False,
+        **more,
+    )
+
+
+@pytest.mark.parametrize("negative", ["", "c"])
+def test_xl_without_control(negative, final) -> None:
+    """Two text encoders, pooled text, the size; no negative prompt is zeros there."""
+    base = tiny_base("sdxl")
+    generate(base, "a b", negative_prompt=negative, steps=STEPS, guidance=5.0, count=2, seed=3, size=(128, 192))
+    pipe = xl(StableDiffusionXLPipeline, base)
+    pipe.set_progress_bar_config(disable=True)
+    theirs = pipe(
+        ["a b"] * 2,
+        negative_prompt=[negative] * 2 if negative else None,
+        num_inference_steps=STEPS,
+        guidance_scale=5.0,
+        width=128,
+        height=192,
+        generator=[torch.Generator().manual_seed(seed) for seed in (3, 4)],
+        output_type="latent",
+    ).images
+    assert torch.allclose(final[0], theirs, atol=1e-4)
+
+
+def test_xl_two_controls(final, tmp_path) -> None:
+    base = tiny_base("sdxl")
+    nets = [randomise(ControlNet.attach(base), seed) for seed in (1, 2)]
+    conditions = [torch.rand(1, 3, 128, 128) for _ in nets]
+    controls = [Control(nets[0], conditions[0], weight=0.6), Control(nets[1], conditions[1], weight=1.1)]
+    generate(base, "a b", controls, negative_prompt="c", steps=STEPS, guidance=5.0, seed=3)
+    multi = MultiControlNetModel([published(net, tmp_path / str(i)) for i, net in enumerate(nets)])
+    theirs = run(
+        xl(StableDiffusionXLControlNetPipeline, base, controlnet=multi),
+        [3],
+        image=conditions,
+        guidance_scale=5.0,
+        controlnet_conditioning_scale=[0.6, 1.1],
     )
     assert torch.allclose(final[0], theirs, atol=1e-4)

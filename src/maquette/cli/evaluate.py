@@ -20,8 +20,7 @@ def run(
     dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
 ) -> None:
     """Measure ControlNets' fidelity under true, default, no and conflicting prompts."""
-    from maquette.base import load_base
-    from maquette.checkpoints import load_controlnet
+    from maquette.checkpoints import load_base, load_controlnet
     from maquette.evaluation.controlnet import Protocol, Uncontrolled, evaluate_controlnet
 
     protocol = Protocol(scenes, steps, guidance, batch_size)

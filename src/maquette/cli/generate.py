@@ -84,7 +84,7 @@ def run(
 
 
 def _load(name: str, device: str, dtype: str) -> "Base":
-    from maquette.base import load_base
+    from maquette.checkpoints import load_base
 
     return load_base(name, device, dtype)
 

@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base, load_base
-from maquette.checkpoints import load_controlnet
+from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.canny import DIORAMA
 from maquette.conditions.depth import depth_map
 from maquette.conditions.detect import detect

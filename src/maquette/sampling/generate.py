@@ -75,12 +75,12 @@ def generate(
     size = _size(base, size, controls, image)
     conditions = [_Condition.of(control, size, len(prompts)) for control in controls]
     masked = Masked.of(base, image, mask, size) if image is not None else None
-    negative = base.encode_text([negative_prompt])
+    negative = base.encode_negative(negative_prompt, size)
     pictures: list[Image.Image] = []
     batches = range(0, len(prompts), batch_size)
     for number, start in enumerate(batches):
         batch = prompts[start : start + batch_size]
-        text = base.encode_text(batch)
+        text = base.encode_text(batch, size)
         sources = generators([seed + start + row for row in range(len(batch))])
         here = [one.rows(start, len(batch)) for one in conditions]
         tick = _ticker(progress, number, len(batches))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from maquette.base import Base, load_base
+from maquette.base import Base
+from maquette.checkpoints import load_base
 from maquette.conditions.perception import Eye
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs
@@ -36,6 +37,10 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     """
     _check_folder(config)
     base = base or load_base(config.base, config.device)
+    if base.second is not None:
+        raise MaquetteError(
+            f"The base {base.name!r} is an SDXL, which this training does not know; give an SD 1.x or 2.x."
+        )
     pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
     monitor = _monitor(config, base) if config.evaluate_every else None
     cache = Cache.build(base, pairs.images, pairs.captions)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import save_base, tiny_base, tiny_unet
+from tests.conftest import save_base, tiny_base
 
 import maquette as mq
 from maquette.errors import MaquetteError
@@ -61,9 +61,30 @@ def test_settings_that_do_not_exist(folder) -> None:
         mq.load_base("nowhere")
 
 
-def test_an_sdxl_is_refused(folder, tmp_path) -> None:
-    broken = shutil.copytree(folder, tmp_path / "xl")
-    shutil.rmtree(broken / "unet")
-    tiny_unet("sdxl").save_pretrained(broken / "unet")
-    with pytest.raises(MaquetteError, match="is an SDXL"):
-        mq.load_base(broken)
+def test_an_xl_is_read_as_it_was_saved(tmp_path) -> None:
+    before = tiny_base("sdxl")
+    save_base(before, tmp_path)
+    base = mq.load_base(tmp_path)
+    assert base.blank_is_zero
+    for text, own in zip(
+        (base.encode_text(["a b"]), base.encode_negative("")),
+        (before.encode_text(["a b"]), before.encode_negative("")),
+        strict=True,
+    ):
+        for found, wanted in ((text.states, own.states), (text.pooled, own.pooled), (text.ids, own.ids)):
+            assert torch.allclose(found, wanted, atol=1e-6)
+    assert not base.encode_negative("").states.any()
+    shutil.rmtree(tmp_path / "text_encoder_2")
+    with pytest.raises(MaquetteError, match="has no folder 'text_encoder_2'"):
+        mq.load_base(tmp_path)
+
+
+def test_a_folder_of_the_fp16_variant_alone(tmp_path) -> None:
+    before = tiny_base("sd15")
+    save_base(before, tmp_path)
+    for part in ("vae", "unet", "text_encoder"):
+        for path in (tmp_path / part).glob("*.safetensors"):
+            path.rename(path.with_suffix(".fp16.safetensors"))
+    base = mq.load_base(tmp_path)
+    z, text = torch.randn(1, 4, 16, 16), before.encode_text(["a b"])
+    assert torch.equal(base.predict(z, 7, text), before.predict(z, 7, text))

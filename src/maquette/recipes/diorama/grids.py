@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base, load_base
-from maquette.checkpoints import load_controlnet
+from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.checkpoints import load_base, load_controlnet
 from maquette.controlnet.compose import Control
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base, load_base
+from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.checkpoints import load_base
 from maquette.conditions.perception import Eye
 from maquette.diorama import Scene, dataset, scene
 from maquette.evaluation.base import obedience, reconstruction

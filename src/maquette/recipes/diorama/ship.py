@@ -16,8 +16,7 @@ from diffusers import AutoencoderKL
 from torch.optim.swa_utils import AveragedModel
 from transformers import CLIPTokenizer
 
-from maquette.base import load_base
-from maquette.checkpoints import load_controlnet
+from maquette.checkpoints import load_base, load_controlnet
 from maquette.data.diorama import CONDITIONS
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import base as recipes

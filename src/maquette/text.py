@@ -1,0 +1,64 @@
+"""Prompts to features: one CLIP text encoder (Stable Diffusion 1.x, 2.x, the diorama), or two (XL)."""
+
+import warnings
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from maquette.backbones.protocol import TextFeatures
+from maquette.errors import MaquetteWarning
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A text encoder, locked, with its tokenizer."""
+
+    encoder: CLIPTextModel | CLIPTextModelWithProjection
+    tokenizer: CLIPTokenizer
+
+    def __post_init__(self) -> None:
+        self.encoder.requires_grad_(False).eval()
+
+    def tokens(self, prompts: list[str]) -> Tensor:
+        """(B, L) on the encoder's device, each prompt padded or cut to what the encoder takes."""
+        ids: Tensor = self.tokenizer(
+            prompts,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        return ids.to(self.encoder.device)
+
+    def warn_of_cut(self, prompt: str) -> None:
+        limit = self.tokenizer.model_max_length
+        ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        if len(ids) > limit:
+            cut = self.tokenizer.decode(ids[limit - 1 : -1]).strip()
+            warnings.warn(
+                f"The prompt has {len(ids)} tokens and the text encoder takes {limit}; cut off: {cut!r}.",
+                MaquetteWarning,
+                stacklevel=5,
+            )
+
+
+@torch.no_grad()
+def encode_one(clip: Clip, prompts: list[str]) -> TextFeatures:
+    """The last states after the final norm, (B, L, D)."""
+    return TextFeatures(clip.encoder(clip.tokens(prompts)).last_hidden_state)
+
+
+@torch.no_grad()
+def encode_two(first: Clip, second: Clip, prompts: list[str], size: tuple[int, int]) -> TextFeatures:
+    """XL's: both encoders' last states but one, side by side (B, L, D₁ + D₂); the second's pooled; size and crop ids.
+
+    Args:
+        size: (width, height) of the pictures; none of it is cropped.
+    """
+    one = first.encoder(first.tokens(prompts), output_hidden_states=True)
+    two = second.encoder(second.tokens(prompts), output_hidden_states=True)
+    states = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1)
+    ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * len(prompts))
+    return TextFeatures(states, two.text_embeds, ids.to(states))
