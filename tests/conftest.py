@@ -108,9 +108,9 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         norm_num_groups=4,
         sample_size=128,
     ).eval()
-    wide = family == "sdxl"
-    first = tiny_clip(CLIPTextModel, 8 if wide else unet.config.cross_attention_dim, context)
-    second = tiny_clip(CLIPTextModelWithProjection, 16, context, projection_dim=20) if wide else None
+    clips = [tiny_clip(CLIPTextModel, 8 if family == "sdxl" else unet.config.cross_attention_dim, context)]
+    if family == "sdxl":
+        clips.append(tiny_clip(CLIPTextModelWithProjection, 16, context, projection_dim=20))
     schedule = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -121,17 +121,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         prediction_type=prediction,
     )
     backbone = UNetBackbone(unet, prediction, downscale=8)
-    return Base(
-        f"tiny-{family}",
-        backbone,
-        vae,
-        first.encoder,
-        first.tokenizer,
-        dict(schedule.config),
-        size=128,
-        second=second,
-        blank_is_zero=wide,
-    )
+    return Base(f"tiny-{family}", backbone, vae, clips, dict(schedule.config), 128, blank_is_zero=family == "sdxl")
 
 
 def tiny_clip(kind: Any, width: int, context: int, **more: int) -> Clip:
@@ -158,10 +148,9 @@ def save_base(base: Base, folder: Path) -> None:
     """A base as a folder in diffusers' format."""
     base.autoencoder.save_pretrained(folder / "vae")
     base.backbone.unet.save_pretrained(folder / "unet")
-    for number, clip in (("", base.clip), ("_2", base.second)):
-        if clip is not None:
-            clip.encoder.save_pretrained(folder / f"text_encoder{number}")
-            clip.tokenizer.save_pretrained(folder / f"tokenizer{number}")
+    for number, clip in zip(("", "_2"), base.clips, strict=False):
+        clip.encoder.save_pretrained(folder / f"text_encoder{number}")
+        clip.tokenizer.save_pretrained(folder / f"tokenizer{number}")
     (folder / "scheduler").mkdir()
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(base.schedule))
     (folder / "model_index.json").write_text(json.dumps({"force_zeros_for_empty_prompt": base.blank_is_zero}))

@@ -1,14 +1,15 @@
 """The locked model: backbone, autoencoder, text encoder and noise schedule."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
 
 from maquette.backbones.protocol import Backbone, Residuals, TextFeatures
+from maquette.errors import MaquetteError
 from maquette.foundation.images import from_signed, to_signed
 from maquette.text import Clip, encode_one, encode_two
 
@@ -25,40 +26,33 @@ class Base:
         self,
         name: str,
         backbone: Backbone,
-        autoencoder: AutoencoderKL,
-        text_encoder: CLIPTextModel,
-        tokenizer: CLIPTokenizer,
+        autoencoder: AutoencoderKL | None,
+        clips: Sequence[Clip],
         schedule: dict[str, Any],
         size: int,
-        second: Clip | None = None,
         blank_is_zero: bool = False,
     ) -> None:
         self.name = name
         self.backbone = backbone
-        self.autoencoder = autoencoder.requires_grad_(False).eval()
-        self.clip = Clip(text_encoder, tokenizer)
-        self.second = second  # XL's other text encoder
+        self.clips = tuple(clips)  # one, XL's two, or none where the weights came without
         self.schedule = schedule  # configuration of the noise schedule, in diffusers' words
         self.size = size  # side of the pictures it was trained on, pixels
         self.blank_is_zero = blank_is_zero  # XL: a missing negative prompt is zeros, not the empty prompt's features
+        self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
 
     @property
-    def text_encoder(self) -> CLIPTextModel:
-        return self.clip.encoder
-
-    @property
-    def tokenizer(self) -> CLIPTokenizer:
-        return self.clip.tokenizer
+    def autoencoder(self) -> AutoencoderKL:
+        if self._autoencoder is None:
+            raise MaquetteError(f"The base {self.name!r} came without an autoencoder; load one that has it.")
+        return self._autoencoder
 
     @property
     def device(self) -> torch.device:
-        device: torch.device = self.autoencoder.device
-        return device
+        return next(self.backbone.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        dtype: torch.dtype = self.autoencoder.dtype
-        return dtype
+        return next(self.backbone.network.parameters()).dtype
 
     @property
     def size_step(self) -> int:
@@ -81,11 +75,13 @@ class Base:
         Args:
             size: (width, height) of the pictures, which XL is told; the base's own without.
         """
+        if not self.clips:
+            raise MaquetteError(f"The base {self.name!r} came without a text encoder; load one that has it.")
         for prompt in dict.fromkeys(prompts):
-            self.clip.warn_of_cut(prompt)
-        if self.second is None:
-            return encode_one(self.clip, prompts)
-        return encode_two(self.clip, self.second, prompts, size or (self.size, self.size))
+            self.clips[0].warn_of_cut(prompt)
+        if len(self.clips) == 1:
+            return encode_one(self.clips[0], prompts)
+        return encode_two(self.clips[0], self.clips[1], prompts, size or (self.size, self.size))
 
     def encode_negative(self, prompt: str, size: tuple[int, int] | None = None) -> TextFeatures:
         """The features (1, L, D) that guidance leads away from."""

@@ -2,6 +2,7 @@
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -42,6 +43,14 @@ class Clip:
                 MaquetteWarning,
                 stacklevel=5,
             )
+
+
+def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
+    """A tokenizer from its folder; without a vocabulary, the library would make one that knows no word."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise FileNotFoundError(f"there is no tokenizer.json or vocab.json in {str(folder)!r}")
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder), **settings)
+    return tokenizer
 
 
 @torch.no_grad()

@@ -255,7 +255,7 @@ def test_half_precision_gives_nearly_the_same_picture() -> None:
     base = tiny_base("sd15")
     full = run(base, guidance=1.0)
     base.autoencoder.to(torch.bfloat16)
-    base.text_encoder.to(torch.bfloat16)
+    base.clips[0].encoder.to(torch.bfloat16)
     base.backbone.unet.to(torch.bfloat16)
     net = randomise(ControlNet.attach(base))
     assert base.dtype == net.dtype == torch.bfloat16

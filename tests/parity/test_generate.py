@@ -38,8 +38,8 @@ def final(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def pipeline(kind, base, **more):
     return kind(
         vae=base.autoencoder,
-        text_encoder=base.text_encoder,
-        tokenizer=base.tokenizer,
+        text_encoder=base.clips[0].encoder,
+        tokenizer=base.clips[0].tokenizer,
         unet=base.backbone.unet,
         scheduler=DDIMScheduler.from_config(base.schedule),
         safety_checker=None,
@@ -125,10 +125,10 @@ def test_two_controls(final, tmp_path) -> None:
 def xl(kind, base, **more):
     return kind(
         vae=base.autoencoder,
-        text_encoder=base.clip.encoder,
-        tokenizer=base.clip.tokenizer,
-        text_encoder_2=base.second.encoder,
-        tokenizer_2=base.second.tokenizer,
+        text_encoder=base.clips[0].encoder,
+        tokenizer=base.clips[0].tokenizer,
+        text_encoder_2=base.clips[1].encoder,
+        tokenizer_2=base.clips[1].tokenizer,
         unet=base.backbone.unet,
         scheduler=DDIMScheduler.from_config(base.schedule),
         force_zeros_for_empty_prompt=True,

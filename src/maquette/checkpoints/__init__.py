@@ -2,5 +2,6 @@
 
 from maquette.checkpoints.bases import load_base
 from maquette.checkpoints.load import load_controlnet
+from maquette.checkpoints.original import load_original
 
-__all__ = ["load_base", "load_controlnet"]
+__all__ = ["load_base", "load_controlnet", "load_original"]

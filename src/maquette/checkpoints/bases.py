@@ -1,4 +1,4 @@
-"""Bases: the bundled one, a folder in diffusers' format, or one from the Hub."""
+"""Bases: the bundled one, a folder in diffusers' format, a file in the original layout, or one from the Hub."""
 
 import json
 from collections.abc import Callable
@@ -9,85 +9,89 @@ from typing import Any, TypeVar
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
+from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
+from maquette.checkpoints.hub import is_hub_id, snapshot
+from maquette.checkpoints.original import TOKENIZER, load_original_base
 from maquette.errors import MaquetteError
-from maquette.foundation.registry import unknown
-from maquette.text import Clip
+from maquette.foundation.devices import find_device, find_dtype
+from maquette.text import Clip, read_tokenizer
 
 BUNDLED = {"diorama": "weights/diorama/base"}
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
 
 T = TypeVar("T")
 
 
-def load_base(name: str | Path, device: str = "cpu", dtype: str | torch.dtype = "float32") -> Base:
-    """Load a base: "diorama", which is bundled, or a folder in diffusers' format (SD 1.x, 2.x, XL).
+def load_base(
+    name: str | Path,
+    device: str = "cpu",
+    dtype: str | torch.dtype = "float32",
+    *,
+    prediction: Prediction | None = None,
+    tokenizer: str | Path = TOKENIZER,
+    token: str | None = None,
+) -> Base:
+    """Load a base: SD 1.x, 2.x, XL, or the diorama's.
 
     Args:
-        device: where to put it, as torch names devices.
-        dtype: "float32", "bfloat16" or "float16".
+        name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
+            layout; or org/name[@revision] on the Hub.
+        device: where to put it, as torch names devices; "auto" for the fastest there is.
+        dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where the hardware has it, else float32.
+        prediction: of a file that does not say it: see `load_original_base`.
+        tokenizer: of a file, which has none: its folder, or its name on the Hub.
+        token: for what is not public on the Hub.
 
     Raises `MaquetteError` for an unknown name, a device that is not there, or a part that is missing or broken.
     """
-    words = str(dtype).removeprefix("torch.")
-    if words not in DTYPES:
-        raise MaquetteError(unknown("dtype", words, list(DTYPES)))
-    place, precision = find_device(device), DTYPES[words]
-    folder = _folder(str(name))
+    path = _path(str(name), token)
+    if path.is_file():
+        return load_original_base(path, None, prediction, tokenizer, device, dtype)
+    place = find_device(device)
+    return _load_folder(str(name), path, place, find_dtype(dtype, place))
+
+
+def _load_folder(name: str, folder: Path, place: torch.device, precision: torch.dtype) -> Base:
     autoencoder = _part(folder, "vae", AutoencoderKL, torch_dtype=precision).to(place)
     unet = _part(folder, "unet", UNet2DConditionModel, torch_dtype=precision).to(place).eval()
     schedule = _settings(folder, "scheduler", DDIMScheduler.load_config)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     backbone = UNetBackbone(unet, schedule.get("prediction_type", "epsilon"), downscale)
-    first, second = _clip(folder, "", CLIPTextModel, place, precision), None
+    clips = [_clip(folder, "", CLIPTextModel, place, precision)]
     if backbone.text.pooled_width is not None:
-        second = _clip(folder, "_2", CLIPTextModelWithProjection, place, precision)
+        clips.append(_clip(folder, "_2", CLIPTextModelWithProjection, place, precision))
     index = json.loads((folder / "model_index.json").read_text())
-    return Base(
-        str(name),
-        backbone,
-        autoencoder,
-        first.encoder,
-        first.tokenizer,
-        schedule,
-        unet.config.sample_size * downscale,
-        second,
-        blank_is_zero=second is not None and index.get("force_zeros_for_empty_prompt", False),
-    )
+    size = unet.config.sample_size * downscale
+    blank_is_zero = len(clips) == 2 and index.get("force_zeros_for_empty_prompt", False)
+    return Base(name, backbone, autoencoder, clips, schedule, size, blank_is_zero)
 
 
-def find_device(name: str) -> torch.device:
-    """A device by torch's name for it, if it is there."""
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise MaquetteError(
-            f"There is no device {name!r} here ({reason}); give 'cpu', or 'cuda' or 'mps' where it is."
-        ) from error
-    return device
-
-
-def _folder(name: str) -> Path:
+def _path(name: str, token: str | None) -> Path:
+    """The file or folder of a base; what stands on the Hub is fetched."""
     if name in BUNDLED:
         return Path(str(files("maquette"))) / BUNDLED[name]
-    folder = Path(name)
-    if not (folder / "model_index.json").is_file():
-        hint = "is not a folder with a model_index.json" if folder.exists() else "does not exist"
-        raise MaquetteError(
-            f"There is no base {name!r}: it is not bundled ({', '.join(BUNDLED)}) and the folder {hint}; "
-            "give 'diorama' or a folder in diffusers' format."
-        )
-    return folder
+    path = Path(name)
+    if path.is_file() or (path / "model_index.json").is_file():
+        return path
+    if not path.exists() and is_hub_id(name):
+        folder = snapshot(name, HUB_FILES, ("*.fp16.*", "*non_ema*"), token)
+        if not list((folder / "unet").glob("*.safetensors")):
+            folder = snapshot(name, HUB_FILES, ("*non_ema*",), token)
+        return folder
+    hint = "is a folder without a model_index.json" if path.exists() else "does not exist"
+    raise MaquetteError(
+        f"There is no base {name!r}: it is not bundled ({', '.join(BUNDLED)}) and the path {hint}; give 'diorama', "
+        "a folder in diffusers' format, a file in the original layout, or org/name on the Hub."
+    )
 
 
 def _clip(folder: Path, number: str, kind: Any, place: torch.device, precision: torch.dtype) -> Clip:
     encoder = _part(folder, f"text_encoder{number}", kind, dtype=precision).to(place)
-    return Clip(encoder, _settings(folder, f"tokenizer{number}", CLIPTokenizer.from_pretrained))
+    return Clip(encoder, _settings(folder, f"tokenizer{number}", read_tokenizer))
 
 
 def _part(folder: Path, of: str, kind: Any, **settings: Any) -> Any:
@@ -95,7 +99,7 @@ def _part(folder: Path, of: str, kind: Any, **settings: Any) -> Any:
     names = [path.name for path in (folder / of).glob("*.safetensors*")]
     if names and all(".fp16." in name for name in names):
         settings["variant"] = "fp16"
-    return _settings(folder, of, kind.from_pretrained, **settings)
+    return _settings(folder, of, kind.from_pretrained, local_files_only=True, **settings)
 
 
 def _settings(folder: Path, of: str, read: Callable[..., T], **settings: Any) -> T:
@@ -103,7 +107,7 @@ def _settings(folder: Path, of: str, read: Callable[..., T], **settings: Any) ->
     if not (folder / of).is_dir():
         raise MaquetteError(f"The base in {str(folder)!r} has no folder {of!r}; fetch it anew.")
     try:
-        return read(str(folder / of), local_files_only=True, **settings)
+        return read(folder / of, **settings)
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise MaquetteError(

@@ -34,7 +34,16 @@ def to_diffusers(original: str, levels: int) -> str:
 
 def shaped(theirs: str, value: Tensor) -> Tensor:
     """An attention's 1×1 convolution (C, C, 1, 1) as the linear layer (C, C) of diffusers; others as they are."""
-    return value[:, :, 0, 0] if "attentions.0.to_" in theirs and value.ndim == 4 else value
+    return value[:, :, 0, 0] if _is_projection(theirs) and value.ndim == 4 else value
+
+
+def shape(theirs: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what `shaped` returns."""
+    return shape[:2] if _is_projection(theirs) else shape
+
+
+def _is_projection(theirs: str) -> bool:
+    return "attentions.0.to_" in theirs and theirs.endswith("weight")
 
 
 def _other_end(found: re.Match[str], levels: int) -> int:

@@ -18,6 +18,7 @@ from torch import Tensor
 from maquette.errors import MaquetteError
 
 Shape = tuple[int, ...]
+LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
 
 
 class Weights(Mapping[str, Tensor]):
@@ -68,10 +69,10 @@ def open_weights(path: Path) -> Weights:
         raise MaquetteError(f"The weights {str(path)!r} cannot be read ({error.strerror}).") from error
     if path.name.endswith(".index.json"):
         return _open_shards(path)
-    if head[:2] == b"PK" or head[:1] == b"\x80":
-        return _open_torch(path, mapped=head[:2] == b"PK")
-    if head[8:9] == b"{":
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
         return _open_safetensors(path)
+    if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip of torch's, or a bare pickle
+        return _open_torch(path, mapped=head[:2] == b"PK")
     raise MaquetteError(
         f"{str(path)!r} holds no weights: it begins neither as .safetensors nor as a file of torch; "
         "a page or a pointer may have been saved in its place: fetch it anew."
@@ -89,10 +90,8 @@ def _open_safetensors(path: Path) -> Weights:
 
 def _open_torch(path: Path, mapped: bool) -> Weights:
     try:
-        with (
-            path.open("rb") as stream,
-            warnings.catch_warnings(action="ignore"),
-        ):  # torch.load would go by a name that ends in .safetensors
+        with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+            # torch.load would go by a name that ends in .safetensors
             named = mapped and path.suffix != ".safetensors"
             content = torch.load(path if named else stream, map_location="cpu", weights_only=True, mmap=named)
     except pickle.UnpicklingError as error:

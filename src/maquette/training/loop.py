@@ -37,7 +37,7 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     """
     _check_folder(config)
     base = base or load_base(config.base, config.device)
-    if base.second is not None:
+    if len(base.clips) != 1:
         raise MaquetteError(
             f"The base {base.name!r} is an SDXL, which this training does not know; give an SD 1.x or 2.x."
         )

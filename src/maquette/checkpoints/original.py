@@ -1,0 +1,273 @@
+"""Whole models in the original layout, one file: a base, and in ControlNet's v1.0 the ControlNet beside it.
+
+| part | names in the file |
+| --- | --- |
+| U-Net | model.diffusion_model. |
+| autoencoder | first_stage_model. |
+| text encoder, 1.x and 2.x | cond_stage_model.transformer. (CLIP), cond_stage_model.model. (OpenCLIP) |
+| text encoders, XL | conditioner.embedders.0.transformer. (CLIP), conditioner.embedders.1.model. (OpenCLIP) |
+| ControlNet | control_model. |
+
+Shapes say what the networks look like (`formats.topology`). What they cannot say stands in a .yaml beside the file, in
+its metadata or tensors, or was published with the family; where published members differ, the caller is asked.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from maquette.backbones.protocol import Prediction
+from maquette.backbones.unet import UNetBackbone
+from maquette.base import Base
+from maquette.checkpoints.hub import is_hub_id, snapshot
+from maquette.controlnet import files
+from maquette.controlnet.network import ControlNet
+from maquette.errors import MaquetteError
+from maquette.formats import text_names, topology, unet_names, vae_names
+from maquette.formats.weights import Weights, open_weights
+from maquette.foundation.devices import find_device, find_dtype
+from maquette.text import Clip, read_tokenizer
+
+T = TypeVar("T", bound=nn.Module)
+
+UNET, VAE = "model.diffusion_model.", "first_stage_model."
+TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
+TOKENIZER = "openai/clip-vit-large-patch14"  # the vocabulary of every Stable Diffusion 1.x, 2.x and XL
+
+
+@dataclass(frozen=True)
+class Family:
+    """What was published with a family and stands in no weights."""
+
+    name: str
+    clip: str | None  # prefix of CLIP's text encoder
+    openclip: str | None  # prefix of OpenCLIP's
+    scaling_factor: float  # of latents
+    sample_sizes: Mapping[Prediction, int]  # side of the latents it was trained on, by what it predicts
+    unet: Mapping[str, Any]
+
+
+SD1 = Family("SD 1.x", "cond_stage_model.transformer.", None, 0.18215, {"epsilon": 64, "v_prediction": 64}, {})
+SD2 = Family(
+    "SD 2.x", None, "cond_stage_model.model.", 0.18215, {"epsilon": 64, "v_prediction": 96}, {"upcast_attention": True}
+)
+XL = Family(
+    "SDXL",
+    "conditioner.embedders.0.transformer.",
+    "conditioner.embedders.1.model.",
+    0.13025,
+    {"epsilon": 128, "v_prediction": 128},
+    {},
+)
+
+
+def load_original(
+    path: str | Path,
+    num_heads: int | None = None,
+    prediction: Prediction | None = None,
+    tokenizer: str | Path = TOKENIZER,
+    device: str = "cpu",
+    dtype: str | torch.dtype = "float32",
+) -> tuple[Base, ControlNet]:
+    """A base and the ControlNet beside it, out of one file (ControlNet v1.0); the base's changed decoder is kept.
+
+    Args: see `load_original_base`.
+    """
+    base = load_original_base(path, num_heads, prediction, tokenizer, device, dtype)
+    return base, files.load(Path(path), base.backbone).eval().requires_grad_(False)
+
+
+def load_original_base(
+    path: str | Path,
+    num_heads: int | None = None,
+    prediction: Prediction | None = None,
+    tokenizer: str | Path = TOKENIZER,
+    device: str = "cpu",
+    dtype: str | torch.dtype = "float32",
+) -> Base:
+    """A base out of a file in the original layout (SD 1.x, 2.x, XL). Parts that it lacks, the base lacks.
+
+    Args:
+        num_heads: of each attention, where it is not as published.
+        prediction: what the U-Net predicts, "epsilon" or "v_prediction", where neither the file nor a .yaml beside it
+            says so and published models of the family differ (SD 2.x).
+        tokenizer: its folder, or its name on the Hub.
+
+    Raises `MaquetteError` when the file holds no U-Net, or says too little.
+    """
+    place = find_device(device)
+    precision = find_dtype(dtype, place)
+    path = Path(path)
+    weights = open_weights(path)
+    unet_weights = _diffusers_unet(weights)
+    family = _family(unet_weights)
+    predicts = _prediction(weights, family, prediction)
+    clips = _clips(weights, family, tokenizer, place, precision)
+    pooled = clips[-1].encoder.config.projection_dim if family is XL and clips else None
+    config = {
+        **topology.unet_config(unet_weights.shapes, pooled, num_heads),
+        **family.unet,
+        "sample_size": family.sample_sizes[predicts],
+    }
+    unet = _filled(lambda: UNet2DConditionModel(**config), unet_weights, place, precision)
+    vae_weights = _diffusers_vae(weights.below(VAE))
+    autoencoder = None
+    if vae_weights.shapes:
+        scale = float(weights["scale_factor"]) if "scale_factor" in weights else family.scaling_factor
+        vae_settings = {**topology.vae_config(vae_weights.shapes), "scaling_factor": scale}
+        autoencoder = _filled(lambda: AutoencoderKL(**vae_settings), vae_weights, place, precision)
+    downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
+    backbone = UNetBackbone(unet, predicts, downscale)
+    size = config["sample_size"] * downscale
+    return Base(str(path), backbone, autoencoder, clips, _schedule(weights, predicts), size, family is XL)
+
+
+def _family(unet: Weights) -> Family:
+    if "add_embedding.linear_1.weight" in unet:
+        return XL
+    return SD2 if len(unet.shapes["mid_block.attentions.0.proj_in.weight"]) == 2 else SD1
+
+
+def _prediction(weights: Weights, family: Family, given: Prediction | None) -> Prediction:
+    """From the file, a .yaml beside it, or the caller; where all published members agree, theirs."""
+    said = _said_prediction(weights)
+    if said and given and said != given:
+        raise MaquetteError(f"{str(weights.source)!r} says that it predicts {said!r}, not {given!r}; leave it out.")
+    if (known := said or given) is None and family is SD2:
+        raise MaquetteError(
+            f"{str(weights.source)!r} does not say what it predicts, and of SD 2.x both kinds are published; give "
+            "prediction='v_prediction' (2.1, 768 pixels) or 'epsilon' (2.1-base, 512), or put its .yaml beside it."
+        )
+    return known or "epsilon"
+
+
+def _said_prediction(weights: Weights) -> Prediction | None:
+    if "v_pred" in weights:  # community XL models
+        return "v_prediction"
+    words = weights.metadata.get("modelspec.prediction_type", "")
+    beside = weights.source.with_suffix(".yaml")
+    if beside.is_file() and (found := re.search(r"parameterization:\s*[\"']?(\w+)", beside.read_text())):
+        words = found[1]
+    known: dict[str, Prediction] = {"v": "v_prediction", "eps": "epsilon", "epsilon": "epsilon"}
+    return known.get(words)
+
+
+def _schedule(weights: Weights, prediction: Prediction) -> dict[str, Any]:
+    """Stable Diffusion's noise schedule, or the one in the file where that is another."""
+    config: dict[str, Any] = {
+        "num_train_timesteps": 1000,
+        "beta_start": 0.00085,
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "set_alpha_to_one": False,
+        "steps_offset": 1,
+        "prediction_type": prediction,
+        "rescale_betas_zero_snr": "ztsnr" in weights,
+    }
+    if "betas" in weights:
+        betas = weights["betas"].double()
+        known = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
+        if len(betas) != 1000 or not torch.allclose(betas, known, rtol=1e-3):
+            config |= {"trained_betas": betas.tolist(), "num_train_timesteps": len(betas)}
+    return config
+
+
+def _diffusers_unet(weights: Weights) -> Weights:
+    unet = weights.below(UNET)
+    if not unet.shapes:
+        raise MaquetteError(
+            f"{str(weights.source)!r} holds no base: no tensor's name begins with {UNET!r}; give a whole model, or a "
+            "folder in diffusers' format."
+        )
+    return unet.renamed({name: unet_names.to_diffusers(name) for name in unet})
+
+
+def _diffusers_vae(vae: Weights) -> Weights:
+    levels = topology.count(vae.shapes, r"encoder\.down\.(\d+)\.")
+    named = vae.renamed(
+        {name: vae_names.to_diffusers(name, levels) for name in vae if not name.startswith(("loss.", "model_ema."))}
+    )
+    shapes = {name: vae_names.shape(name, shape) for name, shape in named.shapes.items()}
+    return Weights(vae.source, shapes, lambda name: vae_names.shaped(name, named[name]), vae.metadata)
+
+
+def _clips(
+    weights: Weights, family: Family, tokenizer: str | Path, place: torch.device, precision: torch.dtype
+) -> list[Clip]:
+    clips = []
+    if family.clip and (own := weights.below(family.clip)).shapes:
+        tensors = {name: own[name] for name in own if not name.endswith("position_ids")}
+        clips.append(_clip(CLIPTextModel, tensors, False, tokenizer, place, precision))
+    if family.openclip and (own := weights.below(family.openclip)).shapes:
+        tensors = dict(pair for name in own for pair in text_names.from_openclip(name, own[name]))
+        kind = CLIPTextModelWithProjection if family is XL else CLIPTextModel
+        if family is SD2:
+            tensors = _without_last_layer(tensors)
+        clips.append(_clip(kind, tensors, True, tokenizer, place, precision))
+    return clips
+
+
+def _without_last_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """SD 2.x reads the last states but one, through the final norm: what a model of one layer less ends with."""
+    last = topology.count(dict.fromkeys(tensors, ()), r"text_model\.encoder\.layers\.(\d+)\.") - 1
+    left_out = (f"text_model.encoder.layers.{last}.", "text_projection")
+    return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
+
+
+def _clip(
+    kind: Any,
+    tensors: Mapping[str, Tensor],
+    openclip: bool,
+    tokenizer: str | Path,
+    place: torch.device,
+    precision: torch.dtype,
+) -> Clip:
+    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+    config = CLIPTextConfig(**topology.text_config(shapes, openclip))
+    encoder = _filled(lambda: kind(config), tensors, place, precision)
+    for name, buffer in list(encoder.named_buffers()):  # position_ids, which no file needs to hold
+        home, _, own = name.rpartition(".")
+        setattr(encoder.get_submodule(home), own, torch.arange(buffer.shape[-1], device=place)[None])
+    return Clip(encoder, _tokenizer(tokenizer, openclip))
+
+
+def _tokenizer(name: str | Path, openclip: bool) -> CLIPTokenizer:
+    """No file of weights brings its words along; OpenCLIP's differ from CLIP's in what they are padded with."""
+    try:
+        known = is_hub_id(str(name)) and not Path(name).exists()
+        folder = snapshot(str(name), TOKENIZER_FILES) if known else Path(name)
+        return read_tokenizer(folder, **({"pad_token": "!"} if openclip else {}))
+    except (OSError, ValueError) as error:
+        raise MaquetteError(
+            f"A file of weights brings no tokenizer, and {str(name)!r} could not be had ({str(error).splitlines()[0]}) "
+            "Fetch it once while online, or give its folder (tokenizer=)."
+        ) from error
+
+
+def _filled(build: Callable[[], T], tensors: Mapping[str, Tensor], place: torch.device, precision: torch.dtype) -> T:
+    """A network that never holds other weights than these, each cast on its way in."""
+    with torch.device("meta"):
+        network = build()
+    names = network.state_dict().keys()
+    bare = {name if name in names else name.removeprefix("text_model."): name for name in tensors}
+    missing, surplus = names - bare.keys(), bare.keys() - names
+    if missing or surplus:
+        raise MaquetteError(
+            f"The {type(network).__name__} lacks {len(missing)} tensors and is given {len(surplus)} that do not belong "
+            f"(the first: {min(missing | surplus)!r}); the file is not of Stable Diffusion 1.x, 2.x or XL."
+        )
+    state = {name: tensors[own].to(place, precision) for name, own in bare.items()}
+    try:
+        network.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[1].strip()
+        raise MaquetteError(f"The {type(network).__name__} does not fit its weights ({reason}).") from error
+    return network.eval()

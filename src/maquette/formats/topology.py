@@ -1,0 +1,107 @@
+"""What a network looks like, read off the shapes of its weights (under diffusers' names).
+
+What shapes cannot say comes from what was published with Stable Diffusion: 8 heads in 1.x, whose text is 768 wide and
+whose attention projects by convolutions, heads of 64 channels in 2.x and XL, whose attention projects by linear layers.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from maquette.errors import MaquetteError
+from maquette.formats.weights import Shape
+
+HEADS, HEAD_WIDTH = 8, 64
+CLIP_HEAD_WIDTH = 64
+TIME_IDS = 6  # XL: original height, width, crop top, left, target height, width
+
+Shapes = Mapping[str, Shape]
+
+
+def count(shapes: Shapes, pattern: str) -> int:
+    """How many different numbers stand where the pattern has its group."""
+    return len({found[1] for name in shapes if (found := re.match(pattern, name))})
+
+
+def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | None = None) -> dict[str, Any]:
+    """The configuration of a `UNet2DConditionModel`, or the shared part of a `ControlNetModel`'s.
+
+    Args:
+        pooled_width: XL: of the second text encoder's pooled vector.
+        heads: of each attention, where it is not as published.
+    """
+    levels = count(shapes, r"down_blocks\.(\d+)\.")
+    widths = [shapes[f"down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels)]
+    depths = [
+        count(shapes, rf"down_blocks\.{level}\.attentions\.0\.transformer_blocks\.(\d+)") for level in range(levels)
+    ]
+    linear = len(shapes["mid_block.attentions.0.proj_in.weight"]) == 2
+    config = {
+        "in_channels": shapes["conv_in.weight"][1],
+        "block_out_channels": widths,
+        "layers_per_block": 2,
+        "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
+        "transformer_layers_per_block": [max(depth, 1) for depth in depths],
+        "cross_attention_dim": shapes["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1],
+        "attention_head_dim": _heads(widths, linear, heads),
+        "use_linear_projection": linear,
+    }
+    if "add_embedding.linear_1.weight" in shapes:
+        width = shapes["add_embedding.linear_1.weight"][1]
+        each = (width - pooled_width) // TIME_IDS if pooled_width else 256
+        config |= {
+            "addition_embed_type": "text_time",
+            "addition_time_embed_dim": each,
+            "projection_class_embeddings_input_dim": width,
+        }
+    if "conv_out.weight" in shapes:
+        types = ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)]
+        config |= {"out_channels": shapes["conv_out.weight"][0], "up_block_types": types}
+    return config
+
+
+def _heads(widths: list[int], linear: bool, given: int | None) -> int | list[int]:
+    """diffusers calls the number of heads attention_head_dim."""
+    if given is not None:
+        return given
+    if not linear:
+        return HEADS
+    if any(width % HEAD_WIDTH for width in widths):
+        raise MaquetteError(
+            f"How many heads these weights' attention has cannot be read off their widths {widths}; "
+            "give the number (heads=), or a folder in diffusers' format."
+        )
+    return [width // HEAD_WIDTH for width in widths]
+
+
+def vae_config(shapes: Shapes) -> dict[str, Any]:
+    """The configuration of an `AutoencoderKL`; its scaling factor is not in its weights."""
+    levels = count(shapes, r"encoder\.down_blocks\.(\d+)\.")
+    return {
+        "in_channels": shapes["encoder.conv_in.weight"][1],
+        "out_channels": shapes["decoder.conv_out.weight"][0],
+        "block_out_channels": [shapes[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"][0] for i in range(levels)],
+        "layers_per_block": count(shapes, r"encoder\.down_blocks\.0\.resnets\.(\d+)"),
+        "down_block_types": ["DownEncoderBlock2D"] * levels,
+        "up_block_types": ["UpDecoderBlock2D"] * levels,
+        "latent_channels": shapes["decoder.conv_in.weight"][1],
+    }
+
+
+def text_config(shapes: Shapes, openclip: bool) -> dict[str, Any]:
+    """The configuration of a `CLIPTextModel`, with the activation of CLIP itself or of OpenCLIP."""
+    vocabulary, width = shapes["text_model.embeddings.token_embedding.weight"]
+    config: dict[str, Any] = {
+        "vocab_size": vocabulary,
+        "hidden_size": width,
+        "intermediate_size": shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
+        "num_hidden_layers": count(shapes, r"text_model\.encoder\.layers\.(\d+)\."),
+        "num_attention_heads": max(1, width // CLIP_HEAD_WIDTH),
+        "max_position_embeddings": shapes["text_model.embeddings.position_embedding.weight"][0],
+        "hidden_act": "gelu" if openclip else "quick_gelu",
+        "bos_token_id": vocabulary - 2,
+        "eos_token_id": vocabulary - 1,
+    }
+    if "text_projection.weight" in shapes:
+        config["projection_dim"] = shapes["text_projection.weight"][0]
+    return config

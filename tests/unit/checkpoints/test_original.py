@@ -1,0 +1,247 @@
+"""A whole model in one file of the original layout computes what the same model does in diffusers' folder."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from tests.conftest import randomise, save_base
+from tests.unit.formats.test_names import original_vae
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+import maquette as mq
+from maquette.backbones.unet import UNetBackbone
+from maquette.base import Base
+from maquette.errors import MaquetteError
+from maquette.formats import control, unet_names, vae_names
+from maquette.formats.weights import open_weights
+from maquette.formats.write import write_weights
+from maquette.text import Clip
+
+CONTEXT = 8
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tmp_path_factory) -> Path:
+    """A folder; as in the published one, "!" is the first word."""
+    words = ["!", *(chr(number) + "</w>" for number in range(97, 123)), "<|startoftext|>", "<|endoftext|>"]
+    folder = tmp_path_factory.mktemp("tokenizer")
+    made = CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=CONTEXT)
+    made.save_pretrained(folder)
+    return folder
+
+
+def text_encoder(kind, width: int, act: str, **more: int):
+    config = CLIPTextConfig(
+        vocab_size=29, hidden_size=width, intermediate_size=32, num_hidden_layers=2, num_attention_heads=width // 64,
+        max_position_embeddings=CONTEXT, hidden_act=act, bos_token_id=27, eos_token_id=28, pad_token_id=28, **more,
+    )  # fmt: skip
+    return kind(config).eval()
+
+
+def model(family: str, tokenizer: Path) -> Base:
+    """A small base of a family, as its published configuration has it wherever shapes don't tell."""
+    torch.manual_seed(0)
+    common = {"sample_size": 16, "layers_per_block": 2}
+    if family == "xl":
+        unet = UNet2DConditionModel(
+            **common, block_out_channels=(64, 64, 64), attention_head_dim=(1, 1, 1), use_linear_projection=True,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+            transformer_layers_per_block=(1, 2, 1), cross_attention_dim=192, addition_embed_type="text_time",
+            addition_time_embed_dim=8, projection_class_embeddings_input_dim=6 * 8 + 24,
+        )  # fmt: skip
+        encoders = [
+            text_encoder(CLIPTextModel, 64, "quick_gelu"),
+            text_encoder(CLIPTextModelWithProjection, 128, "gelu", projection_dim=24),
+        ]
+    elif family == "sd2":
+        unet = UNet2DConditionModel(
+            **common, block_out_channels=(64, 64, 64, 64), attention_head_dim=(1, 1, 1, 1), use_linear_projection=True,
+            cross_attention_dim=64, upcast_attention=True,
+        )  # fmt: skip
+        encoders = [text_encoder(CLIPTextModel, 64, "gelu")]
+    else:
+        unet = UNet2DConditionModel(**common, block_out_channels=(32, 64, 64, 64), cross_attention_dim=64)
+        encoders = [text_encoder(CLIPTextModel, 64, "quick_gelu")]
+    scale = 0.13025 if family == "xl" else 0.18215
+    vae = AutoencoderKL(
+        block_out_channels=(32, 32, 32, 32), down_block_types=["DownEncoderBlock2D"] * 4, layers_per_block=2,
+        up_block_types=["UpDecoderBlock2D"] * 4, latent_channels=4, scaling_factor=scale,
+    )  # fmt: skip
+    pads = [{}] if family == "sd1" else [{"pad_token": "!"}] if family == "sd2" else [{}, {"pad_token": "!"}]
+    clips = [
+        Clip(encoder, CLIPTokenizer.from_pretrained(tokenizer, **pad))
+        for encoder, pad in zip(encoders, pads, strict=True)
+    ]
+    prediction = "v_prediction" if family == "sd2" else "epsilon"
+    schedule = {
+        "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
+        "num_train_timesteps": 1000, "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": prediction,
+    }  # fmt: skip
+    return Base(family, UNetBackbone(unet.eval(), prediction), vae.eval(), clips, schedule, 128, family == "xl")
+
+
+def named(encoder) -> dict[str, torch.Tensor]:
+    """A text encoder's weights under CLIP's own names, which begin with text_model in every version."""
+    own = encoder.state_dict()
+    return {name if name.startswith("text_") else f"text_model.{name}": value for name, value in own.items()}
+
+
+def openclip(tensors: dict[str, torch.Tensor], unused_layer: bool) -> dict[str, torch.Tensor]:
+    """The same weights as OpenCLIP keeps them, in SD 2.x with a last layer that is not used."""
+    top = {
+        "text_model.embeddings.position_embedding.weight": "positional_embedding",
+        "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+        "text_model.final_layer_norm.weight": "ln_final.weight",
+        "text_model.final_layer_norm.bias": "ln_final.bias",
+    }
+    layer = {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "fc1": "c_fc", "fc2": "c_proj", "self_attn": "attn"}
+    result = {"logit_scale": torch.ones(())}
+    for name, value in tensors.items():
+        if name in top:
+            result[top[name]] = value
+        elif name == "text_projection.weight":
+            result["text_projection"] = value.T.contiguous()
+        elif "q_proj" in name:
+            stem, kind = name.replace("text_model.encoder.layers", "transformer.resblocks").split(".self_attn.q_proj.")
+            parts = [tensors[name.replace("q_proj", f"{part}_proj")] for part in "qkv"]
+            result[f"{stem}.attn.in_proj_{kind}"] = torch.cat(parts)
+        elif "k_proj" not in name and "v_proj" not in name:
+            new = name.replace("text_model.encoder.layers", "transformer.resblocks")
+            for theirs, own in layer.items():
+                new = new.replace(f".{theirs}.", f".{own}.")
+            result[new] = value
+    if unused_layer:
+        last = {n.replace("resblocks.1.", "resblocks.2."): 2 * v for n, v in result.items() if "resblocks.1." in n}
+        result |= {**last, "text_projection": torch.ones(64, 64)}
+    return result
+
+
+def whole(base: Base, family: str) -> dict[str, torch.Tensor]:
+    """All of a base in the original layout."""
+    unet = base.backbone.unet.state_dict()
+    attentive = unet_names.attentive_levels(unet)
+    tensors = {
+        f"model.diffusion_model.{unet_names.to_original(name, attentive)}": value for name, value in unet.items()
+    }
+    vae = base.autoencoder.state_dict()
+    for name, shape in original_vae(vae).items():
+        tensors[f"first_stage_model.{name}"] = vae[vae_names.to_diffusers(name, 4)].reshape(shape)
+    first = named(base.clips[0].encoder)
+    if family == "sd1":
+        tensors |= {f"cond_stage_model.transformer.{name}": value for name, value in first.items()}
+        tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(CONTEXT)[None]
+    elif family == "sd2":
+        tensors |= {f"cond_stage_model.model.{name}": value for name, value in openclip(first, True).items()}
+    else:
+        second = openclip(named(base.clips[1].encoder), False)
+        tensors |= {f"conditioner.embedders.0.transformer.{name}": value for name, value in first.items()}
+        tensors |= {f"conditioner.embedders.1.model.{name}": value for name, value in second.items()}
+    return tensors
+
+
+def beside(path: Path, parameterization: str) -> None:
+    path.with_suffix(".yaml").write_text(f'model:\n  params:\n    parameterization: "{parameterization}"\n')
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "xl"])
+@pytest.mark.parametrize("suffix", [".safetensors", ".ckpt"])
+def test_one_file_is_the_model(family: str, suffix: str, tokenizer, tmp_path) -> None:
+    before, path = model(family, tokenizer), tmp_path / f"whole{suffix}"
+    write_weights(whole(before, family), path, {})
+    if family == "sd2":
+        beside(path, "v")
+    base = mq.load_base(path, tokenizer=tokenizer)
+    assert base.backbone.prediction == before.backbone.prediction
+    assert base.size == {"sd1": 512, "sd2": 768, "xl": 1024}[family]
+    assert base.schedule["prediction_type"] == before.backbone.prediction
+    z, picture = torch.randn(1, 4, 16, 16), mq.diorama.scene(1).image
+    with torch.no_grad():
+        ours, theirs = (one.encode_text(["a b c"], (128, 128)) for one in (base, before))
+        assert torch.allclose(ours.states, theirs.states, atol=1e-5)
+        assert torch.allclose(base.predict(z, 7, ours), before.predict(z, 7, theirs), atol=1e-5)
+        latents = [one.encode_pictures([picture]) for one in (base, before)]
+    assert torch.allclose(*latents, atol=1e-5)
+    if family == "xl":
+        assert torch.allclose(ours.pooled, theirs.pooled, atol=1e-5)
+        assert base.blank_is_zero
+
+
+def test_a_controlnet_beside_its_base(tokenizer, tmp_path) -> None:
+    """v1.0: base and ControlNet in one file, the decoder as it is there."""
+    before = model("sd1", tokenizer)
+    net = randomise(mq.ControlNet.attach(before))
+    net.save(tmp_path / "net")
+    saved = open_weights(tmp_path / "net" / "diffusion_pytorch_model.safetensors")
+    write_weights({**whole(before, "sd1"), **control.as_original(saved)}, tmp_path / "whole.pth", {})
+    base, again = mq.checkpoints.load_original(tmp_path / "whole.pth", num_heads=8, tokenizer=tokenizer)
+    assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))
+    z, text, condition = torch.randn(1, 4, 16, 16), torch.randn(1, 5, 64), torch.rand(1, 3, 128, 128)
+    with torch.no_grad():
+        ours, theirs = (
+            one.predict(z, 7, text, of(z, 7, text, of.encode(condition))) for one, of in ((base, again), (before, net))
+        )
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_parts_that_a_file_lacks(tmp_path, tokenizer) -> None:
+    """U-Net and ControlNet alone: enough to compute with, and a sentence for the rest."""
+    tensors = {n: v for n, v in whole(model("sd1", tokenizer), "sd1").items() if n.startswith("model.diffusion_model.")}
+    write_weights(tensors, tmp_path / "unet.safetensors", {})
+    base = mq.load_base(tmp_path / "unet.safetensors")
+    assert base.predict(torch.randn(1, 4, 16, 16), 7, torch.randn(1, 5, 64)).shape == (1, 4, 16, 16)
+    with pytest.raises(MaquetteError, match="came without a text encoder"):
+        base.encode_text(["a"])
+    with pytest.raises(MaquetteError, match="came without an autoencoder"):
+        base.decode_latents(torch.randn(1, 4, 16, 16))
+
+
+def test_what_a_file_predicts_is_never_guessed(tmp_path, tokenizer) -> None:
+    path = tmp_path / "model-768-v.safetensors"
+    unet = {n: v for n, v in whole(model("sd2", tokenizer), "sd2").items() if n.startswith("model.diffusion_model.")}
+    write_weights(unet, path, {})
+    with pytest.raises(MaquetteError, match="does not say what it predicts"):
+        mq.load_base(path)
+    assert mq.load_base(path, prediction="epsilon").backbone.prediction == "epsilon"
+    write_weights(unet, path, {"modelspec.prediction_type": "v"})
+    assert mq.load_base(path).backbone.prediction == "v_prediction"
+    with pytest.raises(MaquetteError, match="says that it predicts 'v_prediction', not 'epsilon'"):
+        mq.load_base(path, prediction="epsilon")
+
+
+def test_another_schedule_comes_from_the_file(tmp_path, tokenizer) -> None:
+    tensors = whole(model("sd1", tokenizer), "sd1")
+    usual = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
+    for betas, expected in ((usual, None), (usual * 0.9, (usual * 0.9).double().tolist())):
+        write_weights({**tensors, "betas": betas}, tmp_path / "w.safetensors", {})
+        assert mq.load_base(tmp_path / "w.safetensors", tokenizer=tokenizer).schedule.get("trained_betas") == expected
+
+
+def test_a_file_without_its_tokenizer(tmp_path, tokenizer) -> None:
+    write_weights(whole(model("sd1", tokenizer), "sd1"), tmp_path / "w.safetensors", {})
+    with pytest.raises(MaquetteError, match="brings no tokenizer, and 'nowhere/at-all' could not be had"):
+        mq.load_base(tmp_path / "w.safetensors", tokenizer="nowhere/at-all")
+
+
+def test_what_holds_no_base(tmp_path) -> None:
+    write_weights({"a": torch.ones(1)}, tmp_path / "a.safetensors", {})
+    with pytest.raises(MaquetteError, match="holds no base: no tensor's name begins with"):
+        mq.load_base(tmp_path / "a.safetensors")
+
+
+def test_from_the_hub_s_cache(tmp_path, monkeypatch, tokenizer) -> None:
+    """A repository in the cache is found without a network, at its branch or its commit."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    home = tmp_path / "models--someone--house"
+    save_base(model("sd1", tokenizer), home / "snapshots" / commit)
+    (home / "refs").mkdir()
+    (home / "refs" / "main").write_text(commit)
+    for name in ("someone/house", f"someone/house@{commit}"):
+        assert mq.load_base(name).backbone.slots[0].channels == 32
+    with pytest.raises(MaquetteError, match="neither a folder here nor in the Hub's cache"):
+        mq.load_base("someone/palace")
