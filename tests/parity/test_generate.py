@@ -122,6 +122,32 @@ def test_two_controls(final, tmp_path) -> None:
     assert torch.allclose(final[0], theirs, atol=1e-4)
 
 
+def test_a_pooled_control(final, tmp_path) -> None:
+    """Shuffle: residuals averaged over the picture, in the conditional branch alone."""
+    base = tiny_base("sd15")
+    net = randomise(ControlNet.attach(base))
+    net.pooled = True
+    condition = torch.rand(1, 3, 128, 128)
+    generate(base, "a b", [Control(net, condition, weight=0.7)], negative_prompt="c", steps=STEPS, guidance=5.0, seed=3)
+    pipe = pipeline(StableDiffusionControlNetPipeline, base, controlnet=published(net, tmp_path))
+    theirs = run(pipe, [3], image=condition, guidance_scale=5.0, controlnet_conditioning_scale=0.7)
+    assert torch.allclose(final[0], theirs, atol=1e-4)
+
+
+def test_a_pooled_control_leaves_another_as_it_is(final) -> None:
+    """Whatever stands beside it, and in whichever order, is added to both branches as ever."""
+    base = tiny_base("sd15")
+    shuffle, canny = (randomise(ControlNet.attach(base), seed) for seed in (1, 2))
+    shuffle.pooled = True
+    condition = torch.rand(1, 3, 128, 128)
+    one, other, none = Control(canny, condition), Control(shuffle, condition), Control(shuffle, condition, weight=0.0)
+    for controls in ([other, one], [one, other], [none, one], [one]):
+        generate(base, "a b", controls, negative_prompt="c", steps=5, guidance=5.0, seed=3)
+    assert torch.allclose(final[0], final[1], atol=1e-5)
+    assert torch.allclose(final[2], final[3], atol=1e-5)
+    assert not torch.allclose(final[0], final[3], atol=1e-3)
+
+
 def xl(kind, base, **more):
     return kind(
         vae=base.autoencoder,

@@ -97,6 +97,10 @@ class Residuals(Sequence[Tensor | None]):
         each = factors if isinstance(factors, Sequence) else [factors] * len(self)
         return Residuals(_times(value, factor) for value, factor in zip(self, each, strict=True))
 
+    def pooled(self) -> "Residuals":
+        """Each slot's mean over the picture, (B, C, 1, 1): what a picture looks like, not where."""
+        return Residuals(None if value is None else value.mean(dim=(2, 3), keepdim=True) for value in self)
+
     def behind(self, rows: int) -> "Residuals":
         """With `rows` rows of zeros before the batch: nothing is added to those."""
         return Residuals(_padded(value, rows) for value in self)

@@ -15,8 +15,9 @@ from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.hub import is_hub_id, snapshot
-from maquette.checkpoints.original import TOKENIZER, load_original_base
+from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
 from maquette.errors import MaquetteError
+from maquette.formats.weights import Weights, open_weights
 from maquette.foundation.devices import find_device, find_dtype
 from maquette.text import Clip, read_tokenizer
 
@@ -53,6 +54,18 @@ def load_base(
         return load_original_base(path, None, prediction, tokenizer, device, dtype)
     place = find_device(device)
     return _load_folder(str(name), path, place, find_dtype(dtype, place))
+
+
+def base_weights(name: str | Path, token: str | None = None) -> Weights:
+    """The weights of a base's U-Net under diffusers' names, unread."""
+    path = _path(str(name), token)
+    if path.is_file():
+        return read_unet(open_weights(path))
+    for file in ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"):
+        for found in (path / "unet" / f"{file}.index.json", path / "unet" / file):
+            if found.is_file():
+                return open_weights(found)
+    raise MaquetteError(f"The base in {str(path)!r} has no weights in its folder 'unet'; fetch it anew.")
 
 
 def _load_folder(name: str, folder: Path, place: torch.device, precision: torch.dtype) -> Base:

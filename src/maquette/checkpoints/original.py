@@ -106,7 +106,7 @@ def load_original_base(
     precision = find_dtype(dtype, place)
     path = Path(path)
     weights = open_weights(path)
-    unet_weights = _diffusers_unet(weights)
+    unet_weights = read_unet(weights)
     family = _family(unet_weights)
     predicts = _prediction(weights, family, prediction)
     clips = _clips(weights, family, tokenizer, place, precision)
@@ -117,7 +117,7 @@ def load_original_base(
         "sample_size": family.sample_sizes[predicts],
     }
     unet = _filled(lambda: UNet2DConditionModel(**config), unet_weights, place, precision)
-    vae_weights = _diffusers_vae(weights.below(VAE))
+    vae_weights = _read_vae(weights.below(VAE))
     autoencoder = None
     if vae_weights.shapes:
         scale = float(weights["scale_factor"]) if "scale_factor" in weights else family.scaling_factor
@@ -180,7 +180,8 @@ def _schedule(weights: Weights, prediction: Prediction) -> dict[str, Any]:
     return config
 
 
-def _diffusers_unet(weights: Weights) -> Weights:
+def read_unet(weights: Weights) -> Weights:
+    """The U-Net of a whole model under diffusers' names, unread."""
     unet = weights.below(UNET)
     if not unet.shapes:
         raise MaquetteError(
@@ -190,7 +191,7 @@ def _diffusers_unet(weights: Weights) -> Weights:
     return unet.renamed({name: unet_names.to_diffusers(name) for name in unet})
 
 
-def _diffusers_vae(vae: Weights) -> Weights:
+def _read_vae(vae: Weights) -> Weights:
     levels = topology.count(vae.shapes, r"encoder\.down\.(\d+)\.")
     named = vae.renamed(
         {name: vae_names.to_diffusers(name, levels) for name in vae if not name.startswith(("loss.", "model_ema."))}

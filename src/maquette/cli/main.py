@@ -5,10 +5,17 @@ import warnings
 
 import typer
 
-from maquette.cli import demo, detect, evaluate, generate, train
+from maquette.cli import convert, demo, detect, evaluate, generate, train
 from maquette.errors import MaquetteError, MaquetteWarning
 
-VERBS = {"generate": generate, "detect": detect, "train": train, "evaluate": evaluate, "demo": demo}
+VERBS = {
+    "generate": generate,
+    "detect": detect,
+    "train": train,
+    "evaluate": evaluate,
+    "convert": convert,
+    "demo": demo,
+}
 
 app = typer.Typer(
     no_args_is_help=True,

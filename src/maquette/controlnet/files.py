@@ -1,6 +1,8 @@
 """A ControlNet on disk: written as a diffusers folder, which diffusers and ComfyUI load too; read from any format."""
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,11 +24,16 @@ def save(net: ControlNet, folder: Path) -> None:
     config = {
         **net.description,
         "conditioning_embedding_out_channels": list(net.encoder.channels),
+        "global_pool_conditions": net.pooled,
         "maquette": vars(net.design),
     }
     tensors = {_published(name, len(net.slots)): value.contiguous() for name, value in net.state_dict().items()}
     with written_whole(folder / WEIGHTS) as path:
         save_file(tensors, path, metadata={"format": "pt"})
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
     with written_whole(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=2) + "\n")
 
@@ -37,11 +44,12 @@ def load(path: Path, backbone: Backbone) -> ControlNet:
     Args:
         path: a folder written by `save` or by diffusers, or a file of weights in any format (`formats.control`).
     """
-    config = _config(path) if path.is_dir() else {}
+    config = read_config(path) if path.is_dir() else {}
     _refuse_unknown_ways(config, path)
     known = {field.name for field in fields(Design)}
     design = Design(**{key: value for key, value in config.get("maquette", {}).items() if key in known})
     net = ControlNet.build(backbone, design)
+    net.pooled = _is_pooled(config, path)
     theirs, ours = config.get("block_out_channels"), net.description["block_out_channels"]
     if theirs is not None and list(theirs) != list(ours):
         raise MaquetteError(
@@ -49,7 +57,7 @@ def load(path: Path, backbone: Backbone) -> ControlNet:
             f"this base has {list(ours)}; load the base it was trained on."
         )
     state = {_published(name, len(net.slots)): value for name, value in net.state_dict().items()}
-    weights = read_control(open_weights(path / WEIGHTS if path.is_dir() else path), state)
+    weights = read_control(open_weights(weights_path(path)), state)
     _check(weights, {name: tuple(value.shape) for name, value in state.items()})
     with torch.no_grad():
         for name, value in state.items():  # one by one, so that what is told relative to the base finds the base
@@ -59,10 +67,16 @@ def load(path: Path, backbone: Backbone) -> ControlNet:
 
 def _refuse_unknown_ways(config: dict[str, Any], folder: Path) -> None:
     """Say no to what would silently be computed otherwise than its makers do."""
-    if config.get("global_pool_conditions"):
-        raise MaquetteError(f"The ControlNet in {str(folder)!r} pools its residuals (shuffle), which is not supported.")
     if config.get("controlnet_conditioning_channel_order", "rgb") != "rgb":
         raise MaquetteError(f"The ControlNet in {str(folder)!r} wants its condition in BGR, which is not supported.")
+
+
+def _is_pooled(config: Mapping[str, Any], path: Path) -> bool:
+    """Whether residuals are averaged (shuffle): config.json says so, or the .yaml that v1.1 has beside each file."""
+    beside = path.with_suffix(".yaml")
+    if path.is_file() and beside.is_file():
+        return re.search(r"global_average_pooling:\s*true", beside.read_text(), re.IGNORECASE) is not None
+    return bool(config.get("global_pool_conditions"))
 
 
 def _published(name: str, slots: int) -> str:
@@ -76,7 +90,12 @@ def _published(name: str, slots: int) -> str:
     return f"controlnet_mid_block.{rest}" if int(number) == slots - 1 else f"controlnet_down_blocks.{number}.{rest}"
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def weights_path(path: Path) -> Path:
+    """Where the weights of a folder, or of a file itself, lie."""
+    return path / WEIGHTS if path.is_dir() else path
+
+
+def read_config(folder: Path) -> dict[str, Any]:
     try:
         config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
     except FileNotFoundError as error:

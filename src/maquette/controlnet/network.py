@@ -51,6 +51,7 @@ class ControlNet(nn.Module):
     def __init__(self, backbone: Backbone, design: Design, copy: nn.Module) -> None:
         super().__init__()
         self.design = design
+        self.pooled = False  # shuffle: residuals are averaged over the picture and enter the conditional branch alone
         self.slots: tuple[Slot, ...] = backbone.slots
         self.text: TextInputs = backbone.text
         self.downscale: int = backbone.downscale
@@ -111,10 +112,11 @@ class ControlNet(nn.Module):
         """What to add to each slot of the backbone; `features` of one row serve the whole batch."""
         encoded: Encoded = self.copy(latents, timestep, text, features)
         last = len(self.slots) - 1
-        return Residuals(
+        residuals = Residuals(
             connection(feature) if self.design.connect == "all" or number == last else None
             for number, (connection, feature) in enumerate(zip(self.connections, encoded.features, strict=True))
         )
+        return residuals.pooled() if self.pooled else residuals
 
     def fits(self, backbone: Backbone) -> bool:
         """Whether its latents, its text and its residuals are those of a backbone."""

@@ -148,7 +148,8 @@ def _sample(
     scheduler = make_scheduler(sampling.sampler, base.schedule)
     scheduler.set_timesteps(sampling.steps, device=base.device)
     _check_timesteps(scheduler, base, sampling)
-    guided = _guided(text, negative, sampling)
+    one_sided = sampling.condition_in != "both" or any(one.control.net.pooled for one in conditions)
+    guided = _guided(text, negative, sampling, one_sided)
     both = TextFeatures.cat([*[negative] * count, text]) if guided else text
     first = sampling.steps - max(1, round(sampling.steps * sampling.strength)) if masked else 0
     timesteps = scheduler.timesteps[first * scheduler.order :]
@@ -179,9 +180,9 @@ def _check_timesteps(scheduler: Scheduler, base: Base, sampling: Sampling) -> No
         )
 
 
-def _guided(text: TextFeatures, negative: TextFeatures, sampling: Sampling) -> bool:
+def _guided(text: TextFeatures, negative: TextFeatures, sampling: Sampling, one_sided: bool) -> bool:
     """Whether there are two branches: not without guidance, nor where both would be the same."""
-    same = sampling.condition_in == "both" and all(torch.equal(row, negative.states[0]) for row in text.states)
+    same = not one_sided and all(torch.equal(row, negative.states[0]) for row in text.states)
     return sampling.guidance != 1 and not same
 
 
@@ -202,12 +203,16 @@ def _residuals(
     active = [one for one in conditions if one.control.active(step, sampling.steps)]
     if not active:
         return None
-    half = len(latents) // 2 if guided and sampling.condition_in != "both" else 0
-    rows = slice(half, None)
-    added = total(one.residuals(latents[rows], timestep, text[rows]) for one in active)
+    half = len(latents) // 2 if guided else 0
+    parts = []
+    for one in active:
+        left_out = half if sampling.condition_in != "both" or one.control.net.pooled else 0
+        rows = slice(left_out, None)
+        parts.append(one.residuals(latents[rows], timestep, text[rows]).behind(left_out))
+    added = total(parts)
     if sampling.condition_in == "weighted":
         added = added.scaled(resolution_weights(base.backbone.slots, sampling.resolution_weights))
-    return added.behind(half)
+    return added
 
 
 def _noise(base: Base, sources: list[torch.Generator], size: tuple[int, int]) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 from tests.conftest import tiny_base
 
 import maquette as mq
+from maquette.controlnet.files import WEIGHTS
 from maquette.errors import MaquetteError
 
 
@@ -59,10 +60,22 @@ def test_weights_of_another_base(folder) -> None:
         mq.load_controlnet(folder, tiny_base("sd21"))
 
 
-def test_ways_that_are_not_supported_are_refused(base, folder) -> None:
+def test_pooling_is_a_property_of_one_file(base, folder, tmp_path) -> None:
+    """In config.json, or in the .yaml beside a file; it does not leak to the next one that is loaded."""
     configure(folder, global_pool_conditions=True)
-    with pytest.raises(MaquetteError, match="pools its residuals"):
-        mq.load_controlnet(folder, base)
-    configure(folder, global_pool_conditions=False, controlnet_conditioning_channel_order="bgr")
+    assert mq.load_controlnet(folder, base).pooled
+    (file := tmp_path / "control_shuffle.safetensors").write_bytes((folder / WEIGHTS).read_bytes())
+    assert not mq.load_controlnet(file, base).pooled  # a name says nothing
+    file.with_suffix(".yaml").write_text("model:\n  params:\n    global_average_pooling: True\n")
+    net = mq.load_controlnet(file, base)
+    assert net.pooled
+    net.save(tmp_path / "again")
+    assert mq.load_controlnet(tmp_path / "again", base).pooled
+    configure(folder, global_pool_conditions=False)
+    assert not mq.load_controlnet(folder, base).pooled
+
+
+def test_a_channel_order_that_is_not_supported_is_refused(base, folder) -> None:
+    configure(folder, controlnet_conditioning_channel_order="bgr")
     with pytest.raises(MaquetteError, match="in BGR"):
         mq.load_controlnet(folder, base)

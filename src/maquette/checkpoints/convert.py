@@ -1,0 +1,103 @@
+"""One ControlNet, any format to any other: tensor by tensor, so that memory never holds two of it."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from diffusers import UNet2DConditionModel
+from torch import Tensor
+
+from maquette.backbones.protocol import Backbone, TextFeatures
+from maquette.backbones.unet import UNetBackbone
+from maquette.checkpoints.bases import base_weights, load_base
+from maquette.controlnet import files
+from maquette.errors import MaquetteError
+from maquette.formats import topology
+from maquette.formats.control import as_difference, as_original, read_control
+from maquette.formats.weights import Weights, open_weights
+from maquette.formats.write import write_weights
+from maquette.foundation.registry import unknown
+
+Format = Literal["diffusers", "original", "difference"]
+
+
+def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Path:
+    """Write a ControlNet in another format; the path it lies at.
+
+    Args:
+        source: a folder in diffusers' format, or a file of any format (`formats.control`).
+        target: a folder for "diffusers"; a file for "original" and "difference": safetensors, or torch's own format
+            where its name ends in .pth, .pt, .ckpt or .bin.
+        base: what a difference or a Control-LoRA is told relative to, as `load_base` takes it.
+
+    Raises `MaquetteError` for a source that is no ControlNet, or a base that is missing or does not belong to it.
+    """
+    if to not in get_args(Format):
+        raise MaquetteError(unknown("format to convert to", to, list(get_args(Format))))
+    source, target = Path(source), Path(target)
+    locked = base_weights(base) if base is not None else None
+    control = read_control(open_weights(files.weights_path(source)), locked and of_encoder(locked))
+    if to == "original":
+        write_weights(as_original(control), target, control.metadata)
+    elif to == "difference":
+        if locked is None:
+            raise MaquetteError("A difference is told relative to a base; give the base.")
+        told = as_difference(control, locked)
+        write_weights(told, target, told.metadata)
+    else:
+        write_weights(control, target / files.WEIGHTS, control.metadata)
+        files.write_config(target, files.read_config(source) if source.is_dir() else describe(control))
+    return target
+
+
+def of_encoder(unet: Weights) -> Weights:
+    """The part of a U-Net that a ControlNet copies."""
+    return unet.renamed(
+        {name: name for name in unet if not name.startswith(("up_blocks.", "conv_norm_out.", "conv_out."))}
+    )
+
+
+def describe(control: Weights) -> dict[str, Any]:
+    """config.json of a `ControlNetModel`, read off the shapes of its weights."""
+    shapes = control.shapes
+    blocks = topology.count(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
+    outs = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
+    return {
+        "_class_name": "ControlNetModel",
+        **topology.unet_config(shapes),
+        "conditioning_channels": shapes["controlnet_cond_embedding.conv_in.weight"][1],
+        "conditioning_embedding_out_channels": [shapes[f"controlnet_cond_embedding.{one}.weight"][0] for one in outs],
+    }
+
+
+@torch.no_grad()
+def largest_difference(first: str | Path, second: str | Path, base: str | Path | None = None, seed: int = 0) -> float:
+    """Of the residuals that two files or folders of ControlNets give for the same random inputs.
+
+    Args:
+        base: the base they are for; without it, a U-Net of their shape on random weights takes its place.
+    """
+    backbone = load_base(base).backbone if base is not None else _stand_in(Path(first))
+    residuals = [_residuals(Path(path), backbone, seed) for path in (first, second)]
+    return max(float((a - b).abs().max()) for a, b in zip(*residuals, strict=True))
+
+
+def _stand_in(path: Path) -> Backbone:
+    config = describe(read_control(open_weights(files.weights_path(path))))
+    ups = [kind.replace("Down", "Up") for kind in reversed(config["down_block_types"])]
+    own = {key: value for key, value in config.items() if not key.startswith(("_", "conditioning_"))}
+    return UNetBackbone(UNet2DConditionModel(**own, out_channels=config["in_channels"], up_block_types=ups).eval())
+
+
+def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
+    net = files.load(path, backbone).eval()
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator)
+
+    latents, states = draw(1, backbone.latent_channels, 8, 8), draw(1, 7, backbone.text.width)
+    pooled = backbone.text.pooled_width
+    text = TextFeatures(states, draw(1, pooled), draw(1, 6)) if pooled else TextFeatures(states)
+    condition = draw(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
+    return [value for value in net(latents, 500, text, net.encode(condition)) if value is not None]

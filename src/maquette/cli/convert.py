@@ -1,0 +1,23 @@
+"""maquette convert"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "maquette convert control_v11p_sd15_canny.pth runs/canny --to diffusers --verify"
+
+
+def run(
+    source: Annotated[Path, typer.Argument(help="A ControlNet: a folder in diffusers' format, or a file of any.")],
+    target: Annotated[Path, typer.Argument(help="A folder for diffusers; a file for the others.")],
+    to: Annotated[str, typer.Option(help="diffusers, original or difference.")],
+    base: Annotated[str | None, typer.Option(help="The base that a difference or Control-LoRA is told from.")] = None,
+    verify: Annotated[bool, typer.Option(help="Run both on random inputs and print the largest difference.")] = False,
+) -> None:
+    """Write a ControlNet in another format, tensor by tensor."""
+    from maquette.checkpoints.convert import convert, largest_difference
+
+    print(convert(source, target, to, base))  # type: ignore[arg-type]
+    if verify:
+        print(f"largest difference of the residuals: {largest_difference(source, target, base):g}")
