@@ -14,6 +14,7 @@ from diffusers import (
 from tests.conftest import randomise, tiny_base
 
 from maquette.controlnet.compose import Control
+from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNet
 from maquette.sampling import generate as module
 from maquette.sampling.generate import generate
@@ -126,7 +127,7 @@ def test_a_pooled_control(final, tmp_path) -> None:
     """Shuffle: residuals averaged over the picture, in the conditional branch alone."""
     base = tiny_base("sd15")
     net = randomise(ControlNet.attach(base))
-    net.pooled = True
+    net.contract = Contract(pooled=True)
     condition = torch.rand(1, 3, 128, 128)
     generate(base, "a b", [Control(net, condition, weight=0.7)], negative_prompt="c", steps=STEPS, guidance=5.0, seed=3)
     pipe = pipeline(StableDiffusionControlNetPipeline, base, controlnet=published(net, tmp_path))
@@ -138,7 +139,7 @@ def test_a_pooled_control_leaves_another_as_it_is(final) -> None:
     """Whatever stands beside it, and in whichever order, is added to both branches as ever."""
     base = tiny_base("sd15")
     shuffle, canny = (randomise(ControlNet.attach(base), seed) for seed in (1, 2))
-    shuffle.pooled = True
+    shuffle.contract = Contract(pooled=True)
     condition = torch.rand(1, 3, 128, 128)
     one, other, none = Control(canny, condition), Control(shuffle, condition), Control(shuffle, condition, weight=0.0)
     for controls in ([other, one], [one, other], [none, one], [one]):

@@ -2,17 +2,19 @@
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
 
-from maquette.backbones.protocol import Backbone
+from maquette.backbones.protocol import Backbone, fingerprint
+from maquette.controlnet.contract import METADATA, Contract
 from maquette.controlnet.network import ControlNet, Design
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.control import read_control
 from maquette.formats.weights import Shape, Weights, open_weights
 from maquette.foundation.files import written_whole
@@ -21,15 +23,17 @@ CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
 
 def save(net: ControlNet, folder: Path) -> None:
+    contract = net.contract.to_json() if net.contract.stated else None
     config = {
         **net.description,
         "conditioning_embedding_out_channels": list(net.encoder.channels),
-        "global_pool_conditions": net.pooled,
-        "maquette": vars(net.design),
+        "global_pool_conditions": net.contract.pooled,
+        "controlnet_conditioning_channel_order": net.contract.channel_order,
+        "maquette": {**vars(net.design), **({"contract": contract} if contract else {})},
     }
     tensors = {_published(name, len(net.slots)): value.contiguous() for name, value in net.state_dict().items()}
     with written_whole(folder / WEIGHTS) as path:
-        save_file(tensors, path, metadata={"format": "pt"})
+        save_file(tensors, path, metadata={"format": "pt", **({METADATA: json.dumps(contract)} if contract else {})})
     write_config(folder, config)
 
 
@@ -45,11 +49,9 @@ def load(path: Path, backbone: Backbone) -> ControlNet:
         path: a folder written by `save` or by diffusers, or a file of weights in any format (`formats.control`).
     """
     config = read_config(path) if path.is_dir() else {}
-    _refuse_unknown_ways(config, path)
     known = {field.name for field in fields(Design)}
     design = Design(**{key: value for key, value in config.get("maquette", {}).items() if key in known})
     net = ControlNet.build(backbone, design)
-    net.pooled = _is_pooled(config, path)
     theirs, ours = config.get("block_out_channels"), net.description["block_out_channels"]
     if theirs is not None and list(theirs) != list(ours):
         raise MaquetteError(
@@ -62,21 +64,28 @@ def load(path: Path, backbone: Backbone) -> ControlNet:
     with torch.no_grad():
         for name, value in state.items():  # one by one, so that what is told relative to the base finds the base
             value.copy_(weights[name])
+    net.contract = _contract(config, weights.metadata, path)
+    _warn_of_another_base(net.contract, path, backbone)
     return net
 
 
-def _refuse_unknown_ways(config: dict[str, Any], folder: Path) -> None:
-    """Say no to what would silently be computed otherwise than its makers do."""
-    if config.get("controlnet_conditioning_channel_order", "rgb") != "rgb":
-        raise MaquetteError(f"The ControlNet in {str(folder)!r} wants its condition in BGR, which is not supported.")
+def _contract(config: Mapping[str, Any], metadata: Mapping[str, str], path: Path) -> Contract:
+    """Its own, or what is published; pooling (shuffle) is also in the .yaml that v1.1 has beside each file."""
+    contract, beside = Contract.read(config, metadata), path.with_suffix(".yaml")
+    if not contract.stated and path.is_file() and beside.is_file():
+        found = re.search(r"global_average_pooling:\s*true", beside.read_text(), re.IGNORECASE)
+        return replace(contract, pooled=found is not None)
+    return contract
 
 
-def _is_pooled(config: Mapping[str, Any], path: Path) -> bool:
-    """Whether residuals are averaged (shuffle): config.json says so, or the .yaml that v1.1 has beside each file."""
-    beside = path.with_suffix(".yaml")
-    if path.is_file() and beside.is_file():
-        return re.search(r"global_average_pooling:\s*true", beside.read_text(), re.IGNORECASE) is not None
-    return bool(config.get("global_pool_conditions"))
+def _warn_of_another_base(contract: Contract, path: Path, backbone: Backbone) -> None:
+    if contract.belongs_to(fingerprint(backbone)) is False:
+        warnings.warn(
+            f"The ControlNet in {str(path)!r} was trained on another base ({contract.base}) than it is loaded for; it "
+            "works on its relatives, less exactly.",
+            MaquetteWarning,
+            stacklevel=4,
+        )
 
 
 def _published(name: str, slots: int) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maquette.backbones.protocol import Backbone, Encoded, Residuals, Slot, TextFeatures, TextInputs
+from maquette.controlnet.contract import Contract
 from maquette.controlnet.encoder import ENCODERS, EncoderName
 from maquette.controlnet.variants import LiteEncoder
 from maquette.controlnet.zero import zero_convolution
@@ -51,7 +52,7 @@ class ControlNet(nn.Module):
     def __init__(self, backbone: Backbone, design: Design, copy: nn.Module) -> None:
         super().__init__()
         self.design = design
-        self.pooled = False  # shuffle: residuals are averaged over the picture and enter the conditional branch alone
+        self.contract = Contract()
         self.slots: tuple[Slot, ...] = backbone.slots
         self.text: TextInputs = backbone.text
         self.downscale: int = backbone.downscale
@@ -103,7 +104,8 @@ class ControlNet(nn.Module):
                 f"A condition map's sides are multiples of {self.downscale} pixels, not "
                 f"{condition.shape[-1]}×{condition.shape[-2]}; resize or crop it."
             )
-        features: Tensor = self.encoder(condition.to(self.device, self.dtype))
+        ordered = condition if self.contract.channel_order == "rgb" else condition.flip(1)
+        features: Tensor = self.encoder(ordered.to(self.device, self.dtype))
         return features
 
     def forward(
@@ -116,7 +118,7 @@ class ControlNet(nn.Module):
             connection(feature) if self.design.connect == "all" or number == last else None
             for number, (connection, feature) in enumerate(zip(self.connections, encoded.features, strict=True))
         )
-        return residuals.pooled() if self.pooled else residuals
+        return residuals.pooled() if self.contract.pooled else residuals
 
     def fits(self, backbone: Backbone) -> bool:
         """Whether its latents, its text and its residuals are those of a backbone."""

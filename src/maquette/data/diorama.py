@@ -30,6 +30,7 @@ class Condition:
     fields: tuple[str, ...]  # of `dataset.load`
     draw: Callable[..., Image.Image]  # from the fields of one scene and a generator
     standard: Callable[..., Image.Image]  # the same without chance, for evaluation and for users
+    words: str  # what is drawn, for the contract of a ControlNet
 
 
 def _random_canny(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
@@ -51,12 +52,27 @@ def _pose(keypoints: NDArray[np.float32], rng: np.random.Generator | None = None
 
 
 CONDITIONS: dict[str, Condition] = {
-    "canny": Condition(("images",), _random_canny, lambda pixels: canny(Image.fromarray(pixels), **DIORAMA)),
-    "depth": Condition(("depth",), _exact(depth_map), depth_map),
-    "normal": Condition(("normals",), _exact(lambda n: normal_map(n / 127)), lambda n: normal_map(n / 127)),
-    "pose": Condition(("keypoints",), _pose, _pose),
-    "scribble": Condition(("images",), _random_scribble, lambda pixels: scribble(Image.fromarray(pixels))),
-    "segmentation": Condition(("classes",), _exact(class_map), class_map),
+    "canny": Condition(
+        ("images",),
+        _random_canny,
+        lambda pixels: canny(Image.fromarray(pixels), **DIORAMA),
+        "thresholds drawn: low 30 to 130, high 1.5 to 3 times that",
+    ),
+    "depth": Condition(("depth",), _exact(depth_map), depth_map, "exact depth, near bright"),
+    "normal": Condition(
+        ("normals",),
+        _exact(lambda n: normal_map(n / 127)),
+        lambda n: normal_map(n / 127),
+        "exact normals: right, up, towards the viewer",
+    ),
+    "pose": Condition(("keypoints",), _pose, _pose, "exact key points, in Openpose's order and colours"),
+    "scribble": Condition(
+        ("images",),
+        _random_scribble,
+        lambda pixels: scribble(Image.fromarray(pixels)),
+        "strokes thresholded, masked and thickened by chance",
+    ),
+    "segmentation": Condition(("classes",), _exact(class_map), class_map, "exact classes, a colour each"),
 }
 
 

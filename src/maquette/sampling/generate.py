@@ -148,7 +148,7 @@ def _sample(
     scheduler = make_scheduler(sampling.sampler, base.schedule)
     scheduler.set_timesteps(sampling.steps, device=base.device)
     _check_timesteps(scheduler, base, sampling)
-    one_sided = sampling.condition_in != "both" or any(one.control.net.pooled for one in conditions)
+    one_sided = sampling.condition_in != "both" or any(one.control.net.contract.pooled for one in conditions)
     guided = _guided(text, negative, sampling, one_sided)
     both = TextFeatures.cat([*[negative] * count, text]) if guided else text
     first = sampling.steps - max(1, round(sampling.steps * sampling.strength)) if masked else 0
@@ -206,7 +206,7 @@ def _residuals(
     half = len(latents) // 2 if guided else 0
     parts = []
     for one in active:
-        left_out = half if sampling.condition_in != "both" or one.control.net.pooled else 0
+        left_out = half if sampling.condition_in != "both" or one.control.net.contract.pooled else 0
         rows = slice(left_out, None)
         parts.append(one.residuals(latents[rows], timestep, text[rows]).behind(left_out))
     added = total(parts)

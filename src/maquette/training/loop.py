@@ -1,6 +1,7 @@
 """The loop that trains a ControlNet."""
 
 from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from maquette.backbones.protocol import fingerprint
 from maquette.base import Base
 from maquette.checkpoints import load_base
 from maquette.conditions.perception import Eye
+from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNet
-from maquette.data.diorama import Pairs
+from maquette.data.diorama import Pairs, condition_named
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError
 from maquette.foundation.images import to_unit
@@ -80,8 +83,25 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
                 bar.write(_measure(monitor, net, log, done + 1))
             if (done + 1) % config.checkpoint_every == 0 or last:
                 checkpoint.save(config.output / STATE, done + 1, parts)
+    net.contract = _contract(config, base)
     net.save(config.output)
     return config.output
+
+
+def _contract(config: TrainingConfig, base: Base) -> Contract:
+    """What the ControlNet was trained to be given."""
+    made = condition_named(config.condition)
+    return Contract(
+        stated=True,
+        detector=f"diorama/{config.condition}",
+        detector_version=f"maquette {version('maquette')}",
+        detector_options=made.words,
+        resize="none: drawn at the pictures' size",
+        base=config.base,
+        base_fingerprint=tuple(round(value, 6) for value in fingerprint(base.backbone)),
+        prompt_drop=config.prompt_drop,
+        optimiser_steps=config.max_steps,
+    )
 
 
 def _check_folder(config: TrainingConfig) -> None:

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from tests.conftest import tiny_base
 
 import maquette as mq
+from maquette.backbones.protocol import fingerprint
+from maquette.controlnet.contract import Contract
 from maquette.controlnet.files import WEIGHTS
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 
 
 @pytest.fixture
@@ -63,19 +66,51 @@ def test_weights_of_another_base(folder) -> None:
 def test_pooling_is_a_property_of_one_file(base, folder, tmp_path) -> None:
     """In config.json, or in the .yaml beside a file; it does not leak to the next one that is loaded."""
     configure(folder, global_pool_conditions=True)
-    assert mq.load_controlnet(folder, base).pooled
+    assert mq.load_controlnet(folder, base).contract.pooled
     (file := tmp_path / "control_shuffle.safetensors").write_bytes((folder / WEIGHTS).read_bytes())
-    assert not mq.load_controlnet(file, base).pooled  # a name says nothing
+    assert not mq.load_controlnet(file, base).contract.pooled  # a name says nothing
     file.with_suffix(".yaml").write_text("model:\n  params:\n    global_average_pooling: True\n")
     net = mq.load_controlnet(file, base)
-    assert net.pooled
+    assert net.contract.pooled
     net.save(tmp_path / "again")
-    assert mq.load_controlnet(tmp_path / "again", base).pooled
+    assert mq.load_controlnet(tmp_path / "again", base).contract.pooled
     configure(folder, global_pool_conditions=False)
-    assert not mq.load_controlnet(folder, base).pooled
+    assert not mq.load_controlnet(folder, base).contract.pooled
 
 
-def test_a_channel_order_that_is_not_supported_is_refused(base, folder) -> None:
+def test_channels_in_the_order_that_it_wants(base, folder) -> None:
+    condition = torch.rand(1, 3, 128, 128)
+    rgb = mq.load_controlnet(folder, base)
     configure(folder, controlnet_conditioning_channel_order="bgr")
-    with pytest.raises(MaquetteError, match="in BGR"):
-        mq.load_controlnet(folder, base)
+    bgr = mq.load_controlnet(folder, base)
+    assert torch.equal(bgr.encoder.conv_in(condition), rgb.encoder.conv_in(condition))
+    for net in (bgr, rgb):
+        torch.nn.init.ones_(net.encoder.conv_out.weight)
+    assert torch.equal(bgr.encode(condition), rgb.encode(condition.flip(1)))
+    assert not torch.equal(bgr.encode(condition), rgb.encode(condition))
+
+
+def test_a_contract_is_kept_in_both_places(base, tmp_path) -> None:
+    """config.json and the file's own metadata: whichever is left."""
+    net = mq.ControlNet.attach(base)
+    mark = fingerprint(base.backbone)
+    net.contract = Contract(stated=True, detector="canny", base="tiny", base_fingerprint=mark, prompt_drop=0.5)
+    net.save(tmp_path)
+    assert mq.load_controlnet(tmp_path, base).contract == net.contract
+    assert mq.load_controlnet(tmp_path / WEIGHTS, base).contract == net.contract
+
+
+def test_another_base_is_noticed(base, tmp_path) -> None:
+    net = mq.ControlNet.attach(base)
+    net.contract = Contract(stated=True, base="tiny", base_fingerprint=fingerprint(base.backbone))
+    net.save(tmp_path)
+    with pytest.warns(MaquetteWarning, match=r"trained on another base \(tiny\)"):
+        mq.load_controlnet(tmp_path, tiny_base("sd15", seed=1))
+    rounded = tiny_base("sd15")
+    rounded.backbone.network.to(torch.bfloat16)
+    mq.load_controlnet(tmp_path, rounded)  # the same base in another precision: no warning
+
+
+def test_what_says_nothing_gets_the_published_defaults(base, folder) -> None:
+    contract = mq.load_controlnet(folder, base).contract
+    assert (contract.stated, contract.condition_range, contract.channel_order) == (False, (0.0, 1.0), "rgb")

@@ -1,0 +1,65 @@
+"""What a ControlNet was trained to be given, kept beside its weights, so that misuse is noticed.
+
+Kept as JSON in config.json ("maquette": {"contract": ...}) and in the metadata of the safetensors file
+("maquette.contract"), so that either alone is enough.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal
+
+METADATA = "maquette.contract"
+
+ALIKE = 2**-7  # relative: what rounding to bfloat16 may do to a weight, and fine-tuning exceeds
+
+
+@dataclass(frozen=True)
+class Contract:
+    """The defaults are what every published ControlNet expects; `stated` says whether this one said so itself."""
+
+    stated: bool = False
+    condition_range: tuple[float, float] = (0.0, 1.0)  # of the condition's values
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+    detector: str | None = None  # what drew its conditions
+    detector_version: str | None = None  # package and version
+    detector_options: str | None = None  # in words
+    resize: str | None = None  # how maps came to the pictures' size
+    base: str | None = None  # the base it was trained on, by name
+    base_fingerprint: tuple[float, ...] | None = None  # `fingerprint` of that base
+    prompt_drop: float | None = None  # share of empty prompts in training
+    optimiser_steps: int | None = None
+    pooled: bool = False  # shuffle: residuals are averaged over the picture, in the conditional branch alone
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "stated" and value is not None}
+
+    @staticmethod
+    def from_json(values: Mapping[str, Any]) -> "Contract":
+        known = {field.name for field in fields(Contract)}
+        own: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known
+        }
+        return Contract(**{**own, "stated": True})
+
+    @staticmethod
+    def read(config: Mapping[str, Any], metadata: Mapping[str, str]) -> "Contract":
+        """From config.json or the weights' metadata; without either, the published defaults.
+
+        diffusers' own two words in config.json count too: `global_pool_conditions` and
+        `controlnet_conditioning_channel_order`.
+        """
+        own = config.get("maquette", {}).get("contract") or json.loads(metadata.get(METADATA, "null"))
+        if own is not None:
+            return Contract.from_json(own)
+        order = config.get("controlnet_conditioning_channel_order", "rgb")
+        return Contract(channel_order=order, pooled=bool(config.get("global_pool_conditions")))
+
+    def belongs_to(self, other: Sequence[float]) -> bool | None:
+        """Whether a base of this fingerprint is the one it was trained on; None where it does not say."""
+        own = self.base_fingerprint
+        if own is None:
+            return None
+        if len(own) != len(other):
+            return False
+        return all(abs(a - b) <= ALIKE * abs(a) + 1e-6 for a, b in zip(own, other, strict=True))
