@@ -161,11 +161,3 @@ class Backbone(Protocol):
 
     def describe_copy(self) -> dict[str, Any]:
         """The configuration under which others load a ControlNet of this backbone."""
-
-
-@torch.no_grad()
-def fingerprint(backbone: Backbone, count: int = 64) -> tuple[float, ...]:
-    """Some of its weights, spread over all of them: the same, up to rounding, in any precision."""
-    large = [parameter for parameter in backbone.network.parameters() if parameter.ndim > 1]
-    chosen = [large[number * len(large) // count] for number in range(count)]
-    return tuple(float(one.flatten()[(number * 7919) % one.numel()]) for number, one in enumerate(chosen))

@@ -68,6 +68,9 @@ XL = Family(
 )
 
 
+FAMILIES = {family.name: family for family in (SD1, SD2, XL)}
+
+
 def load_original(
     path: str | Path,
     num_heads: int | None = None,
@@ -107,7 +110,7 @@ def load_original_base(
     path = Path(path)
     weights = open_weights(path)
     unet_weights = read_unet(weights)
-    family = _family(unet_weights)
+    family = FAMILIES[topology.family(unet_weights.shapes)]
     predicts = _prediction(weights, family, prediction)
     clips = _clips(weights, family, tokenizer, place, precision)
     pooled = clips[-1].encoder.config.projection_dim if family is XL and clips else None
@@ -127,12 +130,6 @@ def load_original_base(
     backbone = UNetBackbone(unet, predicts, downscale)
     size = config["sample_size"] * downscale
     return Base(str(path), backbone, autoencoder, clips, _schedule(weights, predicts), size, family is XL)
-
-
-def _family(unet: Weights) -> Family:
-    if "add_embedding.linear_1.weight" in unet:
-        return XL
-    return SD2 if len(unet.shapes["mid_block.attentions.0.proj_in.weight"]) == 2 else SD1
 
 
 def _prediction(weights: Weights, family: Family, given: Prediction | None) -> Prediction:

@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from maquette.cli import convert, demo, detect, evaluate, generate, train
+from maquette.cli import convert, demo, detect, evaluate, generate, info, train, transfer
 from maquette.errors import MaquetteError, MaquetteWarning
 
 VERBS = {
@@ -13,7 +13,9 @@ VERBS = {
     "detect": detect,
     "train": train,
     "evaluate": evaluate,
+    "info": info,
     "convert": convert,
+    "transfer": transfer,
     "demo": demo,
 }
 

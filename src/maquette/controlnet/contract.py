@@ -9,9 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from torch import Tensor
+
+SAMPLES = 64  # weights in a fingerprint
 METADATA = "maquette.contract"
 
 ALIKE = 2**-7  # relative: what rounding to bfloat16 may do to a weight, and fine-tuning exceeds
+
+
+def fingerprint(unet: Mapping[str, Tensor]) -> tuple[float, ...]:
+    """Some weights of a base, spread over all of them by name: the same, up to rounding, in any precision."""
+    names = sorted(name for name in unet if name.endswith("weight") and "norm" not in name)
+    chosen = [unet[names[number * len(names) // SAMPLES]] for number in range(SAMPLES)]
+    drawn = (float(one.flatten()[(number * 7919) % one.numel()]) for number, one in enumerate(chosen))
+    return tuple(float(f"{value:.6g}") for value in drawn)
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from maquette.backbones.protocol import Backbone, fingerprint
-from maquette.controlnet.contract import METADATA, Contract
+from maquette.backbones.protocol import Backbone
+from maquette.controlnet.contract import METADATA, Contract, fingerprint
 from maquette.controlnet.network import ControlNet, Design
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.control import read_control
@@ -79,7 +79,7 @@ def _contract(config: Mapping[str, Any], metadata: Mapping[str, str], path: Path
 
 
 def _warn_of_another_base(contract: Contract, path: Path, backbone: Backbone) -> None:
-    if contract.belongs_to(fingerprint(backbone)) is False:
+    if contract.belongs_to(fingerprint(backbone.network.state_dict())) is False:
         warnings.warn(
             f"The ControlNet in {str(path)!r} was trained on another base ({contract.base}) than it is loaded for; it "
             "works on its relatives, less exactly.",

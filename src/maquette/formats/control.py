@@ -54,17 +54,22 @@ def read_control(weights: Weights, base: Mapping[str, Tensor] | None = None) -> 
         raise MaquetteError(
             f"{str(weights.source)!r} holds no ControlNet: its tensors ({some}, ...) have the names of no known format."
         )
-    if kind == "diffusers":
-        return weights
-    bare = weights.below(PREFIX) if any(name.startswith(PREFIX) for name in weights) else weights
     if kind == "control-lora":
-        return _from_ranks(bare, _needed(base, weights, kind))
-    named = _renamed(bare)
+        return _from_ranks(_bare(weights), _needed(base, weights, kind))
+    named = read_names(weights)
     return _from_difference(named, _needed(base, weights, kind)) if kind == "difference" else named
 
 
-def _renamed(bare: Weights) -> Weights:
+def read_names(weights: Weights) -> Weights:
+    """All tensors as they are in the file, under diffusers' names; not for Control-LoRA's ranks."""
+    if recognise(weights) == "diffusers":
+        return weights
+    bare = _bare(weights)
     return bare.renamed({name: _known(name, bare) for name in bare if name != "difference"})
+
+
+def _bare(weights: Weights) -> Weights:
+    return weights.below(PREFIX) if any(name.startswith(PREFIX) for name in weights) else weights
 
 
 def _known(name: str, weights: Weights) -> str:
@@ -108,6 +113,19 @@ def _from_ranks(bare: Weights, base: Mapping[str, Tensor]) -> Weights:
         return (base[name].cpu().float() + change.reshape(base[name].shape)).to(base[name].dtype)
 
     return Weights(bare.source, shapes, read, bare.metadata)
+
+
+def transferred(control: Weights, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Weights:
+    """Moved to another base: what was copied takes part in what sets the bases apart, W + W_new − W_old; the
+    connections and the condition encoder stay."""
+
+    def read(name: str) -> Tensor:
+        own = control[name]
+        if name.startswith(OWN):
+            return own
+        return (own.double() + (new[name].cpu().double() - old[name].cpu().double())).to(own.dtype)
+
+    return Weights(control.source, control.shapes, read, control.metadata)
 
 
 def as_original(control: Weights) -> Weights:

@@ -23,6 +23,23 @@ def count(shapes: Shapes, pattern: str) -> int:
     return len({found[1] for name in shapes if (found := re.match(pattern, name))})
 
 
+def family(shapes: Shapes) -> str:
+    """Which of the published topologies a U-Net or a ControlNet has."""
+    if "add_embedding.linear_1.weight" in shapes:
+        return "SDXL"
+    return "SD 2.x" if len(shapes["mid_block.attentions.0.proj_in.weight"]) == 2 else "SD 1.x"
+
+
+def slot_channels(shapes: Shapes) -> list[int]:
+    """Channels of the places where a ControlNet adds, from the first convolution to the middle block."""
+    channels = [shapes["conv_in.weight"][0]]
+    for level in range(count(shapes, r"down_blocks\.(\d+)\.")):
+        width = shapes[f"down_blocks.{level}.resnets.0.conv1.weight"][0]
+        layers = count(shapes, rf"down_blocks\.{level}\.resnets\.(\d+)")
+        channels += [width] * (layers + (f"down_blocks.{level}.downsamplers.0.conv.weight" in shapes))
+    return [*channels, channels[-1]]
+
+
 def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | None = None) -> dict[str, Any]:
     """The configuration of a `UNet2DConditionModel`, or the shared part of a `ControlNetModel`'s.
 

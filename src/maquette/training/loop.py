@@ -9,11 +9,10 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from maquette.backbones.protocol import fingerprint
 from maquette.base import Base
 from maquette.checkpoints import load_base
 from maquette.conditions.perception import Eye
-from maquette.controlnet.contract import Contract
+from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs, condition_named
 from maquette.diorama import dataset
@@ -98,7 +97,7 @@ def _contract(config: TrainingConfig, base: Base) -> Contract:
         detector_options=made.words,
         resize="none: drawn at the pictures' size",
         base=config.base,
-        base_fingerprint=tuple(round(value, 6) for value in fingerprint(base.backbone)),
+        base_fingerprint=fingerprint(base.backbone.network.state_dict()),
         prompt_drop=config.prompt_drop,
         optimiser_steps=config.max_steps,
     )

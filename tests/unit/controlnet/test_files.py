@@ -8,8 +8,7 @@ import torch
 from tests.conftest import tiny_base
 
 import maquette as mq
-from maquette.backbones.protocol import fingerprint
-from maquette.controlnet.contract import Contract
+from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.files import WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
 
@@ -93,7 +92,7 @@ def test_channels_in_the_order_that_it_wants(base, folder) -> None:
 def test_a_contract_is_kept_in_both_places(base, tmp_path) -> None:
     """config.json and the file's own metadata: whichever is left."""
     net = mq.ControlNet.attach(base)
-    mark = fingerprint(base.backbone)
+    mark = fingerprint(base.backbone.network.state_dict())
     net.contract = Contract(stated=True, detector="canny", base="tiny", base_fingerprint=mark, prompt_drop=0.5)
     net.save(tmp_path)
     assert mq.load_controlnet(tmp_path, base).contract == net.contract
@@ -102,7 +101,7 @@ def test_a_contract_is_kept_in_both_places(base, tmp_path) -> None:
 
 def test_another_base_is_noticed(base, tmp_path) -> None:
     net = mq.ControlNet.attach(base)
-    net.contract = Contract(stated=True, base="tiny", base_fingerprint=fingerprint(base.backbone))
+    net.contract = Contract(stated=True, base="tiny", base_fingerprint=fingerprint(base.backbone.network.state_dict()))
     net.save(tmp_path)
     with pytest.warns(MaquetteWarning, match=r"trained on another base \(tiny\)"):
         mq.load_controlnet(tmp_path, tiny_base("sd15", seed=1))

@@ -1,0 +1,67 @@
+"""What a file or folder of weights is, in words, without loading it."""
+
+import itertools
+import math
+from pathlib import Path
+
+from maquette.checkpoints.bases import base_weights
+from maquette.checkpoints.load import bundled
+from maquette.controlnet import files
+from maquette.controlnet.contract import Contract
+from maquette.formats import topology
+from maquette.formats.control import read_names, recognise
+from maquette.formats.weights import Weights, open_weights
+
+
+def info(name: str | Path) -> str:
+    """Lines about a base or a ControlNet: family, slots, parameters, precision, and a ControlNet's contract.
+
+    Raises `MaquetteError` when it is neither.
+    """
+    path = bundled().get(str(name), Path(name))
+    if files.weights_path(path).is_file():
+        weights = open_weights(files.weights_path(path))
+        if recognise(weights) is not None:
+            return _controlnet(path, weights)
+    return _base(str(name), base_weights(name))
+
+
+def _controlnet(path: Path, weights: Weights) -> str:
+    kind = recognise(weights)
+    config = files.read_config(path) if path.is_dir() else {}
+    lines = [f"{path}: a ControlNet, format {kind}"]
+    if kind == "control-lora":
+        lines.append("copied weights as low ranks on the base's: load it with the base it was made for")
+    else:
+        if kind == "difference":
+            lines.append("copied weights less the base's: load it with any base of its family")
+        lines += _network(read_names(weights).shapes, weights)
+    return "\n".join([*lines, *_contract(Contract.read(config, weights.metadata))])
+
+
+def _base(name: str, unet: Weights) -> str:
+    return "\n".join([f"{name}: a base", *_network(unet.shapes, unet)])
+
+
+def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:
+    channels = topology.slot_channels(shapes)
+    slots = " ".join(f"{width}×{len(list(same))}" for width, same in itertools.groupby(channels))
+    parameters = sum(math.prod(shape) for shape in shapes.values())
+    dtype = str(weights[max(weights.shapes, key=lambda one: math.prod(weights.shapes[one]))].dtype)
+    return [
+        f"topology    {topology.family(shapes)}, text {_text_width(shapes)} wide",
+        f"slots       {len(channels)}: {slots}",
+        f"parameters  {parameters / 1e6:.1f} M, {dtype.removeprefix('torch.')}",
+    ]
+
+
+def _text_width(shapes: topology.Shapes) -> int:
+    return shapes["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1]
+
+
+def _contract(contract: Contract) -> list[str]:
+    if not contract.stated:
+        said = ["contract    none: taken as published, condition in [0, 1], RGB"]
+        return [*said, "            pooled (shuffle)"] if contract.pooled else said
+    lines = [f"{name:<11} {value}" for name, value in contract.to_json().items() if name != "base_fingerprint"]
+    return ["contract", *(f"  {line}" for line in lines)]

@@ -1,0 +1,46 @@
+"""A ControlNet for another base of the same family: as it is, or moved by what sets the two bases apart."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from maquette.checkpoints.bases import base_weights
+from maquette.checkpoints.convert import describe, of_encoder
+from maquette.controlnet import files
+from maquette.controlnet.contract import METADATA, Contract, fingerprint
+from maquette.errors import MaquetteError
+from maquette.formats.control import read_control, transferred
+from maquette.formats.weights import Weights, open_weights
+from maquette.formats.write import write_weights
+
+
+def transfer(source: str | Path, old: str | Path, new: str | Path, target: str | Path) -> Path:
+    """Write `source`, trained on the base `old`, for the base `new`, as a folder in diffusers' format.
+
+    Copied weights gain the difference of the two bases; zero convolutions and condition encoder stay as they are.
+
+    Raises `MaquetteError` for bases of different families, or when the ControlNet says that it stems from a third.
+    """
+    source, target = Path(source), Path(target)
+    from_base, to_base = base_weights(old), base_weights(new)
+    _check_alike(from_base, to_base)
+    control = read_control(open_weights(files.weights_path(source)), of_encoder(from_base))
+    config = files.read_config(source) if source.is_dir() else describe(control)
+    contract = Contract.read(config, control.metadata)
+    if contract.belongs_to(fingerprint(from_base)) is False:
+        raise MaquetteError(f"{str(source)!r} was trained on {contract.base!r}, not on {str(old)!r}; give that base.")
+    moved = replace(contract, stated=True, base=str(new), base_fingerprint=fingerprint(to_base)).to_json()
+    own = {**config.get("maquette", {}), "contract": moved}
+    tensors = transferred(control, of_encoder(from_base), of_encoder(to_base))
+    write_weights(tensors, target / files.WEIGHTS, {**control.metadata, METADATA: json.dumps(moved)})
+    files.write_config(target, {**config, "maquette": own})
+    return target
+
+
+def _check_alike(old: Weights, new: Weights) -> None:
+    for name, shape in of_encoder(old).shapes.items():
+        if new.shapes.get(name) != shape:
+            raise MaquetteError(
+                f"{str(old.source)!r} and {str(new.source)!r} are of different families ({name!r} has the shapes "
+                f"{shape} and {new.shapes.get(name)}); a ControlNet moves within one."
+            )

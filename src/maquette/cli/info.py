@@ -1,0 +1,16 @@
+"""maquette info"""
+
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "maquette info control_v11p_sd15_canny.pth"
+
+
+def run(
+    names: Annotated[list[str], typer.Argument(metavar="WEIGHTS...", help="Files or folders; bundled or Hub names.")],
+) -> None:
+    """Say what a base or a ControlNet is: family, slots, parameters, precision, and what it was trained on."""
+    from maquette.checkpoints.info import info
+
+    print("\n\n".join(info(name) for name in names))

@@ -1,0 +1,95 @@
+"""A ControlNet moved to another base, and what is said of files without loading them."""
+
+import pytest
+import torch
+from tests.conftest import randomise, save_base, tiny_base
+from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa: F401
+from typer.testing import CliRunner
+
+import maquette as mq
+from maquette.checkpoints.convert import convert
+from maquette.checkpoints.info import info
+from maquette.checkpoints.transfer import transfer
+from maquette.cli.main import app
+from maquette.controlnet.contract import Contract, fingerprint
+from maquette.errors import MaquetteError
+from maquette.formats.write import write_weights
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """Two bases of a family, and a ControlNet of the first that knows it."""
+    folder = tmp_path_factory.mktemp("home")
+    for number in (0, 1):
+        save_base(tiny_base("sd15", seed=number), folder / f"base-{number}")
+    base = mq.load_base(folder / "base-0")
+    net = randomise(mq.ControlNet.attach(base))
+    with torch.no_grad():
+        for parameter in net.copy.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    mark = fingerprint(base.backbone.network.state_dict())
+    net.contract = Contract(stated=True, detector="canny", base="base-0", base_fingerprint=mark, prompt_drop=0.5)
+    net.save(folder / "net")
+    return folder
+
+
+def test_copied_weights_move_with_the_bases(home, tmp_path) -> None:
+    old, new = (mq.load_base(home / name) for name in ("base-0", "base-1"))
+    path = transfer(home / "net", home / "base-0", home / "base-1", tmp_path / "moved")
+    net, moved = mq.load_controlnet(home / "net", old), mq.load_controlnet(path, new)
+    first, second = (mq.ControlNet.attach(base).copy.state_dict() for base in (old, new))
+    for name, value in moved.copy.state_dict().items():
+        expected = net.copy.state_dict()[name] + second[name] - first[name]
+        assert torch.allclose(value, expected, atol=1e-6)
+    for part in ("encoder", "connections"):
+        ours, theirs = (getattr(one, part).state_dict() for one in (net, moved))
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert moved.contract.detector == "canny"
+    assert moved.contract.base == str(home / "base-1")
+
+
+def test_a_fresh_one_moves_to_a_fresh_one(home, tmp_path) -> None:
+    """What equals its old base equals the new one afterwards."""
+    old, new = (mq.load_base(home / name) for name in ("base-0", "base-1"))
+    mq.ControlNet.attach(old).save(tmp_path / "fresh")
+    moved = mq.load_controlnet(transfer(tmp_path / "fresh", home / "base-0", home / "base-1", tmp_path / "to"), new)
+    for name, value in mq.ControlNet.attach(new).copy.state_dict().items():
+        assert torch.allclose(moved.copy.state_dict()[name], value, atol=1e-7)
+
+
+def test_what_does_not_move(home, tmp_path) -> None:
+    save_base(tiny_base("sd21"), tmp_path / "other")
+    with pytest.raises(MaquetteError, match="are of different families"):
+        transfer(home / "net", home / "base-0", tmp_path / "other", tmp_path / "to")
+    with pytest.raises(MaquetteError, match="was trained on 'base-0', not on"):
+        transfer(home / "net", home / "base-1", home / "base-0", tmp_path / "to")
+    assert not (tmp_path / "to").exists()
+
+
+def test_info(home, tokenizer, tmp_path) -> None:  # noqa: F811
+    told = info(home / "net")
+    assert "a ControlNet, format diffusers" in told
+    assert "SD 1.x, text 24 wide" in told
+    assert "13: 16×4 32×9" in told
+    assert "detector    canny" in told
+    original = convert(home / "net", tmp_path / "net.pth", "original")
+    assert "format original" in info(original)
+    assert "none: taken as published, condition in [0, 1], RGB" in info(original)  # .pth has no place for a contract
+    difference = convert(home / "net", tmp_path / "d.safetensors", "difference", home / "base-0")
+    assert "format difference" in info(difference)
+    assert "detector    canny" in info(difference)
+    write_weights(whole(model("xl", tokenizer), "xl"), tmp_path / "xl.safetensors", {})
+    assert "a base\ntopology    SDXL, text 192 wide\nslots       10: 64×10" in info(tmp_path / "xl.safetensors")
+    assert "float16" in info("diorama")
+    with pytest.raises(MaquetteError, match="There is no base 'nothing'"):
+        info("nothing")
+
+
+def test_commands(home, tmp_path) -> None:
+    said = CliRunner().invoke(app, ["info", str(home / "net"), "diorama"])
+    assert said.exit_code == 0
+    assert said.output.count("parameters") == 2
+    arguments = ["transfer", str(home / "net"), "--from", str(home / "base-0"), "--to", str(home / "base-1"), "-o"]
+    moved = CliRunner().invoke(app, [*arguments, str(tmp_path / "moved")])
+    assert moved.exit_code == 0, moved.output
+    assert (tmp_path / "moved" / "config.json").exists()
