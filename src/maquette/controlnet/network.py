@@ -135,6 +135,16 @@ class ControlNet(nn.Module):
 
         save(self, Path(folder))
 
+    def push(self, name: str, run: str | Path | None = None, *, private: bool = False, token: str | None = None) -> str:
+        """Put it on the Hub as org/name with a model card; the address of its page.
+
+        Args:
+            run: the folder of its training, whose settings, curve and last grid go onto the card.
+        """
+        from maquette.controlnet.publish import push
+
+        return push(self, name, Path(run) if run is not None else None, private, token)
+
 
 def _shape(slots: Sequence[Slot]) -> list[tuple[int, int]]:
     return [(slot.channels, slot.downscale) for slot in slots]

@@ -1,0 +1,94 @@
+"""A ControlNet for others: its folder with a model card, on the Hub."""
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+
+from maquette.controlnet.contract import Contract
+from maquette.controlnet.files import save
+from maquette.controlnet.network import ControlNet
+from maquette.errors import MaquetteError
+
+CARD, CURVE, GRID = "README.md", "curve.png", "grid.png"
+
+
+def push(net: ControlNet, name: str, run: Path | None, private: bool, token: str | None) -> str:
+    """Upload a ControlNet as org/name; the address of its page.
+
+    Raises `MaquetteError` when the Hub cannot be reached, or refuses.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(net, Path(folder), name, run)
+        api = HfApi(token=token)
+        try:
+            api.create_repo(name, private=private, exist_ok=True)
+            api.upload_folder(repo_id=name, folder_path=folder, commit_message="A ControlNet made with maquette")
+        except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise MaquetteError(
+                f"{name!r} could not be put on the Hub ({reason}); log in with `hf auth login`, or give token=. "
+                "The ControlNet itself is unchanged: net.save(folder) keeps it."
+            ) from error
+    return f"https://huggingface.co/{name}"
+
+
+def prepare(net: ControlNet, folder: Path, name: str, run: Path | None = None) -> None:
+    """All that is uploaded: weights, configuration, card, and of a run its curve and its last grid."""
+    save(net, folder)
+    shown = []
+    if run is not None:
+        grids = sorted((run / "grids").glob("*.png"))
+        for source, target in ((run / CURVE, CURVE), *((grid, GRID) for grid in grids[-1:])):
+            if source.is_file():
+                shutil.copy(source, folder / target)
+                shown.append(target)
+    (folder / CARD).write_text(card(net, name, shown, _settings(run)))
+
+
+def _settings(run: Path | None) -> dict[str, Any]:
+    kept = run / "training.json" if run is not None else None
+    return json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
+
+
+def card(net: ControlNet, name: str, shown: list[str], settings: dict[str, Any]) -> str:
+    """The model card, Markdown with the Hub's header."""
+    contract = net.contract
+    lines = [
+        "---",
+        "library_name: diffusers",
+        "tags: [controlnet, maquette]",
+        *([f"base_model: {contract.base}"] if contract.base and "/" in contract.base else []),
+        "---",
+        "",
+        f"# {name}",
+        "",
+        f"A ControlNet for {contract.base or 'Stable Diffusion'}, steered by {contract.detector or 'a condition map'}.",
+        "",
+        "```python",
+        "import maquette as mq",
+        "",
+        f'base = mq.load_base("{contract.base or "BASE"}")',
+        f'net = mq.load_controlnet("{name}", base)',
+        "```",
+        "",
+        "| what it was trained to be given | |",
+        "| --- | --- |",
+        *_rows(contract),
+    ]
+    if settings:
+        lines += ["", "| training | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in settings.items())]
+    for picture in shown:
+        lines += ["", f"![{picture.removesuffix('.png')}]({picture})"]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(contract: Contract) -> list[str]:
+    left_out = ("base_fingerprint",)
+    return [
+        f"| {key.replace('_', ' ')} | {value} |" for key, value in contract.to_json().items() if key not in left_out
+    ]
