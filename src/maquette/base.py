@@ -94,7 +94,7 @@ class Base:
     @torch.no_grad()
     def encode_pictures(self, pictures: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
         """Latents of pictures: a draw from the posterior, one source a picture, or its mean without sources."""
-        pixels = torch.stack([to_signed(picture) for picture in pictures]).to(self.device, self.dtype)
+        pixels = torch.stack([to_signed(picture) for picture in pictures]).to(self.device, self.autoencoder.dtype)
         posterior = self.autoencoder.encode(pixels).latent_dist
         draws = posterior.mode() if sources is None else posterior.sample(generator=sources)
         latents: Tensor = (draws - self._shift) * self.autoencoder.config.scaling_factor
@@ -102,7 +102,7 @@ class Base:
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
-        scaled = latents.to(self.dtype) / self.autoencoder.config.scaling_factor + self._shift
+        scaled = latents.to(self.autoencoder.dtype) / self.autoencoder.config.scaling_factor + self._shift
         return from_signed(self.autoencoder.decode(scaled).sample)
 
     @property

@@ -8,17 +8,17 @@ from typing import Any, TypeVar
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from safetensors import SafetensorError
-from transformers import CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.hub import is_hub_id, snapshot
+from maquette.checkpoints.networks import filled, filled_clip, filled_vae, part_weights
 from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
 from maquette.errors import MaquetteError
 from maquette.formats.weights import Weights, open_weights
-from maquette.foundation.devices import find_device, find_dtype
+from maquette.foundation.devices import Placement, find_placement
 from maquette.text import Clip, read_tokenizer
 
 BUNDLED = {"diorama": "weights/diorama/base"}
@@ -52,8 +52,7 @@ def load_base(
     path = _path(str(name), token)
     if path.is_file():
         return load_original_base(path, None, prediction, tokenizer, device, dtype)
-    place = find_device(device)
-    return _load_folder(str(name), path, place, find_dtype(dtype, place))
+    return _load_folder(str(name), path, find_placement(device, dtype))
 
 
 def base_weights(name: str | Path, token: str | None = None) -> Weights:
@@ -61,22 +60,20 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
     path = _path(str(name), token)
     if path.is_file():
         return read_unet(open_weights(path))
-    for file in ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.fp16.safetensors"):
-        for found in (path / "unet" / f"{file}.index.json", path / "unet" / file):
-            if found.is_file():
-                return open_weights(found)
-    raise MaquetteError(f"The base in {str(path)!r} has no weights in its folder 'unet'; fetch it anew.")
+    return part_weights(path, "unet")
 
 
-def _load_folder(name: str, folder: Path, place: torch.device, precision: torch.dtype) -> Base:
-    autoencoder = _part(folder, "vae", AutoencoderKL, torch_dtype=precision).to(place)
-    unet = _part(folder, "unet", UNet2DConditionModel, torch_dtype=precision).to(place).eval()
+def _load_folder(name: str, folder: Path, where: Placement) -> Base:
+    vae_config = _settings(folder, "vae", AutoencoderKL.load_config)
+    autoencoder = filled_vae(vae_config, part_weights(folder, "vae"), where)
+    unet_config = _settings(folder, "unet", UNet2DConditionModel.load_config)
+    unet = filled(lambda: UNet2DConditionModel.from_config(unet_config), part_weights(folder, "unet"), where)
     schedule = _settings(folder, "scheduler", DDIMScheduler.load_config)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     backbone = UNetBackbone(unet, schedule.get("prediction_type", "epsilon"), downscale)
-    clips = [_clip(folder, "", CLIPTextModel, place, precision)]
+    clips = [_clip(folder, "", CLIPTextModel, where)]
     if backbone.text.pooled_width is not None:
-        clips.append(_clip(folder, "_2", CLIPTextModelWithProjection, place, precision))
+        clips.append(_clip(folder, "_2", CLIPTextModelWithProjection, where))
     index = json.loads((folder / "model_index.json").read_text())
     size = unet.config.sample_size * downscale
     blank_is_zero = len(clips) == 2 and index.get("force_zeros_for_empty_prompt", False)
@@ -102,26 +99,20 @@ def _path(name: str, token: str | None) -> Path:
     )
 
 
-def _clip(folder: Path, number: str, kind: Any, place: torch.device, precision: torch.dtype) -> Clip:
-    encoder = _part(folder, f"text_encoder{number}", kind, dtype=precision).to(place)
+def _clip(folder: Path, number: str, kind: Any, where: Placement) -> Clip:
+    part = f"text_encoder{number}"
+    config = _settings(folder, part, CLIPTextConfig.from_pretrained)
+    encoder = filled_clip(kind, config, part_weights(folder, part), where)
     return Clip(encoder, _settings(folder, f"tokenizer{number}", read_tokenizer))
 
 
-def _part(folder: Path, of: str, kind: Any, **settings: Any) -> Any:
-    """One network of a base; in the fp16 variant where that is all there is."""
-    names = [path.name for path in (folder / of).glob("*.safetensors*")]
-    if names and all(".fp16." in name for name in names):
-        settings["variant"] = "fp16"
-    return _settings(folder, of, kind.from_pretrained, local_files_only=True, **settings)
-
-
-def _settings(folder: Path, of: str, read: Callable[..., T], **settings: Any) -> T:
-    """One part of a base; whatever its reader stumbles over becomes a sentence."""
+def _settings(folder: Path, of: str, read: Callable[[Path], T]) -> T:
+    """What a part of a base says of itself; whatever its reader stumbles over becomes a sentence."""
     if not (folder / of).is_dir():
         raise MaquetteError(f"The base in {str(folder)!r} has no folder {of!r}; fetch it anew.")
     try:
-        return read(folder / of, **settings)
-    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        return read(folder / of)
+    except (OSError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise MaquetteError(
             f"The {of} of the base in {str(folder)!r} cannot be read ({reason}); fetch it anew."

@@ -13,13 +13,13 @@ its metadata or tensors, or was published with the family; where published membe
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -27,12 +27,13 @@ from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.hub import is_hub_id, snapshot
+from maquette.checkpoints.networks import filled, filled_clip, filled_vae
 from maquette.controlnet import files
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 from maquette.formats import text_names, topology, unet_names, vae_names
 from maquette.formats.weights import Weights, open_weights
-from maquette.foundation.devices import find_device, find_dtype
+from maquette.foundation.devices import Placement, find_placement
 from maquette.text import Clip, read_tokenizer
 
 T = TypeVar("T", bound=nn.Module)
@@ -105,27 +106,26 @@ def load_original_base(
 
     Raises `MaquetteError` when the file holds no U-Net, or says too little.
     """
-    place = find_device(device)
-    precision = find_dtype(dtype, place)
+    where = find_placement(device, dtype)
     path = Path(path)
     weights = open_weights(path)
     unet_weights = read_unet(weights)
     family = FAMILIES[topology.family(unet_weights.shapes)]
     predicts = _prediction(weights, family, prediction)
-    clips = _clips(weights, family, tokenizer, place, precision)
+    clips = _clips(weights, family, tokenizer, where)
     pooled = clips[-1].encoder.config.projection_dim if family is XL and clips else None
     config = {
         **topology.unet_config(unet_weights.shapes, pooled, num_heads),
         **family.unet,
         "sample_size": family.sample_sizes[predicts],
     }
-    unet = _filled(lambda: UNet2DConditionModel(**config), unet_weights, place, precision)
+    unet = filled(lambda: UNet2DConditionModel(**config), unet_weights, where)
     vae_weights = _read_vae(weights.below(VAE))
     autoencoder = None
     if vae_weights.shapes:
         scale = float(weights["scale_factor"]) if "scale_factor" in weights else family.scaling_factor
         vae_settings = {**topology.vae_config(vae_weights.shapes), "scaling_factor": scale}
-        autoencoder = _filled(lambda: AutoencoderKL(**vae_settings), vae_weights, place, precision)
+        autoencoder = filled_vae(vae_settings, vae_weights, where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, predicts, downscale)
     size = config["sample_size"] * downscale
@@ -197,19 +197,17 @@ def _read_vae(vae: Weights) -> Weights:
     return Weights(vae.source, shapes, lambda name: vae_names.shaped(name, named[name]), vae.metadata)
 
 
-def _clips(
-    weights: Weights, family: Family, tokenizer: str | Path, place: torch.device, precision: torch.dtype
-) -> list[Clip]:
+def _clips(weights: Weights, family: Family, tokenizer: str | Path, where: Placement) -> list[Clip]:
     clips = []
     if family.clip and (own := weights.below(family.clip)).shapes:
-        tensors = {name: own[name] for name in own if not name.endswith("position_ids")}
-        clips.append(_clip(CLIPTextModel, tensors, False, tokenizer, place, precision))
+        config = CLIPTextConfig(**topology.text_config(own.shapes, openclip=False))
+        clips.append(Clip(filled_clip(CLIPTextModel, config, own, where), _tokenizer(tokenizer)))
     if family.openclip and (own := weights.below(family.openclip)).shapes:
         tensors = dict(pair for name in own for pair in text_names.from_openclip(name, own[name]))
+        known = Weights.held(_without_last_layer(tensors) if family is SD2 else tensors, own.source)
+        config = CLIPTextConfig(**topology.text_config(known.shapes, openclip=True))
         kind = CLIPTextModelWithProjection if family is XL else CLIPTextModel
-        if family is SD2:
-            tensors = _without_last_layer(tensors)
-        clips.append(_clip(kind, tensors, True, tokenizer, place, precision))
+        clips.append(Clip(filled_clip(kind, config, known, where), _tokenizer(tokenizer, pad_token="!")))
     return clips
 
 
@@ -220,52 +218,14 @@ def _without_last_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
 
 
-def _clip(
-    kind: Any,
-    tensors: Mapping[str, Tensor],
-    openclip: bool,
-    tokenizer: str | Path,
-    place: torch.device,
-    precision: torch.dtype,
-) -> Clip:
-    shapes = {name: tuple(value.shape) for name, value in tensors.items()}
-    config = CLIPTextConfig(**topology.text_config(shapes, openclip))
-    encoder = _filled(lambda: kind(config), tensors, place, precision)
-    for name, buffer in list(encoder.named_buffers()):  # position_ids, which no file needs to hold
-        home, _, own = name.rpartition(".")
-        setattr(encoder.get_submodule(home), own, torch.arange(buffer.shape[-1], device=place)[None])
-    return Clip(encoder, _tokenizer(tokenizer, openclip))
-
-
-def _tokenizer(name: str | Path, openclip: bool) -> CLIPTokenizer:
+def _tokenizer(name: str | Path, **settings: str) -> CLIPTokenizer:
     """No file of weights brings its words along; OpenCLIP's differ from CLIP's in what they are padded with."""
     try:
         known = is_hub_id(str(name)) and not Path(name).exists()
         folder = snapshot(str(name), TOKENIZER_FILES) if known else Path(name)
-        return read_tokenizer(folder, **({"pad_token": "!"} if openclip else {}))
+        return read_tokenizer(folder, **settings)
     except (OSError, ValueError) as error:
         raise MaquetteError(
             f"A file of weights brings no tokenizer, and {str(name)!r} could not be had ({str(error).splitlines()[0]}) "
             "Fetch it once while online, or give its folder (tokenizer=)."
         ) from error
-
-
-def _filled(build: Callable[[], T], tensors: Mapping[str, Tensor], place: torch.device, precision: torch.dtype) -> T:
-    """A network that never holds other weights than these, each cast on its way in."""
-    with torch.device("meta"):
-        network = build()
-    names = network.state_dict().keys()
-    bare = {name if name in names else name.removeprefix("text_model."): name for name in tensors}
-    missing, surplus = names - bare.keys(), bare.keys() - names
-    if missing or surplus:
-        raise MaquetteError(
-            f"The {type(network).__name__} lacks {len(missing)} tensors and is given {len(surplus)} that do not belong "
-            f"(the first: {min(missing | surplus)!r}); the file is not of Stable Diffusion 1.x, 2.x or XL."
-        )
-    state = {name: tensors[own].to(place, precision) for name, own in bare.items()}
-    try:
-        network.load_state_dict(state, assign=True)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1].strip()
-        raise MaquetteError(f"The {type(network).__name__} does not fit its weights ({reason}).") from error
-    return network.eval()

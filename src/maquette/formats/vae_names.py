@@ -32,6 +32,13 @@ def to_diffusers(original: str, levels: int) -> str:
     return re.sub(r"\bup\.(\d+)\.upsample\.", lambda at: f"up_blocks.{_other_end(at, levels)}.upsamplers.0.", name)
 
 
+def modern(theirs: str) -> str:
+    """Today's name of a weight that diffusers once called otherwise (so in the folders of Stable Diffusion 1.x)."""
+    for old, new in ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")):
+        theirs = theirs.replace(old, new)
+    return theirs
+
+
 def shaped(theirs: str, value: Tensor) -> Tensor:
     """An attention's 1×1 convolution (C, C, 1, 1) as the linear layer (C, C) of diffusers; others as they are."""
     return value[:, :, 0, 0] if _is_projection(theirs) and value.ndim == 4 else value

@@ -1,4 +1,4 @@
-"""Weights in a file, whatever wrote it: mapped into memory, so that nothing is read before it is used.
+"""Weights in a file, whatever wrote it: nothing is read before it is used.
 
 What a file is follows from its content, never from its name. Pickled files are read by torch's weights-only reader: one
 that wants to run code is refused, and runs nothing.
@@ -34,6 +34,12 @@ class Weights(Mapping[str, Tensor]):
     ) -> None:
         self.source, self.shapes, self.metadata, self._read = source, shapes, metadata, read
 
+    @staticmethod
+    def held(tensors: dict[str, Tensor], source: Path, metadata: dict[str, str] | None = None) -> "Weights":
+        """Tensors that are in memory already."""
+        shapes = {name: tuple(value.shape) for name, value in tensors.items()}
+        return Weights(source, shapes, tensors.__getitem__, metadata or {})
+
     def __getitem__(self, name: str) -> Tensor:
         return self._read(name)
 
@@ -67,7 +73,7 @@ def open_weights(path: Path) -> Weights:
             head = stream.read(9)
     except OSError as error:
         raise MaquetteError(f"The weights {str(path)!r} cannot be read ({error.strerror}).") from error
-    if path.name.endswith(".index.json"):
+    if ".index." in path.name and path.suffix == ".json":
         return _open_shards(path)
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
         return _open_safetensors(path)
@@ -81,7 +87,7 @@ def open_weights(path: Path) -> Weights:
 
 def _open_safetensors(path: Path) -> Weights:
     try:
-        file: Any = safe_open(path, "pt")
+        file: Any = safe_open(path, "pt", backend="pread")  # mapped pages would count as memory until they are dropped
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return Weights(path, shapes, file.get_tensor, file.metadata() or {})
     except SafetensorError as error:
@@ -103,8 +109,7 @@ def _open_torch(path: Path, mapped: bool) -> Weights:
         raise MaquetteError(
             f"{str(path)!r} is cut off or broken ({str(error).splitlines()[0]}); fetch it anew."
         ) from error
-    tensors = _flat(content, path)
-    return Weights(path, {name: tuple(value.shape) for name, value in tensors.items()}, tensors.__getitem__, {})
+    return Weights.held(_flat(content, path), path)
 
 
 def _flat(content: Any, path: Path) -> dict[str, Tensor]:

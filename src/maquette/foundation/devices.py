@@ -1,5 +1,7 @@
 """Where networks run, and in which precision."""
 
+from typing import NamedTuple
+
 import torch
 
 from maquette.errors import MaquetteError
@@ -8,8 +10,28 @@ from maquette.foundation.registry import unknown
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def find_device(name: str) -> torch.device:
-    """A device by torch's name for it, if it is there; "auto" is the fastest that is."""
+class Placement(NamedTuple):
+    device: torch.device
+    dtype: torch.dtype
+
+
+def find_placement(device: str, dtype: str | torch.dtype) -> Placement:
+    """Where and in which precision, by name.
+
+    Args:
+        device: as torch names devices; "auto" is the fastest that is there.
+        dtype: "float32", "bfloat16", "float16"; "auto" is bfloat16 where the hardware multiplies in it, else float32.
+    """
+    place = _device(device)
+    words = str(dtype).removeprefix("torch.")
+    if words == "auto":
+        return Placement(place, torch.bfloat16 if _has_bfloat16(place) else torch.float32)
+    if words not in DTYPES:
+        raise MaquetteError(unknown("dtype", words, ["auto", *DTYPES]))
+    return Placement(place, DTYPES[words])
+
+
+def _device(name: str) -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -21,16 +43,6 @@ def find_device(name: str) -> torch.device:
             f"There is no device {name!r} here ({reason}); give 'auto', 'cpu', or 'cuda' or 'mps' where it is."
         ) from error
     return device
-
-
-def find_dtype(name: str | torch.dtype, device: torch.device) -> torch.dtype:
-    """A precision by name; "auto" is bfloat16 where the hardware multiplies in it, else float32."""
-    words = str(name).removeprefix("torch.")
-    if words == "auto":
-        return torch.bfloat16 if _has_bfloat16(device) else torch.float32
-    if words not in DTYPES:
-        raise MaquetteError(unknown("dtype", words, ["auto", *DTYPES]))
-    return DTYPES[words]
 
 
 def _has_bfloat16(device: torch.device) -> bool:

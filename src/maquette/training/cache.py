@@ -32,7 +32,7 @@ class Cache:
         moments = []
         for start in tqdm(range(0, len(images), batch_size), desc="encoding pictures", unit_scale=batch_size):
             pixels = torch.stack([to_signed(Image.fromarray(one)) for one in images[start : start + batch_size]])
-            posterior = base.autoencoder.encode(pixels.to(base.device, base.dtype)).latent_dist
+            posterior = base.autoencoder.encode(pixels.to(base.device, base.autoencoder.dtype)).latent_dist
             moments.append(posterior.parameters.half().cpu())
         words = sorted(set(captions))
         number = {caption: row for row, caption in enumerate(words)}

@@ -1,0 +1,86 @@
+"""Networks made of weights: built without memory, then given their tensors one by one, each cast on its way in."""
+
+from collections.abc import Callable, Container, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import AutoencoderKL
+from torch import nn
+from transformers import CLIPTextConfig
+
+from maquette.errors import MaquetteError
+from maquette.formats.vae_names import modern
+from maquette.formats.weights import Weights, open_weights
+from maquette.foundation.devices import Placement
+
+T = TypeVar("T", bound=nn.Module)
+
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+ENDINGS = (
+    ".safetensors.index.json",
+    ".safetensors",
+    ".safetensors.index.fp16.json",
+    ".fp16.safetensors",
+    ".bin.index.json",
+    ".bin",
+)
+
+
+def part_weights(folder: Path, part: str) -> Weights:
+    """The weights of one part of a base in diffusers' format, unread; safetensors first, the fp16 variant after."""
+    for path in (folder / part / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS):
+        if path.is_file():
+            return open_weights(path)
+    raise MaquetteError(f"The base in {str(folder)!r} has no weights in its folder {part!r}; fetch it anew.")
+
+
+def filled(build: Callable[[], T], weights: Weights, where: Placement) -> T:
+    """A network, locked, that never holds other weights than these.
+
+    Raises `MaquetteError` when a tensor is missing, does not belong, or has another shape.
+    """
+    with torch.device("meta"):
+        network = build()
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    names = {_name(name, wanted): name for name in weights if not name.endswith("position_ids")}
+    missing, surplus = wanted.keys() - names.keys(), names.keys() - wanted.keys()
+    source, kind = str(weights.source), type(network).__name__
+    if missing or surplus:
+        raise MaquetteError(
+            f"The weights in {source!r} lack {len(missing)} tensors of a {kind} and have {len(surplus)} that do not "
+            f"belong (the first: {min(missing | surplus)!r}); fetch them anew, or give those of its family."
+        )
+    for name, own in names.items():
+        if weights.shapes[own] != wanted[name]:
+            raise MaquetteError(
+                f"{own!r} in {source!r} has the shape {weights.shapes[own]}, its {kind} wants {wanted[name]}; "
+                "configuration and weights are of two models: fetch both anew."
+            )
+    state = {name: weights[own].to(*where) for name, own in names.items()}
+    network.load_state_dict(state, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def _name(own: str, wanted: Container[str]) -> str:
+    """The network's name for a tensor: with "text_model." or without, by the version of transformers."""
+    known = (name for name in (own, own.removeprefix("text_model."), f"text_model.{own}") if name in wanted)
+    return next(known, own)
+
+
+def filled_clip(kind: Any, config: CLIPTextConfig, weights: Weights, where: Placement) -> Any:
+    """A text encoder; its position ids, which no file needs to hold, are counted out."""
+    encoder = filled(lambda: kind(config), weights, where)
+    for name, buffer in list(encoder.named_buffers()):
+        home, _, own = name.rpartition(".")
+        ids = torch.arange(buffer.shape[-1], device=where.device)[None]
+        encoder.get_submodule(home).register_buffer(own, ids, persistent=False)
+    return encoder
+
+
+def filled_vae(config: Mapping[str, Any], weights: Weights, where: Placement) -> AutoencoderKL:
+    """An autoencoder; in float32 where the base is float16 and it would overflow (XL's says so)."""
+    if where.dtype == torch.float16 and config.get("force_upcast", True):
+        where = Placement(where.device, torch.float32)
+    renamed = weights.renamed({name: modern(name) for name in weights})
+    return filled(lambda: AutoencoderKL.from_config(dict(config)), renamed, where)
