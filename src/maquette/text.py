@@ -3,13 +3,27 @@
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from maquette.backbones.protocol import TextFeatures
-from maquette.errors import MaquetteWarning
+from maquette.errors import MaquetteError, MaquetteWarning
+
+
+@dataclass(frozen=True)
+class MissingTokenizer:
+    """Stands where a tokenizer could not be had: the rest of a base is of use without it."""
+
+    reason: str
+    model_max_length: int = 77
+
+    def __call__(self, *_: object, **__: object) -> Any:
+        raise MaquetteError(self.reason)
+
+    decode = __call__
 
 
 @dataclass(frozen=True)
@@ -17,7 +31,7 @@ class Clip:
     """A text encoder, locked, with its tokenizer."""
 
     encoder: CLIPTextModel | CLIPTextModelWithProjection
-    tokenizer: CLIPTokenizer
+    tokenizer: CLIPTokenizer | MissingTokenizer
 
     def __post_init__(self) -> None:
         self.encoder.requires_grad_(False).eval()

@@ -16,11 +16,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from maquette.backbones.protocol import Prediction
@@ -34,9 +34,7 @@ from maquette.errors import MaquetteError
 from maquette.formats import text_names, topology, unet_names, vae_names
 from maquette.formats.weights import Weights, open_weights
 from maquette.foundation.devices import Placement, find_placement
-from maquette.text import Clip, read_tokenizer
-
-T = TypeVar("T", bound=nn.Module)
+from maquette.text import Clip, MissingTokenizer, read_tokenizer
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
@@ -67,8 +65,6 @@ XL = Family(
     {"epsilon": 128, "v_prediction": 128},
     {},
 )
-
-
 FAMILIES = {family.name: family for family in (SD1, SD2, XL)}
 
 
@@ -218,14 +214,14 @@ def _without_last_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
 
 
-def _tokenizer(name: str | Path, **settings: str) -> CLIPTokenizer:
+def _tokenizer(name: str | Path, **settings: str) -> CLIPTokenizer | MissingTokenizer:
     """No file of weights brings its words along; OpenCLIP's differ from CLIP's in what they are padded with."""
     try:
         known = is_hub_id(str(name)) and not Path(name).exists()
         folder = snapshot(str(name), TOKENIZER_FILES) if known else Path(name)
         return read_tokenizer(folder, **settings)
     except (OSError, ValueError) as error:
-        raise MaquetteError(
+        return MissingTokenizer(
             f"A file of weights brings no tokenizer, and {str(name)!r} could not be had ({str(error).splitlines()[0]}) "
             "Fetch it once while online, or give its folder (tokenizer=)."
-        ) from error
+        )

@@ -220,8 +220,10 @@ def test_another_schedule_comes_from_the_file(tmp_path, tokenizer) -> None:
 
 def test_a_file_without_its_tokenizer(tmp_path, tokenizer) -> None:
     write_weights(whole(model("sd1", tokenizer), "sd1"), tmp_path / "w.safetensors", {})
+    base = mq.load_base(tmp_path / "w.safetensors", tokenizer="nowhere/at-all")  # of use without, but for prompts
+    assert base.predict(torch.randn(1, 4, 16, 16), 7, torch.randn(1, 5, 64)).shape == (1, 4, 16, 16)
     with pytest.raises(MaquetteError, match="brings no tokenizer, and 'nowhere/at-all' could not be had"):
-        mq.load_base(tmp_path / "w.safetensors", tokenizer="nowhere/at-all")
+        mq.generate(base, "a red house", steps=1)
 
 
 def test_what_holds_no_base(tmp_path) -> None:
