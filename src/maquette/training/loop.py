@@ -29,11 +29,14 @@ from maquette.training.run import CONFIG, STATE, Log
 LOG_EVERY = 25  # steps between two lines of loss
 
 
-def train(config: TrainingConfig, base: Base | None = None) -> Path:
+def train(config: TrainingConfig, base: Base | None = None, cache: Cache | None = None) -> Path:
     """Train a ControlNet; the finished run's folder, which `load_controlnet` takes.
 
     The folder holds the ControlNet (config.json, diffusion_pytorch_model.safetensors), training.json,
     metrics.jsonl, curve.png, grids/ and state.pt, from which `resume` goes on.
+
+    Args:
+        base, cache: what `config` says would be loaded and encoded, where several runs share it.
 
     Raises `MaquetteError` when the folder holds another run, or none to go on with.
     """
@@ -45,7 +48,8 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
         )
     pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
     monitor = _monitor(config, base) if config.evaluate_every else None
-    cache = Cache.build(base, pairs.images, pairs.captions)
+    cache = cache or Cache.build(base, pairs.images, pairs.captions)
+    assert len(cache.moments) == len(pairs), "the cache is of other pairs"
     net = ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed).float().train()
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True

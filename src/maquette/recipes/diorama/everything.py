@@ -10,9 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maquette.data.diorama import CONDITIONS
+from maquette.base import Base
+from maquette.checkpoints import load_base
+from maquette.data.diorama import CONDITIONS, Pairs
+from maquette.diorama import dataset
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import autoencoder, base, decoder, perception, ship
+from maquette.training.cache import Cache
 from maquette.training.config import TrainingConfig
 from maquette.training.loop import train
 from maquette.training.run import CONFIG
@@ -25,7 +29,7 @@ PRESETS: dict[str, Settings] = {
         "decoder": {},
         "base": {},
         "perception": {},
-        "controlnet": {"max_steps": 800, "decay": "cosine"},
+        "controlnet": {"max_steps": 800, "learning_rate": 1e-3, "decay": "cosine"},
     },
     "gpu": {
         "autoencoder": {"device": "cuda", "compile": 1, "scenes": 100_000, "batch_size": 256, "learning_rate": 3e-3},
@@ -54,19 +58,33 @@ def make(recipe: Recipe) -> None:
     if not (recipe.run / "perception.safetensors").exists():
         perception.train(perception.Recipe(run=recipe.run, **settings["perception"]))
     ship.ship(ship.Recipe(recipe.run, recipe.target))
+    train_controlnets(recipe, settings["controlnet"])
+    ship.ship(ship.Recipe(recipe.run, recipe.target))
+
+
+def train_controlnets(recipe: Recipe, settings: dict[str, Any]) -> None:
+    """All that are not finished, on one base and the same encoded pairs."""
+    shared: tuple[Base, Cache] | None = None
     for condition in filter(None, recipe.conditions.split(",")):
         output = recipe.run / "controlnets" / condition
-        if not (output / "config.json").exists():
-            train(
-                TrainingConfig(
-                    condition=condition,
-                    output=output,
-                    base=str(recipe.target / "base"),
-                    resume=(output / CONFIG).exists(),
-                    **settings["controlnet"],
-                )
-            )
-    ship.ship(ship.Recipe(recipe.run, recipe.target))
+        if (output / "config.json").exists():
+            continue
+        config = TrainingConfig(
+            condition=condition,
+            output=output,
+            base=str(recipe.target / "base"),
+            resume=(output / CONFIG).exists(),
+            **settings,
+        )
+        if shared is None:
+            shared = _shared(config)
+        train(config, *shared)
+
+
+def _shared(config: TrainingConfig) -> tuple[Base, Cache]:
+    base = load_base(config.base, config.device)
+    pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
+    return base, Cache.build(base, pairs.images, pairs.captions)
 
 
 if __name__ == "__main__":

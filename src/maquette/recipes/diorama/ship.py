@@ -7,7 +7,7 @@ Takes the averaged weights of the base, `perception.safetensors`, and every fini
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -48,7 +48,9 @@ def ship(recipe: Recipe) -> None:
     finished = [name for name in CONDITIONS if (recipe.run / "controlnets" / name / "config.json").exists()]
     base = load_base(recipe.target / "base")
     for name in finished:
-        load_controlnet(recipe.run / "controlnets" / name, base).half().save(recipe.target / "controlnets" / name)
+        net = load_controlnet(recipe.run / "controlnets" / name, base).half()
+        net.contract = replace(net.contract, base="diorama")
+        net.save(recipe.target / "controlnets" / name)
 
 
 def ship_base(run: Path, folder: Path) -> None:
