@@ -8,6 +8,7 @@ import torch
 
 import maquette as mq
 from maquette.checkpoints.load import bundled
+from maquette.data.diorama import CONDITIONS
 
 PACKAGE = Path(mq.__file__).parent
 
@@ -45,6 +46,10 @@ def test_the_autoencoder_knows_the_world(base) -> None:
 
     scenes = [mq.diorama.scene(seed).image for seed in range(20_000_000, 20_000_020)]
     assert reconstruction(base, scenes) > 30
+
+
+def test_all_six_controlnets_are_there() -> None:
+    assert set(bundled()) == {f"diorama/{condition}" for condition in CONDITIONS}
 
 
 @pytest.mark.parametrize("name", list(bundled()))

@@ -97,3 +97,18 @@ def test_fidelity_of_drawn_conditions(condition: str, scenes) -> None:
     assert np.mean(fidelity(condition, pictures, wanted)) == 1
     assert np.mean(fidelity(condition, [*pictures[1:], pictures[0]], wanted)) < 0.5
     assert set(NAMES) >= {condition}
+
+
+@pytest.mark.parametrize(
+    ("condition", "ceiling", "floor"),
+    [("segmentation", 0.85, 0.5), ("depth", 0.85, 0.75), ("normal", 0.85, 0.75), ("pose", 0.6, 0.3)],
+)
+def test_fidelity_as_the_network_sees(condition: str, ceiling: float, floor: float) -> None:
+    """True scenes near the ceiling, scenes in another order near the floor."""
+    scenes = [diorama.scene(seed) for seed in range(300, 324)]
+    if condition == "pose":
+        scenes = [scene for scene in scenes if len(scene.keypoints)]
+    wanted = [drawn(condition, scene) for scene in scenes]
+    pictures = [scene.image for scene in scenes]
+    assert np.nanmean(fidelity(condition, pictures, wanted)) > ceiling
+    assert np.nanmean(fidelity(condition, [*pictures[1:], pictures[0]], wanted)) < floor

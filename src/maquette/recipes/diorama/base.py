@@ -3,7 +3,7 @@
     python -m maquette.recipes.diorama.base --run runs/diorama
 
 v-prediction on Stable Diffusion's schedule; 10 % of the prompts dropped for classifier-free guidance. Two CPU cores:
-60 pictures a second, two and a half hours. One GPU: --device cuda --batch-size 512 --scenes 100000
+50 pictures a second, a bit over two hours. One GPU: --device cuda --batch-size 512 --scenes 100000
 """
 
 from dataclasses import dataclass
