@@ -13,9 +13,9 @@ def run(
         str, typer.Argument(metavar="RECIPE|FILE", help="diorama/CONDITION, or the training.json of another run.")
     ],
     output: Annotated[Path, typer.Option(help="The run's folder.")],
-    max_steps: Annotated[int | None, typer.Option(help="Optimiser steps, 1500.")] = None,
+    max_steps: Annotated[int | None, typer.Option(help="Optimiser steps, 1000.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Pictures a step, 32.")] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="Peak of the learning rate, 7e-4.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Peak of the learning rate, 1e-3.")] = None,
     scenes: Annotated[int | None, typer.Option(help="Pairs: so many rendered scenes, 8000.")] = None,
     prompt_drop: Annotated[float | None, typer.Option(help="Share of prompts replaced by the empty one, 0.5.")] = None,
     encoder: Annotated[str | None, typer.Option(help="Condition encoder: release or paper.")] = None,

@@ -22,9 +22,9 @@ class TrainingConfig:
     output: Path  # the run's folder
     base: str = "diorama"  # the locked model
     scenes: int = 8000  # pairs: so many rendered scenes
-    max_steps: int = 1500  # optimiser steps
+    max_steps: int = 1000  # optimiser steps
     batch_size: int = 32  # pictures a step
-    learning_rate: float = 7e-4  # peak; this narrow base wants far more than Stable Diffusion's 1e-5
+    learning_rate: float = 1e-3  # peak; this narrow base wants far more than Stable Diffusion's 1e-5
     decay: Decay = "constant"  # of the learning rate; or "cosine", to 0 at the last step
     warmup: int = 50  # optimiser steps up to the peak
     weight_decay: float = 1e-2
