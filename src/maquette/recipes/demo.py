@@ -113,7 +113,7 @@ def _scene_rows() -> list[Row]:
 
 
 def _captions(row: Row, scores: list[float]) -> list[str]:
-    return [f"{prompt} ({score:.2f})" for prompt, score in zip(row.prompts, scores, strict=True)]
+    return [f"{score:.2f}: {prompt}" for prompt, score in zip(row.prompts, scores, strict=True)]
 
 
 def describe(result: Result) -> str:
