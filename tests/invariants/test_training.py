@@ -109,7 +109,7 @@ def test_a_folder_with_a_run_is_not_overwritten(base, config) -> None:
     with pytest.raises(MaquetteError, match="holds a run already"):
         mq.train(config(max_steps=1), base)
     with pytest.raises(MaquetteError, match=r"other settings \(batch_size, learning_rate\)"):
-        mq.train(config(max_steps=1, batch_size=3, learning_rate=1e-3, resume=True), base)
+        mq.train(config(max_steps=1, batch_size=3, learning_rate=2e-3, resume=True), base)
 
 
 def test_going_on_for_longer_is_having_gone_on(base, config, tmp_path) -> None:
