@@ -63,5 +63,9 @@ def _contract(contract: Contract) -> list[str]:
     if not contract.stated:
         said = ["contract    none: taken as published, condition in [0, 1], RGB"]
         return [*said, "            pooled (shuffle)"] if contract.pooled else said
-    lines = [f"{name:<11} {value}" for name, value in contract.to_json().items() if name != "base_fingerprint"]
+    lines = [
+        f"{name.replace('_', ' '):<17} {value}"
+        for name, value in contract.to_json().items()
+        if name != "base_fingerprint"
+    ]
     return ["contract", *(f"  {line}" for line in lines)]

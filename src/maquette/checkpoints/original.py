@@ -68,19 +68,12 @@ XL = Family(
 FAMILIES = {family.name: family for family in (SD1, SD2, XL)}
 
 
-def load_original(
-    path: str | Path,
-    num_heads: int | None = None,
-    prediction: Prediction | None = None,
-    tokenizer: str | Path = TOKENIZER,
-    device: str = "cpu",
-    dtype: str | torch.dtype = "float32",
-) -> tuple[Base, ControlNet]:
+def load_original(path: str | Path, num_heads: int | None = None, **settings: Any) -> tuple[Base, ControlNet]:
     """A base and the ControlNet beside it, out of one file (ControlNet v1.0); the base's changed decoder is kept.
 
-    Args: see `load_original_base`.
+    Args: those of `load_original_base`.
     """
-    base = load_original_base(path, num_heads, prediction, tokenizer, device, dtype)
+    base = load_original_base(path, num_heads, **settings)
     return base, files.load(Path(path), base.backbone).eval().requires_grad_(False)
 
 

@@ -71,13 +71,13 @@ def test_info(home, tokenizer, tmp_path) -> None:  # noqa: F811
     assert "a ControlNet, format diffusers" in told
     assert "SD 1.x, text 24 wide" in told
     assert "13: 16×4 32×9" in told
-    assert "detector    canny" in told
+    assert "detector          canny" in told
     original = convert(home / "net", tmp_path / "net.pth", "original")
     assert "format original" in info(original)
     assert "none: taken as published, condition in [0, 1], RGB" in info(original)  # .pth has no place for a contract
     difference = convert(home / "net", tmp_path / "d.safetensors", "difference", home / "base-0")
     assert "format difference" in info(difference)
-    assert "detector    canny" in info(difference)
+    assert "detector          canny" in info(difference)
     write_weights(whole(model("xl", tokenizer), "xl"), tmp_path / "xl.safetensors", {})
     assert "a base\ntopology    SDXL, text 192 wide\nslots       10: 64×10" in info(tmp_path / "xl.safetensors")
     assert "float16" in info("diorama")
