@@ -1,6 +1,6 @@
 """The whole embedded model from nothing: every stage in turn, each going on where it stopped.
 
-    python -m maquette.recipes.diorama.everything                  # two CPU cores: seven hours
+    python -m maquette.recipes.diorama.everything                  # two CPU cores: some five hours
     python -m maquette.recipes.diorama.everything --preset gpu     # one GPU; its settings have not been run yet
 
 Stages that are done are passed over; what comes out lies in src/maquette/weights.
