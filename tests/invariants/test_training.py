@@ -13,6 +13,7 @@ from tests.conftest import tiny_base
 
 import maquette as mq
 from maquette.checkpoints import load_controlnet
+from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError
 from maquette.foundation.images import to_signed
@@ -57,6 +58,17 @@ def weights(folder):
 
 def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_poses_are_learnt_from_scenes_with_people(monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(dataset, "SHARD", 8)
+    pairs = Pairs.load("pose", range(16), tmp_path)
+    people = [row for row in range(16) if pairs.truth(row)[..., 2].any()]
+    assert 0 < len(people) < 16
+    assert pairs.telling().tolist() == people
+    alone = Pairs("pose", range(1), pairs.captions[:1], pairs.images[:1], (np.zeros((1, 4, 18, 3)),))
+    with pytest.raises(MaquetteError, match="None of the 1 scenes shows a person"):
+        alone.telling()
 
 
 @pytest.mark.parametrize("bfloat16", [False, True])

@@ -101,6 +101,14 @@ def test_generate_from_a_map(maquette, base, net, picture) -> None:
     assert "--map" in err
 
 
+def test_another_condition_than_the_trained_one_is_a_note(maquette, picture) -> None:
+    words = ("generate", picture, "--controlnet", "diorama/canny", "--steps", 1)
+    assert "was trained on" not in maquette(*words, "--condition", "canny")[2]
+    code, _, err = maquette(*words, "--condition", "scribble")
+    assert code == 0
+    assert "was trained on maps of 'diorama/canny' and is given 'scribble'" in " ".join(err.split())
+
+
 def test_detect(maquette, picture, tmp_path) -> None:
     code, out, err = maquette("detect", "canny", picture, "-o", "maps", "--option", "low=80", "--option", "high=160")
     assert code == 0, err

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from maquette.base import Base
+    from maquette.controlnet.compose import Control
     from maquette.sampling.record import Record
 
 EXAMPLE = 'maquette generate house.png --condition canny --prompt "a red house in the snow" -o out.png'
@@ -80,7 +81,10 @@ def run(
         "size": list(wanted),
     }
     records = [Record(base, prompt, dtype, settings, controls, number) for number in range(count)]
-    _write(_make(records[0], device, model), records, targets)
+    made = _controls(records[0], model)
+    if made and not map_given:
+        made[0].net.contract.check_detector(condition)
+    _write(_make(records[0], model, made), records, targets)
 
 
 def _load(name: str, device: str, dtype: str) -> "Base":
@@ -111,18 +115,21 @@ def _condition_map(source: "Image.Image", condition: str, size: tuple[int, int],
     return detect(condition, picture)
 
 
-def _make(record: "Record", device: str, model: "Base | None" = None) -> "list[Image.Image]":
-    """All pictures of the generation that a record describes, with a progress bar."""
+def _controls(record: "Record", model: "Base") -> "list[Control]":
     from maquette.checkpoints import load_controlnet
     from maquette.controlnet.compose import Control
-    from maquette.foundation.progress import steps_bar
-    from maquette.sampling.generate import generate
 
-    model = model or _load(record.base, device, record.dtype)
-    controls = [
+    return [
         Control(load_controlnet(one.controlnet, model), one.picture(), one.weight, one.start, one.end)
         for one in record.controls
     ]
+
+
+def _make(record: "Record", model: "Base", controls: "list[Control]") -> "list[Image.Image]":
+    """All pictures of the generation that a record describes, with a progress bar."""
+    from maquette.foundation.progress import steps_bar
+    from maquette.sampling.generate import generate
+
     settings = {**record.settings, "size": tuple(record.settings["size"])}
     with steps_bar("generating") as progress:
         return generate(model, record.prompt, controls, **settings, progress=progress)
@@ -135,7 +142,8 @@ def _again(path: Path, output: Path, device: str) -> None:
 
     check_pngs([output])
     record = Record.load(path)
-    _write([_make(record, device)[record.number]], [record], [output])
+    model = _load(record.base, device, record.dtype)
+    _write([_make(record, model, _controls(record, model))[record.number]], [record], [output])
 
 
 def _targets(output: Path, count: int) -> list[Path]:

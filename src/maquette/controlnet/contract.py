@@ -5,11 +5,14 @@ Kept as JSON in config.json ("maquette": {"contract": ...}) and in the metadata 
 """
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from torch import Tensor
+
+from maquette.errors import MaquetteWarning
 
 SAMPLES = 64  # weights in a fingerprint
 METADATA = "maquette.contract"
@@ -74,3 +77,13 @@ class Contract:
         if len(own) != len(other):
             return False
         return all(abs(a - b) <= ALIKE * abs(a) + 1e-6 for a, b in zip(own, other, strict=True))
+
+    def check_detector(self, name: str) -> None:
+        """Warn where maps of this detector are not what it was trained on; one that does not say takes any."""
+        if self.detector is not None and self.detector.rsplit("/")[-1] != name:
+            warnings.warn(
+                f"This ControlNet was trained on maps of {self.detector!r} and is given {name!r}: it may follow them "
+                f"badly. Take a ControlNet for {name}, or the condition it knows.",
+                MaquetteWarning,
+                stacklevel=2,
+            )

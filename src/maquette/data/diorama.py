@@ -104,6 +104,18 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.captions)
 
+    def telling(self) -> NDArray[np.intp]:
+        """The rows whose condition says anything: for poses those with a person, as the paper's data were chosen.
+
+        Raises `MaquetteError` where there is none.
+        """
+        if self.condition != "pose":
+            return np.arange(len(self))
+        rows = np.flatnonzero((self.fields[0][..., 2] > 0).any(axis=(1, 2)))
+        if not len(rows):
+            raise MaquetteError(f"None of the {len(self)} scenes shows a person, whom poses need; take more scenes.")
+        return rows
+
     def draw(self, row: int, rng: np.random.Generator) -> Image.Image:
         """A condition map for training, with the chance that the paper puts into it."""
         return CONDITIONS[self.condition].draw(*(field[row] for field in self.fields), rng)

@@ -50,6 +50,7 @@ def train(config: TrainingConfig, base: Base | None = None, cache: Cache | None 
     monitor = _monitor(config, base) if config.evaluate_every else None
     cache = cache or Cache.build(base, pairs.images, pairs.captions)
     assert len(cache.moments) == len(pairs), "the cache is of other pairs"
+    telling = torch.from_numpy(pairs.telling())
     net = ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed).float().train()
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
@@ -66,7 +67,7 @@ def train(config: TrainingConfig, base: Base | None = None, cache: Cache | None 
     with plain_attention(base.device, base.backbone.network, net):
         for done in bar:
             generator = torch.Generator().manual_seed(config.seed * 1_000_003 + done)  # chance is of the step alone
-            rows = torch.randint(len(pairs), (config.batch_size,), generator=generator)
+            rows = telling[torch.randint(len(telling), (config.batch_size,), generator=generator)]
             latents = cache.latents(rows, generator).to(base.device)
             text = cache.text(rows, config.prompt_drop, generator).to(base.device)
             condition = _draw(pairs, rows, config.seed, done).to(base.device)
