@@ -1,12 +1,13 @@
 """The locked model: backbone, autoencoder, text encoder and noise schedule."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from maquette.backbones.protocol import Backbone, Residuals, TextFeatures
 from maquette.errors import MaquetteError
@@ -20,6 +21,8 @@ class Base:
     """A base model, locked: nothing in it requires gradients.
 
     Shapes: latents (B, C, h, w), scaled as the backbone takes them; text (B, L, D); pictures RGB.
+
+    With low memory, `work_on` names a device: every part rests where it was loaded, and is there while it is at work.
     """
 
     def __init__(
@@ -33,6 +36,7 @@ class Base:
         blank_is_zero: bool = False,
     ) -> None:
         self.name = name
+        self.work_on: torch.device | None = None
         self.backbone = backbone
         self.clips = tuple(clips)  # one, XL's two, or none where the weights came without
         self.schedule = schedule  # configuration of the noise schedule, in diffusers' words
@@ -48,7 +52,25 @@ class Base:
 
     @property
     def device(self) -> torch.device:
+        """Where latents and features are."""
+        return self.work_on or self.home
+
+    @property
+    def home(self) -> torch.device:
+        """Where weights are while nothing is at work."""
         return next(self.backbone.network.parameters()).device
+
+    @contextmanager
+    def at_work(self, *parts: nn.Module) -> Iterator[None]:
+        """With low memory, parts go to the device and back home; else they are there anyway."""
+        home = self.home
+        try:
+            for part in parts if self.work_on else ():
+                part.to(self.work_on)
+            yield
+        finally:
+            for part in parts if self.work_on else ():
+                part.to(home)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -79,9 +101,10 @@ class Base:
             raise MaquetteError(f"The base {self.name!r} came without a text encoder; load one that has it.")
         for prompt in dict.fromkeys(prompts):
             self.clips[0].warn_of_cut(prompt)
-        if len(self.clips) == 1:
-            return encode_one(self.clips[0], prompts)
-        return encode_two(self.clips[0], self.clips[1], prompts, size or (self.size, self.size))
+        with self.at_work(*(clip.encoder for clip in self.clips)):
+            if len(self.clips) == 1:
+                return encode_one(self.clips[0], prompts)
+            return encode_two(self.clips[0], self.clips[1], prompts, size or (self.size, self.size))
 
     def encode_negative(self, prompt: str, size: tuple[int, int] | None = None) -> TextFeatures:
         """The features (1, L, D) that guidance leads away from."""
@@ -95,7 +118,8 @@ class Base:
     def encode_pictures(self, pictures: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
         """Latents of pictures: a draw from the posterior, one source a picture, or its mean without sources."""
         pixels = torch.stack([to_signed(picture) for picture in pictures]).to(self.device, self.autoencoder.dtype)
-        posterior = self.autoencoder.encode(pixels).latent_dist
+        with self.at_work(self.autoencoder):
+            posterior = self.autoencoder.encode(pixels).latent_dist
         draws = posterior.mode() if sources is None else posterior.sample(generator=sources)
         latents: Tensor = (draws - self._shift) * self.autoencoder.config.scaling_factor
         return latents
@@ -103,7 +127,8 @@ class Base:
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         scaled = latents.to(self.autoencoder.dtype) / self.autoencoder.config.scaling_factor + self._shift
-        return from_signed(self.autoencoder.decode(scaled).sample)
+        with self.at_work(self.autoencoder):
+            return from_signed(self.autoencoder.decode(scaled).sample)
 
     @property
     def _shift(self) -> float:

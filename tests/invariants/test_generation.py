@@ -261,3 +261,40 @@ def test_half_precision_gives_nearly_the_same_picture() -> None:
     assert base.dtype == net.dtype == torch.bfloat16
     assert np.abs(run(base, guidance=1.0) - full).mean() < 6
     assert np.abs(run(base, [Control(net, CONDITION)], guidance=1.0) - full).max() > 5
+
+
+def test_low_memory_has_on_the_device_what_is_at_work_and_nothing_else(base, net, monkeypatch) -> None:
+    controls = [Control(net, CONDITION)]
+    wanted = run(base, controls)
+    there: set[str] = set()
+    names = {base.clips[0].encoder: "text", base.backbone.network: "unet", net: "net", base.autoencoder: "vae"}
+    move = torch.nn.Module.to
+
+    def watch(self, where, *args):
+        if self in names:
+            (there.add if where == torch.device("cpu:0") else there.discard)(names[self])
+        return move(self, where, *args)
+
+    monkeypatch.setattr(torch.nn.Module, "to", watch)
+    monkeypatch.setattr(base, "work_on", torch.device("cpu:0"))  # another device, as far as names go
+    seen: dict[str, set[str]] = {}
+    parts = {"encode": net.encoder, "text": base.clips[0].encoder, "unet": base.backbone.network.conv_out}
+    parts |= {"net": net.copy, "vae": base.autoencoder.decoder}
+    hooks = [
+        part.register_forward_pre_hook(lambda *_, name=name: seen.update({name: set(there)}))
+        for name, part in parts.items()
+    ]
+    try:
+        made = run(base, controls)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    assert np.array_equal(made, wanted)
+    assert seen == {
+        "text": {"text"},
+        "encode": {"net"},
+        "net": {"unet", "net"},
+        "unet": {"unet", "net"},
+        "vae": {"vae"},
+    }
+    assert not there

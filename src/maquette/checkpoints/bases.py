@@ -1,6 +1,7 @@
 """Bases: the bundled one, a folder in diffusers' format, a file in the original layout, or one from the Hub."""
 
 import json
+import warnings
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ from maquette.base import Base
 from maquette.checkpoints.hub import is_hub_id, snapshot
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae, part_weights
 from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.weights import Weights, open_weights
 from maquette.foundation.devices import Placement, find_placement
 from maquette.text import Clip, read_tokenizer
@@ -32,6 +33,7 @@ def load_base(
     device: str = "cpu",
     dtype: str | torch.dtype = "float32",
     *,
+    low_memory: bool = False,
     prediction: Prediction | None = None,
     tokenizer: str | Path = TOKENIZER,
     token: str | None = None,
@@ -43,16 +45,25 @@ def load_base(
             layout; or org/name[@revision] on the Hub.
         device: where to put it, as torch names devices; "auto" for the fastest there is.
         dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where the hardware has it, else float32.
+        low_memory: keep weights in the CPU's memory, and on the device only the part at work: the text encoders, then
+            the U-Net and ControlNets, then the autoencoder. Slower, by the time that moving them takes.
         prediction: of a file that does not say it: see `load_original_base`.
         tokenizer: of a file, which has none: its folder, or its name on the Hub.
         token: for what is not public on the Hub.
 
     Raises `MaquetteError` for an unknown name, a device that is not there, or a part that is missing or broken.
     """
-    path = _path(str(name), token)
+    path, where = _path(str(name), token), find_placement(device, dtype)
+    home = where._replace(device=torch.device("cpu")) if low_memory else where
     if path.is_file():
-        return load_original_base(path, None, prediction, tokenizer, device, dtype)
-    return _load_folder(str(name), path, find_placement(device, dtype))
+        base = load_original_base(path, None, prediction, tokenizer, str(home.device), home.dtype)
+    else:
+        base = _load_folder(str(name), path, home)
+    if where.device != home.device:
+        base.work_on = where.device
+    elif low_memory:
+        warnings.warn("low_memory has no effect on the CPU: leave it out.", MaquetteWarning, stacklevel=2)
+    return base
 
 
 def base_weights(name: str | Path, token: str | None = None) -> Weights:

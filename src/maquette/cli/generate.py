@@ -40,8 +40,9 @@ def run(
     seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
     count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
+    low_memory: Annotated[bool, typer.Option(help="Keep on the device only the part at work.")] = False,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write, else out.png; several get numbers.")
     ] = None,
@@ -55,14 +56,14 @@ def run(
     from maquette.sampling.settings import check_size
 
     if again is not None:
-        _again(again, output or again.with_stem(f"{again.stem}-again"), device)
+        _again(again, output or again.with_stem(f"{again.stem}-again"), device, low_memory)
         return
     if picture is None and (map_given or controlnet):
         raise MaquetteError("--map and --controlnet need a picture to be steered by; give the picture.")
     targets = _targets(output or Path("out.png"), count)
     source = open_picture(picture) if picture is not None else None
     asked = _size(size)
-    model = _load(base, device, dtype)
+    model = _load(base, device, dtype, low_memory)
     wanted = asked or (model.size, model.size)
     check_size(model, wanted)
     controls = []
@@ -80,17 +81,18 @@ def run(
         "count": count,
         "size": list(wanted),
     }
-    records = [Record(base, prompt, dtype, settings, controls, number) for number in range(count)]
+    precision = str(model.dtype).removeprefix("torch.")  # what "auto" came to
+    records = [Record(base, prompt, precision, settings, controls, number) for number in range(count)]
     made = _controls(records[0], model)
     if made and not map_given:
         made[0].net.contract.check_detector(condition)
     _write(_make(records[0], model, made), records, targets)
 
 
-def _load(name: str, device: str, dtype: str) -> "Base":
+def _load(name: str, device: str, dtype: str, low_memory: bool) -> "Base":
     from maquette.checkpoints import load_base
 
-    return load_base(name, device, dtype)
+    return load_base(name, device, dtype, low_memory=low_memory)
 
 
 def _condition_map(source: "Image.Image", condition: str, size: tuple[int, int], map_given: bool) -> "Image.Image":
@@ -135,14 +137,14 @@ def _make(record: "Record", model: "Base", controls: "list[Control]") -> "list[I
         return generate(model, record.prompt, controls, **settings, progress=progress)
 
 
-def _again(path: Path, output: Path, device: str) -> None:
+def _again(path: Path, output: Path, device: str, low_memory: bool) -> None:
     """Make one picture again from its record."""
     from maquette.foundation.outputs import check_pngs
     from maquette.sampling.record import Record
 
     check_pngs([output])
     record = Record.load(path)
-    model = _load(record.base, device, record.dtype)
+    model = _load(record.base, device, record.dtype, low_memory)
     _write([_make(record, model, _controls(record, model))[record.number]], [record], [output])
 
 

@@ -73,7 +73,7 @@ def generate(
     controls = [controls] if isinstance(controls, Control) else list(controls)
     check_controls(base, controls)
     size = _size(base, size, controls, image)
-    conditions = [_Condition.of(control, size, len(prompts)) for control in controls]
+    conditions = [_Condition.of(base, control, size, len(prompts)) for control in controls]
     masked = Masked.of(base, image, mask, size) if image is not None else None
     negative = base.encode_negative(negative_prompt, size)
     pictures: list[Image.Image] = []
@@ -82,9 +82,10 @@ def generate(
         batch = prompts[start : start + batch_size]
         text = base.encode_text(batch, size)
         sources = generators([seed + start + row for row in range(len(batch))])
-        here = [one.rows(start, len(batch)) for one in conditions]
+        here = [one.rows(base, start, len(batch)) for one in conditions]
         tick = _ticker(progress, number, len(batches))
-        latents = _sample(base, text, negative, here, sampling, sources, size, masked, tick)
+        with base.at_work(base.backbone.network, *(control.net for control in controls)):
+            latents = _sample(base, text, negative, here, sampling, sources, size, masked, tick)
         pictures += base.decode_latents(latents)
     return pictures
 
@@ -98,7 +99,7 @@ class _Condition:
     features: Tensor  # (1 or as many as there are maps here, C, h, w)
 
     @staticmethod
-    def of(control: Control, size: tuple[int, int], count: int) -> "_Condition":
+    def of(base: Base, control: Control, size: tuple[int, int], count: int) -> "_Condition":
         """One map for all pictures is encoded here; of one each, the batch that is at work."""
         maps = control.condition
         if isinstance(maps, Image.Image):
@@ -110,13 +111,13 @@ class _Condition:
                 f"{wanted}, not {tuple(maps.shape)}."
             )
         shared = len(maps) == 1
-        return _Condition(control, maps, _encode(control, maps) if shared else torch.empty(0))
+        return _Condition(control, maps, _encode(base, control, maps) if shared else torch.empty(0))
 
-    def rows(self, start: int, count: int) -> "_Condition":
+    def rows(self, base: Base, start: int, count: int) -> "_Condition":
         """For some of the pictures."""
         if len(self.maps) == 1:
             return self
-        return _Condition(self.control, self.maps, _encode(self.control, self.maps[start : start + count]))
+        return _Condition(self.control, self.maps, _encode(base, self.control, self.maps[start : start + count]))
 
     def residuals(self, latents: Tensor, timestep: Tensor, text: TextFeatures) -> Residuals:
         """For a batch, or for its two branches one after the other."""
@@ -127,8 +128,9 @@ class _Condition:
 
 
 @torch.no_grad()
-def _encode(control: Control, maps: Tensor) -> Tensor:
-    return control.net.encode(maps)
+def _encode(base: Base, control: Control, maps: Tensor) -> Tensor:
+    with base.at_work(control.net):
+        return control.net.encode(maps)
 
 
 @torch.no_grad()

@@ -78,10 +78,10 @@ def check_controls(base: Base, controls: list[Control]) -> None:
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
             )
-        if (control.net.dtype, control.net.device) != (base.dtype, base.device):
+        if (control.net.dtype, control.net.device) != (base.dtype, base.home):
             raise MaquetteError(
                 f"Control {number} of {len(controls)} is in {control.net.dtype} on {control.net.device}, the base in "
-                f"{base.dtype} on {base.device}; move it with net.to({base.device.type!r}, {base.dtype})."
+                f"{base.dtype} on {base.home}; move it with net.to({base.home.type!r}, {base.dtype})."
             )
 
 

@@ -8,7 +8,7 @@ import torch
 from tests.conftest import save_base, tiny_base
 
 import maquette as mq
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +26,11 @@ def test_a_folder_is_read_as_it_was_saved(folder) -> None:
     assert torch.equal(base.encode_text(["a b"]).states, text.states)
     assert torch.equal(base.predict(z, 7, text), before.predict(z, 7, text))
     assert not any(parameter.requires_grad for parameter in base.backbone.network.parameters())
+
+
+def test_low_memory_on_the_cpu_has_no_effect_and_says_so(folder) -> None:
+    with pytest.warns(MaquetteWarning, match="no effect on the CPU"):
+        assert mq.load_base(folder, low_memory=True).work_on is None
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])
