@@ -42,7 +42,26 @@ class Base:
         self.schedule = schedule  # configuration of the noise schedule, in diffusers' words
         self.size = size  # side of the pictures it was trained on, pixels
         self.blank_is_zero = blank_is_zero  # XL: a missing negative prompt is zeros, not the empty prompt's features
+        self._check_text()
         self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
+
+    def _check_text(self) -> None:
+        """Text encoders must say what the backbone is made to read."""
+        if not self.clips:
+            return
+        configs, wanted = [clip.encoder.config for clip in self.clips], self.backbone.text
+        width = sum(config.hidden_size for config in configs)
+        pooled = configs[-1].projection_dim if wanted.pooled_width is not None else None
+        if (width, pooled) != (wanted.width, wanted.pooled_width):
+            raise MaquetteError(
+                f"The text encoder of the base {self.name!r} is {width} wide, its U-Net reads text {wanted.width} wide"
+                + (
+                    f" and pooled text {wanted.pooled_width} wide, not {pooled}"
+                    if pooled != wanted.pooled_width
+                    else ""
+                )
+                + "; give the text encoder it was trained with."
+            )
 
     @property
     def autoencoder(self) -> AutoencoderKL:

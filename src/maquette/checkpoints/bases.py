@@ -18,12 +18,13 @@ from maquette.checkpoints.hub import is_hub_id, snapshot
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae, part_weights
 from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats.weights import Weights, open_weights
+from maquette.formats.weights import Weights, find_weights, open_weights
 from maquette.foundation.devices import Placement, find_placement
 from maquette.text import Clip, read_tokenizer
 
 BUNDLED = {"diorama": "weights/diorama/base"}
 HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
+PICKLED_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.bin", "vae/*.bin", "text_encoder*/*.bin")
 
 T = TypeVar("T")
 
@@ -58,7 +59,7 @@ def load_base(
     if path.is_file():
         base = load_original_base(path, None, prediction, tokenizer, str(home.device), home.dtype)
     else:
-        base = _load_folder(str(name), path, home)
+        base = _load_folder(str(name), path, home, prediction)
     if where.device != home.device:
         base.work_on = where.device
     elif low_memory:
@@ -74,21 +75,46 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
     return part_weights(path, "unet")
 
 
-def _load_folder(name: str, folder: Path, where: Placement) -> Base:
+def _load_folder(name: str, folder: Path, where: Placement, asked: Prediction | None) -> Base:
+    index = _settings(folder, ".", lambda path: json.loads((path / "model_index.json").read_text()))
+    schedule = _schedule(folder, asked)
     vae_config = _settings(folder, "vae", AutoencoderKL.load_config)
     autoencoder = filled_vae(vae_config, part_weights(folder, "vae"), where)
     unet_config = _settings(folder, "unet", UNet2DConditionModel.load_config)
     unet = filled(lambda: UNet2DConditionModel.from_config(unet_config), part_weights(folder, "unet"), where)
-    schedule = _settings(folder, "scheduler", DDIMScheduler.load_config)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     backbone = UNetBackbone(unet, schedule.get("prediction_type", "epsilon"), downscale)
     clips = [_clip(folder, "", CLIPTextModel, where)]
     if backbone.text.pooled_width is not None:
         clips.append(_clip(folder, "_2", CLIPTextModelWithProjection, where))
-    index = json.loads((folder / "model_index.json").read_text())
-    size = unet.config.sample_size * downscale
+    size = _side(unet.config.sample_size, folder) * downscale
     blank_is_zero = len(clips) == 2 and index.get("force_zeros_for_empty_prompt", False)
     return Base(name, backbone, autoencoder, clips, schedule, size, blank_is_zero)
+
+
+def _schedule(folder: Path, asked: Prediction | None) -> dict[str, Any]:
+    """The noise schedule's configuration, which says what the U-Net predicts."""
+    schedule: dict[str, Any] = _settings(folder, "scheduler", DDIMScheduler.load_config)
+    kind = str(schedule.get("_class_name", ""))
+    if kind.startswith(("EDM", "FlowMatch")):
+        raise MaquetteError(
+            f"The base in {str(folder)!r} is trained on the schedule of a {kind}, which no ControlNet here was; give a "
+            "base with DDPM's steps."
+        )
+    said = schedule.get("prediction_type", "epsilon")
+    if asked is not None and asked != said:
+        raise MaquetteError(f"The base in {str(folder)!r} says that it predicts {said!r}, not {asked!r}; leave it out.")
+    return schedule
+
+
+def _side(size: Any, folder: Path) -> int:
+    """Of the latents it was trained on; the longer one of two."""
+    sides = size if isinstance(size, list | tuple) else [size]
+    if not sides or not all(isinstance(side, int) for side in sides):
+        raise MaquetteError(
+            f"The U-Net in {str(folder)!r} does not say its sample_size; write it into its config.json."
+        )
+    return max(sides)
 
 
 def _path(name: str, token: str | None) -> Path:
@@ -102,6 +128,8 @@ def _path(name: str, token: str | None) -> Path:
         folder = snapshot(name, HUB_FILES, ("*.fp16.*", "*non_ema*"), token)
         if not list((folder / "unet").glob("*.safetensors")):
             folder = snapshot(name, HUB_FILES, ("*non_ema*",), token)
+        if not find_weights(folder / "unet"):
+            folder = snapshot(name, PICKLED_FILES, ("*.fp16.*", "*non_ema*"), token)
         return folder
     hint = "is a folder without a model_index.json" if path.exists() else "does not exist"
     raise MaquetteError(

@@ -1,5 +1,8 @@
 """One ControlNet, any format to any other: tensor by tensor, so that memory never holds two of it."""
 
+import inspect
+import json
+import warnings
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -11,11 +14,12 @@ from maquette.backbones.protocol import Backbone, TextFeatures
 from maquette.backbones.unet import UNetBackbone
 from maquette.checkpoints.bases import base_weights, load_base
 from maquette.controlnet import files
-from maquette.errors import MaquetteError
+from maquette.controlnet.contract import METADATA, Contract
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import topology
 from maquette.formats.control import as_difference, as_original, read_control
-from maquette.formats.weights import Weights, open_weights
-from maquette.formats.write import write_weights
+from maquette.formats.weights import Weights
+from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.registry import unknown
 
 Format = Literal["diffusers", "original", "difference"]
@@ -36,18 +40,35 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
         raise MaquetteError(unknown("format to convert to", to, list(get_args(Format))))
     source, target = Path(source), Path(target)
     locked = base_weights(base) if base is not None else None
-    control = read_control(open_weights(files.weights_path(source)), locked and of_encoder(locked))
+    kept, weights = files.opened(source)
+    control = read_control(weights, locked and of_encoder(locked))
+    contract = files.read_contract(source, kept or {}, weights.metadata)
+    words = _words(contract, kept)
     if to == "original":
-        write_weights(as_original(control), target, control.metadata)
+        write_weights(as_original(control), target, {**control.metadata, **words})
     elif to == "difference":
         if locked is None:
             raise MaquetteError("A difference is told relative to a base; give the base.")
         told = as_difference(control, locked)
-        write_weights(told, target, told.metadata)
+        write_weights(told, target, {**told.metadata, **words})
     else:
-        write_weights(control, target / files.WEIGHTS, control.metadata)
-        files.write_config(target, files.read_config(source) if source.is_dir() else describe(control))
+        config = {**(kept or describe(control)), "global_pool_conditions": contract.pooled}
+        write_weights(control, target / files.WEIGHTS, {**control.metadata, **words})
+        files.write_config(target, {**config, "controlnet_conditioning_channel_order": contract.channel_order})
+    if contract.pooled and target.suffix in PICKLED:
+        warnings.warn(
+            f"{str(target)!r} cannot say that its residuals are averaged (shuffle): give a name that ends in "
+            f".safetensors, or put 'global_average_pooling: true' into {target.with_suffix('.yaml').name!r} beside it.",
+            MaquetteWarning,
+            stacklevel=2,
+        )
     return target
+
+
+def _words(contract: Contract, config: dict[str, Any] | None) -> dict[str, str]:
+    """What goes into the metadata: the contract where it is not as published, and what shapes do not say."""
+    words = {METADATA: json.dumps(contract.to_json())} if contract != Contract() else {}
+    return {**words, files.KEPT_CONFIG: json.dumps(config)} if config else words
 
 
 def of_encoder(unet: Weights) -> Weights:
@@ -78,15 +99,19 @@ def largest_difference(first: str | Path, second: str | Path, base: str | Path |
         base: the base they are for; without it, a U-Net of their shape on random weights takes its place.
     """
     backbone = load_base(base).backbone if base is not None else _stand_in(Path(first))
-    residuals = [_residuals(Path(path), backbone, seed) for path in (first, second)]
+    with warnings.catch_warnings(action="ignore", category=MaquetteWarning):  # that a stand-in is another base
+        residuals = [_residuals(Path(path), backbone, seed) for path in (first, second)]
     return max(float((a - b).abs().max()) for a, b in zip(*residuals, strict=True))
 
 
 def _stand_in(path: Path) -> Backbone:
-    config = describe(read_control(open_weights(files.weights_path(path))))
+    config, weights = files.opened(path)
+    config = config or describe(read_control(weights))
     ups = [kind.replace("Down", "Up") for kind in reversed(config["down_block_types"])]
-    own = {key: value for key, value in config.items() if not key.startswith(("_", "conditioning_"))}
-    return UNetBackbone(UNet2DConditionModel(**own, out_channels=config["in_channels"], up_block_types=ups).eval())
+    known = inspect.signature(UNet2DConditionModel.__init__).parameters
+    own = {key: value for key, value in config.items() if key in known}
+    unet = UNet2DConditionModel(**{**own, "out_channels": config["in_channels"], "up_block_types": ups})
+    return UNetBackbone(unet.eval())
 
 
 def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:

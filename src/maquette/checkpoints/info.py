@@ -3,14 +3,16 @@
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 from maquette.checkpoints.bases import base_weights
-from maquette.checkpoints.load import bundled
+from maquette.checkpoints.load import find_controlnet
 from maquette.controlnet import files
 from maquette.controlnet.contract import Contract
+from maquette.errors import MaquetteError
 from maquette.formats import topology
 from maquette.formats.control import read_names, recognise
-from maquette.formats.weights import Weights, open_weights
+from maquette.formats.weights import Weights
 
 
 def info(name: str | Path) -> str:
@@ -18,25 +20,30 @@ def info(name: str | Path) -> str:
 
     Raises `MaquetteError` when it is neither.
     """
-    path = bundled().get(str(name), Path(name))
+    try:
+        path = find_controlnet(name)
+    except MaquetteError:
+        path = Path(name)  # a base's
     if files.weights_path(path).is_file():
-        weights = open_weights(files.weights_path(path))
+        config, weights = files.opened(path)
         if recognise(weights) is not None:
-            return _controlnet(path, weights)
+            return _controlnet(path, config or {}, weights)
     return _base(str(name), base_weights(name))
 
 
-def _controlnet(path: Path, weights: Weights) -> str:
+def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
     kind = recognise(weights)
-    config = files.read_config(path) if path.is_dir() else {}
+    design = config.get("maquette", {}).get("kind", "zero")
     lines = [f"{path}: a ControlNet, format {kind}"]
-    if kind == "control-lora":
+    if design == "lite":
+        lines.append("lite: convolutions in the place of copied blocks")
+    elif kind == "control-lora":
         lines.append("copied weights as low ranks on the base's: load it with the base it was made for")
     else:
         if kind == "difference":
             lines.append("copied weights less the base's: load it with any base of its family")
         lines += _network(read_names(weights).shapes, weights)
-    return "\n".join([*lines, *_contract(Contract.read(config, weights.metadata))])
+    return "\n".join([*lines, *_contract(files.read_contract(path, config, weights.metadata))])
 
 
 def _base(name: str, unet: Weights) -> str:

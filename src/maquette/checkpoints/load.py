@@ -4,9 +4,11 @@ from importlib.resources import files
 from pathlib import Path
 
 from maquette.base import Base
+from maquette.checkpoints.hub import is_hub_id, snapshot
 from maquette.controlnet import files as folders
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
+from maquette.formats.weights import find_weights
 from maquette.foundation.registry import unknown
 
 
@@ -17,13 +19,36 @@ def bundled() -> dict[str, Path]:
     return {f"{folder.parent.parent.name}/{folder.name}": folder for folder in found}
 
 
-def load_controlnet(name: str | Path, base: Base) -> ControlNet:
-    """Load a ControlNet for a base: a bundled name such as "diorama/canny", a folder in diffusers' format, or a file.
+def find_controlnet(name: str | Path, token: str | None = None) -> Path:
+    """The folder or file of a ControlNet: bundled, here, or fetched from the Hub (org/name, org/name@revision)."""
+    path = bundled().get(str(name), Path(name))
+    if path.exists():
+        return path
+    if is_hub_id(str(name)) and not str(name).startswith("diorama/"):
+        return _fetched(str(name), token)
+    raise MaquetteError(unknown("ControlNet", str(name), list(bundled())) + " Or give a folder or file of one.")
+
+
+def _fetched(name: str, token: str | None) -> Path:
+    """One precision of it, full where there is a choice, safetensors before what is pickled."""
+    for wanted, unwanted in ((".safetensors*", ("*.fp16.*",)), (".fp16.safetensors*", ()), ("*.bin*", ("*.fp16.*",))):
+        folder = snapshot(name, (folders.CONFIG, f"diffusion_pytorch_model{wanted}"), unwanted, token)
+        if find_weights(folder):
+            return folder
+    raise MaquetteError(f"{name!r} on the Hub holds no ControlNet in diffusers' format; give a file of it.")
+
+
+def load_controlnet(name: str | Path, base: Base, *, token: str | None = None) -> ControlNet:
+    """Load a ControlNet for a base.
 
     A file's format is found from what stands in it: original (v1.0, v1.1), bare, difference or Control-LoRA. It takes
-    the base's dtype and device. Raises `MaquetteError` for an unknown name, a broken file, or weights of another base.
+    the base's dtype and device.
+
+    Args:
+        name: bundled, such as "diorama/canny"; a folder in diffusers' format; a file; or on the Hub, as
+            org/name[@revision].
+        token: for what is not public on the Hub.
+
+    Raises `MaquetteError` for an unknown name, a broken file, or weights of another base.
     """
-    path = bundled().get(str(name), Path(name))
-    if not path.exists():
-        raise MaquetteError(unknown("ControlNet", str(name), list(bundled())) + " Or give a folder or file of one.")
-    return folders.load(path, base.backbone).eval().requires_grad_(False)
+    return folders.load(find_controlnet(name, token), base.backbone).eval().requires_grad_(False)

@@ -11,28 +11,18 @@ from transformers import CLIPTextConfig
 
 from maquette.errors import MaquetteError
 from maquette.formats.vae_names import modern
-from maquette.formats.weights import Weights, open_weights
+from maquette.formats.weights import Weights, find_weights, open_weights
 from maquette.foundation.devices import Placement
 
 T = TypeVar("T", bound=nn.Module)
 
-STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-ENDINGS = (
-    ".safetensors.index.json",
-    ".safetensors",
-    ".safetensors.index.fp16.json",
-    ".fp16.safetensors",
-    ".bin.index.json",
-    ".bin",
-)
-
 
 def part_weights(folder: Path, part: str) -> Weights:
-    """The weights of one part of a base in diffusers' format, unread; safetensors first, the fp16 variant after."""
-    for path in (folder / part / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS):
-        if path.is_file():
-            return open_weights(path)
-    raise MaquetteError(f"The base in {str(folder)!r} has no weights in its folder {part!r}; fetch it anew.")
+    """The weights of one part of a base in diffusers' format, unread."""
+    path = find_weights(folder / part)
+    if path is None:
+        raise MaquetteError(f"The base in {str(folder)!r} has no weights in its folder {part!r}; fetch it anew.")
+    return open_weights(path)
 
 
 def filled(build: Callable[[], T], weights: Weights, where: Placement) -> T:

@@ -37,6 +37,7 @@ from maquette.foundation.devices import Placement, find_placement
 from maquette.text import Clip, MissingTokenizer, read_tokenizer
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
+OPENCLIP_LAYERS = 24  # of the text encoder of SD 2.x, the last of them unused
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
 TOKENIZER = "openai/clip-vit-large-patch14"  # the vocabulary of every Stable Diffusion 1.x, 2.x and XL
 
@@ -99,6 +100,7 @@ def load_original_base(
     path = Path(path)
     weights = open_weights(path)
     unet_weights = read_unet(weights)
+    _refuse_continuous_noise(weights)
     family = FAMILIES[topology.family(unet_weights.shapes)]
     predicts = _prediction(weights, family, prediction)
     clips = _clips(weights, family, tokenizer, where)
@@ -121,6 +123,16 @@ def load_original_base(
     return Base(str(path), backbone, autoencoder, clips, _schedule(weights, predicts), size, family is XL)
 
 
+def _refuse_continuous_noise(weights: Weights) -> None:
+    """Playground 2.5 and CosXL have XL's U-Net, and noise without timesteps (Karras et al. 2022)."""
+    found = [name for name in weights if name in ("edm_mean", "edm_std") or name.startswith("edm_vpred.")]
+    if found:
+        raise MaquetteError(
+            f"{str(weights.source)!r} is trained on a continuous noise schedule (its {found[0]!r} says so), which no "
+            "ControlNet here was; give a base with DDPM's steps."
+        )
+
+
 def _prediction(weights: Weights, family: Family, given: Prediction | None) -> Prediction:
     """From the file, a .yaml beside it, or the caller; where all published members agree, theirs."""
     said = _said_prediction(weights)
@@ -139,8 +151,11 @@ def _said_prediction(weights: Weights) -> Prediction | None:
         return "v_prediction"
     words = weights.metadata.get("modelspec.prediction_type", "")
     beside = weights.source.with_suffix(".yaml")
-    if beside.is_file() and (found := re.search(r"parameterization:\s*[\"']?(\w+)", beside.read_text())):
-        words = found[1]
+    if beside.is_file():
+        said = beside.read_text("utf-8", errors="replace")
+        found = re.search(r"parameterization:\s*[\"']?(\w+)", said)
+        usual = "eps" if re.search(r"LatentDiffusion|ControlLDM", said) else ""  # what those two predict unless told
+        words = found[1] if found else usual or words
     known: dict[str, Prediction] = {"v": "v_prediction", "eps": "epsilon", "epsilon": "epsilon"}
     return known.get(words)
 
@@ -174,7 +189,13 @@ def read_unet(weights: Weights) -> Weights:
             f"{str(weights.source)!r} holds no base: no tensor's name begins with {UNET!r}; give a whole model, or a "
             "folder in diffusers' format."
         )
-    return unet.renamed({name: unet_names.to_diffusers(name) for name in unet})
+    try:
+        return unet.renamed({name: unet_names.to_diffusers(name) for name in unet})
+    except unet_names.UnknownNameError as error:
+        raise MaquetteError(
+            f"The base in {str(weights.source)!r} is of no known family: its {str(error)!r} is in no U-Net of Stable "
+            "Diffusion 1.x, 2.x or XL."
+        ) from error
 
 
 def _read_vae(vae: Weights) -> Weights:
@@ -188,21 +209,37 @@ def _read_vae(vae: Weights) -> Weights:
 
 def _clips(weights: Weights, family: Family, tokenizer: str | Path, where: Placement) -> list[Clip]:
     clips = []
-    if family.clip and (own := weights.below(family.clip)).shapes:
+    if family.clip and (own := _clip_names(weights.below(family.clip))).shapes:
         config = CLIPTextConfig(**topology.text_config(own.shapes, openclip=False))
         clips.append(Clip(filled_clip(CLIPTextModel, config, own, where), _tokenizer(tokenizer)))
     if family.openclip and (own := weights.below(family.openclip)).shapes:
         tensors = dict(pair for name in own for pair in text_names.from_openclip(name, own[name]))
-        known = Weights.held(_without_last_layer(tensors) if family is SD2 else tensors, own.source)
+        known = Weights.held(_without_unused_layer(tensors) if family is SD2 else tensors, own.source)
         config = CLIPTextConfig(**topology.text_config(known.shapes, openclip=True))
         kind = CLIPTextModelWithProjection if family is XL else CLIPTextModel
         clips.append(Clip(filled_clip(kind, config, known, where), _tokenizer(tokenizer, pad_token="!")))
     return clips
 
 
-def _without_last_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """SD 2.x reads the last states but one, through the final norm: what a model of one layer less ends with."""
+def _clip_names(clip: Weights) -> Weights:
+    """CLIP's names begin with "text_model."; older merges leave it out, and some bring a projection nothing reads."""
+    return clip.renamed(
+        {
+            name: name if name.startswith("text_model.") else f"text_model.{name}"
+            for name in clip
+            if not name.startswith(("text_projection", "logit_scale"))
+        }
+    )
+
+
+def _without_unused_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """SD 2.x reads the last states but one, through the final norm: what a model of one layer less ends with.
+
+    OpenCLIP's whole model, of 24 layers and a projection, has one too many; files written from diffusers' do not.
+    """
     last = topology.count(dict.fromkeys(tensors, ()), r"text_model\.encoder\.layers\.(\d+)\.") - 1
+    if "text_projection.weight" not in tensors and last < OPENCLIP_LAYERS - 1:
+        return tensors
     left_out = (f"text_model.encoder.layers.{last}.", "text_projection")
     return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
 

@@ -9,13 +9,13 @@ EXAMPLE = "maquette transfer diorama/canny --from diorama --to runs/my-base -o r
 
 
 def run(
-    net: Annotated[str, typer.Argument(help="A ControlNet: bundled, a folder or a file.")],
+    net: Annotated[str, typer.Argument(help="A ControlNet: bundled, a folder, a file, or on the Hub.")],
     old: Annotated[str, typer.Option("--from", help="The base it was trained on.")],
     new: Annotated[str, typer.Option("--to", help="The base it is to steer.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new ControlNet's folder.")],
 ) -> None:
     """Move a ControlNet to another base of its family, by what sets the two bases apart."""
-    from maquette.checkpoints.load import bundled
+    from maquette.checkpoints.load import find_controlnet
     from maquette.checkpoints.transfer import transfer
 
-    print(transfer(bundled().get(net, Path(net)), old, new, output))
+    print(transfer(find_controlnet(net), old, new, output))

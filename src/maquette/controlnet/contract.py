@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from maquette.errors import MaquetteWarning
+from maquette.errors import MaquetteError, MaquetteWarning
 
 SAMPLES = 64  # weights in a fingerprint
 METADATA = "maquette.contract"
@@ -26,6 +26,16 @@ def fingerprint(unet: Mapping[str, Tensor]) -> tuple[float, ...]:
     chosen = [unet[names[number * len(names) // SAMPLES]] for number in range(SAMPLES)]
     drawn = (float(one.flatten()[(number * 7919) % one.numel()]) for number, one in enumerate(chosen))
     return tuple(float(f"{value:.6g}") for value in drawn)
+
+
+def _parsed(words: str) -> dict[str, Any] | None:
+    try:
+        own = json.loads(words)
+    except json.JSONDecodeError:
+        own = words
+    if own is not None and not isinstance(own, dict):
+        raise MaquetteError(f"The contract among the weights' metadata is not JSON: {words[:40]!r}; fetch them anew.")
+    return own
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class Contract:
         diffusers' own two words in config.json count too: `global_pool_conditions` and
         `controlnet_conditioning_channel_order`.
         """
-        own = config.get("maquette", {}).get("contract") or json.loads(metadata.get(METADATA, "null"))
+        own = config.get("maquette", {}).get("contract") or _parsed(metadata.get(METADATA, "null"))
         if own is not None:
             return Contract.from_json(own)
         order = config.get("controlnet_conditioning_channel_order", "rgb")

@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from maquette.backbones.protocol import Backbone
 from maquette.controlnet.contract import METADATA, Contract, fingerprint
 from maquette.controlnet.network import ControlNet, Design
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats.control import read_control
-from maquette.formats.weights import Shape, Weights, open_weights
+from maquette.formats.control import OWN, read_control
+from maquette.formats.weights import Shape, Weights, find_weights, open_weights
+from maquette.formats.write import write_weights
 from maquette.foundation.files import written_whole
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+KEPT_CONFIG = "maquette.config"  # metadata of a file: the config.json of the folder it was converted from
 
 
 def save(net: ControlNet, folder: Path) -> None:
@@ -31,9 +32,8 @@ def save(net: ControlNet, folder: Path) -> None:
         "controlnet_conditioning_channel_order": net.contract.channel_order,
         "maquette": {**vars(net.design), **({"contract": contract} if contract else {})},
     }
-    tensors = {_published(name, len(net.slots)): value.contiguous() for name, value in net.state_dict().items()}
-    with written_whole(folder / WEIGHTS) as path:
-        save_file(tensors, path, metadata={"format": "pt", **({METADATA: json.dumps(contract)} if contract else {})})
+    tensors = {_published(name, len(net.slots)): value for name, value in net.state_dict().items()}
+    write_weights(tensors, folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
     write_config(folder, config)
 
 
@@ -48,7 +48,8 @@ def load(path: Path, backbone: Backbone) -> ControlNet:
     Args:
         path: a folder written by `save` or by diffusers, or a file of weights in any format (`formats.control`).
     """
-    config = read_config(path) if path.is_dir() else {}
+    found, weights = opened(path)
+    config = found or {}
     known = {field.name for field in fields(Design)}
     design = Design(**{key: value for key, value in config.get("maquette", {}).items() if key in known})
     net = ControlNet.build(backbone, design)
@@ -59,21 +60,23 @@ def load(path: Path, backbone: Backbone) -> ControlNet:
             f"this base has {list(ours)}; load the base it was trained on."
         )
     state = {_published(name, len(net.slots)): value for name, value in net.state_dict().items()}
-    weights = read_control(open_weights(weights_path(path)), state)
+    copied = {name: value for name, value in state.items() if not name.startswith(OWN)}
+    weights = read_control(weights, Weights.held(copied, Path("base")))
     _check(weights, {name: tuple(value.shape) for name, value in state.items()})
     with torch.no_grad():
         for name, value in state.items():  # one by one, so that what is told relative to the base finds the base
             value.copy_(weights[name])
-    net.contract = _contract(config, weights.metadata, path)
+    net.contract = read_contract(path, config, weights.metadata)
     _warn_of_another_base(net.contract, path, backbone)
     return net
 
 
-def _contract(config: Mapping[str, Any], metadata: Mapping[str, str], path: Path) -> Contract:
+def read_contract(path: Path, config: Mapping[str, Any], metadata: Mapping[str, str]) -> Contract:
     """Its own, or what is published; pooling (shuffle) is also in the .yaml that v1.1 has beside each file."""
     contract, beside = Contract.read(config, metadata), path.with_suffix(".yaml")
     if not contract.stated and path.is_file() and beside.is_file():
-        found = re.search(r"global_average_pooling:\s*true", beside.read_text(), re.IGNORECASE)
+        words = beside.read_text("utf-8", errors="replace")
+        found = re.search(r"global_average_pooling:\s*true", words, re.IGNORECASE)
         return replace(contract, pooled=found is not None)
     return contract
 
@@ -101,18 +104,36 @@ def _published(name: str, slots: int) -> str:
 
 def weights_path(path: Path) -> Path:
     """Where the weights of a folder, or of a file itself, lie."""
-    return path / WEIGHTS if path.is_dir() else path
+    return (find_weights(path) or path / WEIGHTS) if path.is_dir() else path
+
+
+def opened(path: Path) -> tuple[dict[str, Any] | None, Weights]:
+    """What config.json says, or a file's metadata where `convert` has put it; and the weights, unread."""
+    config = read_config(path) if path.is_dir() else None
+    weights = open_weights(weights_path(path))
+    if config is None and KEPT_CONFIG in weights.metadata:
+        config = _read(weights.metadata[KEPT_CONFIG], str(path))
+    return config, weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text())
+        return _read((folder / CONFIG).read_text("utf-8"), str(folder / CONFIG))
     except FileNotFoundError as error:
         raise MaquetteError(
             f"There is no {CONFIG} in {str(folder)!r}; give a folder that holds a ControlNet."
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise MaquetteError(f"{str(folder / CONFIG)!r} is not JSON ({error}); fetch the folder anew.") from error
+    except UnicodeDecodeError as error:
+        raise MaquetteError(f"{str(folder / CONFIG)!r} is no text ({error}); fetch the folder anew.") from error
+
+
+def _read(words: str, source: str) -> dict[str, Any]:
+    try:
+        config = json.loads(words)
+    except json.JSONDecodeError as error:
+        raise MaquetteError(f"{source!r} is not JSON ({error}); fetch it anew.") from error
+    if not isinstance(config, dict) or not isinstance(config.get("maquette", {}), dict):
+        raise MaquetteError(f"{source!r} is not the configuration of a ControlNet; fetch it anew.")
     return config
 
 

@@ -1,19 +1,21 @@
 """A ControlNet for others: its folder with a model card, on the Hub."""
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.files import save
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 
+HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, perhaps at a revision
 CARD, CURVE, GRID = "README.md", "curve.png", "grid.png"
 
 
@@ -28,7 +30,7 @@ def push(net: ControlNet, name: str, run: Path | None, private: bool, token: str
         try:
             api.create_repo(name, private=private, exist_ok=True)
             api.upload_folder(repo_id=name, folder_path=folder, commit_message="A ControlNet made with maquette")
-        except (HfHubHTTPError, HFValidationError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError) as error:
+        except (HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled, OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise MaquetteError(
                 f"{name!r} could not be put on the Hub ({reason}); log in with `hf auth login`, or give token=. "
@@ -58,11 +60,13 @@ def _settings(run: Path | None) -> dict[str, Any]:
 def card(net: ControlNet, name: str, shown: list[str], settings: dict[str, Any]) -> str:
     """The model card, Markdown with the Hub's header."""
     contract = net.contract
+    public = contract.base and re.fullmatch(HUB_ID, contract.base) and not Path(contract.base).exists()
+    base = contract.base.split("@")[0] if contract.base and public else None
     lines = [
         "---",
         "library_name: diffusers",
         "tags: [controlnet, maquette]",
-        *([f"base_model: {contract.base}"] if contract.base and "/" in contract.base else []),
+        *([f"base_model: {base}"] if base else []),
         "---",
         "",
         f"# {name}",

@@ -9,20 +9,21 @@
 | control-lora | as bare, and a tensor `lora_controlnet`: copied weights as low ranks (.up, .down) on the base's |
 """
 
-from collections.abc import Mapping
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from maquette.errors import MaquetteError
-from maquette.formats.unet_names import to_diffusers, to_original
+from maquette.formats.unet_names import UnknownNameError, to_diffusers, to_original
 from maquette.formats.weights import Weights
+from maquette.foundation.devices import DTYPES
 
 Format = Literal["diffusers", "original", "bare", "difference", "control-lora"]
 
 PREFIX = "control_model."
-DTYPE = "dtype"  # metadata of a difference: what its sums were rounded to
+DTYPE = "maquette.dtype"  # metadata of a difference: what its sums were rounded to
 OWN = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
 """What a ControlNet has and no base: its connections and its condition encoder."""
 
@@ -40,7 +41,7 @@ def recognise(weights: Weights) -> Format | None:
     return "original" if f"{PREFIX}zero_convs.0.0.weight" in weights else None
 
 
-def read_control(weights: Weights, base: Mapping[str, Tensor] | None = None) -> Weights:
+def read_control(weights: Weights, base: Weights | None = None) -> Weights:
     """A ControlNet's tensors under diffusers' names, still unread.
 
     Args:
@@ -75,33 +76,56 @@ def _bare(weights: Weights) -> Weights:
 def _known(name: str, weights: Weights) -> str:
     try:
         return to_diffusers(name)
-    except (AttributeError, AssertionError) as error:  # of no pattern
+    except UnknownNameError as error:
         raise MaquetteError(f"{name!r} in {str(weights.source)!r} is no part of a ControlNet.") from error
 
 
-def _needed(base: Mapping[str, Tensor] | None, weights: Weights, kind: Format) -> Mapping[str, Tensor]:
+def _needed(base: Weights | None, weights: Weights, kind: Format) -> Weights:
     if base is None:
         raise MaquetteError(f"{str(weights.source)!r} ({kind}) is told relative to a base; give the base.")
     return base
 
 
-def _from_difference(named: Weights, base: Mapping[str, Tensor]) -> Weights:
+def check_copied(control: Weights, base: Weights) -> None:
+    """Every weight that a ControlNet copied must stand in the base, in the same shape."""
+    for name, shape in control.shapes.items():
+        if not name.startswith(OWN) and base.shapes.get(name) != shape:
+            raise MaquetteError(
+                f"{str(control.source)!r} does not belong to the base {str(base.source)!r}: {name!r} has the shape "
+                f"{shape} in one and {base.shapes.get(name, 'no place')} in the other; give the base it was made for."
+            )
+
+
+def _from_difference(named: Weights, base: Weights) -> Weights:
     """W_base + difference for what was copied, added in double precision so that nothing is lost."""
+    check_copied(named, base)
 
     def read(name: str) -> Tensor:
         if name.startswith(OWN):
             return named[name]
         return (base[name].cpu().double() + named[name].double()).to(dtype or base[name].dtype)
 
-    dtype = getattr(torch, named.metadata[DTYPE]) if DTYPE in named.metadata else None
+    dtype = DTYPES.get(named.metadata.get(DTYPE, ""))
     return Weights(named.source, named.shapes, read, named.metadata)
 
 
-def _from_ranks(bare: Weights, base: Mapping[str, Tensor]) -> Weights:
+def _from_ranks(bare: Weights, base: Weights) -> Weights:
     """W_base + up · down, kernels flattened; what the file has no word about is the base's."""
     given = bare.renamed({name: _known(name, bare) for name in bare if name.endswith((".weight", ".bias"))})
     ranks = {_known(name, bare).replace(".up", ".weight"): name for name in bare if name.endswith(".up")}
-    shapes = {**{name: tuple(value.shape) for name, value in base.items()}, **given.shapes}
+    if foreign := {name for name in {*given, *ranks} if not name.startswith(OWN)} - set(base):
+        raise MaquetteError(
+            f"{str(bare.source)!r} changes {min(foreign)!r}, which the base {str(base.source)!r} does not have; give "
+            "the base it was made for."
+        )
+    for name, stem in ranks.items():
+        rows, columns = bare.shapes[stem][0], math.prod(bare.shapes[stem.removesuffix("up") + "down"][1:])
+        if (rows, columns) != (base.shapes[name][0], math.prod(base.shapes[name][1:])):
+            raise MaquetteError(
+                f"{str(bare.source)!r} changes {name!r} as {rows} × {columns}, which the base {str(base.source)!r} has "
+                f"in the shape {base.shapes[name]}; give the base it was made for."
+            )
+    shapes = {**base.shapes, **given.shapes}
 
     def read(name: str) -> Tensor:
         if name in given:
@@ -110,14 +134,16 @@ def _from_ranks(bare: Weights, base: Mapping[str, Tensor]) -> Weights:
             return base[name].cpu()
         up, down = bare[ranks[name]], bare[ranks[name].removesuffix("up") + "down"]
         change = up.flatten(1).float() @ down.flatten(1).float()
-        return (base[name].cpu().float() + change.reshape(base[name].shape)).to(base[name].dtype)
+        return (base[name].cpu().float() + change.reshape(base.shapes[name])).to(base[name].dtype)
 
     return Weights(bare.source, shapes, read, bare.metadata)
 
 
-def transferred(control: Weights, old: Mapping[str, Tensor], new: Mapping[str, Tensor]) -> Weights:
+def transferred(control: Weights, old: Weights, new: Weights) -> Weights:
     """Moved to another base: what was copied takes part in what sets the bases apart, W + W_new − W_old; the
     connections and the condition encoder stay."""
+    for base in (old, new):
+        check_copied(control, base)
 
     def read(name: str) -> Tensor:
         own = control[name]
@@ -130,12 +156,23 @@ def transferred(control: Weights, old: Mapping[str, Tensor], new: Mapping[str, T
 
 def as_original(control: Weights) -> Weights:
     """diffusers' names → "control_model." and the original ones."""
-    return control.renamed({name: PREFIX + to_original(name, frozenset()) for name in control})
+    return control.renamed({name: _original(name, control) for name in control})
 
 
-def as_difference(control: Weights, base: Mapping[str, Tensor]) -> Weights:
-    """Copied weights less the base's, bare names, the marker beside them; to be undone bitwise."""
-    bare = {to_original(name, frozenset()): name for name in control}
+def _original(name: str, control: Weights) -> str:
+    try:
+        return PREFIX + to_original(name, frozenset())
+    except UnknownNameError as error:
+        raise MaquetteError(
+            f"{name!r} in {str(control.source)!r} has no name in the original layout, which knows published "
+            "ControlNets alone; keep it in diffusers' format."
+        ) from error
+
+
+def as_difference(control: Weights, base: Weights) -> Weights:
+    """Copied weights less the base's, original names, the marker beside them; to be undone bitwise."""
+    check_copied(control, base)
+    named = {_original(name, control): name for name in control}
     dtypes = {control[name].dtype for name in control if not name.startswith(OWN)}
     if len(dtypes) > 1:
         raise MaquetteError(f"{str(control.source)!r} mixes precisions; a difference has one. Convert to 'original'.")
@@ -143,10 +180,10 @@ def as_difference(control: Weights, base: Mapping[str, Tensor]) -> Weights:
     def read(name: str) -> Tensor:
         if name == "difference":
             return torch.ones(())
-        own = bare[name]
+        own = named[name]
         return control[own] if own.startswith(OWN) else _difference(control[own], base[own], control, own)
 
-    shapes = {"difference": (), **{name: control.shapes[own] for name, own in bare.items()}}
+    shapes = {"difference": (), **{name: control.shapes[own] for name, own in named.items()}}
     metadata = {**control.metadata, DTYPE: str(dtypes.pop()).removeprefix("torch.")}
     return Weights(control.source, shapes, read, metadata)
 

@@ -18,6 +18,12 @@ TIME_IDS = 6  # XL: original height, width, crop top, left, target height, width
 Shapes = Mapping[str, Shape]
 
 
+def _shape(shapes: Shapes, name: str) -> Shape:
+    if name not in shapes:
+        raise MaquetteError(f"The weights lack {name!r}: they are of no network of Stable Diffusion 1.x, 2.x or XL.")
+    return shapes[name]
+
+
 def count(shapes: Shapes, pattern: str) -> int:
     """How many different numbers stand where the pattern has its group."""
     return len({found[1] for name in shapes if (found := re.match(pattern, name))})
@@ -27,14 +33,14 @@ def family(shapes: Shapes) -> str:
     """Which of the published topologies a U-Net or a ControlNet has."""
     if "add_embedding.linear_1.weight" in shapes:
         return "SDXL"
-    return "SD 2.x" if len(shapes["mid_block.attentions.0.proj_in.weight"]) == 2 else "SD 1.x"
+    return "SD 2.x" if len(_shape(shapes, "mid_block.attentions.0.proj_in.weight")) == 2 else "SD 1.x"
 
 
 def slot_channels(shapes: Shapes) -> list[int]:
     """Channels of the places where a ControlNet adds, from the first convolution to the middle block."""
-    channels = [shapes["conv_in.weight"][0]]
+    channels = [_shape(shapes, "conv_in.weight")[0]]
     for level in range(count(shapes, r"down_blocks\.(\d+)\.")):
-        width = shapes[f"down_blocks.{level}.resnets.0.conv1.weight"][0]
+        width = _shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight")[0]
         layers = count(shapes, rf"down_blocks\.{level}\.resnets\.(\d+)")
         channels += [width] * (layers + (f"down_blocks.{level}.downsamplers.0.conv.weight" in shapes))
     return [*channels, channels[-1]]
@@ -48,23 +54,23 @@ def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | No
         heads: of each attention, where it is not as published.
     """
     levels = count(shapes, r"down_blocks\.(\d+)\.")
-    widths = [shapes[f"down_blocks.{level}.resnets.0.conv1.weight"][0] for level in range(levels)]
+    widths = [_shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight")[0] for level in range(levels)]
     depths = [
         count(shapes, rf"down_blocks\.{level}\.attentions\.0\.transformer_blocks\.(\d+)") for level in range(levels)
     ]
-    linear = len(shapes["mid_block.attentions.0.proj_in.weight"]) == 2
+    linear = len(_shape(shapes, "mid_block.attentions.0.proj_in.weight")) == 2
     config = {
-        "in_channels": shapes["conv_in.weight"][1],
+        "in_channels": _shape(shapes, "conv_in.weight")[1],
         "block_out_channels": widths,
         "layers_per_block": 2,
         "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
         "transformer_layers_per_block": [max(depth, 1) for depth in depths],
-        "cross_attention_dim": shapes["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1],
+        "cross_attention_dim": _shape(shapes, "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")[1],
         "attention_head_dim": _heads(widths, linear, heads),
         "use_linear_projection": linear,
     }
     if "add_embedding.linear_1.weight" in shapes:
-        width = shapes["add_embedding.linear_1.weight"][1]
+        width = _shape(shapes, "add_embedding.linear_1.weight")[1]
         each = (width - pooled_width) // TIME_IDS if pooled_width else 256
         config |= {
             "addition_embed_type": "text_time",
@@ -73,7 +79,7 @@ def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | No
         }
     if "conv_out.weight" in shapes:
         types = ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)]
-        config |= {"out_channels": shapes["conv_out.weight"][0], "up_block_types": types}
+        config |= {"out_channels": _shape(shapes, "conv_out.weight")[0], "up_block_types": types}
     return config
 
 
@@ -95,30 +101,32 @@ def vae_config(shapes: Shapes) -> dict[str, Any]:
     """The configuration of an `AutoencoderKL`; its scaling factor is not in its weights."""
     levels = count(shapes, r"encoder\.down_blocks\.(\d+)\.")
     return {
-        "in_channels": shapes["encoder.conv_in.weight"][1],
-        "out_channels": shapes["decoder.conv_out.weight"][0],
-        "block_out_channels": [shapes[f"encoder.down_blocks.{i}.resnets.0.conv1.weight"][0] for i in range(levels)],
+        "in_channels": _shape(shapes, "encoder.conv_in.weight")[1],
+        "out_channels": _shape(shapes, "decoder.conv_out.weight")[0],
+        "block_out_channels": [
+            _shape(shapes, f"encoder.down_blocks.{i}.resnets.0.conv1.weight")[0] for i in range(levels)
+        ],
         "layers_per_block": count(shapes, r"encoder\.down_blocks\.0\.resnets\.(\d+)"),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "latent_channels": shapes["decoder.conv_in.weight"][1],
+        "latent_channels": _shape(shapes, "decoder.conv_in.weight")[1],
     }
 
 
 def text_config(shapes: Shapes, openclip: bool) -> dict[str, Any]:
     """The configuration of a `CLIPTextModel`, with the activation of CLIP itself or of OpenCLIP."""
-    vocabulary, width = shapes["text_model.embeddings.token_embedding.weight"]
+    vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight")
     config: dict[str, Any] = {
         "vocab_size": vocabulary,
         "hidden_size": width,
-        "intermediate_size": shapes["text_model.encoder.layers.0.mlp.fc1.weight"][0],
+        "intermediate_size": _shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight")[0],
         "num_hidden_layers": count(shapes, r"text_model\.encoder\.layers\.(\d+)\."),
         "num_attention_heads": max(1, width // CLIP_HEAD_WIDTH),
-        "max_position_embeddings": shapes["text_model.embeddings.position_embedding.weight"][0],
+        "max_position_embeddings": _shape(shapes, "text_model.embeddings.position_embedding.weight")[0],
         "hidden_act": "gelu" if openclip else "quick_gelu",
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
     }
     if "text_projection.weight" in shapes:
-        config["projection_dim"] = shapes["text_projection.weight"][0]
+        config["projection_dim"] = _shape(shapes, "text_projection.weight")[0]
     return config

@@ -9,6 +9,11 @@ from collections.abc import Iterable
 
 LAYERS = 2  # residual blocks a level: Stable Diffusion 1.x, 2.x and XL alike; the decoder has one more
 
+
+class UnknownNameError(LookupError):
+    """A weight that no U-Net or ControlNet of Stable Diffusion has."""
+
+
 _TOP = {
     "time_embed.0": "time_embedding.linear_1",
     "time_embed.2": "time_embedding.linear_2",
@@ -38,12 +43,15 @@ _RESNET_BACK = {theirs: original for original, theirs in _RESNET.items()}
 
 
 def to_diffusers(original: str) -> str:
-    """diffusers' name of a weight, from the original one, without "control_model." or "model.diffusion_model."."""
+    """diffusers' name of a weight, from the original one, without "control_model." or "model.diffusion_model.".
+
+    Raises `UnknownNameError`, here as on the way back.
+    """
     if zero := re.fullmatch(r"zero_convs\.(\d+)\.0\.(\w+)", original):
         return f"controlnet_down_blocks.{zero[1]}.{zero[2]}"
     if (top := _swapped(original, _TOP)) is not None:
         return _inside(top)
-    side, block, part, rest = re.fullmatch(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)", original).groups()  # type: ignore[union-attr]
+    side, block, part, rest = _parsed(r"(input|output)_blocks\.(\d+)\.(\d+)\.(.+)", original)
     if side == "input":
         level, layer = divmod(int(block) - 1, LAYERS + 1)
         if layer == LAYERS:
@@ -68,7 +76,7 @@ def to_original(theirs: str, attentive: frozenset[int]) -> str:
         return f"zero_convs.{zero[1]}.0.{zero[2]}"
     if (top := _swapped(_outside(theirs), _TOP_BACK)) is not None:
         return top
-    way, level, kind, layer, rest = re.fullmatch(r"(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)\.(.+)", theirs).groups()  # type: ignore[union-attr]
+    way, level, kind, layer, rest = _parsed(r"(down|up)_blocks\.(\d+)\.(\w+)\.(\d+)\.(.+)", theirs)
     first = int(level) * (LAYERS + 1)
     if kind == "downsamplers":
         return f"input_blocks.{first + LAYERS + 1}.0.op.{rest.removeprefix('conv.')}"
@@ -93,9 +101,17 @@ def _swapped(name: str, names: dict[str, str]) -> str | None:
     return None
 
 
+def _parsed(pattern: str, name: str) -> tuple[str, ...]:
+    found = re.fullmatch(pattern, name)
+    if found is None:
+        raise UnknownNameError(name)
+    return found.groups()
+
+
 def _resnet(rest: str, names: dict[str, str]) -> str:
     swapped = _swapped(rest, names)
-    assert swapped is not None, f"{rest} is no part of a residual block"
+    if swapped is None:
+        raise UnknownNameError(rest)
     return swapped
 
 

@@ -6,6 +6,7 @@ that wants to run code is refused, and runs nothing.
 
 import json
 import pickle
+import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,17 @@ from maquette.errors import MaquetteError
 
 Shape = tuple[int, ...]
 LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
+
+
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+ENDINGS = (
+    ".safetensors.index.json",
+    ".safetensors",
+    ".safetensors.index.fp16.json",
+    ".fp16.safetensors",
+    ".bin.index.json",
+    ".bin",
+)
 
 
 class Weights(Mapping[str, Tensor]):
@@ -63,6 +75,12 @@ class Weights(Mapping[str, Tensor]):
         return self.renamed({name: name.removeprefix(prefix) for name in self if name.startswith(prefix)})
 
 
+def find_weights(folder: Path) -> Path | None:
+    """The weights in a folder as diffusers and transformers name them: safetensors first, the fp16 variant after."""
+    paths = (folder / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS)
+    return next((path for path in paths if path.is_file()), None)
+
+
 def open_weights(path: Path) -> Weights:
     """A .safetensors, .pth, .ckpt or .bin file, or a sharded one's index (.index.json).
 
@@ -105,10 +123,9 @@ def _open_torch(path: Path, mapped: bool) -> Weights:
             f"{str(path)!r} holds more than weights: opening it would run code that it brings. It was not opened; "
             "get a .safetensors of the same weights."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-        raise MaquetteError(
-            f"{str(path)!r} is cut off or broken ({str(error).splitlines()[0]}); fetch it anew."
-        ) from error
+    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise MaquetteError(f"{str(path)!r} is cut off or broken ({reason}); fetch it anew.") from error
     return Weights.held(_flat(content, path), path)
 
 

@@ -15,6 +15,7 @@ from maquette.foundation.files import written_whole
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
     torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8", torch.uint8: "U8", torch.bool: "BOOL",
+    torch.float8_e4m3fn: "F8_E4M3", torch.float8_e5m2: "F8_E5M2",
 }  # fmt: skip
 PICKLED = (".pth", ".pt", ".ckpt", ".bin")
 
@@ -26,7 +27,10 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     """
     with written_whole(path) as temporary:
         if path.suffix in PICKLED:
-            torch.save(dict(tensors), temporary)
+            try:
+                torch.save(dict(tensors), temporary)
+            except RuntimeError as error:  # its word for a disk that is full
+                raise OSError(f"{str(path)!r}: {str(error).splitlines()[0]}") from error
         else:
             _stream(tensors, temporary, {"format": "pt", **metadata})
 

@@ -1,5 +1,6 @@
 """A base from a folder; and a sentence for each way in which it can be incomplete or broken."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 from tests.conftest import save_base, tiny_base
 
 import maquette as mq
+from maquette.base import Base
 from maquette.errors import MaquetteError, MaquetteWarning
 
 
@@ -26,6 +28,26 @@ def test_a_folder_is_read_as_it_was_saved(folder) -> None:
     assert torch.equal(base.encode_text(["a b"]).states, text.states)
     assert torch.equal(base.predict(z, 7, text), before.predict(z, 7, text))
     assert not any(parameter.requires_grad for parameter in base.backbone.network.parameters())
+
+
+def test_parts_that_do_not_belong_together(folder, tmp_path) -> None:
+    shutil.copytree(folder, tmp_path / "base")
+    for file, change, says in (
+        ("model_index.json", None, "model_index.json|cannot be read"),
+        ("scheduler/scheduler_config.json", {"_class_name": "EDMEulerScheduler"}, "schedule of a EDMEulerScheduler"),
+        ("unet/config.json", {"sample_size": None}, "does not say its sample_size"),
+    ):
+        path = tmp_path / "base" / file
+        before = path.read_text()
+        path.write_text("{" if change is None else json.dumps({**json.loads(before), **change}))
+        with pytest.raises(MaquetteError, match=says):
+            mq.load_base(tmp_path / "base")
+        path.write_text(before)
+    with pytest.raises(MaquetteError, match="says that it predicts"):
+        mq.load_base(folder, prediction="v_prediction")
+    narrow, wide = tiny_base("sd15"), tiny_base("sd21")
+    with pytest.raises(MaquetteError, match=r"The text encoder of the base 'mixed' is \d+ wide"):
+        Base("mixed", narrow.backbone, narrow.autoencoder, wide.clips, narrow.schedule, 128)
 
 
 def test_low_memory_on_the_cpu_has_no_effect_and_says_so(folder) -> None:

@@ -1,6 +1,7 @@
 """Every format there and back is bitwise the same tensors; diffusers reads the configuration read off the shapes."""
 
 import itertools
+import json
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from typer.testing import CliRunner
 
 import maquette as mq
 from maquette.checkpoints.convert import convert, largest_difference
+from maquette.checkpoints.info import info
+from maquette.checkpoints.load import bundled
+from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
 from maquette.controlnet.files import WEIGHTS
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.weights import open_weights
 from maquette.formats.write import write_weights
 
@@ -71,6 +75,7 @@ def test_the_configuration_is_read_off_the_shapes(family: str, tokenizer, tmp_pa
     assert not report["unexpected_keys"]
     wanted = ControlNetModel.from_pretrained(tmp_path / "net").config
     same = ("block_out_channels", "down_block_types", "cross_attention_dim", "use_linear_projection", "in_channels")
+    same = (*same, "attention_head_dim", "transformer_layers_per_block", "norm_num_groups")
     assert all(tuple_of(theirs.config[name]) == tuple_of(wanted[name]) for name in same)
     if family != "xl":  # whose pooled width stands in the base alone
         assert largest_difference(original, folder) == 0
@@ -116,3 +121,29 @@ def test_what_cannot_be_converted(net_folder, base_folder, tmp_path) -> None:
     with pytest.raises(MaquetteError, match="told relative to a base; give the base"):
         convert(told, tmp_path / "y.safetensors", "original")
     assert [entry.name for entry in tmp_path.iterdir()] == ["told.safetensors"]
+
+
+def test_what_shapes_do_not_say_comes_along(tmp_path) -> None:
+    """The diorama's heads and groups are none of Stable Diffusion's."""
+    net = bundled()["diorama/canny"]
+    file = convert(net, tmp_path / "canny.safetensors", "original")
+    back = convert(file, tmp_path / "back", "diffusers")
+    assert (back / "config.json").read_text() == (net / "config.json").read_text()
+    assert largest_difference(net, file) == 0
+
+
+def test_pooling_and_channel_order_are_kept(base_folder, net_folder, tmp_path) -> None:
+    """Said by a .yaml beside the file, by config.json, or by the metadata of safetensors."""
+    base = mq.load_base(base_folder)
+    pth = convert(net_folder, tmp_path / "shuffle.pth", "original")
+    pth.with_suffix(".yaml").write_text("model:\n  params:\n    global_average_pooling: True\n")
+    folder = convert(pth, tmp_path / "folder", "diffusers")
+    assert json.loads((folder / "config.json").read_text())["global_pool_conditions"]
+    for name in ("again.safetensors", "told.safetensors"):
+        path = convert(folder, tmp_path / name, "difference" if name == "told.safetensors" else "original", base_folder)
+        assert mq.load_controlnet(path, base).contract.pooled
+    moved = transfer(pth, base_folder, base_folder, tmp_path / "moved")
+    assert mq.load_controlnet(moved, base).contract.pooled
+    assert "pooled" in info(pth)
+    with pytest.warns(MaquetteWarning, match="cannot say that its residuals are averaged"):
+        convert(folder, tmp_path / "mute.pth", "original")

@@ -12,6 +12,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 import maquette as mq
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
+from maquette.checkpoints.info import info
+from maquette.controlnet.files import WEIGHTS
 from maquette.errors import MaquetteError
 from maquette.formats import control, unet_names, vae_names
 from maquette.formats.weights import open_weights
@@ -210,6 +212,46 @@ def test_what_a_file_predicts_is_never_guessed(tmp_path, tokenizer) -> None:
         mq.load_base(path, prediction="epsilon")
 
 
+def test_a_yaml_that_leaves_the_prediction_out_means_noise(tmp_path, tokenizer) -> None:
+    """As the one published with SD 2.1-base does."""
+    path = tmp_path / "v2-1.safetensors"
+    write_weights(whole(model("sd2", tokenizer), "sd2"), path, {})
+    path.with_suffix(".yaml").write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n")
+    assert mq.load_base(path, tokenizer=tokenizer).backbone.prediction == "epsilon"
+
+
+def test_a_text_encoder_without_the_unused_layer(tmp_path, tokenizer) -> None:
+    """As diffusers' own script writes SD 2.x: nothing is to be left out."""
+    before, path = model("sd2", tokenizer), tmp_path / "w.safetensors"
+    tensors = whole(before, "sd2")
+    unused = ("resblocks.2.", "text_projection")
+    write_weights({n: v for n, v in tensors.items() if not any(part in n for part in unused)}, path, {})
+    beside(path, "v")
+    ours, theirs = (one.encode_text(["a b"]).states for one in (mq.load_base(path, tokenizer=tokenizer), before))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_older_names_of_clip(tmp_path, tokenizer) -> None:
+    before, path = model("sd1", tokenizer), tmp_path / "w.safetensors"
+    tensors = {n.replace("transformer.text_model.", "transformer."): v for n, v in whole(before, "sd1").items()}
+    write_weights({**tensors, "cond_stage_model.transformer.text_projection.weight": torch.ones(64, 64)}, path, {})
+    ours, theirs = (one.encode_text(["a b"]).states for one in (mq.load_base(path, tokenizer=tokenizer), before))
+    assert torch.allclose(ours, theirs, atol=1e-5)
+
+
+def test_bases_that_are_of_no_use_here(tmp_path, tokenizer) -> None:
+    tensors, path = whole(model("sd1", tokenizer), "sd1"), tmp_path / "w.safetensors"
+    write_weights({**tensors, "edm_mean": torch.zeros(4)}, path, {})
+    with pytest.raises(MaquetteError, match="continuous noise schedule"):
+        mq.load_base(path)
+    write_weights({"model.diffusion_model.joint_blocks.0.weight": torch.ones(1)}, path, {})
+    with pytest.raises(MaquetteError, match=r"is of no known family: its .*joint_blocks"):
+        mq.load_base(path)
+    write_weights({"model.diffusion_model.input_blocks.0.0.weight": torch.ones(4, 4, 3, 3)}, path, {})
+    with pytest.raises(MaquetteError, match="The weights lack 'mid_block"):
+        mq.load_base(path)
+
+
 def test_another_schedule_comes_from_the_file(tmp_path, tokenizer) -> None:
     tensors = whole(model("sd1", tokenizer), "sd1")
     usual = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
@@ -244,6 +286,15 @@ def test_from_the_hub_s_cache(tmp_path, monkeypatch, tokenizer) -> None:
     (home / "refs").mkdir()
     (home / "refs" / "main").write_text(commit)
     for name in ("someone/house", f"someone/house@{commit}"):
-        assert mq.load_base(name).backbone.slots[0].channels == 32
+        base = mq.load_base(name)
+        assert base.backbone.slots[0].channels == 32
+    net = home.with_name("models--someone--net") / "snapshots" / commit
+    randomise(mq.ControlNet.attach(base)).save(net)
+    (net / WEIGHTS).rename(net / "diffusion_pytorch_model.fp16.safetensors")  # the only precision there is
+    (net.parents[1] / "refs").mkdir()
+    (net.parents[1] / "refs" / "main").write_text(commit)
+    assert mq.load_controlnet("someone/net", base).fits(base.backbone)
+    assert "a ControlNet" in info("someone/net")
+    assert "a base" in info("someone/house")
     with pytest.raises(MaquetteError, match="neither a folder here nor in the Hub's cache"):
         mq.load_base("someone/palace")

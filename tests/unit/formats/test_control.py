@@ -7,6 +7,7 @@ import torch
 from tests.conftest import randomise, tiny_base
 
 import maquette as mq
+from maquette.controlnet.files import _published
 from maquette.errors import MaquetteError
 from maquette.formats import control
 from maquette.formats.weights import Weights, open_weights
@@ -34,8 +35,8 @@ def folder(net, tmp_path) -> Path:
     return tmp_path / "net" / "diffusion_pytorch_model.safetensors"
 
 
-def encoder(base: mq.Base) -> dict[str, torch.Tensor]:
-    return mq.ControlNet.attach(base).copy.state_dict()
+def encoder(base: mq.Base) -> Weights:
+    return Weights.held(mq.ControlNet.attach(base).copy.state_dict(), Path("base"))
 
 
 def same(a: mq.ControlNet, b: mq.ControlNet) -> bool:
@@ -74,7 +75,8 @@ def test_difference_is_undone_bitwise(dtype, base, net, tmp_path) -> None:
     plain = open_weights(written_dict(tensors, tmp_path / "plain.safetensors"))
     told = open_weights(written(control.as_difference(plain, encoder(base)), tmp_path / "told.safetensors"))
     assert control.recognise(told) == "difference"
-    assert not torch.equal(told["input_blocks.1.0.in_layers.2.weight"], plain["down_blocks.0.resnets.0.conv1.weight"])
+    changed = told["control_model.input_blocks.1.0.in_layers.2.weight"]  # ComfyUI adds the base to such names alone
+    assert not torch.equal(changed, plain["down_blocks.0.resnets.0.conv1.weight"])
     back = control.read_control(told, encoder(base))
     assert all(torch.equal(back[name], value) and back[name].dtype == dtype for name, value in tensors.items())
 
@@ -113,6 +115,31 @@ def test_control_lora(base, net, folder, tmp_path) -> None:
     assert torch.allclose(copy[to_q], locked[to_q] + torch.mm(*matrix), atol=1e-5)
     assert torch.equal(copy["time_embedding.linear_1.bias"], tensors["time_embed.0.bias"])
     assert torch.equal(copy["mid_block.resnets.0.conv1.weight"], locked["mid_block.resnets.0.conv1.weight"])
+
+
+def test_what_is_told_relative_to_another_base_is_refused(base, net, folder, tmp_path) -> None:
+    """Not broadcast to something huge, nor a KeyError in the middle of a file."""
+    plain, xl, other = open_weights(folder), encoder(tiny_base("sdxl")), encoder(tiny_base("sd21"))
+    told = control.as_difference(plain, encoder(base))
+    ranks = {f"input_blocks.1.1.proj_in.{part}": torch.ones(2, 2) for part in ("up", "down")}
+    lora = Weights.held({"lora_controlnet": torch.ones(0), **ranks}, Path("lora"))
+    for wrong in (xl, other):
+        for attempt in (
+            lambda wrong=wrong: control.as_difference(plain, wrong),
+            lambda wrong=wrong: control.read_control(told, wrong),
+            lambda wrong=wrong: control.read_control(lora, wrong),
+            lambda wrong=wrong: control.transferred(plain, encoder(base), wrong),
+        ):
+            with pytest.raises(MaquetteError, match="give the base it was made for"):
+                attempt()
+
+
+def test_what_the_original_layout_cannot_hold(base) -> None:
+    for design in ({"kind": "lite"}, {"encoder": "paper"}):
+        net = mq.ControlNet.attach(base, **design)
+        state = {_published(name, len(net.slots)): value for name, value in net.state_dict().items()}
+        with pytest.raises(MaquetteError, match="has no name in the original layout"):
+            control.as_original(Weights.held(state, Path("net")))
 
 
 def test_weights_without_a_controlnet(base, tmp_path) -> None:

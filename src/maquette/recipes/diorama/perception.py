@@ -31,7 +31,7 @@ EMPTY = -4.0  # logit of a key point before anything is learnt: one pixel in fif
 class Recipe:
     run: Path = Path("runs/diorama")
     scenes: int = 16_000
-    steps: int = 4_000
+    steps: int = 4_500
     batch_size: int = 16
     learning_rate: float = 3e-3
     seed: int = 0
@@ -100,7 +100,7 @@ def seeing_loss(maps: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         + 0.5 * F.cross_entropy(maps["colours"], batch["colours"].long())
         + 0.5 * depth_error.mean()
         + 0.5 * (cosine_error * surface).sum() / surface.sum()
-        + point_loss(maps["keypoints"], heat)
+        + 0.2 * point_loss(maps["keypoints"], heat)
     )
 
 
