@@ -9,7 +9,7 @@ from tests.conftest import randomise, tiny_base
 from maquette.base import Base
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.seeds import generators, noise
 from maquette.sampling.generate import generate
 from maquette.sampling.schedule import SAMPLERS
@@ -98,12 +98,14 @@ def test_every_sampler_runs_the_control_in_every_step(base, net, sampler, calls)
 def test_with_the_true_noise_the_start_picture_comes_back(base, sampler, strength, monkeypatch) -> None:
     """A prediction that is right at every step leads back to the latents that were noised."""
     start = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
-    truth = noise(generators([5]), (4, 8, 8))
+    (source,) = generators([5])
+    latents = base.encode_pictures([start], [source])  # drawn before the noise, from the same source
+    truth = noise([source], (4, 8, 8))
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
     monkeypatch.setattr(base, "decode_latents", lambda latents: found.append(latents) or [start])
     generate(base, "a", image=start, strength=strength, steps=10, guidance=1, seed=5, size=(64, 64), sampler=sampler)
-    assert (found[0] - base.encode_pictures([start])).abs().max() < 0.1
+    assert (found[0] - latents).abs().max() < 0.1
 
 
 def test_control_changes_the_picture(base, net) -> None:
@@ -167,6 +169,40 @@ def test_a_full_mask_is_no_mask_and_an_empty_one_keeps_the_picture(base) -> None
     assert not np.array_equal(mixed, kept)
 
 
+def test_a_picture_s_rotation_holds_wherever_it_enters(base, net) -> None:
+    """A phone keeps its pictures lying, with a word on how to turn them."""
+    upright = Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 64, 3), dtype=np.uint8))
+    lying = upright.transpose(Image.Transpose.ROTATE_90)
+    lying.getexif()[274] = 6
+    for settings in ({"image": upright}, {"image": upright, "mask": upright}, {"size": (64, 128)}):
+        turned = {name: lying if value is upright else value for name, value in settings.items()}
+        pictures = [
+            generate(base, "a", [Control(net, map_)], steps=2, **{"strength": 0.5 if "image" in given else 1, **given})
+            for map_, given in ((upright, settings), (lying, turned))
+        ]
+        assert pictures[0][0].size == (64, 128)
+        assert np.array_equal(*map(array, pictures))
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"strength": 0.5}, "Strength has no effect without a start picture"),
+        ({"condition_in": "weighted"}, "Condition_in has no effect without controls"),
+        ({"resolution_weights": "literal"}, "unless condition_in is 'weighted'"),
+        ({"negative_prompt": "c", "guidance": 1}, "Negative_prompt has no effect at a guidance of 1"),
+    ],
+)
+def test_a_setting_without_effect_warns(base, settings, words) -> None:
+    with pytest.warns(MaquetteWarning, match=words):
+        run(base, **settings)
+
+
+def test_a_control_that_no_step_hears_warns(base, net) -> None:
+    with pytest.warns(MaquetteWarning, match=r"between 0.4 and 0.45 lies none of the 4 steps"):
+        run(base, [Control(net, CONDITION, start=0.4, end=0.45)])
+
+
 def test_strength_says_how_much_changes(base) -> None:
     start = Image.new("RGB", (64, 64), "red")
     kept = array(base.decode_latents(base.encode_pictures([start])))
@@ -214,6 +250,7 @@ def test_a_long_prompt_says_what_was_cut(base) -> None:
         ({"resolution_weights": "normal"}, "did you mean 'normalised'"),
         ({"sampler": "dimm"}, "no sampler 'dimm'; did you mean 'ddim'"),
         ({"mask": Image.new("RGB", (64, 64))}, "give image= too"),
+        ({"negative_prompt": None}, "A prompt is a text"),
     ],
 )
 def test_bad_settings_are_refused_in_a_sentence(base, settings, words) -> None:

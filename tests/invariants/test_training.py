@@ -15,7 +15,7 @@ import maquette as mq
 from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import to_signed
 from maquette.training import loop
 from maquette.training.cache import Cache
@@ -134,6 +134,28 @@ def test_going_on_for_longer_is_having_gone_on(base, config, tmp_path) -> None:
     mq.train(config(output=tmp_path / "cosine", max_steps=3, decay="cosine"), base)
     with pytest.raises(MaquetteError, match=r"other settings \(max_steps\)"):
         mq.train(config(output=tmp_path / "cosine", decay="cosine", resume=True), base)
+    with pytest.raises(MaquetteError, match="has done 6 steps already; max_steps is 6 or more, not 3"):
+        mq.train(config(output=tmp_path / "parts", max_steps=3, resume=True), base)
+    assert TrainingConfig.load(parts / "training.json").max_steps == 6
+
+
+def test_a_kill_before_the_first_state_measures_the_start_once(base, config, monkeypatch) -> None:
+    def fall(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    compute = loop.step.loss
+    monkeypatch.setattr(loop.step, "loss", fall)
+    with pytest.raises(KeyboardInterrupt):
+        mq.train(config(), base)
+    monkeypatch.setattr(loop.step, "loss", compute)
+    run = mq.train(config(resume=True), base)
+    assert [line["step"] for line in lines(run) if "fidelity" in line] == [0, 3, 6]
+
+
+def test_a_rate_for_narrow_bases_is_warned_of_on_a_wide_one(base, config, monkeypatch) -> None:
+    monkeypatch.setattr(loop, "FULL_WIDTH", base.backbone.slots[0].channels)
+    with pytest.warns(MaquetteWarning, match=r"0\.001 is made for narrow bases"):
+        mq.train(config(max_steps=1), base)
 
 
 def test_a_line_cut_off_by_a_kill_is_forgotten(base, config) -> None:
@@ -181,8 +203,12 @@ def test_nothing_to_resume_is_said(base, config) -> None:
 
 
 def test_all_problems_are_told_at_once(config) -> None:
-    with pytest.raises(MaquetteError, match=r"batch_size is 1 or more, not 0; .*learning_rate is above 0.*prompt_drop"):
-        config(batch_size=0, learning_rate=-1, prompt_drop=2)
+    with pytest.raises(
+        MaquetteError, match=r"batch_size is .* 1 or more, not 0; .*learning_rate is above 0.*prompt_drop"
+    ):
+        config(batch_size=0, learning_rate=0, prompt_drop=2)
+    with pytest.raises(MaquetteError, match=r"max_steps is a whole number .* not 1000\.0; .*weight_decay .* not nan"):
+        config(max_steps=1e3, weight_decay=float("nan"))
     with pytest.raises(MaquetteError, match="did you mean 'canny'"):
         config(condition="cany")
     with pytest.raises(MaquetteError, match="no ControlNet kind 'zer'"):

@@ -6,6 +6,7 @@ from diffusers import (
     ControlNetModel,
     DDIMScheduler,
     MultiControlNetModel,
+    StableDiffusionControlNetImg2ImgPipeline,
     StableDiffusionControlNetPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLControlNetPipeline,
@@ -13,9 +14,11 @@ from diffusers import (
 )
 from tests.conftest import randomise, tiny_base
 
+from maquette import diorama
 from maquette.controlnet.compose import Control
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNet
+from maquette.foundation.images import to_unit
 from maquette.sampling import generate as module
 from maquette.sampling.generate import generate
 
@@ -67,6 +70,30 @@ def test_without_control(prediction, final) -> None:
     base = tiny_base("sd15", prediction)
     generate(base, "a b", negative_prompt="c", steps=STEPS, guidance=5.0, count=2, seed=3, size=(128, 128))
     theirs = run(pipeline(StableDiffusionPipeline, base), [3, 4], guidance_scale=5.0, height=128, width=128)
+    assert torch.allclose(final[0], theirs, atol=1e-4)
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.72])
+def test_from_a_start_picture(strength, final, tmp_path) -> None:
+    """The picture's latents are drawn before the noise; a control's span counts the steps that are left."""
+    base = tiny_base("sd15")
+    net = randomise(ControlNet.attach(base))
+    start, condition = diorama.scene(3).image, torch.rand(1, 3, 128, 128)
+    control = Control(net, condition, weight=0.8, start=0.2, end=0.6)
+    settings = {"negative_prompt": "c", "guidance": 5.0, "count": 2, "seed": 3, "image": start, "strength": strength}
+    generate(base, "a b", [control], steps=STEPS, **settings)
+    pipe = pipeline(StableDiffusionControlNetImg2ImgPipeline, base, controlnet=published(net, tmp_path))
+    theirs = run(
+        pipe,
+        [3, 4],
+        image=torch.stack([to_unit(start)] * 2),
+        control_image=condition.repeat(2, 1, 1, 1),
+        strength=strength,
+        guidance_scale=5.0,
+        controlnet_conditioning_scale=0.8,
+        control_guidance_start=0.2,
+        control_guidance_end=0.6,
+    )
     assert torch.allclose(final[0], theirs, atol=1e-4)
 
 

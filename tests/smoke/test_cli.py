@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+import torch
+from PIL import Image, PngImagePlugin
 from tests.conftest import randomise, save_base, tiny_base
 
 from maquette.cli import main as cli
@@ -86,8 +87,31 @@ def test_generate_and_again(maquette, base, net, picture, tmp_path) -> None:
     picture.unlink()  # everything that is needed lies in the picture
     code, out, err = maquette("generate", "--again", "made-2.png", "-o", "again.png")
     assert code == 0, err
+    assert "Note" not in err
     first, second = (open_picture(tmp_path / name) for name in ("made-2.png", "again.png"))
     assert np.array_equal(np.asarray(first), np.asarray(second))
+
+
+def test_a_damaged_record_is_a_sentence(maquette, base, net, picture, tmp_path) -> None:
+    maquette(
+        "generate", picture, "--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png"
+    )
+    with Image.open(tmp_path / "made.png") as made:
+        values = json.loads(made.info["maquette"])
+    broken = [
+        {**values, "surplus": 1},
+        {**values, "number": 7},
+        {**values, "settings": {}},
+        {**values, "controls": [{**values["controls"][0], "map": "%"}]},
+        {key: value for key, value in values.items() if key != "prompt"},
+        [],
+    ]
+    for words in broken:
+        info = PngImagePlugin.PngInfo()
+        info.add_text("maquette", json.dumps(words))
+        Image.new("RGB", (8, 8)).save(tmp_path / "broken.png", pnginfo=info)
+        code, _, err = maquette("generate", "--again", "broken.png")
+        assert (code, "does not say how it was made" in err) == (2, True), words
 
 
 def test_generate_from_a_map(maquette, base, net, picture) -> None:
@@ -117,6 +141,25 @@ def test_detect(maquette, picture, tmp_path) -> None:
         assert shown.size == (160, 130)
 
 
+def test_one_broken_picture_costs_the_others_nothing(maquette, picture, tmp_path) -> None:
+    code, out, err = maquette("detect", "canny", "absent.png", picture, "-o", "maps")
+    assert code == 2
+    assert out.strip() == "maps/house-canny.png"
+    assert "1 of 2 pictures have no map. There is no picture at 'absent.png'" in err
+
+
+def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
+    from maquette.sampling import generate as module
+
+    def fail(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate 90 GiB")
+
+    monkeypatch.setattr(module, "_sample", fail)
+    code, _, err = maquette("generate", "--base", base)
+    assert code == 2
+    assert "The memory at hand is too small" in err
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -128,14 +171,15 @@ def test_detect(maquette, picture, tmp_path) -> None:
         (("generate", "--base", "BASE", "--size", "100x64"), "multiples of 64 pixels"),
         (("generate", "--base", "BASE", "--dtype", "int8"), "no dtype 'int8'"),
         (("generate", "--base", "BASE", "PICTURE", "--controlnet", "diorama/cany"), "There is no ControlNet"),
-        (("generate", "--base", "BASE", "--map"), "give the picture"),
+        (("generate", "--base", "BASE", "--map"), "nothing for --map to steer by; give the picture"),
         (("generate", "--base", "BASE", "--controlnet", "x"), "give the picture"),
+        (("generate", "--base", "BASE", "--weight", "0.5", "--end", "0.5"), "nothing for --weight, --end to steer by"),
+        (("generate", "--again", "PICTURE", "--steps", "3", "--prompt", "a"), "leave --prompt, --steps out"),
         (("generate", "PICTURE", "--base", "BASE", "--size", "0x64"), "multiples of 64 pixels"),
         (("generate", "--base", "BASE", "--device", "cdua"), "There is no device 'cdua'"),
         (("generate", "--base", "BASE", "--count", "0"), "count is a whole number"),
         (("generate", "--base", "BASE", "-o", "."), "Results are PNG files"),
         (("generate", "--base", "BASE", "-o", "out.jpg"), "Results are PNG files"),
-        (("detect", "canny", "PICTURE", "absent.png", "-o", "maps"), "There is no picture"),
         (("detect", "canny", "PICTURE", "PICTURE", "-o", "maps"), "Two results would be written"),
         (("generate", "--again", "PICTURE"), "does not say how it was made"),
         (("detect", "cany", "PICTURE", "-o", "maps"), "did you mean 'canny'"),
@@ -143,9 +187,15 @@ def test_detect(maquette, picture, tmp_path) -> None:
         (("detect", "canny", "PICTURE", "-o", "maps", "--option", "lo=3"), "did you mean 'low'"),
         (("train", "canny", "--output", "run"), "A recipe is diorama/CONDITION"),
         (("train", "diorama/cany", "--output", "run"), "did you mean 'canny'"),
-        (("train", "diorama/canny", "--output", "run", "--batch-size", "0"), "batch_size is 1 or more"),
+        (
+            ("train", "diorama/canny", "--output", "run", "--batch-size", "0"),
+            "batch_size is a whole number of 1 or more",
+        ),
         (("train", "diorama/canny", "--output", "run", "--resume"), "There is no training in 'run'"),
-        (("evaluate", "runs/absent", "--base", "BASE"), "There is no"),
+        (("evaluate", "runs/absent", "--base", "BASE"), "neither a folder here nor in the Hub's cache"),
+        (("evaluate", "diorama/canny", "diorama/canny"), "Two results would be written"),
+        (("evaluate", "diorama/canny", "-o", "PICTURE"), "is a file"),
+        (("demo", "-o", "demo.jpg"), "Results are PNG files"),
     ],
 )
 def test_bad_input_is_a_sentence_and_leaves_nothing(maquette, base, picture, tmp_path, words, says) -> None:

@@ -16,6 +16,7 @@ def run(
 ) -> None:
     """Draw the condition map of pictures, each at its own size."""
     from maquette.conditions.detect import detect
+    from maquette.errors import MaquetteError
     from maquette.foundation.files import written_whole
     from maquette.foundation.images import open_picture
     from maquette.foundation.outputs import check_pngs
@@ -23,11 +24,19 @@ def run(
     options = dict(_parse(text) for text in option or [])
     targets = [output / f"{path.stem}-{detector}.png" for path in pictures]
     check_pngs(targets)
-    maps = [detect(detector, open_picture(path), **options) for path in pictures]
-    for shown, target in zip(maps, targets, strict=True):
+    failed = []
+    for path, target in zip(pictures, targets, strict=True):
+        try:
+            shown = detect(detector, open_picture(path), **options)
+        except MaquetteError as error:
+            failed.append(str(error))
+            continue
         with written_whole(target) as temporary:
             shown.save(temporary, "PNG")
         print(target)
+    if failed:
+        count = f"{len(failed)} of {len(pictures)} pictures have no map. " if len(pictures) > 1 else ""
+        raise MaquetteError(count + " ".join(dict.fromkeys(failed)))
 
 
 def _parse(text: str) -> tuple[str, Any]:

@@ -1,5 +1,6 @@
 """maquette evaluate"""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,29 +16,52 @@ def run(
     guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 4.0,
     batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 32,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the reports.")] = Path("runs/evaluation"),
-    base: Annotated[str, typer.Option(help="Base model that they steer.")] = "diorama",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    dtype: Annotated[str, typer.Option(help="float32 or bfloat16.")] = "float32",
+    base: Annotated[str | None, typer.Option(help="Base that they steer; without, the one they say.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto.")] = "cpu",
+    dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
 ) -> None:
     """Measure ControlNets' fidelity under true, default, no and conflicting prompts."""
     from maquette.checkpoints import load_base, load_controlnet
     from maquette.evaluation.controlnet import Protocol, Uncontrolled, evaluate_controlnet
+    from maquette.foundation.outputs import check_pngs
 
     protocol = Protocol(scenes, steps, guidance, batch_size)
-    model = load_base(base, device, dtype)
-    loaded = [(name.strip("/").replace("/", "-"), _condition(name), load_controlnet(name, model)) for name in nets]
+    names = [name.strip("/").replace("/", "-") for name in nets]
+    check_pngs([output / f"{name}.png" for name in names])
+    conditions, bases = zip(*(_said(net) for net in nets), strict=True)
+    model = load_base(base or _only(bases), device, dtype)
+    loaded = [load_controlnet(net, model) for net in nets]
     uncontrolled = Uncontrolled(model, protocol)
-    for name, condition, net in loaded:
+    for name, condition, net in zip(names, conditions, loaded, strict=True):
         report = evaluate_controlnet(net, condition, uncontrolled, output / f"{name}.png")
         report.save(output / f"{name}.json")
         print(f"{name}: {report.table()}\n\n{output / name}.json, {output / name}.png\n")
 
 
-def _condition(name: str) -> str:
-    """What a ControlNet was trained on: its bundled name or its run says so."""
-    from maquette.training.config import TrainingConfig
-    from maquette.training.run import CONFIG
+def _said(name: str) -> tuple[str, str | None]:
+    """What a ControlNet was trained on, and its base, as its contract says."""
+    from maquette.checkpoints.load import find_controlnet
+    from maquette.controlnet import files
+    from maquette.data.diorama import condition_named
+    from maquette.errors import MaquetteError
 
-    if name.startswith("diorama/"):
-        return name.removeprefix("diorama/")
-    return TrainingConfig.load(Path(name) / CONFIG).condition
+    path = find_controlnet(name)
+    config, weights = files.opened(path)
+    contract = files.read_contract(path, config or {}, weights.metadata)
+    world, _, condition = (contract.detector or "").partition("/")
+    if world != "diorama":
+        raise MaquetteError(
+            f"{name!r} was trained on {contract.detector or 'maps it does not tell'}, the scenes here have the "
+            "diorama's; evaluate one that `maquette train diorama/CONDITION` made."
+        )
+    condition_named(condition)
+    return condition, contract.base
+
+
+def _only(bases: Sequence[str | None]) -> str:
+    from maquette.errors import MaquetteError
+
+    known = sorted({one or "diorama" for one in bases})
+    if len(known) > 1:
+        raise MaquetteError(f"These ControlNets steer different bases ({', '.join(known)}); evaluate them one by one.")
+    return known[0]

@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 EXAMPLE = 'maquette generate house.png --condition canny --prompt "a red house in the snow" -o out.png'
 
 
+OF_A_PICTURE = ("condition", "controlnet", "map_given", "weight", "start", "end")  # options that steer by one
+
+
 def run(
+    words: typer.Context,
     picture: Annotated[
         Path | None, typer.Argument(help="A photograph or drawing whose shapes the result follows.")
     ] = None,
@@ -36,11 +40,13 @@ def run(
     start: Annotated[float, typer.Option(help="Share of the steps after which the control sets in.")] = 0.0,
     end: Annotated[float, typer.Option(help="Share of the steps after which it is left out.")] = 1.0,
     condition_in: Annotated[str, typer.Option(help="Guidance branch: both, conditional or weighted.")] = "both",
-    sampler: Annotated[str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, unipc.")] = "ddim",
+    sampler: Annotated[
+        str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc.")
+    ] = "ddim",
     seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
     count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto.")] = "cpu",
+    device: Annotated[str | None, typer.Option(help="cpu, the default; cuda, mps, or auto.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
     low_memory: Annotated[bool, typer.Option(help="Keep on the device only the part at work.")] = False,
     output: Annotated[
@@ -50,20 +56,21 @@ def run(
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""
     from maquette.base import DIORAMA_GUIDANCE
-    from maquette.errors import MaquetteError
     from maquette.foundation.images import open_picture
     from maquette.sampling.record import ControlRecord, Record
     from maquette.sampling.settings import check_size
 
+    given = [name for name in words.params if getattr(words.get_parameter_source(name), "name", "") == "COMMANDLINE"]
     if again is not None:
+        _check_alone(given)
         _again(again, output or again.with_stem(f"{again.stem}-again"), device, low_memory)
         return
-    if picture is None and (map_given or controlnet):
-        raise MaquetteError("--map and --controlnet need a picture to be steered by; give the picture.")
+    if picture is None:
+        _check_unsteered(given)
     targets = _targets(output or Path("out.png"), count)
     source = open_picture(picture) if picture is not None else None
     asked = _size(size)
-    model = _load(base, device, dtype, low_memory)
+    model = _load(base, device or "cpu", dtype, low_memory)
     wanted = asked or (model.size, model.size)
     check_size(model, wanted)
     controls = []
@@ -82,7 +89,8 @@ def run(
         "size": list(wanted),
     }
     precision = str(model.dtype).removeprefix("torch.")  # what "auto" came to
-    records = [Record(base, prompt, precision, settings, controls, number) for number in range(count)]
+    made_with = (base, prompt, precision, settings, controls)
+    records = [Record(*made_with, number, device=model.device.type) for number in range(count)]
     made = _controls(records[0], model)
     if made and not map_given:
         made[0].net.contract.check_detector(condition)
@@ -137,14 +145,46 @@ def _make(record: "Record", model: "Base", controls: "list[Control]") -> "list[I
         return generate(model, record.prompt, controls, **settings, progress=progress)
 
 
-def _again(path: Path, output: Path, device: str, low_memory: bool) -> None:
+def _check_alone(given: list[str]) -> None:
+    """All that a picture is made of stands in its record."""
+    from maquette.errors import MaquetteError
+
+    others = sorted(set(given) - {"again", "output", "device", "low_memory"})
+    if others:
+        raise MaquetteError(
+            f"--again makes a picture as its record says; leave {_options(others)} out, or generate without --again."
+        )
+
+
+def _check_unsteered(given: list[str]) -> None:
+    from maquette.errors import MaquetteError
+
+    unused = [name for name in given if name in OF_A_PICTURE]
+    if unused:
+        raise MaquetteError(f"Without a picture there is nothing for {_options(unused)} to steer by; give the picture.")
+
+
+def _options(names: list[str]) -> str:
+    """As they are typed."""
+    plain = {"picture": "the picture", "map_given": "--map"}
+    return ", ".join(plain.get(name, f"--{name.replace('_', '-')}") for name in names)
+
+
+def _again(path: Path, output: Path, device: str | None, low_memory: bool) -> None:
     """Make one picture again from its record."""
+    from maquette.errors import MaquetteWarning
     from maquette.foundation.outputs import check_pngs
     from maquette.sampling.record import Record
 
     check_pngs([output])
     record = Record.load(path)
-    model = _load(record.base, device, record.dtype, low_memory)
+    model = _load(record.base, device or record.device, record.dtype, low_memory)
+    if model.device.type != record.device:
+        warnings.warn(
+            f"{str(path)!r} was made on {record.device}: on {model.device.type} it is the same up to rounding.",
+            MaquetteWarning,
+            stacklevel=2,
+        )
     _write([_make(record, model, _controls(record, model))[record.number]], [record], [output])
 
 

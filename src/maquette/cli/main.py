@@ -43,6 +43,15 @@ def main() -> None:
     except OSError as error:
         print(f"maquette: A file could not be read or written: {error}.", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":  # torch's, not imported
+            raise
+        print(
+            "maquette: The memory at hand is too small for this; ask for a smaller size or batch, fewer bits "
+            "(--dtype bfloat16), or --low-memory.",
+            file=sys.stderr,
+        )
+        sys.exit(2)
 
 
 def _note(message: Warning | str, *_: object, **__: object) -> None:

@@ -56,7 +56,10 @@ def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:
     from maquette.training.run import CONFIG
 
     if resume:
-        return vars(TrainingConfig.load(output / CONFIG))
+        before = vars(TrainingConfig.load(output / CONFIG))
+        if recipe.partition("/")[0] == "diorama" and recipe != f"diorama/{before['condition']}":
+            raise MaquetteError(f"The run in {str(output)!r} trains diorama/{before['condition']}, not {recipe}.")
+        return before
     if Path(recipe).is_file():
         return vars(TrainingConfig.load(Path(recipe)))
     world, _, condition = recipe.partition("/")

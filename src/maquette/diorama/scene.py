@@ -10,6 +10,7 @@ from maquette.diorama.captions import caption
 from maquette.diorama.render import Maps, maps, picture
 from maquette.diorama.solids import Array, dot, vector
 from maquette.diorama.world import HALF_VIEW, World, compose
+from maquette.errors import MaquetteError
 
 SIZE = 128
 """Width and height of a scene, unless asked otherwise."""
@@ -35,6 +36,8 @@ def scene(seed: int, size: int = SIZE) -> Scene:
 
     The seed alone decides what stands where; `size` only how finely it is drawn.
     """
+    if not isinstance(seed, int | np.integer) or seed < 0:
+        raise MaquetteError(f"The seed of a scene is a whole number of 0 or more, not {seed!r}.")
     rng = np.random.default_rng(seed)
     world = compose(rng)
     words = caption(rng, world)

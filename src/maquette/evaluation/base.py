@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from maquette.base import Base
 from maquette.conditions.perception import Eye
@@ -21,12 +19,14 @@ LEAST_SHARE = 0.3  # of the coloured pixels of a kind, divided by how many thing
 
 def reconstruction(base: Base, pictures: list[Image.Image], batch_size: int = 50) -> float:
     """Mean PSNR of pictures that went through the autoencoder and became bytes again, dB."""
-    values: list[Tensor] = []
-    for start in range(0, len(pictures), batch_size):
-        batch = pictures[start : start + batch_size]
-        again = base.decode_latents(base.encode_pictures(batch))
-        values.append(psnr(*(torch.stack([to_signed(one) for one in side]) for side in (again, batch))))
-    return float(torch.cat(values).mean())
+    pairs = zip(through(base, pictures, batch_size), pictures, strict=True)
+    return float(np.mean([psnr(to_signed(again)[None], to_signed(one)[None]).item() for again, one in pairs]))
+
+
+def through(base: Base, pictures: list[Image.Image], batch_size: int = 50) -> list[Image.Image]:
+    """Pictures through the autoencoder: what a perfect generation would look like."""
+    batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
+    return [again for batch in batches for again in base.decode_latents(base.encode_pictures(batch))]
 
 
 @dataclass(frozen=True)

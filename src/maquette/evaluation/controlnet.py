@@ -13,9 +13,10 @@ from maquette.conditions.perception import Eye
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs
-from maquette.diorama import dataset
+from maquette.diorama import SIZE, dataset
 from maquette.diorama.captions import DEFAULT_PROMPT
 from maquette.errors import MaquetteError
+from maquette.evaluation.base import through
 from maquette.foundation.files import written_whole
 from maquette.foundation.images import to_unit
 from maquette.foundation.progress import steps_bar
@@ -61,8 +62,9 @@ class Report:
             "| --- | --- | --- | --- |",
         ]
         for prompt in PROMPTS:
-            score, share = self.controlled[prompt], self.controlled[prompt] / self.ceiling
-            lines.append(f"| {prompt} | {score:.3f} | {share:.0%} | {self.uncontrolled[prompt]:.3f} |")
+            score = self.controlled[prompt]
+            share = f"{score / self.ceiling:.0%}" if self.ceiling > 0 else "–"
+            lines.append(f"| {prompt} | {score:.3f} | {share} | {self.uncontrolled[prompt]:.3f} |")
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
@@ -91,6 +93,7 @@ def evaluate_controlnet(
     """Generate with and without control for every kind of prompt, and score it; pictures go to `grid`."""
     base, protocol = uncontrolled.base, uncontrolled.protocol
     pairs = Pairs.load(condition, range(dataset.TEST, dataset.TEST + protocol.scenes))
+    pairs.telling()  # raises where no score could be
     rows = range(len(pairs))
     truth = [pairs.truth(row) for row in rows]
     sources = [Image.fromarray(image) for image in pairs.images]
@@ -106,7 +109,7 @@ def evaluate_controlnet(
         controlled[kind] = score(pictures)
         shown.append(pictures[:SHOWN])
         plain[kind] = score(uncontrolled.pictures(kind, pairs.captions))
-    reconstructed = _through(base, sources, protocol.batch_size)
+    reconstructed = through(base, sources, protocol.batch_size)
     if grid is not None:
         grid.parent.mkdir(parents=True, exist_ok=True)
         sheet(shown, labels=("condition", "source", *PROMPTS)).save(grid)
@@ -136,11 +139,5 @@ def _generate(
             seed=protocol.seed,
             batch_size=protocol.batch_size,
             progress=progress,
-            size=(base.size, base.size),
+            size=(SIZE, SIZE),
         )
-
-
-def _through(base: Base, pictures: list[Image.Image], batch_size: int) -> list[Image.Image]:
-    """Pictures through the autoencoder: what a perfect generation would look like."""
-    batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
-    return [picture for batch in batches for picture in base.decode_latents(base.encode_pictures(batch))]

@@ -77,5 +77,6 @@ def from_signed(pixels: Tensor) -> list[Image.Image]:
 
 
 def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Scale so that `size` (width, height) is covered, and cut what stands over, evenly at both sides."""
+    """RGB, scaled so that `size` (width, height) is covered; what stands over is cut, evenly at both sides."""
+    picture = as_rgb(picture)
     return picture if picture.size == size else ImageOps.fit(picture, size, Image.Resampling.LANCZOS)

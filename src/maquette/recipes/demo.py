@@ -24,6 +24,7 @@ from maquette.controlnet.compose import Control
 from maquette.diorama import scene
 from maquette.foundation.files import written_whole
 from maquette.foundation.images import fit, open_picture
+from maquette.foundation.outputs import check_pngs
 from maquette.foundation.progress import steps_bar
 from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import NAMES, fidelity
@@ -78,6 +79,7 @@ class Result:
 def demo(picture: Path | None, prompt: str | None, output: Path) -> Result:
     """Make the sheet; a prompt takes the place of the first one of the picture's row."""
     started = time.perf_counter()
+    check_pngs([output])
     base, eye = load_base("diorama"), Eye()
     rows = [_picture_row(base, open_picture(picture or HOUSE), prompt), *_scene_rows()]
     drawn, words, scores = [], [], {}

@@ -13,7 +13,7 @@ from maquette.backbones.protocol import Residuals, TextFeatures
 from maquette.base import Base
 from maquette.controlnet.compose import Control, total
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.images import fit, to_unit
+from maquette.foundation.images import as_rgb, fit, to_unit
 from maquette.foundation.seeds import generators, noise
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights, classifier_free, resolution_weights
 from maquette.sampling.masked import Masked
@@ -25,6 +25,7 @@ from maquette.sampling.settings import (
     check_prompts,
     check_size,
     nearest_size,
+    warn_of_unused,
 )
 
 
@@ -68,10 +69,12 @@ def generate(
         steps, guidance, condition_in, resolution_weights, sampler, strength, seed=seed, batch_size=batch_size
     )
     prompts = check_prompts(prompt, count)
+    check_prompts(negative_prompt, 1)
     if mask is not None and image is None:
         raise MaquetteError("A mask says which part of a start picture may change; give image= too.")
     controls = [controls] if isinstance(controls, Control) else list(controls)
     check_controls(base, controls)
+    warn_of_unused(sampling, controls, started=image is not None, negative=bool(negative_prompt))
     size = _size(base, size, controls, image)
     conditions = [_Condition.of(base, control, size, len(prompts)) for control in controls]
     masked = Masked.of(base, image, mask, size) if image is not None else None
@@ -82,10 +85,11 @@ def generate(
         batch = prompts[start : start + batch_size]
         text = base.encode_text(batch, size)
         sources = generators([seed + start + row for row in range(len(batch))])
+        begun = masked.drawn(base, sources) if masked else None
         here = [one.rows(base, start, len(batch)) for one in conditions]
         tick = _ticker(progress, number, len(batches))
         with base.at_work(base.backbone.network, *(control.net for control in controls)):
-            latents = _sample(base, text, negative, here, sampling, sources, size, masked, tick)
+            latents = _sample(base, text, negative, here, sampling, sources, size, begun, tick)
         pictures += base.decode_latents(latents)
     return pictures
 
@@ -153,15 +157,15 @@ def _sample(
     one_sided = sampling.condition_in != "both" or any(one.control.net.contract.pooled for one in conditions)
     guided = _guided(text, negative, sampling, one_sided)
     both = TextFeatures.cat([*[negative] * count, text]) if guided else text
-    first = sampling.steps - max(1, round(sampling.steps * sampling.strength)) if masked else 0
-    timesteps = scheduler.timesteps[first * scheduler.order :]
+    steps = max(1, int(sampling.steps * sampling.strength)) if masked else sampling.steps
+    timesteps = scheduler.timesteps[(sampling.steps - steps) * scheduler.order :]
     drawn = _noise(base, sources, size)
     latents = masked.start(scheduler, drawn, timesteps) if masked else drawn * scheduler.init_noise_sigma
     for number, timestep in enumerate(timesteps):
-        step = number // scheduler.order + first
         scaled = scheduler.scale_model_input(latents, timestep).to(base.dtype)  # the sampler itself works in float32
         pair = torch.cat([scaled, scaled]) if guided else scaled
-        residuals = _residuals(base, conditions, pair, timestep, both, guided, step, sampling)
+        active = [one for one in conditions if one.control.active(number // scheduler.order, steps)]
+        residuals = _residuals(base, active, pair, timestep, both, guided, sampling)
         prediction = base.predict(pair, timestep, both, residuals).float()
         if guided:
             prediction = classifier_free(prediction[:count], prediction[count:], sampling.guidance)
@@ -190,19 +194,17 @@ def _guided(text: TextFeatures, negative: TextFeatures, sampling: Sampling, one_
 
 def _residuals(
     base: Base,
-    conditions: list[_Condition],
+    active: list[_Condition],
     latents: Tensor,
     timestep: Tensor,
     text: TextFeatures,
     guided: bool,
-    step: int,
     sampling: Sampling,
 ) -> Residuals | None:
-    """The sum over the controls that are on in this step; the others are not run.
+    """The sum over the controls that are on in this step.
 
     With the condition in the conditional branch alone, only that half of the batch is run.
     """
-    active = [one for one in conditions if one.control.active(step, sampling.steps)]
     if not active:
         return None
     half = len(latents) // 2 if guided else 0
@@ -246,11 +248,11 @@ def _size(
 
 
 def _given_sizes(controls: list[Control], image: Image.Image | None) -> Iterator[tuple[int, int]]:
-    for control in controls:
-        condition = control.condition
-        yield condition.size if isinstance(condition, Image.Image) else (condition.shape[-1], condition.shape[-2])
-    if image is not None:
-        yield image.size
+    for condition in (*(control.condition for control in controls), *([image] if image else [])):
+        if isinstance(condition, Image.Image):
+            yield as_rgb(condition).size
+        else:
+            yield condition.shape[-1], condition.shape[-2]
 
 
 def _noise_of(scheduler: Scheduler, sources: list[torch.Generator]) -> dict[str, list[torch.Generator]]:

@@ -43,6 +43,7 @@ class Record:
     settings: dict[str, Any]  # keyword arguments of `generate`
     controls: list[ControlRecord] = field(default_factory=list)
     number: int = 0
+    device: str = "cpu"  # the kind of device it was made on, which decides the last bits
 
     def save(self, picture: Image.Image, path: Path) -> None:
         """Write a picture with its record, whole or not at all."""
@@ -57,10 +58,16 @@ class Record:
         try:
             with Image.open(path) as picture:
                 values = json.loads(picture.info[KEY])
+            controls = [ControlRecord(**control) for control in values["controls"]]
+            for control in controls:
+                control.picture()
+            record = Record(**{**values, "controls": controls})
+            if not 0 <= record.number < record.settings["count"] or len(record.settings["size"]) != 2:
+                raise ValueError("it names a picture that its settings do not make")
         except FileNotFoundError as error:
             raise MaquetteError(f"There is no picture at {str(path)!r}.") from error
-        except (OSError, KeyError, ValueError) as error:
+        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise MaquetteError(
                 f"{str(path)!r} does not say how it was made; give a PNG that `maquette generate` wrote."
             ) from error
-        return Record(**{**values, "controls": [ControlRecord(**control) for control in values["controls"]]})
+        return record

@@ -1,12 +1,13 @@
 """What can be asked of one generation, checked before anything is computed."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
 from maquette.base import Base
 from maquette.controlnet.compose import Control
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import unknown
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights
 from maquette.sampling.schedule import SAMPLERS
@@ -60,7 +61,7 @@ def _number(name: str, value: object, least: float, most: float) -> None:
 def check_prompts(prompt: str | Sequence[str], count: int) -> list[str]:
     """One prompt a picture."""
     _whole("count", count, 1, None)
-    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt)
+    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt or ())
     if not prompts or not all(isinstance(one, str) for one in prompts):
         raise MaquetteError(f"A prompt is a text, or a list of texts with one a picture, not {prompt!r}.")
     return prompts
@@ -98,7 +99,33 @@ def check_size(base: Base, size: tuple[int, int]) -> None:
 
 
 def nearest_size(base: Base, size: tuple[int, int]) -> tuple[int, int]:
-    """The size that the base takes nearest to one given."""
-    step = base.size_step
-    width, height = (min(LARGEST // step * step, max(step, round(side / step) * step)) for side in size)
+    """The size that the base takes nearest to one given; one that is too large is scaled down whole."""
+    step, most = base.size_step, LARGEST // base.size_step * base.size_step
+    scale = min(1.0, most / max(*size, 1))
+    width, height = (max(step, round(side * scale / step) * step) for side in size)
     return width, height
+
+
+def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, negative: bool) -> None:
+    """A note for every setting that changes nothing here.
+
+    Args:
+        started: whether there is a start picture.
+        negative: whether there is a negative prompt.
+    """
+    steps = max(1, int(sampling.steps * sampling.strength)) if started else sampling.steps
+    notes = {
+        "strength has no effect without a start picture (image=)": sampling.strength != 1 and not started,
+        "condition_in has no effect without controls": sampling.condition_in != "both" and not controls,
+        "resolution_weights has no effect unless condition_in is 'weighted'": (
+            sampling.resolution_weights != "normalised" and sampling.condition_in != "weighted"
+        ),
+        "negative_prompt has no effect at a guidance of 1": negative and sampling.guidance == 1,
+    }
+    for number, control in enumerate(controls, start=1):
+        idle = control.weight != 0 and not any(control.active(step, steps) for step in range(steps))
+        span = f"between {control.start:g} and {control.end:g} lies none of the {steps} steps"
+        notes[f"control {number} of {len(controls)} has no effect: {span}"] = idle
+    for note, holds in notes.items():
+        if holds:
+            warnings.warn(f"{note[0].upper()}{note[1:]}.", MaquetteWarning, stacklevel=3)

@@ -1,6 +1,7 @@
 """What a training run is made of."""
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -51,23 +52,26 @@ class TrainingConfig:
         Design(self.encoder, self.connect, self.kind)
 
     def _problems(self) -> Any:
-        for name in ("scenes", "max_steps", "batch_size", "evaluate_scenes", "checkpoint_every"):
-            if getattr(self, name) < 1:
-                yield f"{name} is 1 or more, not {getattr(self, name)}"
-        for name in ("warmup", "evaluate_every", "weight_decay", "seed"):
-            if getattr(self, name) < 0:
-                yield f"{name} is not negative, but {getattr(self, name)}"
-        for name in ("learning_rate", "clip"):
-            if not getattr(self, name) > 0:
-                yield f"{name} is above 0, not {getattr(self, name)}"
-        if not 0 <= self.prompt_drop <= 1:
-            yield f"prompt_drop is a share from 0 to 1, not {self.prompt_drop}"
+        least = dict.fromkeys(("scenes", "max_steps", "batch_size", "evaluate_scenes", "checkpoint_every"), 1)
+        for name, lowest in {**least, "warmup": 0, "evaluate_every": 0, "seed": 0}.items():
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+                yield f"{name} is a whole number of {lowest} or more, not {value!r}"
+        for name in ("learning_rate", "clip", "weight_decay", "prompt_drop"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+                yield f"{name} is a number of 0 or more, not {value!r}"
+            elif value == 0 and name in ("learning_rate", "clip"):
+                yield f"{name} is above 0"
+            elif value > 1 and name == "prompt_drop":
+                yield f"prompt_drop is a share from 0 to 1, not {value}"
         if self.decay not in ("constant", "cosine"):
             yield f"decay is 'constant' or 'cosine', not {self.decay!r}"
 
     def save(self, path: Path) -> None:
         with written_whole(path) as temporary:
-            temporary.write_text(json.dumps({**asdict(self), "output": str(self.output)}, indent=2) + "\n")
+            settings = {**asdict(self), "output": str(self.output), "resume": False}
+            temporary.write_text(json.dumps(settings, indent=2) + "\n")
 
     @staticmethod
     def load(path: Path) -> "TrainingConfig":

@@ -1,5 +1,6 @@
 """The loop that trains a ControlNet."""
 
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -16,7 +17,7 @@ from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs, condition_named
 from maquette.diorama import dataset
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import to_unit
 from maquette.metrics.fidelity import NAMES
 from maquette.training import checkpoint, schedule, step
@@ -26,6 +27,7 @@ from maquette.training.config import TrainingConfig
 from maquette.training.convergence import Monitor
 from maquette.training.run import CONFIG, STATE, Log
 
+FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks, and more than it bears
 LOG_EVERY = 25  # steps between two lines of loss
 
 
@@ -42,10 +44,7 @@ def train(config: TrainingConfig, base: Base | None = None, cache: Cache | None 
     """
     _check_folder(config)
     base = base or load_base(config.base, config.device)
-    if len(base.clips) != 1:
-        raise MaquetteError(
-            f"The base {base.name!r} is an SDXL, which this training does not know; give an SD 1.x or 2.x."
-        )
+    _check_base(base, config)
     pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
     monitor = _monitor(config, base) if config.evaluate_every else None
     cache = cache or Cache.build(base, pairs.images, pairs.captions)
@@ -55,13 +54,18 @@ def train(config: TrainingConfig, base: Base | None = None, cache: Cache | None 
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    config.save(config.output / CONFIG)
     parts: checkpoint.Parts = {"net": net, "optimiser": optimiser}
     start = checkpoint.restore(config.output / STATE, parts)
+    if start > config.max_steps:
+        raise MaquetteError(
+            f"The run in {str(config.output)!r} has done {start} steps already; max_steps is {start} or more, not "
+            f"{config.max_steps}."
+        )
+    config.save(config.output / CONFIG)
     log = Log(config.output, f"{config.base}/{config.condition}", NAMES[config.condition])
     log.rewind(start)
     noise = step.noise_schedule(base)
-    if monitor and start == 0:
+    if monitor and not log.curve()[0]:
         _measure(monitor, net, log, 0)
     bar = tqdm(range(start, config.max_steps), initial=start, total=config.max_steps, desc="training", unit=" steps")
     with plain_attention(base.device, base.backbone.network, net):
@@ -90,6 +94,25 @@ def train(config: TrainingConfig, base: Base | None = None, cache: Cache | None 
     net.contract = _contract(config, base)
     net.save(config.output)
     return config.output
+
+
+def _check_base(base: Base, config: TrainingConfig) -> None:
+    """What this training knows, and a learning rate that is not another base's."""
+    if len(base.clips) != 1:
+        reason = "is an SDXL, which this training does not know" if base.clips else "came without a text encoder"
+        raise MaquetteError(f"The base {base.name!r} {reason}; give an SD 1.x or 2.x with its text encoder.")
+    if base.backbone.prediction not in step.PREDICTIONS:
+        raise MaquetteError(
+            f"The base {base.name!r} predicts {base.backbone.prediction!r}, and training knows "
+            f"{' and '.join(step.PREDICTIONS)}; give such a base."
+        )
+    if base.backbone.slots[0].channels >= FULL_WIDTH and config.learning_rate > FULL_WIDTH_RATE:
+        warnings.warn(
+            f"A learning rate of {config.learning_rate:g} is made for narrow bases; Stable Diffusion's ControlNets "
+            "were trained at 1e-5.",
+            MaquetteWarning,
+            stacklevel=3,
+        )
 
 
 def _contract(config: TrainingConfig, base: Base) -> Contract:
@@ -131,7 +154,7 @@ def _monitor(config: TrainingConfig, base: Base) -> Monitor:
     return Monitor(
         base,
         Pairs.load(config.condition, seeds),
-        None if config.condition in ("canny", "scribble") else Eye(device=config.device),
+        None if config.condition in ("canny", "scribble") else Eye(device=str(base.device)),
     )
 
 

@@ -2,10 +2,12 @@
 
 import json
 import time
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maquette.errors import MaquetteWarning
 from maquette.foundation.files import written_whole
 from maquette.training.convergence import takes_hold
 
@@ -48,10 +50,12 @@ class Log:
         return takes_hold(*self.curve())
 
     def draw(self) -> Path | None:
-        """Plot fidelity and loss over steps, the step of sudden convergence marked; None without matplotlib."""
+        """Plot fidelity and loss over steps, the step of sudden convergence marked; a note without matplotlib."""
         try:
             from matplotlib.figure import Figure
         except ImportError:
+            words = "No curve.png without matplotlib: pip install 'maquette[train]'; metrics.jsonl has its numbers."
+            warnings.warn(words, MaquetteWarning, stacklevel=3)
             return None
         figure = Figure(figsize=(7, 4), layout="constrained")
         axes = figure.add_subplot()

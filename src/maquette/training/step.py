@@ -7,7 +7,8 @@ from torch import Tensor
 
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
-from maquette.errors import MaquetteError
+
+PREDICTIONS = ("epsilon", "v_prediction")
 
 
 def noise_schedule(base: Base) -> DDPMScheduler:
@@ -24,7 +25,7 @@ def target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: T
     if kind == "v_prediction":
         velocity: Tensor = schedule.get_velocity(latents, noise, timesteps)
         return velocity
-    raise MaquetteError(f"Training knows bases that predict 'epsilon' or 'v_prediction', not {kind!r}.")
+    raise AssertionError(f"the training was begun on a base that predicts {kind!r}")
 
 
 def loss(
