@@ -30,7 +30,9 @@ class Condition:
     fields: tuple[str, ...]  # of `dataset.load`
     draw: Callable[..., Image.Image]  # from the fields of one scene and a generator
     standard: Callable[..., Image.Image]  # the same without chance, for evaluation and for users
+    truth: Callable[..., Any]  # what `metrics.fidelity` compares a picture with
     words: str  # what is drawn, for the contract of a ControlNet
+    tells: Callable[..., NDArray[np.bool_]] | None = None  # of all scenes' fields: which say anything; None for all
 
 
 def _random_canny(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
@@ -41,6 +43,14 @@ def _random_canny(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.
 def _random_scribble(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
     seed = int(rng.integers(2**31)) if rng.random() < 0.8 else None
     return scribble(Image.fromarray(pixels), seed=seed)
+
+
+def _standard_canny(pixels: NDArray[np.uint8]) -> Image.Image:
+    return canny(Image.fromarray(pixels), **DIORAMA)
+
+
+def _standard_scribble(pixels: NDArray[np.uint8]) -> Image.Image:
+    return scribble(Image.fromarray(pixels))
 
 
 def _exact(draw: Callable[[Any], Image.Image]) -> Callable[..., Image.Image]:
@@ -55,24 +65,38 @@ CONDITIONS: dict[str, Condition] = {
     "canny": Condition(
         ("images",),
         _random_canny,
-        lambda pixels: canny(Image.fromarray(pixels), **DIORAMA),
+        _standard_canny,
+        _standard_canny,
         "thresholds drawn: low 30 to 130, high 1.5 to 3 times that",
     ),
-    "depth": Condition(("depth",), _exact(depth_map), depth_map, "exact depth, near bright"),
+    "depth": Condition(
+        ("depth",), _exact(depth_map), depth_map, lambda d: d.astype(np.float32), "exact depth, near bright"
+    ),
     "normal": Condition(
         ("normals",),
         _exact(lambda n: normal_map(n / 127)),
         lambda n: normal_map(n / 127),
+        lambda n: n.astype(np.float32) / 127,
         "exact normals: right, up, towards the viewer",
     ),
-    "pose": Condition(("keypoints",), _pose, _pose, "exact key points, in Openpose's order and colours"),
+    "pose": Condition(
+        ("keypoints",),
+        _pose,
+        _pose,
+        lambda keypoints: keypoints,
+        "exact key points, in Openpose's order and colours",
+        lambda keypoints: (keypoints[..., 2] > 0).any(axis=(1, 2)),
+    ),
     "scribble": Condition(
         ("images",),
         _random_scribble,
-        lambda pixels: scribble(Image.fromarray(pixels)),
+        _standard_scribble,
+        _standard_scribble,
         "strokes thresholded, masked and thickened by chance",
     ),
-    "segmentation": Condition(("classes",), _exact(class_map), class_map, "exact classes, a colour each"),
+    "segmentation": Condition(
+        ("classes",), _exact(class_map), class_map, lambda classes: classes, "exact classes, a colour each"
+    ),
 }
 
 
@@ -109,9 +133,10 @@ class Pairs:
 
         Raises `MaquetteError` where there is none.
         """
-        if self.condition != "pose":
+        tells = CONDITIONS[self.condition].tells
+        if tells is None:
             return np.arange(len(self))
-        rows = np.flatnonzero((self.fields[0][..., 2] > 0).any(axis=(1, 2)))
+        rows = np.flatnonzero(tells(*self.fields))
         if not len(rows):
             raise MaquetteError(f"None of the {len(self)} scenes shows a person, whom poses need; take more scenes.")
         return rows
@@ -126,9 +151,4 @@ class Pairs:
 
     def truth(self, row: int) -> Any:
         """What `metrics.fidelity` compares a picture with."""
-        if self.condition in ("canny", "scribble"):
-            return self.standard(row)
-        values = self.fields[0][row]
-        if self.condition == "segmentation":
-            return values
-        return values.astype(np.float32) / (127 if self.condition == "normal" else 1)
+        return CONDITIONS[self.condition].truth(*(field[row] for field in self.fields))

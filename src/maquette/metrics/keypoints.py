@@ -15,7 +15,7 @@ def share_found(
         radius: how far off, in pixels, a peak still counts.
         least: height of a peak that counts.
 
-    Returns 1 when nothing was to be found.
+    Returns NaN when nothing was to be found.
     """
     hits = [
         _peaks_near(heat[kind], x, y, radius, least)
@@ -23,7 +23,7 @@ def share_found(
         for kind, (x, y, seen) in enumerate(person)
         if seen > 0
     ]
-    return float(np.mean(hits)) if hits else 1.0
+    return float(np.mean(hits)) if hits else float("nan")
 
 
 def _peaks_near(heat: NDArray[np.floating], x: float, y: float, radius: float, least: float) -> bool:

@@ -19,7 +19,7 @@ from maquette.data.diorama import Pairs, condition_named
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import to_unit
-from maquette.metrics.fidelity import NAMES
+from maquette.metrics.fidelity import NAMES, needs_eye
 from maquette.training import checkpoint, schedule, step
 from maquette.training.attention import plain_attention
 from maquette.training.cache import Cache
@@ -154,7 +154,7 @@ def _monitor(config: TrainingConfig, base: Base) -> Monitor:
     return Monitor(
         base,
         Pairs.load(config.condition, seeds),
-        None if config.condition in ("canny", "scribble") else Eye(device=str(base.device)),
+        Eye(device=str(base.device)) if needs_eye(config.condition) else None,
     )
 
 

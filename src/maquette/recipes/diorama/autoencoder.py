@@ -7,6 +7,7 @@ Two CPU cores: 70 minutes. One GPU, some minutes: --device cuda --batch-size 256
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,8 +20,8 @@ from maquette.diorama import CLASSES, SIZE, dataset
 from maquette.foundation.files import written_whole
 from maquette.metrics.pixels import psnr
 from maquette.recipes.command import from_command_line
-from maquette.recipes.diorama import scenes
-from maquette.training import checkpoint
+from maquette.recipes.diorama import scenes, stage
+from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
 CROP = 64  # pixels: crops around things in half of the early steps
@@ -64,28 +65,18 @@ def train(recipe: Recipe) -> AutoencoderKL:
     torch.manual_seed(recipe.seed)
     vae = build(recipe).to(recipe.device, memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    state, parts = recipe.run / "autoencoder.pt", {"vae": vae, "optimiser": optimiser}
-    start, last = checkpoint.restore(state, parts), recipe.steps + recipe.refine
+    parts: Parts = {"vae": vae, "optimiser": optimiser}
     through = torch.compile(_through) if recipe.compile else _through
-    bar = tqdm(range(start, last), initial=start, total=last, desc="autoencoder", mininterval=10)
-    for step in bar:
-        generator = scenes.generator(recipe.seed, step, recipe.device)
+    last, rate, report = recipe.steps + recipe.refine, partial(_rate, recipe), partial(quality, vae, held_out)
+    for step, generator in stage.steps("autoencoder", recipe, last, rate, parts, report):
         target, weight = _batch(images, classes, recipe, step, generator)
-        for group in optimiser.param_groups:
-            group["lr"] = _rate(recipe, step)
         with torch.autocast(recipe.device, torch.bfloat16):
             noise = torch.randn(_latent_shape(recipe, target), generator=generator, device=recipe.device)
             result, kl = through(vae, target, noise)
         loss = reconstruction_loss(result.float(), target, weight) + 1e-4 * kl / target[0].numel()
         if step >= recipe.steps:
             loss = loss + 4 * F.mse_loss(result.float(), target)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimiser.step()
-        if (step + 1) % 500 == 0 or step + 1 == last:
-            checkpoint.save(state, step + 1, parts)
-            bar.write(f"step {step + 1}: PSNR {quality(vae, held_out):.2f} dB")
+        stage.descend(optimiser, loss, clip=1.0)
     whiten(vae, encode(vae, images[:4000]))
     vae.save_pretrained(recipe.run / "vae")
     return vae
@@ -153,11 +144,11 @@ def reconstruction_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tenso
 
 
 @torch.no_grad()
-def quality(vae: AutoencoderKL, images: Tensor) -> float:
-    """Mean PSNR of the reconstructions, dB."""
+def quality(vae: AutoencoderKL, images: Tensor) -> str:
+    """Mean PSNR of the reconstructions, for a report."""
     batches = [scenes.to_pixels(batch) for batch in images.split(50)]
     values = [psnr(vae.decode(vae.encode(target).latent_dist.mean).sample, target) for target in batches]
-    return float(torch.cat(values).mean())
+    return f"PSNR {torch.cat(values).mean().item():.2f} dB"
 
 
 @torch.no_grad()

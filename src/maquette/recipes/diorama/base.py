@@ -16,14 +16,13 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel
-from tqdm import tqdm
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from maquette.recipes.command import from_command_line
-from maquette.recipes.diorama import autoencoder, scenes
+from maquette.recipes.diorama import autoencoder, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
-from maquette.training import checkpoint
 from maquette.training.cache import draw
+from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
 WIDTH = 128  # of the text states
@@ -110,17 +109,13 @@ def train(recipe: Recipe) -> TextAndUNet:
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
     average = AveragedModel(model, multi_avg_fn=partial(running_average, recipe.ema))
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
-    parts: checkpoint.Parts = {"model": model, "average": average, "optimiser": optimiser}
+    parts: Parts = {"model": model, "average": average, "optimiser": optimiser}
     predict = torch.compile(model) if recipe.compile else model
-    state, noise_schedule = recipe.run / "base.pt", schedule()
+    noise_schedule = schedule()
     noise_schedule.alphas_cumprod = noise_schedule.alphas_cumprod.to(recipe.device)
-    start, last = checkpoint.restore(state, parts), recipe.stop or recipe.steps
-    bar = tqdm(range(start, last), initial=start, total=last, desc="base", mininterval=10)
-    total = torch.zeros((), device=recipe.device)
-    for step in bar:
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * cosine(step, recipe.steps, warmup=150, hold=recipe.hold)
-        generator = scenes.generator(recipe.seed, step, recipe.device)
+    losses: list[Tensor] = []
+    rate, report = partial(_rate, recipe), partial(stage.taken, losses)
+    for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report):
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
         latents = draw(moments[rows], generator)
         drop = torch.rand((recipe.batch_size, 1), generator=generator, device=recipe.device) < recipe.prompt_drop
@@ -132,18 +127,15 @@ def train(recipe: Recipe) -> TextAndUNet:
         with torch.autocast(recipe.device, torch.bfloat16):
             prediction = predict(noisy, timesteps, words)
         loss = F.mse_loss(prediction.float(), target)
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        stage.descend(optimiser, loss, clip=1.0)
+        losses.append(loss.detach())
         if (step + 1) % AVERAGE_EVERY == 0:
             average.update_parameters(model)
-        total += loss.detach()
-        if (step + 1) % 500 == 0 or step + 1 == last:
-            checkpoint.save(state, step + 1, parts)
-            bar.write(f"step {step + 1}: loss {total.item() / ((step % 500) + 1):.4f}")
-            total.zero_()
     return average.module  # type: ignore[return-value]
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    return recipe.learning_rate * cosine(step, recipe.steps, warmup=150, hold=recipe.hold)
 
 
 def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:

@@ -7,19 +7,19 @@ this may run before, after or again. Two CPU cores: 40 minutes. One GPU: --devic
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
-from tqdm import tqdm
 
 from maquette.diorama import dataset
 from maquette.metrics.pixels import psnr
 from maquette.recipes.command import from_command_line
-from maquette.recipes.diorama import scenes
+from maquette.recipes.diorama import scenes, stage
 from maquette.recipes.diorama.autoencoder import classes_weight, posteriors, quality, reconstruction_loss
-from maquette.training import checkpoint
+from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
 
@@ -42,27 +42,21 @@ def train(recipe: Recipe) -> AutoencoderKL:
     vae = AutoencoderKL.from_pretrained(recipe.run / "vae").to(recipe.device, memory_format=torch.channels_last)
     learnt = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
     optimiser = torch.optim.AdamW(learnt, lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    state, parts = recipe.run / "decoder.pt", {"vae": vae, "optimiser": optimiser}
-    start = checkpoint.restore(state, parts)
-    bar = tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, desc="decoder", mininterval=10)
-    for step in bar:
-        generator = scenes.generator(recipe.seed, step, recipe.device)
+    parts: Parts = {"vae": vae, "optimiser": optimiser}
+    rate, report = partial(_rate, recipe), partial(quality, vae, held_out)
+    for _, generator in stage.steps("decoder", recipe, recipe.steps, rate, parts, report):
         rows = torch.randint(len(images), (recipe.batch_size,), generator=generator, device=recipe.device)
         target, latents = scenes.to_pixels(images[rows]), moments[rows].float().chunk(2, dim=1)[0]
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * cosine(step, recipe.steps, warmup=100, hold=0.2)
         with torch.autocast(recipe.device, torch.bfloat16):
             result = vae.decode(latents).sample
         loss = decoding_loss(result.float(), target, classes_weight(classes[rows]))
-        optimiser.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(learnt, 1.0)
-        optimiser.step()
-        if (step + 1) % 500 == 0 or step + 1 == recipe.steps:
-            checkpoint.save(state, step + 1, parts)
-            bar.write(f"step {step + 1}: PSNR {quality(vae, held_out):.2f} dB")
+        stage.descend(optimiser, loss, clip=1.0)
     vae.save_pretrained(recipe.run / "vae")
     return vae
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    return recipe.learning_rate * cosine(step, recipe.steps, warmup=100, hold=0.2)
 
 
 def decoding_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:

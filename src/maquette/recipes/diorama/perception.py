@@ -6,20 +6,20 @@ Two CPU cores: half an hour. One GPU, two minutes: --device cuda --batch-size 64
 """
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from maquette.conditions.perception import NEAREST, Perception
 from maquette.diorama import SIZE
 from maquette.foundation.files import written_whole
 from maquette.recipes.command import from_command_line
-from maquette.recipes.diorama import scenes
-from maquette.training import checkpoint
+from maquette.recipes.diorama import scenes, stage
+from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
 FIELDS = ("images", "classes", "colours", "depth", "normals", "keypoints")
@@ -44,31 +44,24 @@ def train(recipe: Recipe) -> Perception:
     network = Perception().to(recipe.device).train()
     torch.nn.init.constant_(network.heads["keypoints"].get_parameter("bias"), EMPTY)
     optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, fused=True)
-    parts: checkpoint.Parts = {"network": network, "optimiser": optimiser}
-    state = recipe.run / "perception.pt"
-    start = checkpoint.restore(state, parts)
-    bar = tqdm(range(start, recipe.steps), initial=start, total=recipe.steps, desc="perception", mininterval=10)
-    total = torch.zeros((), device=recipe.device)
-    for step in bar:
-        generator = scenes.generator(recipe.seed, step, recipe.device)
+    parts: Parts = {"network": network, "optimiser": optimiser}
+    losses: list[Tensor] = []
+    rate, report = partial(_rate, recipe), partial(stage.taken, losses)
+    for _, generator in stage.steps("perception", recipe, recipe.steps, rate, parts, report):
         rows = torch.randint(recipe.scenes, (recipe.batch_size,), generator=generator, device=recipe.device)
         batch = {field: values[rows] for field, values in data.items()}
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * cosine(step, recipe.steps, warmup=100)
         with torch.autocast(recipe.device, torch.bfloat16):
             maps = network(disturbed(scenes.to_pixels(batch["images"]), generator))
         loss = seeing_loss({name: value.float() for name, value in maps.items()}, batch)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        total += loss.detach()
-        if (step + 1) % 250 == 0 or step + 1 == recipe.steps:
-            checkpoint.save(state, step + 1, parts)
-            bar.write(f"step {step + 1}: loss {total.item() / ((step % 250) + 1):.4f}")
-            total.zero_()
+        stage.descend(optimiser, loss)
+        losses.append(loss.detach())
     with written_whole(recipe.run / "perception.safetensors") as path:
         save_file({name: _half(value) for name, value in network.state_dict().items()}, path)
     return network
+
+
+def _rate(recipe: Recipe, step: int) -> float:
+    return recipe.learning_rate * cosine(step, recipe.steps, warmup=100)
 
 
 def _half(value: Tensor) -> Tensor:

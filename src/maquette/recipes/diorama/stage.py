@@ -1,0 +1,65 @@
+"""What the stages that make the embedded base have in common: a loop that resumes, keeps its state and reports."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from maquette.recipes.diorama import scenes
+from maquette.training import checkpoint
+
+
+class Settings(Protocol):
+    @property
+    def run(self) -> Path: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def device(self) -> str: ...
+
+
+def steps(
+    name: str,
+    settings: Settings,
+    last: int,
+    rate: Callable[[int], float],
+    parts: checkpoint.Parts,
+    report: Callable[[], str],
+    every: int = 500,
+) -> Iterator[tuple[int, torch.Generator]]:
+    """The steps that are left, up to `last`, each with the source of all its chance; the learning rate is set.
+
+    Every so many steps, and after the last one, the state of `parts` goes to NAME.pt in the run's folder, from where
+    the next start goes on, and `report` says how far it has come. The optimiser is the part of that name.
+    """
+    state, optimiser = settings.run / f"{name}.pt", parts["optimiser"]
+    assert isinstance(optimiser, torch.optim.Optimizer)
+    start = checkpoint.restore(state, parts)
+    bar = tqdm(range(start, last), initial=start, total=last, desc=name, mininterval=10)
+    for step in bar:
+        for group in optimiser.param_groups:
+            group["lr"] = rate(step)
+        yield step, scenes.generator(settings.seed, step, settings.device)
+        if (step + 1) % every == 0 or step + 1 == last:
+            checkpoint.save(state, step + 1, parts)
+            bar.write(f"step {step + 1}: {report()}")
+
+
+def descend(optimiser: torch.optim.Optimizer, loss: Tensor, clip: float = float("inf")) -> None:
+    """One step down the gradient of a loss, whose norm is cut to `clip`."""
+    optimiser.zero_grad()
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], clip)
+    optimiser.step()
+
+
+def taken(losses: list[Tensor]) -> str:
+    """The mean of the losses since the last report, for a report."""
+    mean = torch.stack(losses).mean().item()
+    losses.clear()
+    return f"loss {mean:.4f}"
