@@ -8,6 +8,7 @@ from tests.conftest import randomise, tiny_base
 
 from maquette.base import Base
 from maquette.controlnet.compose import Control
+from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.seeds import generators, noise
@@ -258,6 +259,16 @@ def test_bad_settings_are_refused_in_a_sentence(base, settings, words) -> None:
         run(base, **settings)
 
 
+def test_a_condition_out_of_the_contract_s_range_is_refused(base, net, monkeypatch) -> None:
+    masked = torch.where(CONDITION > 0.5, CONDITION, -1)  # as inpainting's published maps are
+    run(base, [Control(net, masked)], steps=1)
+    monkeypatch.setattr(net, "contract", Contract(stated=True))
+    with pytest.raises(MaquetteError, match="was trained on conditions from 0 to 1 and is given -1 to "):
+        run(base, [Control(net, masked)])
+    with pytest.raises(MaquetteError, match=r"holds values from 0 to 1 .*, not 0 to 255"):
+        Control(net, (CONDITION > 0.5) * 255.0)
+
+
 def test_a_condition_tensor_of_another_shape_is_refused(base, net) -> None:
     for shape in [(3, 64, 64), (1, 1, 64, 64), (2, 3, 64, 64), (1, 3, 32, 64)]:
         with pytest.raises(MaquetteError, match="condition tensor is"):
@@ -280,7 +291,7 @@ def test_a_control_in_another_precision_is_refused(base) -> None:
 def test_what_is_no_control_is_refused(base, net) -> None:
     with pytest.raises(MaquetteError, match="not NoneType"):
         Control(net, None)
-    with pytest.raises(MaquetteError, match="from 0 to 1, not up to 255"):
+    with pytest.raises(MaquetteError, match=r"from 0 to 1 .*, not .* to 255"):
         Control(net, torch.full((1, 3, 64, 64), 255.0))
     with pytest.raises(MaquetteError, match="list of Control"):
         run(base, [net])

@@ -41,7 +41,8 @@ class Control:
             and not -1 <= float(self.condition.min()) <= float(self.condition.max()) <= 1
         ):
             raise MaquetteError(
-                f"A condition tensor holds values from 0 to 1, not up to {float(self.condition.max()):g}."
+                f"A condition tensor holds values from 0 to 1 (-1 where inpainting's is masked), not "
+                f"{float(self.condition.min()):g} to {float(self.condition.max()):g}."
             )
         if not 0 <= self.start <= self.end <= 1:
             raise MaquetteError(

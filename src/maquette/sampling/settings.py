@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+from torch import Tensor
+
 from maquette.base import Base
 from maquette.controlnet.compose import Control
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -78,6 +80,13 @@ def check_controls(base: Base, controls: list[Control]) -> None:
                 f"Control {number} of {len(controls)} is made for another base: its residuals have widths "
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
+            )
+        low, high = control.net.contract.condition_range
+        given = control.condition
+        if control.net.contract.stated and isinstance(given, Tensor) and not low <= given.min() <= given.max() <= high:
+            raise MaquetteError(
+                f"Control {number} of {len(controls)} was trained on conditions from {low:g} to {high:g} and is given "
+                f"{float(given.min()):g} to {float(given.max()):g}; scale them to its range."
             )
         if (control.net.dtype, control.net.device) != (base.dtype, base.home):
             raise MaquetteError(
