@@ -18,7 +18,7 @@ from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import fidelity
 from maquette.sampling.generate import generate
 
-STEPS = 12  # of sampling: half of the usual, for a number every hundred steps
+STEPS = 12  # of sampling: fewer than the usual 20, for a number every hundred steps
 
 
 @dataclass(frozen=True)
