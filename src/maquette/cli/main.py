@@ -5,7 +5,7 @@ import warnings
 
 import typer
 
-from maquette.cli import convert, demo, detect, evaluate, generate, info, train, transfer
+from maquette.cli import convert, data, demo, detect, evaluate, generate, info, train, transfer
 from maquette.errors import MaquetteError, MaquetteWarning
 
 VERBS = {
@@ -28,6 +28,7 @@ app = typer.Typer(
 )
 for name, module in VERBS.items():
     app.command(name, epilog=f"Example: {module.EXAMPLE}")(module.run)
+app.add_typer(data.app, name="data")
 
 
 def main() -> None:

@@ -1,0 +1,59 @@
+"""maquette data"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+EXAMPLE = "maquette data check my-pairs --size 512 -o check.png"
+
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback(epilog=f"Example: {EXAMPLE}")
+def run() -> None:
+    """Look after pairs of your own before you train on them."""
+
+
+@app.command(epilog=f"Example: {EXAMPLE}")
+def check(
+    folder: Annotated[Path, typer.Argument(help="A folder with metadata.jsonl, or the tutorial's prompt.json.")],
+    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that the model is to see, or one number.")] = "512",
+    buckets: Annotated[bool, typer.Option("--buckets", help="Frames of several shapes and about that area.")] = False,
+    categorical: Annotated[bool, typer.Option("--categorical", help="Conditions are class maps.")] = False,
+    picture_column: Annotated[str | None, typer.Option(help="What the pictures' column is called.")] = None,
+    condition_column: Annotated[str | None, typer.Option(help="What the conditions' column is called.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="What the texts' column is called.")] = None,
+    no_conditions: Annotated[bool, typer.Option("--no-conditions", help="A detector will draw them.")] = False,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Where the grid goes.")] = Path("check.png"),
+) -> None:
+    """Read every row, name what is broken or odd, and draw the first pairs as a model would see them.
+
+    Ends with exit code 1 when a row cannot be used.
+    """
+    from maquette.data.check import check as examine
+    from maquette.data.folder import columns_of
+    from maquette.data.framing import Framing
+    from maquette.foundation.files import written_whole
+    from maquette.foundation.outputs import check_pngs
+
+    check_pngs([output])
+    framing = Framing(_size(size), buckets, categorical=categorical)
+    columns = columns_of(folder, picture_column, condition_column, text_column, not no_conditions)
+    report = examine(folder, framing, columns)
+    print(report)
+    if report.grid is not None:
+        with written_whole(output) as path:
+            report.grid.save(path, "PNG")
+        print(output)
+    if report.faults:
+        raise typer.Exit(1)
+
+
+def _size(text: str) -> tuple[int, int]:
+    from maquette.errors import MaquetteError
+
+    sides = text.lower().split("x") * (1 if "x" in text.lower() else 2)
+    if len(sides) != 2 or not all(side.isdigit() for side in sides):
+        raise MaquetteError(f"--size is WIDTHxHEIGHT in pixels or one number, such as 512 or 768x512, not {text!r}.")
+    return int(sides[0]), int(sides[1])

@@ -1,0 +1,66 @@
+"""What of a picture a model sees: scaled, cut and perhaps mirrored, picture and condition exactly alike."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from maquette.data.rows import Example
+from maquette.errors import MaquetteError
+
+Crop = Literal["centre", "random"]
+STEP = 64  # pixels: sides are multiples of it
+LONGEST = 2.5  # of the sides' ratio, among buckets
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How pictures come to a model's size: so that the frame is covered, what stands over cut off.
+
+    With buckets a picture goes to the shape, of about the same area, that cuts least of it.
+    """
+
+    size: tuple[int, int] = (512, 512)  # width, height; pixels
+    buckets: bool = False
+    crop: Crop = "centre"  # or "random", along the side that stands over
+    flip: float = 0.0  # share of pairs that are mirrored; not for conditions that know left from right
+    categorical: bool = False  # class maps: a pixel's class is never mixed from its neighbours'
+
+    def __post_init__(self) -> None:
+        if any(side < STEP or side % STEP for side in self.size):
+            raise MaquetteError(f"A frame's sides are multiples of {STEP} pixels, not {self.size[0]}×{self.size[1]}.")
+        if not 0 <= self.flip <= 1:
+            raise MaquetteError(f"flip is a share from 0 to 1, not {self.flip}.")
+        if self.crop not in ("centre", "random"):
+            raise MaquetteError(f"crop is 'centre' or 'random', not {self.crop!r}.")
+
+    def shape(self, given: tuple[int, int]) -> tuple[int, int]:
+        """The frame (width, height) for a picture of a size."""
+        if not self.buckets:
+            return self.size
+        return min(self.shapes(), key=lambda one: (abs(math.log(given[0] * one[1] / (given[1] * one[0]))), -one[0]))
+
+    def shapes(self) -> list[tuple[int, int]]:
+        """All frames: of buckets for every width the tallest that has no more pixels than `size`."""
+        if not self.buckets:
+            return [self.size]
+        area = self.size[0] * self.size[1]
+        widths = range(STEP, int(math.sqrt(area * LONGEST)) + 1, STEP)
+        shapes = [(width, area // width // STEP * STEP) for width in widths]
+        return [(w, h) for w, h in shapes if h and max(w / h, h / w) <= LONGEST]
+
+    def frame(self, example: Example, rng: np.random.Generator) -> Example:
+        """Picture and condition in one frame; the same place of it, and the same hand, in both."""
+        place = rng.random() if self.crop == "random" else 0.5
+        mirrored = rng.random() < self.flip
+        size = self.shape(example.picture.size)
+
+        def framed(picture: Image.Image, method: Image.Resampling) -> Image.Image:
+            cut = picture if picture.size == size else ImageOps.fit(picture, size, method, centering=(place, place))
+            return ImageOps.mirror(cut) if mirrored else cut
+
+        method = Image.Resampling.NEAREST if self.categorical else Image.Resampling.LANCZOS
+        condition = example.condition and framed(example.condition, method)
+        return Example(framed(example.picture, Image.Resampling.LANCZOS), condition, example.text)
