@@ -19,7 +19,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import to_signed
 from maquette.training import loop
 from maquette.training.cache import Cache
-from maquette.training.config import TrainingConfig
+from maquette.training.config import TrainingConfig, read_settings
 from maquette.training.convergence import takes_hold
 from maquette.training.step import noise_schedule, target
 
@@ -211,8 +211,28 @@ def test_all_problems_are_told_at_once(config) -> None:
         config(max_steps=1e3, weight_decay=float("nan"))
     with pytest.raises(MaquetteError, match="did you mean 'canny'"):
         config(condition="cany")
-    with pytest.raises(MaquetteError, match="no ControlNet kind 'zer'"):
+    with pytest.raises(MaquetteError, match="There is no kind 'zer'; did you mean 'zero'"):
         config(kind="zer")
+
+
+def test_settings_from_a_file_are_told_of_together(tmp_path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('condition = "canny"\noutput = "runs/x"\nlearning_rate = 3e-4  # found by trying\n')
+    assert TrainingConfig.of(read_settings(path)).learning_rate == 3e-4
+    path.write_text('condtion = "canny"\nbatch_size = "32"\nbfloat16 = 1\n')
+    with pytest.raises(MaquetteError) as error:
+        TrainingConfig.of(read_settings(path))
+    for words in (
+        "There is no setting 'condtion'; did you mean 'condition'",
+        "condition is missing; output is missing",
+        "batch_size is a whole number of 1 or more, not '32'",
+        "bfloat16 is true or false, not 1",
+    ):
+        assert words in str(error.value)
+    for broken in ("= 3", "[1", b"\xff\xfe"):
+        path.write_bytes(broken if isinstance(broken, bytes) else broken.encode())
+        with pytest.raises(MaquetteError, match="is neither TOML nor"):
+            read_settings(path)
 
 
 def test_cached_is_fresh(base) -> None:

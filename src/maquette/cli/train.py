@@ -10,7 +10,7 @@ EXAMPLE = "maquette train diorama/canny --output runs/canny --max-steps 500"
 
 def run(
     recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE|FILE", help="diorama/CONDITION, or the training.json of another run.")
+        str, typer.Argument(metavar="RECIPE|FILE", help="diorama/CONDITION, or a TOML file or a run's training.json.")
     ],
     output: Annotated[Path, typer.Option(help="The run's folder.")],
     max_steps: Annotated[int | None, typer.Option(help="Optimiser steps, 1000.")] = None,
@@ -41,7 +41,7 @@ def run(
     from maquette.training.loop import train
     from maquette.training.run import Log
 
-    config = TrainingConfig(**{**_before(recipe, output, resume), **given})
+    config = TrainingConfig.of({**_before(recipe, output, resume), **given})
     folder = train(config)
     if config.evaluate_every:
         hold = Log(folder, "", "").converged()
@@ -52,7 +52,7 @@ def run(
 def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:
     """The settings that flags override."""
     from maquette.errors import MaquetteError
-    from maquette.training.config import TrainingConfig
+    from maquette.training.config import TrainingConfig, read_settings
     from maquette.training.run import CONFIG
 
     if resume:
@@ -61,7 +61,7 @@ def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:
             raise MaquetteError(f"The run in {str(output)!r} trains diorama/{before['condition']}, not {recipe}.")
         return before
     if Path(recipe).is_file():
-        return vars(TrainingConfig.load(Path(recipe)))
+        return read_settings(Path(recipe))
     world, _, condition = recipe.partition("/")
     if world != "diorama" or not condition:
         raise MaquetteError(f"A recipe is diorama/CONDITION, such as diorama/canny, or a file, not {recipe!r}.")

@@ -2,15 +2,18 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from maquette.controlnet.encoder import EncoderName
-from maquette.controlnet.network import Connect, Design, Kind
-from maquette.data.diorama import condition_named
+from maquette.controlnet.network import Connect, Kind
+from maquette.data.diorama import CONDITIONS
 from maquette.errors import MaquetteError
 from maquette.foundation.files import written_whole
+from maquette.foundation.registry import unknown
 
 Decay = Literal["constant", "cosine"]
 
@@ -45,28 +48,20 @@ class TrainingConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", Path(self.output))
         object.__setattr__(self, "base", str(self.base))
-        problems = list(self._problems())
-        if problems:
-            raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
-        condition_named(self.condition)
-        Design(self.encoder, self.connect, self.kind)
+        _refuse(list(_problems(vars(self))))
 
-    def _problems(self) -> Any:
-        least = dict.fromkeys(("scenes", "max_steps", "batch_size", "evaluate_scenes", "checkpoint_every"), 1)
-        for name, lowest in {**least, "warmup": 0, "evaluate_every": 0, "seed": 0}.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
-                yield f"{name} is a whole number of {lowest} or more, not {value!r}"
-        for name in ("learning_rate", "clip", "weight_decay", "prompt_drop"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-                yield f"{name} is a number of 0 or more, not {value!r}"
-            elif value == 0 and name in ("learning_rate", "clip"):
-                yield f"{name} is above 0"
-            elif value > 1 and name == "prompt_drop":
-                yield f"prompt_drop is a share from 0 to 1, not {value}"
-        if self.decay not in ("constant", "cosine"):
-            yield f"decay is 'constant' or 'cosine', not {self.decay!r}"
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> "TrainingConfig":
+        """From settings by name, as a file or a command line has them; all that is wrong with them is said at once."""
+        known = {field.name: field for field in fields(TrainingConfig)}
+        problems = [unknown("setting", name, list(known)).rstrip(".") for name in settings if name not in known]
+        problems += [
+            f"{name} is missing" for name, field in known.items() if field.default is MISSING and name not in settings
+        ]
+        given = {name: value for name, value in settings.items() if name in known}
+        defaults = {name: field.default for name, field in known.items() if field.default is not MISSING}
+        _refuse([*problems, *_problems({**defaults, **given})])
+        return TrainingConfig(**given)
 
     def save(self, path: Path) -> None:
         with written_whole(path) as temporary:
@@ -78,7 +73,45 @@ class TrainingConfig:
         """The configuration that a run kept."""
         if not path.is_file():
             raise MaquetteError(f"There is no training in {str(path.parent)!r}: it has no {path.name}.")
-        try:
-            return TrainingConfig(**{**json.loads(path.read_text()), "output": path.parent})
-        except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-            raise MaquetteError(f"{str(path)!r} is not the configuration of a training ({error}).") from error
+        return TrainingConfig.of({**read_settings(path), "output": path.parent})
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """Settings by name out of a TOML file, or of the JSON that a run keeps."""
+    try:
+        words = path.read_text("utf-8")
+        settings = tomllib.loads(words) if path.suffix == ".toml" else json.loads(words)
+    except ValueError as error:  # of TOML, of JSON, or of UTF-8
+        raise MaquetteError(f"{str(path)!r} is neither TOML nor a run's training.json ({error}).") from error
+    if not isinstance(settings, dict):
+        raise MaquetteError(f"{str(path)!r} holds no settings by name.")
+    return settings
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
+
+
+def _problems(given: Mapping[str, Any]) -> Iterator[str]:
+    """What is wrong with settings, each by its name; some may be missing."""
+    least = dict.fromkeys(("scenes", "max_steps", "batch_size", "evaluate_scenes", "checkpoint_every"), 1)
+    for name, lowest in {**least, "warmup": 0, "evaluate_every": 0, "seed": 0}.items():
+        value = given[name]
+        if not isinstance(value, int) or isinstance(value, bool) or value < lowest:
+            yield f"{name} is a whole number of {lowest} or more, not {value!r}"
+    for name in ("learning_rate", "clip", "weight_decay", "prompt_drop"):
+        value = given[name]
+        if not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+            yield f"{name} is a number of 0 or more, not {value!r}"
+        elif value == 0 and name in ("learning_rate", "clip"):
+            yield f"{name} is above 0"
+        elif value > 1 and name == "prompt_drop":
+            yield f"prompt_drop is a share from 0 to 1, not {value}"
+    for name in ("bfloat16", "resume"):
+        if not isinstance(given[name], bool):
+            yield f"{name} is true or false, not {given[name]!r}"
+    choices: dict[str, Any] = {"decay": Decay, "encoder": EncoderName, "connect": Connect, "kind": Kind}
+    for name, known in {**{name: get_args(kind) for name, kind in choices.items()}, "condition": CONDITIONS}.items():
+        if name in given and given[name] not in known:
+            yield unknown(name, given[name], list(known)).rstrip(".")
