@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.conftest import tiny_base
+from tests.conftest import randomise, tiny_base
 
 import maquette as mq
 from maquette.checkpoints import load_controlnet
@@ -20,7 +20,7 @@ from maquette.foundation.images import to_signed
 from maquette.training import loop
 from maquette.training.cache import Cache
 from maquette.training.config import TrainingConfig, read_settings
-from maquette.training.convergence import takes_hold
+from maquette.training.convergence import LEVELS, Monitor, takes_hold
 from maquette.training.step import noise_schedule, target
 
 
@@ -107,6 +107,18 @@ def test_a_finished_run_holds_what_it_promises(base, config) -> None:
     assert any(connection.weight.abs().max() > 0 for connection in net.connections)
     assert all(torch.equal(before[name], value) for name, value in base.backbone.unet.state_dict().items())
     assert TrainingConfig.load(run / "training.json") == config()
+
+
+def test_the_gain_is_what_control_takes_off_the_loss(base, tmp_path, monkeypatch) -> None:
+    """None before anything is learnt, bitwise; a loss for residuals of chance; the network is left as it was."""
+    monkeypatch.setattr(dataset, "SHARD", 2)
+    monitor = Monitor(base, Pairs.load("canny", range(2), tmp_path), None)
+    net = mq.ControlNet.attach(base).train()
+    assert monitor.gain(net) == dict.fromkeys(LEVELS, 0.0)
+    randomise(net)
+    assert all(gain < 0 for gain in monitor.gain(net).values())
+    assert monitor.gain(net) == monitor.gain(net)
+    assert net.training
 
 
 def test_the_monitor_starts_at_the_base(base, config) -> None:

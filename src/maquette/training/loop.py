@@ -159,14 +159,17 @@ def _monitor(config: TrainingConfig, base: Base) -> Monitor:
 
 
 def _measure(monitor: Monitor, net: ControlNet, log: Log, done: int) -> str:
-    """Fidelity after so many steps, logged and drawn; a line for the reader."""
+    """Fidelity and gain after so many steps, logged and drawn; a line for the reader."""
     grids = log.folder / "grids"
     grids.mkdir(exist_ok=True)
-    score = monitor.measure(net, grids / f"step-{done:06d}.png")
-    log.write(done, fidelity=round(score, 4))
+    score, gains = monitor.measure(net, grids / f"step-{done:06d}.png"), monitor.gain(net)
+    gain = sum(gains.values()) / len(gains)
+    levels = {f"gain at t={level}": round(value, 5) for level, value in gains.items()}
+    log.write(done, fidelity=round(score, 4), gain=round(gain, 5), **levels)
     log.draw()
     hold = log.converged()
-    return f"step {done}: {log.score} {score:.3f}" + (f", took hold at step {hold}" if hold is not None else "")
+    held = f", took hold at step {hold}" if hold is not None else ""
+    return f"step {done}: {log.score} {score:.3f}, gain {gain:.4f}{held}"
 
 
 def _draw(pairs: Pairs, rows: Tensor, seed: int, done: int) -> Tensor:

@@ -64,7 +64,10 @@ class Log:
         losses = [line for line in self.lines() if "loss" in line]
         other = axes.twinx()
         other.plot([x["step"] for x in losses], [x["loss"] for x in losses], color="tab:gray", alpha=0.6, label="loss")
-        other.set_ylabel("loss")
+        measured = [line for line in self.lines() if "gain" in line]
+        gains = [line["gain"] for line in measured]
+        other.plot([line["step"] for line in measured], gains, color="tab:green", linestyle=":", label="gain")
+        other.set_ylabel("loss, and what control takes off it")
         step = self.converged()
         if step is not None:
             axes.axvline(step, color="tab:red", linestyle="--", label=f"takes hold at step {step}")
