@@ -33,7 +33,7 @@ from maquette.sampling.generate import generate
 HOUSE = Path(str(files("maquette"))) / "pictures/house.png"
 """A drawing that comes with the package; shapes.png beside it is another."""
 
-DEPTH_SCENE, POSE_SCENE = 20_000_011, 20_000_007  # a tree and a house; two people
+DEPTH_SCENE, POSE_SCENE = 20_000_011, 20_000_170  # a tree and a house; two people
 TILE = 224  # pixels of a picture on the sheet
 
 PROMPTS = {
@@ -50,10 +50,10 @@ PROMPTS = {
         "a red pine tree and a blue house with a green roof at night",
     ),
     "pose": (
-        "a person in a red shirt and a person in a yellow shirt on a sunny day",
-        "a person in a white shirt and a person in a pink shirt at night",
-        "a person in a blue shirt and a person in a green shirt in the desert",
-        "a person in a purple shirt and a person in an orange shirt in the snow",
+        "a person in a red shirt with raised arms and a person in a yellow shirt standing on a sunny day",
+        "a person in a white shirt with raised arms and a person in a pink shirt standing at night",
+        "a person in a blue shirt with raised arms and a person in a green shirt standing in the desert",
+        "a person in a purple shirt with raised arms and a person in an orange shirt standing in the snow",
     ),
 }
 
