@@ -2,7 +2,8 @@
 
     python -m maquette.recipes.diorama.report --output docs/base
 
-Two CPU cores: about twenty minutes, in bfloat16 a quarter of an hour. Scenes are of the test range, which no training sees.
+Two CPU cores: about twenty minutes, in bfloat16 a quarter of an hour. Scenes are of the test range, which no
+training sees.
 """
 
 import json
