@@ -28,9 +28,9 @@ def run(
         str, typer.Option(help="What to take from it: canny, scribble; or any, with --map.")
     ] = "canny",
     prompt: Annotated[str, typer.Option(help="What to show.")] = "",
-    base: Annotated[str, typer.Option(help="Base model: diorama, or a folder in diffusers' format.")] = "diorama",
+    base: Annotated[str, typer.Option(help="Base model: diorama; a folder, a file, or a name on the Hub.")] = "diorama",
     controlnet: Annotated[
-        str | None, typer.Option(help="ControlNet; without, the bundled one of base and condition.")
+        str | None, typer.Option(help="A folder, file or name on the Hub; without, the bundled one.")
     ] = None,
     map_given: Annotated[bool, typer.Option("--map", help="The picture is a condition map already.")] = False,
     negative_prompt: Annotated[str, typer.Option(help="What not to show.")] = "",
