@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from maquette.backbones.protocol import Backbone, Residuals, TextFeatures
 from maquette.errors import MaquetteError
 from maquette.foundation.images import from_signed, to_signed
-from maquette.text import Clip, encode_one, encode_two
+from maquette.text import Clip, encode_one, encode_two, size_ids
 
 DIORAMA_GUIDANCE = 4.0  # the scale of classifier-free guidance that suits the bundled base
 
@@ -133,6 +133,10 @@ class Base:
         assert text.pooled is not None, "only XL leaves its negative prompt blank"
         return TextFeatures(torch.zeros_like(text.states), torch.zeros_like(text.pooled), text.ids)
 
+    def size_ids(self, count: int, size: tuple[int, int]) -> Tensor | None:
+        """What XL is told of the size (width, height) of so many pictures, (count, 6); None for others."""
+        return size_ids(count, size) if len(self.clips) == 2 else None
+
     @torch.no_grad()
     def encode_pictures(self, pictures: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
         """Latents of pictures: a draw from the posterior, one source a picture, or its mean without sources."""
@@ -140,6 +144,10 @@ class Base:
         with self.at_work(self.autoencoder):
             posterior = self.autoencoder.encode(pixels).latent_dist
         draws = posterior.mode() if sources is None else posterior.sample(generator=sources)
+        return self.scale_latents(draws)
+
+    def scale_latents(self, draws: Tensor) -> Tensor:
+        """Draws from the autoencoder's posterior as the backbone takes them."""
         latents: Tensor = (draws - self._shift) * self.autoencoder.config.scaling_factor
         return latents
 

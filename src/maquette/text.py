@@ -83,5 +83,9 @@ def encode_two(first: Clip, second: Clip, prompts: list[str], size: tuple[int, i
     one = first.encoder(first.tokens(prompts), output_hidden_states=True)
     two = second.encoder(second.tokens(prompts), output_hidden_states=True)
     states = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1)
-    ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * len(prompts))
-    return TextFeatures(states, two.text_embeds, ids.to(states))
+    return TextFeatures(states, two.text_embeds, size_ids(len(prompts), size).to(states))
+
+
+def size_ids(count: int, size: tuple[int, int]) -> Tensor:
+    """(count, 6): the original height and width, the crop's top and left, the target's; nothing is cropped."""
+    return torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * count)

@@ -189,7 +189,7 @@ def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
         (("train", "diorama/cany", "--output", "run"), "did you mean 'canny'"),
         (
             ("train", "diorama/canny", "--output", "run", "--batch-size", "0"),
-            "batch_size is a whole number of 1 or more",
+            "--batch-size is a whole number of 1 or more",
         ),
         (("train", "diorama/canny", "--output", "run", "--resume"), "There is no training in 'run'"),
         (("evaluate", "runs/absent", "--base", "BASE"), "neither a folder here nor in the Hub's cache"),

@@ -16,7 +16,7 @@ TINY = {
     "decoder": {**SMALL, "held_out": 4, "steps": 2},
     "base": {**SMALL, "compile": 0, "steps": 8, "stop": 0},
     "perception": {**SMALL, "steps": 2},
-    "controlnet": {**SMALL, "max_steps": 2, "evaluate_scenes": 2, "warmup": 1},
+    "controlnet": {**SMALL, "max_steps": 2, "held_out": 2, "warmup": 1},
 }
 
 

@@ -44,6 +44,14 @@ class TextFeatures:
     def of(text: "Tensor | TextFeatures") -> "TextFeatures":
         return text if isinstance(text, TextFeatures) else TextFeatures(text)
 
+    def to(self, *where: torch.device | torch.dtype) -> "TextFeatures":
+        """On a device, in a dtype."""
+
+        def moved(part: Tensor | None) -> Tensor | None:
+            return part if part is None else part.to(*where)  # type: ignore[call-overload]
+
+        return TextFeatures(self.states.to(*where), moved(self.pooled), moved(self.ids))  # type: ignore[call-overload]
+
     def __getitem__(self, rows: slice) -> "TextFeatures":
         return TextFeatures(self.states[rows], _rows(self.pooled, rows), _rows(self.ids, rows))
 
@@ -143,7 +151,7 @@ class Encoder(Protocol):
 class Backbone(Protocol):
     """The seven questions."""
 
-    network: nn.Module  # all its weights, locked
+    network: nn.Module  # all its weights, locked unless a training unlocks some
     latent_channels: int
     downscale: int  # pixels to one latent cell, a side
     text: TextInputs
@@ -154,10 +162,13 @@ class Backbone(Protocol):
         """A trainable copy of the blocks that a ControlNet copies; an `Encoder`."""
 
     def encode(self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures) -> Encoded:
-        """The first half, without gradients: nothing before the residuals learns from the loss."""
+        """The first half, without gradients while it is locked: nothing before the residuals learns from the loss."""
 
     def decode(self, encoded: Encoded, residuals: Residuals | None = None) -> Tensor:
-        """The second half, with residuals added; gradients reach its inputs, never its weights."""
+        """The second half, with residuals added; gradients reach its inputs, and its weights only where unlocked."""
+
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """The second half's weights: what may be unlocked when a ControlNet has converged."""
 
     def describe_copy(self) -> dict[str, Any]:
         """The configuration under which others load a ControlNet of this backbone."""

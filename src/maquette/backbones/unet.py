@@ -91,9 +91,14 @@ class UNetBackbone:
     def copy_encoder(self) -> UNetEncoder:
         return copy.deepcopy(self.encoder).requires_grad_(True)
 
-    @torch.no_grad()
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        of_encoder = {id(parameter) for parameter in self.encoder.parameters()}
+        return [parameter for parameter in self.unet.parameters() if id(parameter) not in of_encoder]
+
     def encode(self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures) -> Encoded:
-        return cast(Encoded, self.encoder(latents, timestep, text))
+        trained = any(parameter.requires_grad for parameter in self.encoder.parameters())
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            return cast(Encoded, self.encoder(latents, timestep, text))
 
     def decode(self, encoded: Encoded, residuals: Residuals | None = None) -> Tensor:
         features = list(encoded.features if residuals is None else residuals.onto(encoded.features))

@@ -17,13 +17,13 @@ def run() -> None:
 
 @app.command(epilog=f"Example: {EXAMPLE}")
 def check(
-    folder: Annotated[Path, typer.Argument(help="A folder with metadata.jsonl, or the tutorial's prompt.json.")],
+    source: Annotated[str, typer.Argument(help="A folder, tar shards, Parquet files, or org/name on the Hub.")],
     size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that the model is to see, or one number.")] = "512",
     buckets: Annotated[bool, typer.Option("--buckets", help="Frames of several shapes and about that area.")] = False,
     categorical: Annotated[bool, typer.Option("--categorical", help="Conditions are class maps.")] = False,
-    picture_column: Annotated[str | None, typer.Option(help="What the pictures' column is called.")] = None,
-    condition_column: Annotated[str | None, typer.Option(help="What the conditions' column is called.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="What the texts' column is called.")] = None,
+    picture_column: Annotated[str | None, typer.Option(help="What the pictures' column or ending is called.")] = None,
+    condition_column: Annotated[str | None, typer.Option(help="The same of the conditions.")] = None,
+    text_column: Annotated[str | None, typer.Option(help="The same of the texts.")] = None,
     no_conditions: Annotated[bool, typer.Option("--no-conditions", help="A detector will draw them.")] = False,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the grid goes.")] = Path("check.png"),
 ) -> None:
@@ -32,15 +32,16 @@ def check(
     Ends with exit code 1 when a row cannot be used.
     """
     from maquette.data.check import check as examine
-    from maquette.data.folder import columns_of
     from maquette.data.framing import Framing
+    from maquette.data.rows import Columns
+    from maquette.data.source import open_source
     from maquette.foundation.files import written_whole
     from maquette.foundation.outputs import check_pngs
 
     check_pngs([output])
     framing = Framing(_size(size), buckets, categorical=categorical)
-    columns = columns_of(folder, picture_column, condition_column, text_column, not no_conditions)
-    report = examine(folder, framing, columns)
+    columns = Columns(picture_column, condition_column, text_column, not no_conditions)
+    report = examine(open_source(source, columns), framing)
     print(report)
     if report.grid is not None:
         with written_whole(output) as path:

@@ -1,25 +1,23 @@
 """Every row of a data set read before anything is trained on it: what is broken, what is odd, how it looks."""
 
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from maquette.data.folder import Columns, Fault, find_rows
-from maquette.data.framing import Framing
-from maquette.data.rows import Example, Row, peculiarities, read
-from maquette.errors import MaquetteError
-from maquette.foundation.images import from_signed, to_signed
+from maquette.data.framing import Framing, View
+from maquette.data.rows import Example, Fault, Row, RowError, Source, peculiarities, read
+from maquette.foundation.images import from_signed, to_signed, to_unit
 from maquette.foundation.sheets import sheet
 
 SHOWN = 8  # pairs on the grid
-MOST_NOTES = 40  # that are printed
+MOST_NOTES = 40  # that are kept
+AHEAD = 8  # rows a thread that are read, or wait to be, while one is looked at
 
 
 @dataclass
@@ -29,15 +27,21 @@ class Report:
     usable: int = 0
     faults: list[Fault] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # usable, and worth knowing
+    more_notes: int = 0  # that are not kept
     frames: Counter[tuple[int, int]] = field(default_factory=Counter)  # the frame of each picture
     words: list[int] = field(default_factory=list)  # in each text
     grid: Image.Image | None = None
 
+    def note(self, notes: Sequence[str]) -> None:
+        room = MOST_NOTES - len(self.notes)
+        self.notes += notes[:room]
+        self.more_notes += len(notes[room:])
+
     def __str__(self) -> str:
         lines = [f"{fault.where}: {fault.reason}" for fault in self.faults]
-        lines += [f"{note}." for note in self.notes[:MOST_NOTES]]
-        if len(self.notes) > MOST_NOTES:
-            lines.append(f"and {len(self.notes) - MOST_NOTES} more such notes.")
+        lines += [f"{note}." for note in self.notes]
+        if self.more_notes:
+            lines.append(f"and {self.more_notes} more such notes.")
         frames = ", ".join(f"{w}×{h}: {count}" for (w, h), count in self.frames.most_common())
         lines += [f"{self.usable} rows can be used, {len(self.faults)} cannot.", f"frames   {frames}"]
         if self.words:
@@ -46,52 +50,70 @@ class Report:
         return "\n".join(lines)
 
 
-def check(folder: Path, framing: Framing, columns: Columns | None = None) -> Report:
-    """Read all rows of a folder, several at a time.
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a row that can be used; not the picture, of which memory would fill."""
+
+    size: tuple[int, int]
+    words: int
+    notes: list[str]
+
+
+def check(source: Source, framing: Framing) -> Report:
+    """Read all rows of a data set, several at a time.
 
     The grid shows the first pairs as a model would see them, made from its very tensors.
     """
-    rows, faults = find_rows(folder, columns)
-    report = Report(faults=faults)
-    usable: list[Row] = []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for row, found in tqdm(zip(rows, pool.map(_examine, rows), strict=True), total=len(rows), desc="reading"):
-            if isinstance(found, Fault):
-                report.faults.append(found)
-                continue
-            size, notes = found
-            usable.append(row)
-            report.notes += [f"{row.where}: {note}" for note in notes]
-            report.frames[framing.shape(size)] += 1
-            report.words.append(len(row.text.split()))
-    report.usable = len(usable)
-    if usable:
-        report.grid = _grid([framing.frame(read(row), np.random.default_rng(0)) for row in usable[:SHOWN]])
+    report = Report(faults=list(source.faults))
+    shown: list[int] = []
+    for number, found in enumerate(tqdm(_examined(source), "reading", len(source))):
+        if isinstance(found, Fault):
+            report.faults.append(found)
+            continue
+        report.usable += 1
+        report.note(found.notes)
+        report.frames[framing.shape(found.size)] += 1
+        report.words.append(found.words)
+        if len(shown) < SHOWN:
+            shown.append(number)
+    if shown:
+        report.grid = _grid([framing.frame(read(source[number]), View()) for number in shown])
     return report
 
 
-def _examine(row: Row) -> Fault | tuple[tuple[int, int], list[str]]:
-    """A picture's size and what is odd about the row; not the picture, of which memory would fill."""
+def _examined(source: Source) -> Iterator[Fault | _Seen]:
+    """All rows in their order, a bounded number of them under way."""
+    threads = os.cpu_count() or 1
+    waiting: deque[Future[Fault | _Seen]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for number in range(len(source)):
+            waiting.append(pool.submit(_examine, source, number))
+            if len(waiting) == AHEAD * threads:
+                yield waiting.popleft().result()
+        yield from (one.result() for one in waiting)
+
+
+def _examine(source: Source, number: int) -> Fault | _Seen:
     try:
-        return read(row).picture.size, list(_notes(row))
-    except MaquetteError as error:
-        return Fault(row.where, str(error).removeprefix(f"{row.where}: "))
+        row = source[number]
+        example = read(row)
+    except RowError as error:
+        return error.fault
+    return _Seen(example.picture.size, len(row.text.split()), [f"{row.where}: {note}" for note in _notes(row)])
 
 
 def _notes(row: Row) -> Iterator[str]:
-    for path in filter(None, (row.picture, row.condition)):
-        yield from peculiarities(path)
+    for stored in filter(None, (row.picture, row.condition)):
+        yield from peculiarities(stored)
     if not row.text.strip():
         yield "the text is empty"
 
 
 def _grid(examples: Sequence[Example]) -> Image.Image:
     """Pictures above their conditions, through the tensors and back."""
-    rows = [[example.picture for example in examples], [one.condition for one in examples if one.condition]]
+    rows = [[from_signed(to_signed(example.picture)[None])[0] for example in examples]]
+    if all(example.condition for example in examples):
+        rows.append([from_signed(to_unit(one.condition)[None] * 2 - 1)[0] for one in examples if one.condition])
     side = max(max(picture.size) for picture in rows[0])
-    tiles = [[_seen(picture, side) for picture in row] for row in rows if row]
+    tiles = [[ImageOps.pad(picture, (side, side), color="white") for picture in row] for row in rows]
     return sheet(tiles, labels=("picture", "condition")[: len(tiles)], tile=min(side, 256))
-
-
-def _seen(picture: Image.Image, side: int) -> Image.Image:
-    return ImageOps.pad(from_signed(to_signed(picture)[None])[0], (side, side), color="white")

@@ -1,6 +1,7 @@
 """Pairs of the diorama: each scene's picture, one of its condition maps and its caption."""
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.canny import DIORAMA, canny
 from maquette.conditions.depth import depth_map
 from maquette.conditions.normal import normal_map
 from maquette.conditions.pose import pose_map
-from maquette.conditions.scribble import scribble
 from maquette.conditions.segmentation import class_map
+from maquette.data.chance import draw_canny, draw_scribble
+from maquette.data.framing import View
+from maquette.data.pairs import Draw
+from maquette.data.rows import Example
 from maquette.diorama import SIZE, dataset
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
@@ -28,75 +31,52 @@ class Condition:
     """How a condition map is made of what a scene knows."""
 
     fields: tuple[str, ...]  # of `dataset.load`
-    draw: Callable[..., Image.Image]  # from the fields of one scene and a generator
-    standard: Callable[..., Image.Image]  # the same without chance, for evaluation and for users
+    draw: Callable[..., Image.Image]  # from the fields of one scene and a source of chance, or None for the usual map
     truth: Callable[..., Any]  # what `metrics.fidelity` compares a picture with
     words: str  # what is drawn, for the contract of a ControlNet
     tells: Callable[..., NDArray[np.bool_]] | None = None  # of all scenes' fields: which say anything; None for all
 
 
-def _random_canny(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    low = rng.uniform(30, 130)
-    return canny(Image.fromarray(pixels), low, min(2040, low * rng.uniform(1.5, 3)))
-
-
-def _random_scribble(pixels: NDArray[np.uint8], rng: np.random.Generator) -> Image.Image:
-    seed = int(rng.integers(2**31)) if rng.random() < 0.8 else None
-    return scribble(Image.fromarray(pixels), seed=seed)
-
-
-def _standard_canny(pixels: NDArray[np.uint8]) -> Image.Image:
-    return canny(Image.fromarray(pixels), **DIORAMA)
-
-
-def _standard_scribble(pixels: NDArray[np.uint8]) -> Image.Image:
-    return scribble(Image.fromarray(pixels))
+def _of_pixels(draw: Draw) -> Callable[..., Image.Image]:
+    return lambda pixels, rng=None: draw(Image.fromarray(pixels), rng)
 
 
 def _exact(draw: Callable[[Any], Image.Image]) -> Callable[..., Image.Image]:
     return lambda values, rng=None: draw(values)
 
 
-def _pose(keypoints: NDArray[np.float32], rng: np.random.Generator | None = None) -> Image.Image:
+def _pose(keypoints: NDArray[np.float32]) -> Image.Image:
     return pose_map(keypoints[keypoints[:, :, 2].any(axis=1)], (SIZE, SIZE))
 
 
 CONDITIONS: dict[str, Condition] = {
     "canny": Condition(
         ("images",),
-        _random_canny,
-        _standard_canny,
-        _standard_canny,
+        _of_pixels(draw_canny),
+        _of_pixels(draw_canny),
         "thresholds drawn: low 30 to 130, high 1.5 to 3 times that",
     ),
-    "depth": Condition(
-        ("depth",), _exact(depth_map), depth_map, lambda d: d.astype(np.float32), "exact depth, near bright"
-    ),
+    "depth": Condition(("depth",), _exact(depth_map), lambda d: d.astype(np.float32), "exact depth, near bright"),
     "normal": Condition(
         ("normals",),
         _exact(lambda n: normal_map(n / 127)),
-        lambda n: normal_map(n / 127),
         lambda n: n.astype(np.float32) / 127,
         "exact normals: right, up, towards the viewer",
     ),
     "pose": Condition(
         ("keypoints",),
-        _pose,
-        _pose,
+        _exact(_pose),
         lambda keypoints: keypoints,
         "exact key points, in Openpose's order and colours",
         lambda keypoints: (keypoints[..., 2] > 0).any(axis=(1, 2)),
     ),
     "scribble": Condition(
         ("images",),
-        _random_scribble,
-        _standard_scribble,
-        _standard_scribble,
+        _of_pixels(draw_scribble),
+        _of_pixels(draw_scribble),
         "strokes thresholded, masked and thickened by chance",
     ),
-    "segmentation": Condition(
-        ("classes",), _exact(class_map), class_map, lambda classes: classes, "exact classes, a colour each"
-    ),
+    "segmentation": Condition(("classes",), _exact(class_map), lambda classes: classes, "exact classes, a colour each"),
 }
 
 
@@ -128,6 +108,10 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.captions)
 
+    def blocks(self) -> Sequence[NDArray[np.intp]]:
+        """One row each: all of it lies in memory."""
+        return list(self.telling()[:, None])
+
     def telling(self) -> NDArray[np.intp]:
         """The rows whose condition says anything: for poses those with a person, as the paper's data were chosen.
 
@@ -141,13 +125,37 @@ class Pairs:
             raise MaquetteError(f"None of the {len(self)} scenes shows a person, whom poses need; take more scenes.")
         return rows
 
-    def draw(self, row: int, rng: np.random.Generator) -> Image.Image:
-        """A condition map for training, with the chance that the paper puts into it."""
+    def shape(self, row: int) -> tuple[int, int]:
+        return SIZE, SIZE
+
+    def views(self) -> tuple[View, ...]:
+        return (View(),)
+
+    def view(self, rng: np.random.Generator) -> View:
+        return View()
+
+    def content(self, row: int) -> bytes:
+        return hashlib.blake2b(self.images[row].tobytes()).digest()
+
+    def where(self, row: int) -> str:
+        return f"scene {self.seeds[row]}"
+
+    def text(self, row: int) -> str:
+        return self.captions[row]
+
+    def picture(self, row: int, view: View) -> Image.Image:
+        return Image.fromarray(self.images[row])
+
+    def pair(self, row: int, view: View, rng: np.random.Generator | None) -> Example:
+        return Example(self.picture(row, view), self.draw(row, view, rng), self.text(row))
+
+    def draw(self, row: int, view: View, rng: np.random.Generator | None) -> Image.Image:
+        """A condition map, with the chance that the paper puts into it or, without `rng`, the standard one."""
         return CONDITIONS[self.condition].draw(*(field[row] for field in self.fields), rng)
 
     def standard(self, row: int) -> Image.Image:
         """The condition map without chance."""
-        return CONDITIONS[self.condition].standard(*(field[row] for field in self.fields))
+        return self.draw(row, View(), None)
 
     def truth(self, row: int) -> Any:
         """What `metrics.fidelity` compares a picture with."""

@@ -9,91 +9,89 @@ Each line is a JSON object; paths are relative to the folder. Columns of other n
 """
 
 import json
-from dataclasses import dataclass
+from array import array
 from pathlib import Path
 from typing import Any
 
-from maquette.data.rows import Row
+import numpy as np
+
+from maquette.data.rows import AS_USUAL, Columns, Fault, File, Names, Row, RowError
 from maquette.errors import MaquetteError
 
-
-@dataclass(frozen=True)
-class Columns:
-    """What the columns are called."""
-
-    picture: str = "file_name"
-    condition: str | None = "conditioning_image"  # None: a detector draws it from the picture
-    text: str = "text"
+LAYOUTS = {
+    "metadata.jsonl": Names("file_name", "conditioning_image", "text"),
+    "prompt.json": Names("target", "source", "prompt"),
+}
 
 
-LAYOUTS = {"metadata.jsonl": Columns(), "prompt.json": Columns("target", "source", "prompt")}
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A row that cannot be used, and why."""
-
-    where: str
-    reason: str
-
-
-def columns_of(
-    folder: Path,
-    picture: str | None = None,
-    condition: str | None = None,
-    text: str | None = None,
-    has_conditions: bool = True,
-) -> Columns:
-    """The columns of a folder's layout, and what the user calls otherwise."""
-    usual = LAYOUTS[_index(folder).name]
-    shown = (condition or usual.condition) if has_conditions else None
-    return Columns(picture or usual.picture, shown, text or usual.text)
-
-
-def find_rows(folder: Path, columns: Columns | None = None) -> tuple[list[Row], list[Fault]]:
-    """The rows of a folder, no picture opened yet, and the lines that are no rows.
+class Folder:
+    """The rows of a folder; no picture is opened. Of each line it keeps where it starts: 12 bytes.
 
     Args:
         columns: names other than the layout's own.
 
     Raises `MaquetteError` when the folder has none of the layouts, or no line has the columns.
     """
-    index = _index(folder)
-    columns = columns or LAYOUTS[index.name]
-    rows: list[Row] = []
-    faults: list[Fault] = []
-    for number, line in enumerate(index.read_bytes().splitlines(), start=1):
-        if line.strip():
-            found = _row(line, f"{index}:{number}", folder, columns)
-            (rows if isinstance(found, Row) else faults).append(found)  # type: ignore[arg-type]
-    if not rows:
-        first = f" The first line: {faults[0].reason}" if faults else " It is empty."
-        raise MaquetteError(f"{str(index)!r} holds no row that can be read.{first}")
-    return rows, faults
+
+    def __init__(self, folder: Path, columns: Columns = AS_USUAL) -> None:
+        index = find_index(folder)
+        if index is None:
+            raise MaquetteError(
+                f"{str(folder)!r} holds no {' and no '.join(LAYOUTS)}; write a metadata.jsonl into it, a line a "
+                'picture: {"file_name": "1.png", "conditioning_image": "edges/1.png", "text": "a red house"}.'
+            )
+        self.index = index
+        self.names = columns.over(LAYOUTS[index.name])
+        self.faults: list[Fault] = []
+        self._scan()
+        if not len(self):
+            first = f" The first line: {self.faults[0].reason}" if self.faults else " It is empty."
+            raise MaquetteError(f"{str(index)!r} holds no row that can be read.{first}")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, number: int) -> Row:
+        with self.index.open("rb") as file:
+            file.seek(self._starts[number])
+            found = _row(file.readline(), f"{self.index}:{self._lines[number]}", self.index.parent, self.names)
+        if isinstance(found, Fault):
+            raise RowError(found.where, f"{found.reason}; it was a row when the folder was opened")
+        return found
+
+    def _scan(self) -> None:
+        starts, lines = array("q"), array("I")
+        at = 0
+        with self.index.open("rb") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    found = _row(line, f"{self.index}:{number}", self.index.parent, self.names)
+                    if isinstance(found, Fault):
+                        self.faults.append(found)
+                    else:
+                        starts.append(at)
+                        lines.append(number)
+                at += len(line)
+        self._starts = np.frombuffer(starts, np.int64)  # bytes
+        self._lines = np.frombuffer(lines, np.uint32)
 
 
-def _index(folder: Path) -> Path:
-    found = next((folder / name for name in LAYOUTS if (folder / name).is_file()), None)
-    if found is None:
-        raise MaquetteError(
-            f"{str(folder)!r} holds no {' and no '.join(LAYOUTS)}; write a metadata.jsonl into it, a line a picture: "
-            '{"file_name": "1.png", "conditioning_image": "edges/1.png", "text": "a red house"}.'
-        )
-    return found
+def find_index(folder: Path) -> Path | None:
+    """The file that says which pictures are pairs, if a folder has one."""
+    return next((folder / name for name in LAYOUTS if (folder / name).is_file()), None)
 
 
-def _row(line: bytes, where: str, folder: Path, columns: Columns) -> Row | Fault:
+def _row(line: bytes, where: str, folder: Path, names: Names) -> Row | Fault:
     try:
         values: Any = json.loads(line)
     except ValueError as error:  # of JSON, or of UTF-8
         return Fault(where, f"is not JSON ({error})")
     if not isinstance(values, dict):
         return Fault(where, "is no JSON object")
-    wanted = [columns.picture, columns.text, *([columns.condition] if columns.condition else [])]
-    for name in wanted:
+    for name in filter(None, (names.picture, names.text, names.condition)):
         if name not in values:
             return Fault(where, f"has no {name!r} (it has: {', '.join(map(repr, values))}); say what it is called")
         if not isinstance(values[name], str):
             return Fault(where, f"{name!r} is not a text but {values[name]!r}")
-    condition = folder / values[columns.condition] if columns.condition else None
-    return Row(where, folder / values[columns.picture], condition, values[columns.text])
+    condition = File(folder / values[names.condition]) if names.condition else None
+    return Row(where, File(folder / values[names.picture]), condition, values[names.text])

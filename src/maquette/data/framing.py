@@ -51,16 +51,38 @@ class Framing:
         shapes = [(width, area // width // STEP * STEP) for width in widths]
         return [(w, h) for w, h in shapes if h and max(w / h, h / w) <= LONGEST]
 
-    def frame(self, example: Example, rng: np.random.Generator) -> Example:
-        """Picture and condition in one frame; the same place of it, and the same hand, in both."""
+    def view(self, rng: np.random.Generator) -> "View":
+        """A draw of what chance decides about a pair."""
         place = rng.random() if self.crop == "random" else 0.5
-        mirrored = rng.random() < self.flip
+        return View(place, bool(rng.random() < self.flip))
+
+    def views(self) -> tuple["View", ...] | None:
+        """All that `view` can draw; None where they cannot be counted."""
+        if self.crop == "random":
+            return None
+        return tuple(View(mirrored=hand) for hand in (False, True)[self.flip == 1 : 1 + (self.flip > 0)])
+
+    def frame(self, example: Example, view: "View") -> Example:
+        """Picture and condition in one frame; the same place of it, and the same hand, in both."""
         size = self.shape(example.picture.size)
+        condition = example.condition and self.frame_condition(example.condition, size, view)
+        return Example(_cut(example.picture, size, view, Image.Resampling.LANCZOS), condition, example.text)
 
-        def framed(picture: Image.Image, method: Image.Resampling) -> Image.Image:
-            cut = picture if picture.size == size else ImageOps.fit(picture, size, method, centering=(place, place))
-            return ImageOps.mirror(cut) if mirrored else cut
-
+    def frame_condition(self, condition: Image.Image, size: tuple[int, int], view: "View") -> Image.Image:
+        """A condition alone, in the frame (width, height) of its picture."""
         method = Image.Resampling.NEAREST if self.categorical else Image.Resampling.LANCZOS
-        condition = example.condition and framed(example.condition, method)
-        return Example(framed(example.picture, Image.Resampling.LANCZOS), condition, example.text)
+        return _cut(condition, size, view, method)
+
+
+@dataclass(frozen=True)
+class View:
+    """Which part of a pair is seen, and which way round."""
+
+    place: float = 0.5  # from 0 to 1 along the side that stands over
+    mirrored: bool = False
+
+
+def _cut(picture: Image.Image, size: tuple[int, int], view: View, method: Image.Resampling) -> Image.Image:
+    centering = (view.place, view.place)
+    cut = picture if picture.size == size else ImageOps.fit(picture, size, method, centering=centering)
+    return ImageOps.mirror(cut) if view.mirrored else cut

@@ -1,24 +1,113 @@
-"""One row of a data set of pictures: where a pair and its words lie, and how they are read."""
+"""Rows of a data set of pictures, wherever it lies: where a pair and its words are, and how they are read."""
 
-from collections.abc import Iterator
+import io
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from PIL import Image
 
 from maquette.errors import MaquetteError
-from maquette.foundation.images import open_picture
+from maquette.foundation.images import read_picture
 
 SMALLEST = 32  # pixels, a side: less shows nothing that could be learnt
 ASPECT = 1.02  # how far the shapes of picture and condition may be apart, as a factor
 
 
+class Stored(Protocol):
+    """An encoded picture somewhere: PNG, JPEG or WebP bytes, read when they are asked for."""
+
+    @property
+    def name(self) -> str:
+        """Where it lies, for messages."""
+
+    def read(self) -> bytes:
+        """Its bytes; `OSError` where they cannot be had."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A picture in a file of its own."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def read(self) -> bytes:
+        return self.path.read_bytes()
+
+
 @dataclass(frozen=True)
 class Row:
     where: str  # file and line, for messages
-    picture: Path
-    condition: Path | None  # None: a detector draws it from the picture
+    picture: Stored
+    condition: Stored | None  # None: a detector draws it from the picture
     text: str
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row that cannot be used, and why."""
+
+    where: str
+    reason: str
+
+
+class RowError(MaquetteError):
+    """A row that turns out to be a fault when it is read."""
+
+    def __init__(self, where: str, reason: str) -> None:
+        super().__init__(where, reason)
+        self.fault = Fault(where, reason)
+
+    def __str__(self) -> str:
+        return f"{self.fault.where}: {self.fault.reason}"
+
+
+@dataclass(frozen=True)
+class Names:
+    """What the parts of a pair are called in a source."""
+
+    picture: str
+    condition: str | None  # None: there are none
+    text: str
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a user calls the parts of a pair; None: as is usual in that kind of source."""
+
+    picture: str | None = None
+    condition: str | None = None
+    text: str | None = None
+    has_conditions: bool = True  # False: a detector draws them from the pictures
+
+    def __post_init__(self) -> None:
+        if self.condition and not self.has_conditions:
+            raise MaquetteError(f"Conditions are either read from {self.condition!r} or drawn by a detector, not both.")
+
+    def over(self, usual: Names) -> Names:
+        condition = (self.condition or usual.condition) if self.has_conditions else None
+        return Names(self.picture or usual.picture, condition, self.text or usual.text)
+
+
+AS_USUAL = Columns()
+
+
+class Source(Protocol):
+    """The rows of a data set by number; it can be handed to another process."""
+
+    @property
+    def faults(self) -> Sequence[Fault]:
+        """What was found on opening to be no row, and has no number."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, number: int) -> Row:
+        """A row; `RowError` where it cannot be had."""
 
 
 @dataclass(frozen=True)
@@ -33,45 +122,56 @@ class Example:
 def read(row: Row) -> Example:
     """Both pictures of a row.
 
-    Raises `MaquetteError`, with the row's place, when one is missing, broken or too small, or when the condition has
-    another shape than the picture, so that it cannot show the same frame.
+    Raises `RowError` when one is missing, broken or too small, or when the condition has another shape than the
+    picture, so that it cannot show the same frame.
     """
     try:
         picture = _large_enough(row.picture)
         condition = _large_enough(row.condition) if row.condition else None
     except MaquetteError as error:
-        raise MaquetteError(f"{row.where}: {error}") from error
+        raise RowError(row.where, str(error)) from error
     if condition is not None:
         wide = picture.width * condition.height / (picture.height * condition.width)
         if not 1 / ASPECT <= wide <= ASPECT:
-            raise MaquetteError(
-                f"{row.where}: The picture is {picture.width}×{picture.height} and its condition "
-                f"{condition.width}×{condition.height}: they do not show the same frame; make both of one shape."
+            raise RowError(
+                row.where,
+                f"The picture is {picture.width}×{picture.height} and its condition "
+                f"{condition.width}×{condition.height}: they do not show the same frame; make both of one shape.",
             )
     return Example(picture, condition, row.text)
 
 
-def _large_enough(path: Path) -> Image.Image:
-    picture = open_picture(path)
+def _large_enough(stored: Stored) -> Image.Image:
+    picture = open_stored(stored)
     if min(picture.size) < SMALLEST:
         raise MaquetteError(
-            f"{str(path)!r} is {picture.width}×{picture.height}; a picture has {SMALLEST} pixels or more a side."
+            f"{stored.name!r} is {picture.width}×{picture.height}; a picture has {SMALLEST} pixels or more a side."
         )
     return picture
 
 
-def peculiarities(path: Path) -> Iterator[str]:
+def open_stored(stored: Stored) -> Image.Image:
+    """A stored picture as the eye sees it, RGB; `MaquetteError` when it is missing, no picture or broken."""
+    try:
+        content = stored.read()
+    except OSError as error:
+        raise MaquetteError(f"There is no picture at {stored.name!r} ({error.strerror or error}).") from error
+    return read_picture(io.BytesIO(content), stored.name)
+
+
+def peculiarities(stored: Stored) -> Iterator[str]:
     """What is unusual about a picture that can be read, and what is made of it."""
-    with Image.open(path) as picture:
+    name = stored.name
+    with Image.open(io.BytesIO(stored.read())) as picture:
         if (frames := getattr(picture, "n_frames", 1)) > 1:
-            yield f"{str(path)!r} has {frames} frames; the first is taken"
+            yield f"{name!r} has {frames} frames; the first is taken"
         if picture.mode == "CMYK":
-            yield f"{str(path)!r} is in CMYK, which has no exact RGB; save it as RGB where colours matter"
+            yield f"{name!r} is in CMYK, which has no exact RGB; save it as RGB where colours matter"
         if picture.mode.startswith(("I", "F")):
-            yield f"{str(path)!r} has more than 8 bits a channel; they are scaled to 8"
+            yield f"{name!r} has more than 8 bits a channel; they are scaled to 8"
         if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            yield f"{str(path)!r} is transparent in places; it is put on white"
+            yield f"{name!r} is transparent in places; it is put on white"
         if picture.getexif().get(274, 1) != 1:
-            yield f"{str(path)!r} lies on its side; it is turned as its EXIF says"
-    if not path.name.isascii() or " " in path.name:
-        yield f"{str(path)!r} has a name with spaces or letters that other tools stumble on; it is read as it is"
+            yield f"{name!r} lies on its side; it is turned as its EXIF says"
+    if isinstance(stored, File) and (not stored.path.name.isascii() or " " in stored.path.name):
+        yield f"{name!r} has a name with spaces or letters that other tools stumble on; it is read as it is"

@@ -5,6 +5,7 @@ Pixels that an autoencoder takes are (B, 3, H, W) in [-1, 1].
 """
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -22,20 +23,23 @@ def open_picture(path: str | Path) -> Image.Image:
     path = Path(path)
     if not path.is_file():
         raise MaquetteError(f"There is no picture at {str(path)!r}; give the path of a PNG, JPEG or WebP file.")
+    return read_picture(path, str(path))
+
+
+def read_picture(source: Path | IO[bytes], name: str) -> Image.Image:
+    """Decode a picture from a file or its bytes as the eye sees it; `name` is what errors call it."""
     try:
-        with Image.open(path) as picture:
+        with Image.open(source) as picture:
             picture.load()
             return as_rgb(picture)
     except UnidentifiedImageError as error:
-        raise MaquetteError(
-            f"{str(path)!r} is not a picture that can be read; give a PNG, JPEG or WebP file."
-        ) from error
+        raise MaquetteError(f"{name!r} is not a picture that can be read; give a PNG, JPEG or WebP file.") from error
     except Image.DecompressionBombError as error:
         raise MaquetteError(
-            f"{str(path)!r} unpacks to more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller first."
+            f"{name!r} unpacks to more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller first."
         ) from error
     except (OSError, SyntaxError, ValueError) as error:
-        raise MaquetteError(f"{str(path)!r} is broken ({error}); save it anew or give another picture.") from error
+        raise MaquetteError(f"{name!r} is broken ({error}); save it anew or give another picture.") from error
 
 
 def as_rgb(picture: Image.Image) -> Image.Image:

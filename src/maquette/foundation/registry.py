@@ -36,6 +36,11 @@ class Registry(Generic[T]):
 
 def unknown(kind: str, name: object, known: "dict[str, T] | list[str]") -> str:
     """A sentence on a name that is not among the known ones."""
+    return f"There is no {kind} {name!r}{nearest(name, list(known))}."
+
+
+def nearest(name: object, known: list[str]) -> str:
+    """How a sentence on an unknown name goes on: the one that may have been meant, and all of them."""
     near = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"There is no {kind} {name!r}{hint} Known: {', '.join(known)}."
+    return f"{hint} Known: {', '.join(known)}"

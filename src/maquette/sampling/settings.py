@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import get_args
 
+import torch
 from torch import Tensor
 
 from maquette.base import Base
@@ -88,7 +89,8 @@ def check_controls(base: Base, controls: list[Control]) -> None:
                 f"Control {number} of {len(controls)} was trained on conditions from {low:g} to {high:g} and is given "
                 f"{float(given.min()):g} to {float(given.max()):g}; scale them to its range."
             )
-        if (control.net.dtype, control.net.device) != (base.dtype, base.home):
+        cast = torch.is_autocast_enabled(base.home.type)  # as training measures: each operation picks its dtype
+        if control.net.device != base.home or (control.net.dtype != base.dtype and not cast):
             raise MaquetteError(
                 f"Control {number} of {len(controls)} is in {control.net.dtype} on {control.net.device}, the base in "
                 f"{base.dtype} on {base.home}; move it with net.to({base.home.type!r}, {base.dtype})."

@@ -1,64 +1,181 @@
-"""What the locked networks say of the pairs, computed once: latents' posteriors and text features.
+"""What the locked networks say of pairs, computed once and kept on disk: posteriors of latents, features of words.
 
-Chance stays out of it: latents are kept as mean and log-variance and drawn afresh every time, and a dropped prompt
-is the empty prompt's features put in place of the kept ones.
+Chance stays out of it. Latents are kept as mean and log-variance and drawn afresh every time; each view of a pair has
+an entry of its own; a dropped prompt is the empty prompt's entry. Entries are keyed by content: the picture's bytes,
+its frame and view and the autoencoder's weights, or the words and the text encoders' weights. So a cache never goes
+stale, and every run and process may share one.
 """
 
+import hashlib
+import itertools
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
+from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
+from maquette.data.framing import View
+from maquette.data.pairs import Pairs
+from maquette.data.store import Store
+from maquette.errors import MaquetteError
 from maquette.foundation.images import to_signed
+from maquette.training.processes import Processes
+
+T = TypeVar("T")
+
+DIGEST = 16  # bytes of a key
+SPARE = 1.1  # what a store takes, over its tensors
 
 
 @dataclass(frozen=True)
 class Cache:
-    moments: Tensor  # (N, 2C, h, w) half precision: mean and log-variance, before scaling
-    states: Tensor  # (U, L, D) features of the U different captions
-    caption_of: Tensor  # (N,) row of `states`
-    empty: Tensor  # (1, L, D)
-    scale: float  # of latents
-    shift: float
+    store: Store
+    pictures: dict[tuple[int, View], bytes]  # keys of posteriors, of the rows that can be read
+    encoder: bytes  # digest of the text encoders
 
-    @staticmethod
-    @torch.no_grad()
-    def build(base: Base, images: NDArray[np.uint8], captions: list[str], batch_size: int = 64) -> "Cache":
-        moments = []
-        for start in tqdm(range(0, len(images), batch_size), desc="encoding pictures", unit_scale=batch_size):
-            pixels = torch.stack([to_signed(Image.fromarray(one)) for one in images[start : start + batch_size]])
-            posterior = base.autoencoder.encode(pixels.to(base.device, base.autoencoder.dtype)).latent_dist
-            moments.append(posterior.parameters.half().cpu())
-        words = sorted(set(captions))
-        number = {caption: row for row, caption in enumerate(words)}
-        starts = tqdm(range(0, len(words), batch_size), desc="encoding captions", unit_scale=batch_size)
-        states = [base.encode_text(words[start : start + batch_size]).states.cpu() for start in starts]
-        return Cache(
-            torch.cat(moments),
-            torch.cat(states),
-            torch.tensor([number[caption] for caption in captions]),
-            base.encode_text([""]).states.cpu(),
-            base.autoencoder.config.scaling_factor,
-            base.autoencoder.config.get("shift_factor") or 0.0,
-        )
+    def moments(self, row: int, view: View) -> Tensor | None:
+        """(2C, h, w) half precision, mean and log-variance; None where the pair could not be read."""
+        key = self.pictures.get((row, view))
+        return None if key is None else self.store.get(key)["moments"]
 
-    def latents(self, rows: Tensor, generator: torch.Generator) -> Tensor:
-        """A fresh draw of the latents of some rows, scaled as the backbone takes them."""
-        return (draw(self.moments[rows], generator) - self.shift) * self.scale
-
-    def text(self, rows: Tensor, drop: float, generator: torch.Generator) -> Tensor:
-        """Text features of some rows, a share `drop` of them the empty prompt's."""
-        dropped = torch.rand(len(rows), generator=generator) < drop
-        return torch.where(dropped[:, None, None], self.empty, self.states[self.caption_of[rows]])
+    def text(self, words: str) -> TextFeatures:
+        """Features of one prompt, without the rows' axis: states (L, D), pooled (P,)."""
+        entry = self.store.get(_digest(self.encoder, words.encode()))
+        return TextFeatures(entry["states"], entry.get("pooled"))
 
 
-def draw(moments: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw from posteriors (B, 2C, h, w): mean and log-variance along the channels."""
+def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes, batch_size: int = 32) -> Cache:
+    """Compute what a store in `folder` lacks of the pairs, this process its share of it.
+
+    Says before it starts how large that is; raises `MaquetteError` where the disk has no room. What is broken is left
+    out, for whoever draws it to tell of.
+    """
+    views = pairs.views()
+    assert views is not None, "views that cannot be counted cannot be kept"
+    store = Store(folder / "cache.sqlite")
+    encoder = weights_digest(*(clip.encoder for clip in base.clips))
+    rows = np.concatenate(pairs.blocks()).tolist()
+    named = _named(pairs, rows, views, weights_digest(base.autoencoder))
+    words = {_digest(encoder, one.encode()): one for one in {"", *(text for _, text in named.values())}}
+    keys = {(row, view): key for (row, view), (key, _) in named.items()}
+    known = store.known([*keys.values(), *words])
+    new_keys = {key: one for one, key in keys.items() if key not in known}  # one of each content
+    new_words = {key: one for key, one in words.items() if key not in known}
+    _foretell(base, pairs, [row for row, _ in new_keys.values()], len(new_words), folder)
+    own = sorted((key, one) for key, one in new_keys.items() if processes.owns(key))
+    own.sort(key=lambda item: pairs.shape(item[1][0]))
+    groups = [list(group) for _, group in itertools.groupby(own, key=lambda item: pairs.shape(item[1][0]))]
+    for keyed in _bar([chunk for group in groups for chunk in _chunks(group, batch_size)], "encoding pictures"):
+        _keep_pictures(base, pairs, store, keyed)
+    new_texts = sorted(item for item in new_words.items() if processes.owns(item[0]))
+    for chunk in _bar(_chunks(new_texts, batch_size), "encoding captions"):
+        features = base.encode_text([one for _, one in chunk])
+        store.put((key, _entry(features, number)) for number, (key, _) in enumerate(chunk))
+    processes.wait()
+    present = store.known(list(keys.values()))
+    return Cache(store, {one: key for one, key in keys.items() if key in present}, encoder)
+
+
+@torch.no_grad()
+def encode(base: Base, pixels: Tensor) -> Tensor:
+    """The autoencoder's posteriors of pictures (B, 3, H, W) in [-1, 1]: mean and log-variance, half precision.
+
+    (B, 2C, h, w) in the CPU's memory.
+    """
+    parameters: Tensor = base.autoencoder.encode(pixels.to(base.device, base.autoencoder.dtype)).latent_dist.parameters
+    return parameters.half().cpu().contiguous()
+
+
+def draw(moments: Tensor, noise: Tensor) -> Tensor:
+    """A draw from posteriors (B, 2C, h, w), mean and log-variance along the channels, by standard normal noise."""
     mean, logvar = moments.float().chunk(2, dim=1)
-    deviation = torch.exp(0.5 * logvar.clamp(-30, 20))
-    return mean + deviation * torch.randn(mean.shape, generator=generator, device=generator.device)
+    return mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise
+
+
+def weights_digest(*networks: nn.Module) -> bytes:
+    """Of all weights by name: what a change of the model changes."""
+    digest = hashlib.blake2b(digest_size=DIGEST)
+    for network in networks:
+        for name, value in network.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.digest()
+
+
+def _digest(*parts: bytes) -> bytes:
+    return hashlib.blake2b(b"/".join(parts), digest_size=DIGEST).digest()
+
+
+def _named(
+    pairs: Pairs, rows: list[int], views: Sequence[View], autoencoder: bytes
+) -> dict[tuple[int, View], tuple[bytes, str]]:
+    """Key and words of every view of every row that can be read."""
+
+    def name(row: int) -> tuple[bytes, str] | None:
+        try:
+            return pairs.content(row), pairs.text(row)
+        except MaquetteError:
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(tqdm(pool.map(name, rows), total=len(rows), desc="reading pairs", disable=len(rows) < 1000))
+    return {
+        (row, view): (_digest(autoencoder, one[0], repr(view).encode()), one[1])
+        for row, one in zip(rows, found, strict=True)
+        if one is not None
+        for view in views
+    }
+
+
+def _keep_pictures(base: Base, pairs: Pairs, store: Store, keyed: list[tuple[bytes, tuple[int, View]]]) -> None:
+    def read(one: tuple[int, View]) -> Image.Image | None:
+        try:
+            return pairs.picture(*one)
+        except MaquetteError:
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        pictures = pool.map(read, [one for _, one in keyed])
+        found = [(key, picture) for (key, _), picture in zip(keyed, pictures, strict=True) if picture is not None]
+    if found:
+        encoded = encode(base, torch.stack([to_signed(picture) for _, picture in found]))
+        store.put((key, {"moments": one}) for (key, _), one in zip(found, encoded, strict=True))
+
+
+def _chunks(rows: list[T], size: int) -> list[list[T]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _bar(chunks: list[T], words: str) -> "tqdm[T]":
+    return tqdm(chunks, desc=words, unit=" batches", disable=not chunks)
+
+
+def _entry(features: TextFeatures, row: int) -> dict[str, Tensor]:
+    """One row's own copies, without what lies beside it."""
+    entry = {"states": features.states[row].cpu().clone()}
+    return entry if features.pooled is None else {**entry, "pooled": features.pooled[row].cpu().clone()}
+
+
+def _foretell(base: Base, pairs: Pairs, rows: list[int], texts: int, folder: Path) -> None:
+    """How much is to be written, before it is; `MaquetteError` where the disk does not have it."""
+    cells = sum(width * height for width, height in map(pairs.shape, rows)) // base.backbone.downscale**2
+    states = sum(one.tokenizer.model_max_length for one in base.clips[:1]) * base.backbone.text.width
+    size = int(SPARE * (cells * base.backbone.latent_channels * 2 * 2 + texts * states * base.dtype.itemsize))
+    free = shutil.disk_usage(folder).free
+    if size > free:
+        raise MaquetteError(
+            f"The cache of these pairs takes {size / 2**30:.1f} GiB and {str(folder)!r} has {free / 2**30:.1f} GiB "
+            "free; make room, name another cache_folder, or turn the cache off (cache = false)."
+        )
+    if size > 2**30:
+        tqdm.write(f"The cache will take {size / 2**30:.1f} GiB more in {str(folder)!r}.")

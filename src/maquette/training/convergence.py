@@ -5,21 +5,25 @@ Gain: what the condition takes off the loss at several noise levels; cheap, and 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from torch import Tensor
 
-from maquette.base import Base
+from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.conditions.perception import Eye
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
-from maquette.data.diorama import Pairs
+from maquette.data.framing import View
+from maquette.data.pairs import Pairs
+from maquette.diorama.captions import DEFAULT_PROMPT
 from maquette.foundation.images import to_unit
 from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import fidelity
@@ -28,55 +32,90 @@ from maquette.training.step import noise_schedule, target
 
 LEVELS = (100, 300, 500, 700, 900)  # timesteps at which the gain is taken
 STEPS = 12  # of sampling: fewer than the usual 20, for a number every hundred steps
+SHOWN = 4  # pairs on the grid under every kind of prompt
+PROMPTS = ("none", "true", "default", "conflicting")
+
+
+@dataclass(frozen=True)
+class Gain:
+    """At one noise level: the loss without the control, and what the control takes off it."""
+
+    without: float
+    gain: float
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """Generates for the same held-out conditions from the same noise each time, without a prompt.
+    """Measures the same pairs from the same noise each time.
 
-    No prompt, so that nothing but the condition can put things in their places; guidance has no effect then.
+    Fidelity is taken without a prompt, so that nothing but the condition can put things in their places; guidance has
+    no effect then.
+
+    Args:
+        rows: of `pairs`, all of one shape.
+        eye: the network that looks, for conditions that it scores.
+        scored: whether fidelity can be measured: the condition's metric is known.
     """
 
     base: Base
     pairs: Pairs
+    rows: Sequence[int]
     eye: Eye | None
+    scored: bool
 
     def measure(self, net: ControlNet, grid: Path | None = None) -> float:
-        """Mean fidelity over the held-out conditions; a picture of all of them goes to `grid`."""
-        rows = range(len(self.pairs))
-        maps = [self.pairs.standard(row) for row in rows]
-        with _at_rest(net), torch.no_grad():
-            condition = torch.stack([to_unit(one) for one in maps])
-            prompts = [""] * len(maps)
-            pictures = generate(self.base, prompts, [Control(net, condition)], steps=STEPS, guidance=1, batch_size=16)
-        scores = fidelity(self.pairs.condition, pictures, [self.pairs.truth(row) for row in rows], self.eye)
+        """Mean fidelity over the held-out conditions, NaN where nothing scores it; pictures go to `grid`."""
+        maps = [self.pairs.draw(row, View(), None) for row in self.rows]
+        shown = self._generate(net, maps, [""] * len(maps))
         if grid is not None:
-            sources = [Image.fromarray(self.pairs.images[row]) for row in rows]
-            sheet([maps, sources, pictures]).save(grid)
-        return float(np.nanmean(scores))
+            self._draw(net, maps, shown, grid)
+        if not self.scored:
+            return math.nan
+        truth: list[Any] = [self.pairs.truth(row) for row in self.rows]
+        return float(np.nanmean(fidelity(self.pairs.condition, shown, truth, self.eye)))
 
-    def gain(self, net: ControlNet) -> dict[int, float]:
-        """By noise level, the loss without the control less the loss with it, on the same noise; without a prompt."""
+    def gain(self, net: ControlNet) -> dict[int, Gain]:
+        """By noise level, the loss without the control and what it takes off, on the same noise; without a prompt."""
         base, schedule = self.base, noise_schedule(self.base)
         generator = torch.Generator().manual_seed(0)
-        rows = range(len(self.pairs))
-        latents = base.encode_pictures([Image.fromarray(self.pairs.images[row]) for row in rows]).float()
+        latents = base.encode_pictures([self.pairs.picture(row, View()) for row in self.rows]).float()
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        text = base.encode_text([""]).states.expand(len(rows), -1, -1)
+        text = base.encode_text([""] * len(self.rows))
         gains = {}
         with _at_rest(net), torch.no_grad():
-            features = net.encode(torch.stack([to_unit(self.pairs.standard(row)) for row in rows]))
+            features = net.encode(self._conditions())
             for level in LEVELS:
-                timesteps = torch.full((len(rows),), level, device=latents.device)
+                timesteps = torch.full((len(self.rows),), level, device=latents.device)
                 noisy = schedule.add_noise(latents, noise, timesteps).to(base.dtype)
                 wanted = target(schedule, latents, noise, timesteps)
                 encoded = base.backbone.encode(noisy, timesteps, text)
+                residuals = net(noisy.to(net.dtype), timesteps, text, features)
                 without, controlled = (
-                    F.mse_loss(base.backbone.decode(encoded, residuals).float(), wanted).item()
-                    for residuals in (None, net(noisy, timesteps, text, features))
+                    F.mse_loss(base.backbone.decode(encoded, added).float(), wanted).item()
+                    for added in (None, residuals)
                 )
-                gains[level] = without - controlled
+                gains[level] = Gain(without, without - controlled)
         return gains
+
+    def _conditions(self) -> Tensor:
+        return torch.stack([to_unit(self.pairs.draw(row, View(), None)) for row in self.rows])
+
+    def _generate(self, net: ControlNet, maps: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
+        condition = torch.stack([to_unit(one) for one in maps])
+        guidance = DIORAMA_GUIDANCE if any(prompts) else 1
+        with _at_rest(net), torch.no_grad():
+            return generate(
+                self.base, prompts, [Control(net, condition)], steps=STEPS, guidance=guidance, batch_size=16
+            )
+
+    def _draw(self, net: ControlNet, maps: list[Image.Image], plain: list[Image.Image], path: Path) -> None:
+        """Condition, source, and what is generated under the four kinds of prompt."""
+        texts = [self.pairs.text(row) for row in self.rows[:SHOWN]]
+        prompts = {"true": texts, "default": [DEFAULT_PROMPT] * len(texts), "conflicting": [*texts[1:], texts[0]]}
+        of_kind = {kind: self._generate(net, maps[:SHOWN], words) for kind, words in prompts.items()}
+        sources = [self.pairs.picture(row, View()) for row in self.rows[:SHOWN]]
+        rows = [maps[:SHOWN], sources, plain[:SHOWN], *(of_kind[kind] for kind in PROMPTS[1:])]
+        sheet(rows, labels=("condition", "source", *PROMPTS)).save(path)
 
 
 @contextmanager
@@ -90,12 +129,12 @@ def _at_rest(net: ControlNet) -> Iterator[None]:
         net.train(training)
 
 
-def takes_hold(steps: list[int], scores: list[float]) -> int | None:
-    """The step of sudden convergence: from there on, fidelity stays above half of its rise from first to best.
+def takes_hold(steps: list[int], scores: list[float], least: float = 0.05) -> int | None:
+    """The step of sudden convergence: from there on, the score stays above half of its rise from first to best.
 
-    None while the rise is under 0.05 or fewer than three measurements exist.
+    None while the rise is under `least` or fewer than three measurements exist.
     """
-    if len(scores) < 3 or max(scores) - scores[0] < 0.05 or math.isnan(scores[0]):
+    if len(scores) < 3 or math.isnan(scores[0]) or max(scores) - scores[0] < least:
         return None
     middle = (scores[0] + max(scores)) / 2
     below = [number for number, score in enumerate(scores) if score < middle]

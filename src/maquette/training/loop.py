@@ -1,186 +1,180 @@
 """The loop that trains a ControlNet."""
 
-import warnings
+import itertools
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from importlib.metadata import version
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from tqdm import tqdm
+from diffusers import DDPMScheduler
+from torch import Tensor, nn
 
+from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
-from maquette.checkpoints import load_base
-from maquette.conditions.perception import Eye
-from maquette.controlnet.contract import Contract, fingerprint
-from maquette.controlnet.network import ControlNet
-from maquette.data.diorama import Pairs, condition_named
-from maquette.diorama import dataset
-from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.images import to_unit
-from maquette.metrics.fidelity import NAMES, needs_eye
-from maquette.training import checkpoint, schedule, step
+from maquette.checkpoints.save import save_base
+from maquette.foundation.devices import DTYPES
+from maquette.training import cache as caches
+from maquette.training import schedule, step
 from maquette.training.attention import plain_attention
-from maquette.training.cache import Cache
 from maquette.training.config import TrainingConfig
-from maquette.training.convergence import Monitor
-from maquette.training.run import CONFIG, STATE, Log
+from maquette.training.draws import Batch, Draws, Place, load
+from maquette.training.memory import checkpointed, fitted
+from maquette.training.order import batches
+from maquette.training.prepare import (
+    Material,
+    check_base,
+    check_folder,
+    check_shares,
+    contract_of,
+    make_monitor,
+    make_net,
+    open_base,
+    open_material,
+)
+from maquette.training.processes import Processes
+from maquette.training.run import Run, best_weights
+from maquette.training.stages import enter, set_rates, stage_of
+from maquette.training.state import State
+from maquette.training.stop import asked_to_stop
 
-FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks, and more than it bears
 LOG_EVERY = 25  # steps between two lines of loss
 
 
-def train(config: TrainingConfig, base: Base | None = None, cache: Cache | None = None) -> Path:
+def train(config: TrainingConfig, base: Base | None = None) -> Path:
     """Train a ControlNet; the finished run's folder, which `load_controlnet` takes.
 
-    The folder holds the ControlNet (config.json, diffusion_pytorch_model.safetensors), training.json,
-    metrics.jsonl, curve.png, grids/ and state.pt, from which `resume` goes on.
+    The folder holds the ControlNet (config.json, diffusion_pytorch_model.safetensors), training.json, metrics.jsonl,
+    curve.png, report.html, grids/ and the last two states, from which `resume` goes on; where the base was unlocked,
+    base/ holds it.
 
     Args:
-        base, cache: what `config` says would be loaded and encoded, where several runs share it.
+        base: what `config` says would be loaded, where several runs share it.
 
-    Raises `MaquetteError` when the folder holds another run, or none to go on with.
+    Raises `MaquetteError` when the folder holds another run, or none to go on with; when too many pairs are broken;
+    when the loss is not finite, the memory too small or the disk full. Ctrl-C and SIGTERM save the state and leave.
     """
-    _check_folder(config)
-    base = base or load_base(config.base, config.device)
-    _check_base(base, config)
-    pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
-    monitor = _monitor(config, base) if config.evaluate_every else None
-    cache = cache or Cache.build(base, pairs.images, pairs.captions)
-    assert len(cache.moments) == len(pairs), "the cache is of other pairs"
-    telling = torch.from_numpy(pairs.telling())
-    net = ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed).float().train()
-    optimiser = torch.optim.AdamW(
-        net.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    parts: checkpoint.Parts = {"net": net, "optimiser": optimiser}
-    start = checkpoint.restore(config.output / STATE, parts)
-    if start > config.max_steps:
-        raise MaquetteError(
-            f"The run in {str(config.output)!r} has done {start} steps already; max_steps is {start} or more, not "
-            f"{config.max_steps}."
-        )
-    config.save(config.output / CONFIG)
-    log = Log(config.output, f"{config.base}/{config.condition}", NAMES[config.condition])
-    log.rewind(start)
+    check_folder(config)
+    processes = Processes(config.device)
+    check_shares(config, processes.count)
+    base = base or open_base(config, str(processes.device))
+    check_base(base, config)
+    material = open_material(config, base)
+    monitor = make_monitor(config, base, material)
+    state = State.make(config, base, make_net(config, base), processes)
+    start = state.restore()
     noise = step.noise_schedule(base)
-    if monitor and not log.curve()[0]:
-        _measure(monitor, net, log, 0)
-    bar = tqdm(range(start, config.max_steps), initial=start, total=config.max_steps, desc="training", unit=" steps")
-    with plain_attention(base.device, base.backbone.network, net):
-        for done in bar:
-            generator = torch.Generator().manual_seed(config.seed * 1_000_003 + done)  # chance is of the step alone
-            rows = telling[torch.randint(len(telling), (config.batch_size,), generator=generator)]
-            latents = cache.latents(rows, generator).to(base.device)
-            text = cache.text(rows, config.prompt_drop, generator).to(base.device)
-            condition = _draw(pairs, rows, config.seed, done).to(base.device)
-            for group in optimiser.param_groups:
-                group["lr"] = config.learning_rate * _share(config, done)
+    drawn = _draw(config, base, material, processes, start)
+    run = Run.begin(config, material, monitor, processes, start)
+    if monitor and not run.log.curve()[0]:
+        run.measure(0, state.measured(), _precision(config, base))
+    networks = (base.backbone.network, state.net)
+    stage, model, finished = None, nn.Module(), start
+    with (
+        asked_to_stop(processes) as asked,
+        plain_attention(base.device, *networks),
+        checkpointed(config.gradient_checkpointing, *networks),
+    ):
+        for done in () if run.is_over(start) else run.steps(start):
+            if stage != (stage := stage_of(config, done, run.noticed)):
+                enter(stage, base, state.net)
+                model = state.model()
+                run.tell(f"step {done}: training {stage}")
+            batch = next(drawn)
+            run.note_faults(batch.faults)
+            share = getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
+            set_rates(state.optimiser, (config.learning_rate * share, config.unlock_learning_rate * share))
+            compute = partial(_gradients, config, base, state, model, noise, batch)
+            loss = fitted(compute, config.accumulation, len(batch), alone=processes.count == 1)
+            run.check_finite(loss, batch, done)
+            state.step()
+            finished = done + 1
+            if finished % LOG_EVERY == 0 or finished == config.max_steps:
+                run.write(finished, processes.mean(loss).item())
+            if monitor and (finished % config.evaluate_every == 0 or finished == config.max_steps):
+                run.measure(finished, state.measured(), _precision(config, base))
+            over, stopped = run.is_over(finished), asked()
+            if finished % config.checkpoint_every == 0 or finished == config.max_steps or over or stopped:
+                state.save(finished)
+            if over:
+                break
+            if stopped and finished < config.max_steps:
+                run.leave(finished, stopped)
+    return _finish(run, state, finished)
+
+
+def _draw(config: TrainingConfig, base: Base, material: Material, processes: Processes, start: int) -> Iterator[Batch]:
+    """This process's share of the batch of each step, from a step on."""
+    pairs = material.pairs
+    keep = config.cache and pairs.views() is not None
+    cache = caches.fill(base, pairs, config.cache_folder, processes) if keep else None
+    rows = [np.concatenate(group) for group in material.groups]
+    levels = int(base.schedule.get("num_train_timesteps", 1000))
+    draws = Draws(pairs, cache, config, rows, base.backbone.latent_channels, base.backbone.downscale, levels)
+
+    def places() -> Iterator[list[Place]]:
+        order = batches(material.groups, config.batch_size, config.shuffle_window, config.seed)
+        for number, chosen in enumerate(itertools.islice(order, start, config.max_steps), start):
+            yield processes.share([Place(number, place, row) for place, row in enumerate(chosen)])
+
+    return load(draws, places(), config.workers)
+
+
+def _gradients(
+    config: TrainingConfig, base: Base, state: State, model: nn.Module, noise: DDPMScheduler, batch: Batch, parts: int
+) -> Tensor:
+    """Gradients of a step's loss, computed in so many parts, one after another; the loss."""
+    state.optimiser.zero_grad()
+    size = len(batch) // parts
+    total = torch.zeros((), device=base.device)
+    for number in range(parts):
+        part = batch.part(number * size, (number + 1) * size)
+        with state.gathering(model, number == parts - 1):
             with _precision(config, base):
-                loss = step.loss(base, net, noise, latents, text, condition, generator)
-            optimiser.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), config.clip)
-            optimiser.step()
-            last = done + 1 == config.max_steps
-            if (done + 1) % LOG_EVERY == 0 or last:
-                log.write(done + 1, loss=round(loss.item(), 5))
-                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
-            if monitor and ((done + 1) % config.evaluate_every == 0 or last):
-                bar.write(_measure(monitor, net, log, done + 1))
-            if (done + 1) % config.checkpoint_every == 0 or last:
-                checkpoint.save(config.output / STATE, done + 1, parts)
-    net.contract = _contract(config, base)
-    net.save(config.output)
+                loss = _loss(config, base, model, noise, part) / parts
+            state.backward(loss)
+        total += loss.detach()
+    return total
+
+
+def _loss(config: TrainingConfig, base: Base, model: nn.Module, noise: DDPMScheduler, part: Batch) -> Tensor:
+    moments = part.moments
+    if moments is None:
+        assert part.pictures is not None, "without a cache, the pictures come along"
+        moments = caches.encode(base, part.pictures)
+    latents = base.scale_latents(caches.draw(moments, part.sample)).to(base.device)
+    text = _text(base, part).to(base.device)
+    condition, added = part.condition.to(base.device), part.noise.to(base.device)
+    timesteps = part.timesteps.to(base.device)
+    return step.loss(model, noise, latents, text, condition, timesteps, added, config.min_snr)
+
+
+def _text(base: Base, part: Batch) -> TextFeatures:
+    if part.states is None:
+        return base.encode_text(part.words)
+    height, width = part.condition.shape[-2:]
+    return TextFeatures(part.states, part.pooled, base.size_ids(len(part), (width, height)))
+
+
+def _finish(run: Run, state: State, finished: int) -> Path:
+    """Write the ControlNet, and the base where it was trained."""
+    config, base = run.config, state.base
+    net, network = state.finished()
+    network.requires_grad_(False)
+    if run.processes.is_first:
+        if config.keep_best:
+            net.load_state_dict(best_weights(config.output))
+        net.contract = contract_of(config, network, finished)
+        net.save(config.output)
+        if config.unlock:
+            save_base(base, config.output / "base", network)
+    run.tracker.close()
+    run.processes.wait()
     return config.output
 
 
-def _check_base(base: Base, config: TrainingConfig) -> None:
-    """What this training knows, and a learning rate that is not another base's."""
-    if len(base.clips) != 1:
-        reason = "is an SDXL, which this training does not know" if base.clips else "came without a text encoder"
-        raise MaquetteError(f"The base {base.name!r} {reason}; give an SD 1.x or 2.x with its text encoder.")
-    if base.backbone.prediction not in step.PREDICTIONS:
-        raise MaquetteError(
-            f"The base {base.name!r} predicts {base.backbone.prediction!r}, and training knows "
-            f"{' and '.join(step.PREDICTIONS)}; give such a base."
-        )
-    if base.backbone.slots[0].channels >= FULL_WIDTH and config.learning_rate > FULL_WIDTH_RATE:
-        warnings.warn(
-            f"A learning rate of {config.learning_rate:g} is made for narrow bases; Stable Diffusion's ControlNets "
-            "were trained at 1e-5.",
-            MaquetteWarning,
-            stacklevel=3,
-        )
-
-
-def _contract(config: TrainingConfig, base: Base) -> Contract:
-    """What the ControlNet was trained to be given."""
-    made = condition_named(config.condition)
-    return Contract(
-        stated=True,
-        detector=f"diorama/{config.condition}",
-        detector_version=f"maquette {version('maquette')}",
-        detector_options=made.words,
-        resize="none: drawn at the pictures' size",
-        base=config.base,
-        base_fingerprint=fingerprint(base.backbone.network.state_dict()),
-        prompt_drop=config.prompt_drop,
-        optimiser_steps=config.max_steps,
-    )
-
-
-def _check_folder(config: TrainingConfig) -> None:
-    """The run's folder must be free, or hold what is to be resumed, begun with the same settings."""
-    kept = config.output / CONFIG
-    if config.resume:
-        before = vars(TrainingConfig.load(kept))
-        may_differ = {"output", "resume", "device", "checkpoint_every"}
-        if config.decay == "constant":  # under a cosine, the last step decides every learning rate
-            may_differ.add("max_steps")
-        changed = [name for name, value in vars(config).items() if name not in may_differ and before[name] != value]
-        if changed:
-            raise MaquetteError(
-                f"The run in {str(config.output)!r} was begun with other settings ({', '.join(changed)}); "
-                "resume it with the same, or give another output."
-            )
-    elif kept.exists():
-        raise MaquetteError(f"{str(config.output)!r} holds a run already; give --resume to go on, or another output.")
-
-
-def _monitor(config: TrainingConfig, base: Base) -> Monitor:
-    seeds = range(dataset.VALIDATION, dataset.VALIDATION + config.evaluate_scenes)
-    return Monitor(
-        base,
-        Pairs.load(config.condition, seeds),
-        Eye(device=str(base.device)) if needs_eye(config.condition) else None,
-    )
-
-
-def _measure(monitor: Monitor, net: ControlNet, log: Log, done: int) -> str:
-    """Fidelity and gain after so many steps, logged and drawn; a line for the reader."""
-    grids = log.folder / "grids"
-    grids.mkdir(exist_ok=True)
-    score, gains = monitor.measure(net, grids / f"step-{done:06d}.png"), monitor.gain(net)
-    gain = sum(gains.values()) / len(gains)
-    levels = {f"gain at t={level}": round(value, 5) for level, value in gains.items()}
-    log.write(done, fidelity=round(score, 4), gain=round(gain, 5), **levels)
-    log.draw()
-    hold = log.converged()
-    held = f", took hold at step {hold}" if hold is not None else ""
-    return f"step {done}: {log.score} {score:.3f}, gain {gain:.4f}{held}"
-
-
-def _draw(pairs: Pairs, rows: Tensor, seed: int, done: int) -> Tensor:
-    """Condition maps (B, 3, H, W) of one step."""
-    rng = np.random.default_rng((seed, done))
-    return torch.stack([to_unit(pairs.draw(int(row), rng)) for row in rows])
-
-
-def _share(config: TrainingConfig, done: int) -> float:
-    return getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
-
-
 def _precision(config: TrainingConfig, base: Base) -> AbstractContextManager[object]:
-    return torch.autocast(base.device.type, torch.bfloat16) if config.bfloat16 else nullcontext()
+    if config.precision == "float32":
+        return nullcontext()
+    return torch.autocast(base.device.type, DTYPES[config.precision])

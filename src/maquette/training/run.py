@@ -1,76 +1,161 @@
-"""A run's folder: what it writes while it trains."""
+"""A run's folder, and what happens in it between the steps: measurements, troubles, the end."""
 
 import json
-import time
-import warnings
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maquette.errors import MaquetteWarning
-from maquette.foundation.files import written_whole
-from maquette.training.convergence import takes_hold
+import torch
+from torch import Tensor
+from tqdm import tqdm
 
-METRICS, CURVE, STATE, CONFIG = "metrics.jsonl", "curve.png", "state.pt", "training.json"
+from maquette.controlnet.network import ControlNet
+from maquette.data.rows import Fault
+from maquette.errors import MaquetteError
+from maquette.training import checkpoint, sharding
+from maquette.training.config import CONFIG, TrainingConfig
+from maquette.training.convergence import Monitor
+from maquette.training.draws import Batch
+from maquette.training.log import Log
+from maquette.training.plots import draw_curve
+from maquette.training.prepare import Material
+from maquette.training.processes import Processes
+from maquette.training.report import write_report
+from maquette.training.tracking import Tracker
+
+BROKEN, BEST = "broken.jsonl", "best.pt"
 
 
 @dataclass
-class Log:
-    """Lines of `metrics.jsonl`, and the curve drawn from them."""
+class Run:
+    config: TrainingConfig
+    material: Material
+    monitor: Monitor | None
+    processes: Processes
+    log: Log
+    tracker: Tracker
+    faults: dict[int, Fault] = field(default_factory=dict)
+    bar: "tqdm[int] | None" = None
+    shown: dict[str, str] = field(default_factory=dict)  # on the bar
+    noticed: int | None = None  # the step after which the condition was seen to have taken hold
 
-    folder: Path
-    title: str
-    score: str  # what fidelity is called
-    started: float = field(default_factory=time.perf_counter)
+    @staticmethod
+    def begin(
+        config: TrainingConfig, material: Material, monitor: Monitor | None, processes: Processes, start: int
+    ) -> "Run":
+        """Open the folder of a run that is new or resumed at a step."""
+        log = Log(config.output, config.condition)
+        if processes.is_first:
+            config.save(config.output / CONFIG)
+            log.rewind(start)
+        processes.wait()
+        run = Run(config, material, monitor, processes, log, Tracker.open(config, processes))
+        run.noticed = log.noticed()
+        return run
 
-    def rewind(self, step: int) -> None:
-        """Forget what was written after a step that a resumed run goes back to, and go on with its clock."""
-        kept = [line for line in self.lines() if line["step"] <= step]
-        self.started = time.perf_counter() - max((line["seconds"] for line in kept), default=0)
-        with written_whole(self.folder / METRICS) as path:
-            path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+    def steps(self, start: int) -> Iterator[int]:
+        """Those that are left, with a bar."""
+        last, hidden = self.config.max_steps, not self.processes.is_first
+        self.bar = tqdm(range(start, last), "training", last, initial=start, unit=" steps", disable=hidden)
+        yield from self.bar
 
-    def write(self, step: int, **values: float) -> None:
-        line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **values}
-        with (self.folder / METRICS).open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+    def tell(self, words: str) -> None:
+        """A line above the bar."""
+        if self.processes.is_first:
+            tqdm.write(words)
 
-    def lines(self) -> list[dict[str, Any]]:
-        """What was written; a last line that a kill cut off is left out."""
-        path = self.folder / METRICS
-        whole = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in whole]
+    def write(self, step: int, loss: float) -> None:
+        """A line of loss."""
+        rate = self.bar.format_dict["rate"] if self.bar is not None else None
+        self.shown |= {"loss": f"{loss:.3f}"}
+        if rate:
+            self.shown["images/s"] = f"{rate * self.config.batch_size:.1f}"
+        if self.bar is not None:
+            self.bar.set_postfix(self.shown, refresh=False)
+        self._record(step, loss=round(loss, 5))
 
-    def curve(self) -> tuple[list[int], list[float]]:
-        """Steps and fidelities so far."""
-        measured = [line for line in self.lines() if "fidelity" in line]
-        return [line["step"] for line in measured], [line["fidelity"] for line in measured]
+    def measure(self, step: int, net: ControlNet, precision: AbstractContextManager[object]) -> None:
+        """Fidelity and gain after so many steps: written down, drawn, and acted upon."""
+        assert self.monitor is not None, "a run without measurements measures nothing"
+        grids = self.config.output / "grids"
+        grids.mkdir(parents=True, exist_ok=True)
+        with precision:
+            grid = grids / f"step-{step:06d}.png" if self.processes.is_first else None
+            score, gains = self.monitor.measure(net, grid), self.monitor.gain(net)
+        gain = sum(one.gain for one in gains.values()) / len(gains)
+        share = gain / (sum(one.without for one in gains.values()) / len(gains))
+        levels = {f"gain at t={level}": round(one.gain, 5) for level, one in gains.items()}
+        score, gain, share = self.processes.told((score, gain, share))
+        values = {"fidelity": round(score, 4), "gain": round(gain, 5), "gain share": round(share, 5), **levels}
+        self._record(step, **values)
+        self.noticed, best = self.processes.told((self.log.noticed(), self.log.best()))
+        if self.config.keep_best and best is not None and best[0] == step:
+            weights = sharding.whole(net.state_dict())
+            if self.processes.is_first:
+                checkpoint.write(self.config.output / BEST, {"step": step, "net": weights})
+        if self.processes.is_first:
+            self._show(step, score, gain)
 
-    def converged(self) -> int | None:
-        return takes_hold(*self.curve())
+    def _show(self, step: int, score: float, gain: float) -> None:
+        draw_curve(self.log, f"{self.config.base}/{self.config.condition}")
+        write_report(self.config, self.log, list(self.faults.values()))
+        hold = self.log.converged()
+        words = f"gain {gain:.4f}" if math.isnan(score) else f"{self.log.score} {score:.3f}, gain {gain:.4f}"
+        self.shown |= {"gain": f"{gain:.4f}"} | ({} if math.isnan(score) else {"fidelity": f"{score:.3f}"})
+        self.tell(f"step {step}: {words}" + (f", took hold at step {hold}" if hold is not None else ""))
 
-    def draw(self) -> Path | None:
-        """Plot fidelity and loss over steps, the step of sudden convergence marked; a note without matplotlib."""
-        try:
-            from matplotlib.figure import Figure
-        except ImportError:
-            words = "No curve.png without matplotlib: pip install 'maquette[train]'; metrics.jsonl has its numbers."
-            warnings.warn(words, MaquetteWarning, stacklevel=3)
-            return None
-        figure = Figure(figsize=(7, 4), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot(*self.curve(), marker="o", markersize=3, color="tab:blue", label=f"{self.score}, no prompt")
-        axes.set(xlabel="optimiser steps", ylabel=self.score, title=self.title, ylim=(0, 1))
-        losses = [line for line in self.lines() if "loss" in line]
-        other = axes.twinx()
-        other.plot([x["step"] for x in losses], [x["loss"] for x in losses], color="tab:gray", alpha=0.6, label="loss")
-        measured = [line for line in self.lines() if "gain" in line]
-        gains = [line["gain"] for line in measured]
-        other.plot([line["step"] for line in measured], gains, color="tab:green", linestyle=":", label="gain")
-        other.set_ylabel("loss, and what control takes off it")
-        step = self.converged()
-        if step is not None:
-            axes.axvline(step, color="tab:red", linestyle="--", label=f"takes hold at step {step}")
-        figure.legend(loc="outside lower center", ncols=3, frameon=False)
-        figure.savefig(self.folder / CURVE, dpi=110)
-        return self.folder / CURVE
+    def is_over(self, finished: int) -> bool:
+        """Whether the run stops before its last step, since the condition has taken hold."""
+        after = self.config.stop_after
+        return after is not None and self.noticed is not None and finished >= self.noticed + after
+
+    def note_faults(self, found: list[tuple[int, Fault]]) -> None:
+        """Name and count rows that could not be read; too many stop the run."""
+        new = {row: fault for row, fault in found if row not in self.faults}
+        self.faults |= new
+        for fault in new.values():
+            self.tell(f"Passed over: {fault.where}: {fault.reason}")
+            with (self.config.output / BROKEN).open("a") as stream:
+                stream.write(json.dumps(vars(fault), ensure_ascii=False) + "\n")
+        rows = len(self.material.pairs)
+        if len(self.faults) > self.config.broken * rows:
+            raise MaquetteError(
+                f"{len(self.faults)} of {rows} rows could not be read, more than the share of {self.config.broken:g} "
+                f"that may be broken; {str(self.config.output / BROKEN)!r} names them. Mend them, or give a larger "
+                "share (broken)."
+            )
+
+    def check_finite(self, loss: Tensor, batch: Batch, done: int) -> None:
+        """A loss that is not finite stops the run before it spoils the weights."""
+        if torch.isfinite(loss):
+            return
+        saved = checkpoint.states(self.config.output)
+        back = f"the last good state is {saved[-1].name}" if saved else "no state was saved yet"
+        rows = "; ".join(self.material.pairs.where(int(row)) for row in batch.rows)
+        raise MaquetteError(
+            f"The loss of step {done + 1} is {loss.item()}: {back}. The rows of the batch: {rows}. Look at them "
+            "(maquette data check), or give a smaller learning rate or another precision."
+        )
+
+    def leave(self, finished: int, number: int) -> None:
+        """Go as the signal asks, after the state was saved."""
+        self.tell(f"Stopped after step {finished}, and saved; go on with --resume.")
+        self.tracker.close()
+        if number == signal.SIGINT:
+            raise KeyboardInterrupt
+        raise SystemExit(128 + number)
+
+    def _record(self, step: int, **values: float) -> None:
+        if self.processes.is_first:
+            self.log.write(step, **values)
+            self.tracker.log(step, values)
+
+
+def best_weights(folder: Path) -> dict[str, Any]:
+    """The weights that measured best."""
+    weights: dict[str, Any] = checkpoint.read(folder / BEST)["net"]
+    return weights

@@ -1,20 +1,36 @@
 """The loss of one batch."""
 
-import torch
 import torch.nn.functional as F
 from diffusers import DDPMScheduler
-from torch import Tensor
+from torch import Tensor, nn
 
+from maquette.backbones.protocol import Backbone, TextFeatures
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 
 PREDICTIONS = ("epsilon", "v_prediction")
 
 
+class Controlled(nn.Module):
+    """A backbone and a ControlNet on it as one network: what several processes train and a compiler sees."""
+
+    def __init__(self, backbone: Backbone, net: ControlNet) -> None:
+        super().__init__()
+        self.network, self.net = backbone.network, net
+        self.backbone = backbone
+
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextFeatures, condition: Tensor) -> Tensor:
+        encoded = self.backbone.encode(noisy, timesteps, text)
+        residuals = self.net(noisy, timesteps, text, self.net.encode(condition))
+        return self.backbone.decode(encoded, residuals)
+
+
 def noise_schedule(base: Base) -> DDPMScheduler:
-    """The base's own schedule, for putting noise on and for the target."""
+    """The base's own schedule, for putting noise on and for the target; its tables lie on the base's device."""
     known = {key: value for key, value in base.schedule.items() if not key.startswith("_")}
-    return DDPMScheduler.from_config(known)
+    schedule = DDPMScheduler.from_config(known)
+    schedule.alphas_cumprod = schedule.alphas_cumprod.to(base.device)
+    return schedule
 
 
 def target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -28,24 +44,33 @@ def target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: T
     raise AssertionError(f"the training was begun on a base that predicts {kind!r}")
 
 
+def min_snr_weights(schedule: DDPMScheduler, timesteps: Tensor, gamma: float) -> Tensor:
+    """min(SNR, γ) / SNR for ε, min(SNR, γ) / (SNR + 1) for v (Hang et al. 2023, eq. 7 and §3.4), one a row."""
+    alpha = schedule.alphas_cumprod[timesteps].double()
+    snr = alpha / (1 - alpha)
+    velocity = schedule.config.prediction_type == "v_prediction"
+    return (snr.clamp(max=gamma) / (snr + 1 if velocity else snr)).float()
+
+
 def loss(
-    base: Base,
-    net: ControlNet,
+    model: nn.Module,
     schedule: DDPMScheduler,
     latents: Tensor,
-    text: Tensor,
+    text: TextFeatures,
     condition: Tensor,
-    generator: torch.Generator,
+    timesteps: Tensor,
+    noise: Tensor,
+    min_snr: float = 0.0,
 ) -> Tensor:
-    """E‖ε − ε_θ(z_t, t, c_t, c_f)‖² (v3, eq. 5) of latents (B, C, h, w), text (B, L, D), condition (B, 3, H, W).
+    """E‖ε − ε_θ(z_t, t, c_t, c_f)‖² (v3, eq. 5), or of v where the base predicts it.
 
-    Noise and uniform timesteps come from `generator`, on the CPU; gradients reach `net` alone.
+    Args:
+        model: a `Controlled`, wrapped or not.
+        latents, noise: (B, C, h, w); timesteps (B,); condition (B, 3, H, W).
+        min_snr: γ of the weighting, 0 for none.
     """
-    count = len(latents)
-    timesteps = torch.randint(schedule.config.num_train_timesteps, (count,), generator=generator).to(latents.device)
-    noise = torch.randn(latents.shape, generator=generator).to(latents.device)
     noisy = schedule.add_noise(latents, noise, timesteps)
-    encoded = base.backbone.encode(noisy, timesteps, text)
-    residuals = net(noisy, timesteps, text, net.encode(condition))
-    prediction = base.backbone.decode(encoded, residuals)
-    return F.mse_loss(prediction.float(), target(schedule, latents, noise, timesteps).float())
+    prediction = model(noisy, timesteps, text, condition)
+    errors = F.mse_loss(prediction.float(), target(schedule, latents, noise, timesteps).float(), reduction="none")
+    each = errors.mean(dim=(1, 2, 3))
+    return (each * min_snr_weights(schedule, timesteps, min_snr)).mean() if min_snr else each.mean()

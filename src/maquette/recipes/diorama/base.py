@@ -15,20 +15,18 @@ import torch.nn.functional as F
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import autoencoder, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
+from maquette.training.average import averaged
 from maquette.training.cache import draw
 from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
 WIDTH = 128  # of the text states
 AVERAGE_EVERY = 4  # steps
-
-Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
 @dataclass(frozen=True)
@@ -107,7 +105,7 @@ def train(recipe: Recipe) -> TextAndUNet:
     tokens, empty = (tokenize(tokenizer, words).to(recipe.device) for words in (captions, [""]))
     torch.manual_seed(recipe.seed)
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
-    average = AveragedModel(model, multi_avg_fn=partial(running_average, recipe.ema))
+    average = averaged(model, recipe.ema)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     parts: Parts = {"model": model, "average": average, "optimiser": optimiser}
     predict = torch.compile(model) if recipe.compile else model
@@ -117,7 +115,8 @@ def train(recipe: Recipe) -> TextAndUNet:
     rate, report = partial(_rate, recipe), partial(stage.taken, losses)
     for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report):
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
-        latents = draw(moments[rows], generator)
+        posteriors = moments[rows]
+        latents = draw(posteriors, torch.randn(posteriors[:, ::2].shape, generator=generator, device=recipe.device))
         drop = torch.rand((recipe.batch_size, 1), generator=generator, device=recipe.device) < recipe.prompt_drop
         words = torch.where(drop, empty, tokens[rows])
         timesteps = draw_timesteps(recipe.batch_size, generator)
@@ -144,14 +143,6 @@ def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:
     if (folder / "tokenizer_config.json").exists():
         return CLIPTokenizer.from_pretrained(folder)
     return train_tokenizer(captions, folder)
-
-
-@torch.no_grad()
-def running_average(decay: float, average: Tensors, current: Tensors, count: Tensor | int) -> None:
-    """Exponential average of weights that forgets its random start: short at first, `decay` in the long run."""
-    kept = min(decay, (1 + int(count)) / (10 + int(count)))
-    for mean, value in zip(average, current, strict=True):
-        mean.lerp_(value.to(mean.dtype), 1 - kept)
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:

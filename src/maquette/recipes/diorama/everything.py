@@ -10,16 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maquette.base import Base
-from maquette.checkpoints import load_base
-from maquette.data.diorama import CONDITIONS, Pairs
-from maquette.diorama import dataset
+from maquette.data.diorama import CONDITIONS
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import autoencoder, base, decoder, perception, ship
-from maquette.training.cache import Cache
-from maquette.training.config import TrainingConfig
+from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.loop import train
-from maquette.training.run import CONFIG
 
 Settings = dict[str, dict[str, Any]]
 
@@ -63,8 +58,7 @@ def make(recipe: Recipe) -> None:
 
 
 def train_controlnets(recipe: Recipe, settings: dict[str, Any]) -> None:
-    """All that are not finished, on one base and the same encoded pairs."""
-    shared: tuple[Base, Cache] | None = None
+    """All that are not finished, on one base; they share the cache on disk."""
     for condition in filter(None, recipe.conditions.split(",")):
         output = recipe.run / "controlnets" / condition
         if (output / "config.json").exists():
@@ -76,15 +70,7 @@ def train_controlnets(recipe: Recipe, settings: dict[str, Any]) -> None:
             resume=(output / CONFIG).exists(),
             **settings,
         )
-        if shared is None:
-            shared = _shared(config)
-        train(config, *shared)
-
-
-def _shared(config: TrainingConfig) -> tuple[Base, Cache]:
-    base = load_base(config.base, config.device)
-    pairs = Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
-    return base, Cache.build(base, pairs.images, pairs.captions)
+        train(config)
 
 
 if __name__ == "__main__":

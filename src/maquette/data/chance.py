@@ -1,0 +1,25 @@
+"""Detectors with parameters by chance, as the paper trains on them; without a source of chance, their usual ones."""
+
+import numpy as np
+from PIL import Image
+
+from maquette.conditions.canny import DIORAMA, canny
+from maquette.conditions.scribble import scribble
+from maquette.data.pairs import Draw
+
+
+def draw_canny(picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
+    """Thresholds drawn: low 30 to 130, high 1.5 to 3 times that."""
+    if rng is None:
+        return canny(picture, **DIORAMA)
+    low = rng.uniform(30, 130)
+    return canny(picture, low, min(2040, low * rng.uniform(1.5, 3)))
+
+
+def draw_scribble(picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
+    """Strokes thresholded, masked and thickened by chance, but for one in five."""
+    by_chance = rng is not None and rng.random() < 0.8
+    return scribble(picture, seed=int(rng.integers(2**31)) if by_chance and rng is not None else None)
+
+
+DRAWS: dict[str, Draw] = {"canny": draw_canny, "scribble": draw_scribble}

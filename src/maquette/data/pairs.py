@@ -1,0 +1,152 @@
+"""What a training draws from: pictures with a condition map and words each, by number."""
+
+import hashlib
+import io
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maquette.data.framing import Framing, View
+from maquette.data.rows import Example, RowError, Source, open_stored, read
+from maquette.errors import MaquetteError
+
+Draw = Callable[[Image.Image, np.random.Generator | None], Image.Image]
+"""A detector: a picture and a source of chance for its parameters, its usual ones without; a condition map."""
+
+
+class Pairs(Protocol):
+    """Pairs by number, as a model sees them. What cannot be read raises `RowError`."""
+
+    @property
+    def condition(self) -> str:
+        """What steers, by name."""
+
+    def __len__(self) -> int: ...
+
+    def blocks(self) -> Sequence[NDArray[np.intp]]:
+        """The rows to train on, as they lie together: blocks are shuffled, then rows near one another."""
+
+    def shape(self, row: int) -> tuple[int, int]:
+        """Width and height in pixels."""
+
+    def views(self) -> tuple[View, ...] | None:
+        """All views of a pair; None where they cannot be counted."""
+
+    def view(self, rng: np.random.Generator) -> View: ...
+
+    def content(self, row: int) -> bytes:
+        """A digest of the picture and of how it comes to its frame, but for the view."""
+
+    def where(self, row: int) -> str:
+        """The row's place, for messages."""
+
+    def text(self, row: int) -> str: ...
+
+    def picture(self, row: int, view: View) -> Image.Image: ...
+
+    def pair(self, row: int, view: View, rng: np.random.Generator | None) -> Example:
+        """Picture, condition map and words."""
+
+    def draw(self, row: int, view: View, rng: np.random.Generator | None) -> Image.Image:
+        """The condition map alone, with the chance that its detector takes; its usual parameters without `rng`."""
+
+    def truth(self, row: int) -> Any:
+        """What `metrics.fidelity` compares a generated picture with."""
+
+
+@dataclass(frozen=True)
+class SourcePairs:
+    """Pairs of a user's own.
+
+    Args:
+        condition: what the condition is called: a detector's name, or any word.
+        detect: draws the conditions from the pictures; the source has them without.
+    """
+
+    condition: str
+    source: Source
+    framing: Framing
+    detect: Draw | None = None
+    sizes: Sequence[tuple[int, int]] | None = None  # of the pictures, where frames differ
+
+    @staticmethod
+    def open(condition: str, source: Source, framing: Framing, detect: Draw | None = None) -> "SourcePairs":
+        """With buckets, the size of every picture is read first."""
+        sizes = None
+        if framing.buckets:
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                sizes = list(pool.map(lambda row: _size(source, row), range(len(source))))
+        return SourcePairs(condition, source, framing, detect, sizes)
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def blocks(self) -> Sequence[NDArray[np.intp]]:
+        lengths = getattr(self.source, "blocks", None)  # of shards, which are best read from end to end
+        if lengths is None:
+            return list(np.arange(len(self))[:, None])
+        return np.split(np.arange(len(self)), np.cumsum(lengths)[:-1])
+
+    def shape(self, row: int) -> tuple[int, int]:
+        return self.framing.size if self.sizes is None else self.framing.shape(self.sizes[row])
+
+    def views(self) -> tuple[View, ...] | None:
+        return self.framing.views()
+
+    def view(self, rng: np.random.Generator) -> View:
+        return self.framing.view(rng)
+
+    def content(self, row: int) -> bytes:
+        found = self.source[row]
+        try:
+            digest = hashlib.blake2b(found.picture.read())
+        except OSError as error:
+            raise RowError(found.where, f"{found.picture.name!r} cannot be read ({error})") from error
+        digest.update(repr(self.shape(row)).encode())
+        return digest.digest()
+
+    def where(self, row: int) -> str:
+        try:
+            return self.source[row].where
+        except RowError as error:
+            return error.fault.where
+
+    def text(self, row: int) -> str:
+        return self.source[row].text
+
+    def picture(self, row: int, view: View) -> Image.Image:
+        return self.framing.frame(read(self.source[row]), view).picture
+
+    def pair(self, row: int, view: View, rng: np.random.Generator | None) -> Example:
+        seen = self.framing.frame(read(self.source[row]), view)
+        return Example(seen.picture, self.detect(seen.picture, rng) if self.detect else seen.condition, seen.text)
+
+    def draw(self, row: int, view: View, rng: np.random.Generator | None) -> Image.Image:
+        if self.detect is not None:
+            return self.detect(self.picture(row, view), rng)
+        found = self.source[row]
+        assert found.condition is not None, "a source without conditions needs a detector"
+        try:
+            condition = open_stored(found.condition)
+        except MaquetteError as error:
+            raise RowError(found.where, str(error)) from error
+        return self.framing.frame_condition(condition, self.shape(row), view)
+
+    def truth(self, row: int) -> Image.Image:
+        return self.draw(row, View(), None)
+
+
+def _size(source: Source, row: int) -> tuple[int, int]:
+    """From a picture's header; a square for one that cannot be read, which is told of when it is drawn."""
+    try:
+        with Image.open(io.BytesIO(source[row].picture.read())) as picture:
+            on_its_side = picture.getexif().get(274, 1) >= 5
+            return (picture.height, picture.width) if on_its_side else picture.size
+    except (MaquetteError, OSError):
+        return (1, 1)

@@ -1,0 +1,22 @@
+"""A running average of weights."""
+
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network that follows it, at each `update_parameters`, by its running average."""
+    return AveragedModel(network, multi_avg_fn=partial(running_average, decay))
+
+
+@torch.no_grad()
+def running_average(decay: float, average: Tensors, current: Tensors, count: Tensor | int) -> None:
+    """Exponential average of weights that forgets its random start: short at first, `decay` in the long run."""
+    kept = min(decay, (1 + int(count)) / (10 + int(count)))
+    for mean, value in zip(average, current, strict=True):
+        mean.lerp_(value.to(mean.dtype), 1 - kept)

@@ -1,0 +1,139 @@
+"""What a step takes of each of its rows: the pair, and all of its chance.
+
+Every draw comes from (seed, step, place in the batch) alone, so that it is the same in any process, in any part of an
+accumulated batch, with a cache or without, and after any restart.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from maquette.data.framing import View
+from maquette.data.pairs import Pairs
+from maquette.data.rows import Fault, RowError
+from maquette.errors import MaquetteError
+from maquette.foundation.images import to_signed, to_unit
+from maquette.training.cache import Cache
+from maquette.training.config import TrainingConfig
+
+ATTEMPTS = 100  # rows in the place of one that is broken
+
+
+class Place(NamedTuple):
+    step: int
+    number: int  # in the batch
+    row: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of one step; the first axis of each tensor is the row's."""
+
+    rows: Tensor
+    condition: Tensor  # (B, 3, H, W) in [0, 1]
+    moments: Tensor | None  # (B, 2C, h, w) of the latents' posterior, from the cache
+    pictures: Tensor | None  # (B, 3, H, W) in [-1, 1], without a cache
+    states: Tensor | None  # (B, L, D), from the cache
+    pooled: Tensor | None  # (B, P), from the cache, where the base has it
+    words: list[str]
+    timesteps: Tensor  # (B,)
+    sample: Tensor  # (B, C, h, w) noise for the draw from the posterior
+    noise: Tensor  # (B, C, h, w)
+    faults: list[tuple[int, Fault]]  # rows that could not be read, for which others stand
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def part(self, start: int, stop: int) -> "Batch":
+        """Some of the rows."""
+        values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
+        cut: dict[str, Any] = {name: value if value is None else value[start:stop] for name, value in values.items()}
+        return Batch(**{**cut, "faults": self.faults})
+
+    @staticmethod
+    def of(rows: Sequence[dict[str, Any]]) -> "Batch":
+        listed: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
+        stacked: dict[str, Any] = {
+            name: torch.stack(values) if isinstance(values[0], Tensor) else None if values[0] is None else values
+            for name, values in listed.items()
+        }
+        return Batch(**{**stacked, "faults": [fault for row in rows for fault in row["faults"]]})
+
+
+@dataclass(frozen=True)
+class Draws(Dataset[dict[str, Any]]):
+    """Rows by their place in a training."""
+
+    pairs: Pairs
+    cache: Cache | None
+    config: TrainingConfig
+    groups: Sequence[NDArray[np.intp]]  # rows of one shape each: what may stand for one another
+    channels: int  # of the latents
+    downscale: int
+    timesteps: int  # of the noise schedule
+
+    def __getitem__(self, place: Place) -> dict[str, Any]:
+        seed = (self.config.seed, place.step, place.number)
+        faults: list[tuple[int, Fault]] = []
+        for row in self._candidates(place.row, seed):
+            try:
+                return {**self._row(row, seed), "faults": faults}
+            except RowError as error:
+                faults.append((row, error.fault))
+        raise MaquetteError(f"{faults[0][1].where}: {faults[0][1].reason} Nor could {ATTEMPTS} others be read.")
+
+    def _row(self, row: int, seed: tuple[int, int, int]) -> dict[str, Any]:
+        rng = np.random.default_rng(seed)
+        generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
+        drop_text, drop_condition = torch.rand(2, generator=generator).tolist()
+        timestep = torch.randint(self.timesteps, (), generator=generator)
+        width, height = (side // self.downscale for side in self.pairs.shape(row))
+        sample, noise = torch.randn((2, self.channels, height, width), generator=generator)
+        view = self.pairs.view(rng)
+        words = "" if drop_text < self.config.prompt_drop else self.pairs.text(row)
+        moments = self.cache.moments(row, view) if self.cache else None
+        text = self.cache.text(words) if self.cache else None
+        picture, condition = self._seen(row, view, rng, cached=moments is not None)
+        shown = to_unit(condition)
+        return {
+            "rows": torch.tensor(row),
+            "condition": torch.zeros_like(shown) if drop_condition < self.config.condition_drop else shown,
+            "moments": moments,
+            "pictures": picture and to_signed(picture),
+            "states": text and text.states,
+            "pooled": text and text.pooled,
+            "words": words,
+            "timesteps": timestep,
+            "sample": sample,
+            "noise": noise,
+        }
+
+    def _seen(
+        self, row: int, view: View, rng: np.random.Generator, cached: bool
+    ) -> tuple[Image.Image | None, Image.Image]:
+        """The picture, unless its latents are cached, and its condition."""
+        if cached:
+            return None, self.pairs.draw(row, view, rng)
+        pair = self.pairs.pair(row, view, rng)
+        if self.cache:
+            raise RowError(self.pairs.where(row), "could not be read when the cache was made")
+        assert pair.condition is not None, "a pair has a condition"
+        return pair.picture, pair.condition
+
+    def _candidates(self, row: int, seed: tuple[int, int, int]) -> Iterator[int]:
+        yield row
+        like = next(group for group in self.groups if row in group)
+        yield from np.random.default_rng((*seed, 1)).choice(like, ATTEMPTS).tolist()
+
+
+def load(draws: Draws, places: Iterator[list[Place]], workers: int) -> Iterator[Batch]:
+    """The batches of lists of places, in their order, read ahead by so many processes (0: none)."""
+    loader = DataLoader(draws, batch_sampler=places, num_workers=workers, collate_fn=Batch.of)
+    yield from loader

@@ -1,0 +1,190 @@
+"""What a run is checked for, and made of, before its first step."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import numpy as np
+from torch import nn
+
+from maquette.base import Base
+from maquette.checkpoints import load_base, load_controlnet
+from maquette.conditions.perception import Eye
+from maquette.controlnet.contract import Contract, fingerprint
+from maquette.controlnet.network import ControlNet
+from maquette.data import diorama
+from maquette.data.chance import DRAWS
+from maquette.data.framing import Framing
+from maquette.data.pairs import Pairs, SourcePairs
+from maquette.data.rows import Columns
+from maquette.data.source import open_source
+from maquette.diorama import dataset
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.devices import DTYPES
+from maquette.metrics.fidelity import NAMES, needs_eye
+from maquette.training import step
+from maquette.training.config import CONFIG, TrainingConfig
+from maquette.training.convergence import Monitor
+from maquette.training.order import Rows, grouped
+from maquette.training.problems import without_effect
+
+FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks, and more than it bears
+MAY_DIFFER = {
+    "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",
+    "track", "gradient_checkpointing", "compile",
+}  # fmt: skip
+"""Settings that change nothing of what comes out, up to rounding: a resumed run may have others."""
+
+
+def check_folder(config: TrainingConfig) -> None:
+    """The run's folder must be free, or hold what is to be resumed, begun with the same settings."""
+    for words in without_effect(config):
+        warnings.warn(words, MaquetteWarning, stacklevel=3)
+    kept = config.output / CONFIG
+    if config.resume:
+        before = vars(TrainingConfig.load(kept))
+        may_differ = set(MAY_DIFFER)
+        if config.decay == "constant":  # under a cosine, the last step decides every learning rate
+            may_differ.add("max_steps")
+        changed = [name for name, value in vars(config).items() if name not in may_differ and before[name] != value]
+        if changed:
+            raise MaquetteError(
+                f"The run in {str(config.output)!r} was begun with other settings ({', '.join(changed)}); "
+                "resume it with the same, or give another output."
+            )
+    elif kept.exists():
+        raise MaquetteError(f"{str(config.output)!r} holds a run already; give --resume to go on, or another output.")
+
+
+def check_base(base: Base, config: TrainingConfig) -> None:
+    """What this training knows, and a learning rate that is not another base's."""
+    if not base.clips:
+        raise MaquetteError(f"The base {base.name!r} came without a text encoder; give one with it.")
+    if base.backbone.prediction not in step.PREDICTIONS:
+        raise MaquetteError(
+            f"The base {base.name!r} predicts {base.backbone.prediction!r}, and training knows "
+            f"{' and '.join(step.PREDICTIONS)}; give such a base."
+        )
+    if base.backbone.slots[0].channels >= FULL_WIDTH and config.learning_rate > FULL_WIDTH_RATE:
+        warnings.warn(
+            f"A learning rate of {config.learning_rate:g} is made for narrow bases; Stable Diffusion's ControlNets "
+            "were trained at 1e-5.",
+            MaquetteWarning,
+            stacklevel=3,
+        )
+
+
+def open_base(config: TrainingConfig, device: str) -> Base:
+    """The base, its locked weights in the precision that they run in; in float32 where they are to be trained."""
+    base = load_base(config.base, device)
+    if not config.unlock:
+        base.backbone.network.to(DTYPES[config.precision])  # the autoencoder stays exact: its results are kept
+    return base
+
+
+def check_shares(config: TrainingConfig, processes: int) -> None:
+    if config.batch_size % (processes * config.accumulation):
+        raise MaquetteError(
+            f"batch_size counts the pictures of a step over all processes and parts: a multiple of {processes} "
+            f"processes × {config.accumulation} parts, not {config.batch_size}."
+        )
+
+
+@dataclass(frozen=True)
+class Material:
+    """Pairs to train on, by shape, and pairs to measure."""
+
+    pairs: Pairs
+    groups: list[list[Rows]]  # blocks of rows of one shape
+    measured: Pairs
+    held_out: Sequence[int]  # of `measured`
+
+
+def open_material(config: TrainingConfig, base: Base) -> Material:
+    """The diorama's scenes, or a user's own pairs, of which some are held out."""
+    if config.data is None:
+        return _scenes(config)
+    columns = Columns(config.picture_column, config.condition_column, config.text_column, not config.detect)
+    source = open_source(config.data, columns)
+    size = config.frame or (base.size, base.size)
+    framing = Framing(size, config.buckets, config.crop, config.flip, config.categorical)
+    pairs = SourcePairs.open(config.condition, source, framing, DRAWS[config.condition] if config.detect else None)
+    groups = [list(pairs.blocks())]
+    if config.buckets:
+        groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])
+    if not config.evaluate_every:
+        return Material(pairs, groups, pairs, [])
+    largest = np.concatenate(max(groups, key=lambda group: sum(map(len, group))))
+    if len(largest) <= config.held_out:
+        raise MaquetteError(
+            f"{config.data!r} has {len(pairs)} rows, of which {config.held_out} are held out for measuring: that "
+            "leaves none; give more rows, or a smaller held_out."
+        )
+    held_out = _readable(pairs, np.random.default_rng(config.seed).permutation(largest).tolist(), config.held_out)
+    return Material(pairs, _without(groups, held_out), pairs, held_out)
+
+
+def _scenes(config: TrainingConfig) -> Material:
+    pairs = diorama.Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
+    if not config.evaluate_every:
+        return Material(pairs, [list(pairs.blocks())], pairs, [])
+    held_out = range(dataset.VALIDATION, dataset.VALIDATION + config.held_out)
+    return Material(pairs, [list(pairs.blocks())], diorama.Pairs.load(config.condition, held_out), range(len(held_out)))
+
+
+def _readable(pairs: Pairs, rows: list[int], count: int) -> list[int]:
+    """The first so many rows that can be read."""
+    found: list[int] = []
+    for row in rows:
+        try:
+            pairs.pair(row, pairs.view(np.random.default_rng(0)), None)
+        except MaquetteError:
+            continue
+        found.append(row)
+        if len(found) == count:
+            break
+    return found
+
+
+def _without(groups: list[list[Rows]], rows: list[int]) -> list[list[Rows]]:
+    left = [[block[~np.isin(block, rows)] for block in group] for group in groups]
+    return [[block for block in group if len(block)] for group in left if any(map(len, group))]
+
+
+def make_monitor(config: TrainingConfig, base: Base, material: Material) -> Monitor | None:
+    if not config.evaluate_every:
+        return None
+    looks = needs_eye(config.condition) if config.condition in NAMES else False
+    scored = config.condition in NAMES and (config.data is None or not looks)
+    eye = Eye(device=str(base.device)) if looks and scored else None
+    return Monitor(base, material.measured, material.held_out, eye, scored)
+
+
+def make_net(config: TrainingConfig, base: Base) -> ControlNet:
+    """The one to train, in float32: fresh, or one that was trained."""
+    if config.start_from is None:
+        return ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed).float().train()
+    return load_controlnet(config.start_from, base).float().train()
+
+
+def contract_of(config: TrainingConfig, network: nn.Module, steps: int) -> Contract:
+    """What the ControlNet was trained to be given, on a base of this network."""
+    of_scenes = config.data is None
+    draws = config.detect or of_scenes
+    made = diorama.CONDITIONS[config.condition].words if draws and config.condition in diorama.CONDITIONS else None
+    return Contract(
+        stated=True,
+        detector=f"diorama/{config.condition}" if of_scenes else config.condition,
+        detector_version=f"maquette {version('maquette')}" if draws else None,
+        detector_options=made,
+        resize="none: drawn at the pictures' size" if draws else _resize(config),
+        base=config.base,
+        base_fingerprint=fingerprint(network.state_dict()),
+        prompt_drop=config.prompt_drop,
+        optimiser_steps=steps,
+    )
+
+
+def _resize(config: TrainingConfig) -> str:
+    return f"scaled to cover the frame, by {'the nearest pixel' if config.categorical else 'Lanczos'}, and cut"

@@ -1,0 +1,119 @@
+"""What is wrong with the settings of a training, all of it at once, each by its name."""
+
+import math
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from maquette.conditions.detect import detectors
+from maquette.data.diorama import CONDITIONS
+from maquette.foundation.registry import nearest
+
+Problem = tuple[str, str]  # a setting's name, and what is wrong with it
+
+LEAST = {
+    "scenes": 1, "shuffle_window": 1, "workers": 0, "max_steps": 1, "batch_size": 1, "accumulation": 1, "warmup": 0,
+    "reconnect": 1, "unlock_at": 0, "evaluate_every": 0, "held_out": 1, "stop_after": 0, "checkpoint_every": 1,
+    "seed": 0, "size": 64,
+}  # fmt: skip
+SHARES = ("prompt_drop", "condition_drop", "flip", "broken")
+POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
+
+
+NEEDS = {
+    **dict.fromkeys(("picture_column", "condition_column", "text_column", "detect", "size", "buckets"), "data"),
+    **dict.fromkeys(("crop", "flip", "categorical", "broken", "shuffle_window"), "data"),
+    **dict.fromkeys(("unlock_at", "unlock_learning_rate"), "unlock"),
+    "cache_folder": "cache", "held_out": "evaluate_every",
+}  # fmt: skip
+"""Settings that do nothing while another is off."""
+
+
+def problems_of(given: Mapping[str, Any], settings: type) -> Iterator[Problem]:
+    """Of settings by name (some may be missing) by the types of the class that holds them, and of how they meet."""
+    hints = get_type_hints(settings)
+    sound = set()
+    for name, value in given.items():
+        words = _problem(name, value, hints[name])
+        if words is None:
+            sound.add(name)
+        else:
+            yield name, words
+    yield from _together({name: given[name] for name in sound})
+
+
+def _problem(name: str, value: Any, hint: Any) -> str | None:
+    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and types.NoneType in choices:
+        return None
+    if bool in choices:
+        return None if isinstance(value, bool) else f"is true or false, not {value!r}"
+    words = [word for choice in choices if get_origin(choice) is Literal for word in get_args(choice)]
+    if isinstance(value, str) and words:
+        return None if value in words else f"cannot be {value!r}{nearest(value, words)}"
+    if str in choices and not isinstance(value, str | Path):
+        return f"is a text, not {value!r}"
+    if float in choices:
+        return _number(name, value)
+    if int in choices:
+        return _whole(name, value, tuple[int, int] in choices)
+    return None
+
+
+def _number(name: str, value: Any) -> str | None:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
+        return f"is a number of 0 or more, not {value!r}"
+    if name in POSITIVE and value == 0:
+        return "is above 0"
+    if name in SHARES and value > 1:
+        return f"is a share from 0 to 1, not {value}"
+    return "is below 1: a decay" if name == "ema" and value >= 1 else None
+
+
+def _whole(name: str, value: Any, pair: bool) -> str | None:
+    numbers = value if pair and isinstance(value, list | tuple) and len(value) == 2 else [value]
+    least = LEAST[name]
+    if any(not isinstance(one, int) or isinstance(one, bool) or one < least for one in numbers):
+        return f"is a whole number of {least} or more{', or two' if pair else ''}, not {value!r}"
+    if name == "size" and any(one % 64 for one in numbers):
+        return f"is a multiple of 64 pixels, not {value!r}"
+    return None
+
+
+def _together(given: Mapping[str, Any]) -> Iterator[Problem]:
+    """What is sound alone and not together."""
+    condition, data = given.get("condition"), given.get("data")
+    if data is None and "condition" in given and condition not in CONDITIONS:
+        yield "condition", f"cannot be {condition!r} on the diorama{nearest(condition, list(CONDITIONS))}"
+    if given.get("detect") and data is not None and condition not in detectors:
+        yield "detect", f"needs a detector's name for the condition ({', '.join(detectors)}), not {condition!r}"
+    if given.get("reconnect") is not None and given.get("connect") == "all":
+        yield "reconnect", 'needs connect = "middle", which it ends'
+    if given.get("reconnect") == "converged" and given.get("evaluate_every") == 0:
+        yield "reconnect", "when the condition has taken hold needs evaluate_every above 0"
+    for name in ("stop_after", "keep_best"):
+        if given.get(name) not in (None, False) and given.get("evaluate_every") == 0:
+            yield name, "needs evaluate_every above 0"
+    if given.get("shard") and given.get("precision") == "float16":
+        yield "shard", 'takes the precision "bfloat16" or "float32"'
+    if given.get("shard") and given.get("ema"):
+        yield "shard", "and ema do not go together"
+    if given.get("kind") == "lite" and given.get("start_from") is not None:
+        yield "start_from", "brings its own kind; leave kind out"
+
+
+def without_effect(config: Any) -> list[str]:
+    """Sentences on settings that were given and do nothing."""
+    usual = {field.name: field.default for field in fields(config)}
+    found = [
+        name for name, other in NEEDS.items() if getattr(config, name) != usual[name] and not getattr(config, other)
+    ]
+    if config.data and config.scenes != usual["scenes"]:
+        found.append("scenes")
+    return [f"{name} has no effect {_why(name)}." for name in found]
+
+
+def _why(name: str) -> str:
+    return "with data of one's own" if name == "scenes" else f"without {NEEDS[name]}"

@@ -1,0 +1,83 @@
+"""The paper's regimes, one after another in a run: middle block only, all blocks, the base unlocked (v1 §3.5)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import nn
+
+from maquette.base import Base
+from maquette.controlnet.network import Connect, ControlNet
+from maquette.errors import MaquetteError
+from maquette.training.config import TrainingConfig, Unlock
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Which residuals are used and what of the base trains."""
+
+    connect: Connect
+    unlocked: Unlock | None
+
+    def __str__(self) -> str:
+        words = "the middle block's residual alone" if self.connect == "middle" else "all residuals"
+        return words + (
+            f", {'the decoder' if self.unlocked == 'decoder' else 'all'} of the base too" * bool(self.unlocked)
+        )
+
+
+def stage_of(config: TrainingConfig, done: int, hold: int | None) -> Stage:
+    """The stage after so many steps.
+
+    Args:
+        hold: the step after which the condition was seen to have taken hold.
+    """
+    since = hold if config.reconnect == "converged" else config.reconnect
+    middle = config.connect == "middle" and (since is None or done < since)
+    return Stage("middle" if middle else "all", config.unlock if done >= config.unlock_at else None)
+
+
+def enter(stage: Stage, base: Base, net: ControlNet) -> None:
+    """Let exactly what the stage trains require gradients."""
+    net.design = replace(net.design, connect=stage.connect)
+    net.requires_grad_(True)
+    if stage.connect == "middle":
+        net.connections[:-1].requires_grad_(False)
+    base.backbone.network.requires_grad_(False)
+    if stage.unlocked:
+        for parameter in unlocked_parameters(base, stage.unlocked):
+            parameter.requires_grad_(True)
+
+
+def unlocked_parameters(base: Base, unlock: Unlock) -> list[nn.Parameter]:
+    """The decoder's, which the published code trains, or all of the backbone's."""
+    return base.backbone.decoder_parameters() if unlock == "decoder" else list(base.backbone.network.parameters())
+
+
+def make_optimiser(config: TrainingConfig, base: Base, net: ControlNet) -> torch.optim.Optimizer:
+    """AdamW over all that any stage trains; what has no gradient yet is passed over and takes no memory.
+
+    The second group, where there is one, is the base's.
+    """
+    groups: list[dict[str, object]] = [{"params": list(net.parameters())}]
+    if config.unlock:
+        groups.append({"params": unlocked_parameters(base, config.unlock)})
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    eight_bit: torch.optim.Optimizer = _eight_bit()(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    return eight_bit
+
+
+def _eight_bit() -> Any:
+    try:
+        from bitsandbytes.optim import AdamW8bit
+    except ImportError as error:
+        raise MaquetteError("optimiser = \"adamw8bit\" needs bitsandbytes: pip install 'maquette[8bit]'.") from error
+    return AdamW8bit
+
+
+def set_rates(optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
+    """The learning rate of each group."""
+    for group, rate in zip(optimiser.param_groups, rates, strict=False):
+        group["lr"] = rate

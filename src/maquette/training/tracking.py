@@ -1,0 +1,45 @@
+"""Measurements sent elsewhere too: TensorBoard, and whatever else accelerate knows."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from maquette.errors import MaquetteError
+from maquette.training.config import TrainingConfig
+from maquette.training.processes import Processes
+
+
+@dataclass(frozen=True)
+class Tracker:
+    tracker: Any  # of accelerate; None for nowhere
+
+    @staticmethod
+    def open(config: TrainingConfig, processes: Processes) -> "Tracker":
+        """The tracker that the settings name, in the first process; `MaquetteError` where it is not installed."""
+        if config.track is None:
+            return Tracker(None)
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+        if config.track not in LOGGER_TYPE_TO_CLASS:
+            raise MaquetteError(f"track is one of {', '.join(map(str, LOGGER_TYPE_TO_CLASS))}, not {config.track!r}.")
+        found = filter_trackers([config.track], str(config.output))
+        if not found:
+            raise MaquetteError(f"{config.track!r} is not installed: pip install {config.track}, or leave out track.")
+        if not processes.is_first:
+            return Tracker(None)
+        kind = LOGGER_TYPE_TO_CLASS[str(found[0])]
+        where = {"logging_dir": str(config.output)} if kind.requires_logging_directory else {}
+        tracker = kind(config.output.name, **where)
+        tracker.store_init_configuration({name: _plain(value) for name, value in asdict(config).items()})
+        return Tracker(tracker)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        if self.tracker is not None:
+            self.tracker.log(values, step=step)
+
+    def close(self) -> None:
+        if self.tracker is not None:
+            self.tracker.finish()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | bool) else str(value)

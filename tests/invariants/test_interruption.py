@@ -1,0 +1,119 @@
+"""Whatever interrupts a run, what it ends with is the same, and what was saved stays good."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from maquette.training import checkpoint
+
+PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
+
+
+def start(folder: Path, limit: int | None = None, **changes) -> "subprocess.Popen[str]":
+    def limited() -> None:
+        if limit is not None:  # no file may grow beyond it: a disk that is full
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen(
+        [sys.executable, str(PROGRAM), json.dumps(changes)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=limited,  # noqa: PLW1509 - this process has no threads that hold locks of the child's
+    )
+
+
+def steps_done(folder: Path) -> int:
+    found = checkpoint.states(folder)
+    return int(found[-1].stem.partition("-")[2]) if found else 0
+
+
+def wait_for(folder: Path, step: int, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + 100
+    while steps_done(folder) < step:
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    net: dict[str, torch.Tensor] = checkpoint.read(checkpoint.states(folder)[-1])["net"]
+    return net
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
+    """A folder with rendered scenes and a cache, and the weights of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("runs")
+    process = start(folder, output="whole", max_steps=40, ema=0.9, checkpoint_every=5)
+    assert process.wait(200) == 0, process.communicate()[1]
+    process.communicate()
+    return folder, weights(folder / "whole")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_killed_three_times_is_unbroken_bitwise(whole) -> None:
+    folder, expected = whole
+    settings = {"output": "killed", "max_steps": 40, "ema": 0.9, "checkpoint_every": 5}
+    for number, step in enumerate((5, 15, 30)):
+        process = start(folder, **settings, resume=number > 0)
+        wait_for(folder / "killed", step, process)
+        process.kill()
+        process.communicate()
+    process = start(folder, **settings, resume=True)
+    assert process.wait(200) == 0, process.communicate()[1]
+    process.communicate()
+    assert same(weights(folder / "killed"), expected)
+    averages = [checkpoint.read(checkpoint.states(folder / name)[-1])["average"] for name in ("whole", "killed")]
+    assert same(*averages)
+    assert len(checkpoint.states(folder / "killed")) == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_a_signal_saves_and_leaves(whole, number, code) -> None:
+    folder, expected = whole
+    name = f"signal-{number}"
+    settings = {"output": name, "max_steps": 40, "ema": 0.9, "checkpoint_every": 5}
+    process = start(folder, **settings)
+    wait_for(folder / name, 5, process)
+    process.send_signal(number)
+    process.wait(100)
+    process.communicate()
+    assert process.returncode in (code, -signal.SIGINT)
+    done = steps_done(folder / name)
+    assert 5 <= done < 40
+    process = start(folder, **settings, resume=True)
+    assert process.wait(200) == 0, process.communicate()[1]
+    process.communicate()
+    assert same(weights(folder / name), expected)
+
+
+def test_a_full_disk_leaves_the_last_state_good(whole) -> None:
+    folder, _ = whole
+    size = checkpoint.states(folder / "whole")[-1].stat().st_size
+    first = start(folder, output="full", max_steps=4)
+    assert first.wait(100) == 0, first.communicate()[1]
+    first.communicate()
+    good = weights(folder / "full")
+    process = start(folder, limit=size // 2, output="full", max_steps=8, resume=True)
+    process.wait(100)
+    _, words = process.communicate()
+    assert process.returncode == 1
+    assert "The disk is full: " in words and "go on with --resume" in words
+    assert steps_done(folder / "full") == 4
+    assert same(weights(folder / "full"), good)
+    assert {path.suffix for path in (folder / "full").iterdir()} <= {".pt", ".json", ".jsonl", ".safetensors"}

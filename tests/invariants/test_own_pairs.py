@@ -1,0 +1,249 @@
+"""Training on pairs of one's own: what is broken, what is cut, and what a run does about it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.conftest import tiny_base
+
+import maquette as mq
+from maquette.controlnet.contract import Contract
+from maquette.data.chance import DRAWS
+from maquette.data.framing import Framing, View
+from maquette.data.pairs import SourcePairs
+from maquette.data.source import open_source
+from maquette.errors import MaquetteError
+from maquette.training import checkpoint, convergence, loop
+from maquette.training import step as steps
+from maquette.training.log import Log
+
+
+@pytest.fixture(scope="module")
+def base():
+    return tiny_base("sd15", context=96)
+
+
+def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64)) -> Path:
+    rng = np.random.default_rng(0)
+    (folder / "maps").mkdir(parents=True)
+    lines = []
+    for number in range(count):
+        for place in ("", "maps/"):
+            values = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+            Image.fromarray(values).save(folder / f"{place}{number}.png")
+        lines.append(
+            {"file_name": f"{number}.png", "conditioning_image": f"maps/{number}.png", "text": "abc"[number % 3]}
+        )
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(convergence, "STEPS", 2)
+
+    def make(**changes) -> mq.TrainingConfig:
+        given = {
+            "condition": "rings",
+            "data": tmp_path / "pairs",
+            "output": tmp_path / "run",
+            "size": 64,
+            "max_steps": 4,
+            "batch_size": 2,
+            "evaluate_every": 2,
+            "held_out": 2,
+            "warmup": 1,
+            "precision": "float32",
+            "cache_folder": tmp_path / "cache",
+            "learning_rate": 1e-3,
+        }
+        idle = {"evaluate_every": "held_out", "cache": "cache_folder"}
+        left_out = [needs for name, needs in idle.items() if name in changes and not changes[name]]
+        return mq.TrainingConfig(**{name: one for name, one in {**given, **changes}.items() if name not in left_out})
+
+    return make
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    net: dict[str, torch.Tensor] = checkpoint.read(checkpoint.states(folder)[-1])["net"]
+    return net
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_folder_becomes_a_controlnet(base, settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    run = mq.train(settings(), base)
+    net = mq.load_controlnet(run, base)
+    assert net.contract.detector == "rings" and net.contract.optimiser_steps == 4
+    assert net.contract.resize == "scaled to cover the frame, by Lanczos, and cut"
+    lines = Log(run, "rings").lines()
+    assert [line["step"] for line in lines if "gain" in line] == [0, 2, 4]
+    assert not any("fidelity" in line for line in lines)  # nothing scores a condition that no detector knows
+    assert "gain share" in lines[0]
+    page = (run / "report.html").read_text()
+    assert "step-000004.png" in page and "rings" in page
+
+
+@pytest.mark.parametrize("changes", [{"flip": 0.5}, {"buckets": True, "size": 128}, {"workers": 1}])
+def test_cached_is_fresh(base, settings, tmp_path, changes) -> None:
+    """The same weights, up to rounding in half precision of posteriors that a batch's size moves."""
+    write_pairs(tmp_path / "pairs")
+    runs = [
+        mq.train(settings(output=tmp_path / str(cache), cache=cache, evaluate_every=0, **changes), base)
+        for cache in (True, False)
+    ]
+    first, second = map(weights, runs)
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+
+
+def test_random_crops_are_never_cached(base, settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    mq.train(settings(crop="random", evaluate_every=0), base)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_conditions_are_drawn_by_chance_from_the_pictures(base, settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    run = mq.train(settings(condition="canny", detect=True), base)
+    assert all("fidelity" in line for line in Log(run, "canny").lines() if "gain" in line)
+    pairs = SourcePairs.open("canny", open_source(tmp_path / "pairs"), Framing((64, 64)), DRAWS["canny"])
+    drawn = [np.asarray(pairs.draw(0, View(), np.random.default_rng(seed))) for seed in range(5)]
+    assert any((one != drawn[0]).any() for one in drawn)
+
+
+def test_broken_rows_are_passed_over_counted_and_named(base, settings, tmp_path, capsys) -> None:
+    folder = write_pairs(tmp_path / "pairs")
+    (folder / "3.png").write_bytes(b"")
+    (folder / "maps" / "5.png").unlink()
+    sound = mq.train(settings(output=tmp_path / "sound", broken=0.5, max_steps=12), base)
+    named = [json.loads(line)["where"] for line in (sound / "broken.jsonl").read_text().splitlines()]
+    assert sorted(named) == [f"{folder / 'metadata.jsonl'}:4", f"{folder / 'metadata.jsonl'}:6"]
+    assert "metadata.jsonl:4" in (sound / "report.html").read_text()
+    with pytest.raises(MaquetteError, match=r"of 12 rows could not be read, more than the share of 0\.01"):
+        mq.train(settings(output=tmp_path / "strict", broken=0.01, max_steps=12), base)
+
+
+def test_rows_are_held_out_and_never_trained_on(base, settings, tmp_path, monkeypatch) -> None:
+    write_pairs(tmp_path / "pairs")
+    seen: set[int] = set()
+    check = loop.Run.check_finite
+    monkeypatch.setattr(
+        loop.Run,
+        "check_finite",
+        lambda run, loss, batch, done: (seen.update(batch.rows.tolist()), check(run, loss, batch, done)),
+    )
+    mq.train(settings(max_steps=10, held_out=4), base)
+    assert len(seen) == 8
+    with pytest.raises(MaquetteError, match="has 12 rows, of which 12 are held out"):
+        mq.train(settings(output=tmp_path / "none", held_out=12), base)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_its_rows(base, settings, tmp_path, monkeypatch) -> None:
+    folder = write_pairs(tmp_path / "pairs")
+    compute = steps.loss
+
+    def spoil(*args):
+        loss = compute(*args)
+        return loss if not list(tmp_path.glob("run/state-*")) else loss * float("nan")
+
+    monkeypatch.setattr(steps, "loss", spoil)
+    with pytest.raises(MaquetteError, match=r"loss of step 3 is nan: the last good state is state-000002\.pt"):
+        mq.train(settings(checkpoint_every=2, evaluate_every=0), base)
+    with pytest.raises(MaquetteError) as error:
+        mq.train(settings(checkpoint_every=2, evaluate_every=0, resume=True), base)
+    assert str(error.value).count(f"{folder / 'metadata.jsonl'}:") == 2
+    assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
+
+
+def test_too_little_memory_says_what_fits(base, settings, tmp_path, monkeypatch) -> None:
+    write_pairs(tmp_path / "pairs")
+    compute = steps.loss
+
+    def only_two(model, schedule, latents, *args):
+        if len(latents) > 2:
+            raise torch.OutOfMemoryError("no room")
+        return compute(model, schedule, latents, *args)
+
+    monkeypatch.setattr(steps, "loss", only_two)
+    with pytest.raises(
+        MaquetteError, match=r"8 pictures in 1 parts does not fit .* accumulation = 4 was tried and fits"
+    ):
+        mq.train(settings(batch_size=8, evaluate_every=0), base)
+    mq.train(settings(batch_size=8, accumulation=4, evaluate_every=0, output=tmp_path / "fits"), base)
+
+
+def test_going_on_from_another_controlnet(base, settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    first = mq.train(settings(evaluate_every=0), base)
+    again = mq.train(settings(start_from=first, max_steps=1, learning_rate=1e-12, output=tmp_path / "more"), base)
+    assert all(torch.allclose(weights(first)[name], value, atol=1e-6) for name, value in weights(again).items())
+
+
+def test_the_best_weights_are_kept(base, settings, tmp_path, monkeypatch) -> None:
+    write_pairs(tmp_path / "pairs")
+    gains = iter([0.0, 0.5, 0.1, 0.2])
+    gain = {level: convergence.Gain(1.0, 0.0) for level in convergence.LEVELS}
+    monkeypatch.setattr(
+        convergence.Monitor,
+        "gain",
+        lambda monitor, net: (lambda value: {level: convergence.Gain(1.0, value) for level in gain})(next(gains)),
+    )
+    run = mq.train(settings(keep_best=True, max_steps=6, checkpoint_every=2), base)
+    kept = mq.load_controlnet(run, base).state_dict()
+    best = checkpoint.read(run / "best.pt")
+    assert best["step"] == 2
+    assert same(best["net"], kept) and not same(best["net"], weights(run))
+
+
+def test_a_run_stops_when_the_condition_has_taken_hold(base, settings, tmp_path, monkeypatch) -> None:
+    write_pairs(tmp_path / "pairs")
+    gains = iter([0.0, 0.0, 0.0, 0.5, 0.5])
+    monkeypatch.setattr(
+        convergence.Monitor,
+        "gain",
+        lambda monitor, net: (lambda value: dict.fromkeys(convergence.LEVELS, convergence.Gain(1.0, value)))(
+            next(gains)
+        ),
+    )
+    run = mq.train(settings(stop_after=1, max_steps=30, checkpoint_every=5), base)
+    assert Contract.from_json(mq.load_controlnet(run, base).contract.to_json()).optimiser_steps == 7
+    assert Log(run, "rings").noticed() == 6
+
+
+def test_reconnected_when_it_has_taken_hold(base, settings, tmp_path, monkeypatch) -> None:
+    """Until then, only the middle block's zero convolution learns; then all do."""
+    write_pairs(tmp_path / "pairs")
+    gains = iter([0.0, 0.0, 0.5, 0.5, 0.5])
+    monkeypatch.setattr(
+        convergence.Monitor,
+        "gain",
+        lambda monitor, net: (lambda value: dict.fromkeys(convergence.LEVELS, convergence.Gain(1.0, value)))(
+            next(gains)
+        ),
+    )
+    run = mq.train(settings(connect="middle", reconnect="converged", max_steps=5, checkpoint_every=1), base)
+    before, after = (checkpoint.read(path)["net"] for path in checkpoint.states(run))
+    assert not any(before[f"connections.{slot}.weight"].any() for slot in range(12))
+    assert before["connections.12.weight"].any()
+    assert all(after[f"connections.{slot}.weight"].any() for slot in range(12))
+    assert mq.load_controlnet(run, base).design.connect == "all"
+
+
+def test_an_unlocked_base_is_trained_and_kept(settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sd15", context=96)
+    before = {name: value.clone() for name, value in base.backbone.network.state_dict().items()}
+    run = mq.train(settings(unlock="decoder", unlock_at=2, unlock_learning_rate=1e-3, max_steps=3), base)
+    kept = mq.load_base(run / "base")
+    after = kept.backbone.network.state_dict()
+    changed = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {"up_blocks", "conv_norm_out", "conv_out"}
+    assert not any(value.requires_grad for value in base.backbone.network.parameters())
+    mq.load_controlnet(run, kept)

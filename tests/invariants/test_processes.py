@@ -1,0 +1,106 @@
+"""Split = whole: processes, shards and accumulated parts change nothing but rounding."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tests import tiny_training
+from tests.conftest import tiny_base
+
+import maquette as mq
+from maquette.errors import MaquetteError
+from maquette.training import checkpoint
+from maquette.training.config import TrainingConfig
+from maquette.training.prepare import check_shares
+
+PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
+ROUNDING = 3e-4  # see `apart`; in float32
+Weights = dict[str, torch.Tensor]
+
+
+def run(folder: Path, processes: int = 1, **changes) -> Weights:
+    """Train with so many processes; the weights."""
+    alone = [sys.executable]
+    several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    done = subprocess.run(
+        [*(alone if processes == 1 else several), str(PROGRAM), json.dumps(changes)],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    net: Weights = checkpoint.read(checkpoint.states(folder / changes["output"])[-1])["net"]
+    return net
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> tuple[Path, Weights]:
+    folder = tmp_path_factory.mktemp("runs")
+    return folder, run(folder, output="whole", evaluate_every=3, held_out=2)
+
+
+def apart(one: Weights, other: Weights, start: Weights) -> float:
+    """How far two runs are apart, as a share of the way that the first has come.
+
+    Not weight by weight: where a gradient is nearly 0, Adam makes a whole step of its rounding.
+    """
+    assert one.keys() == other.keys()
+    way = sum(float((one[name] - start[name]).square().sum()) for name in one)
+    between = sum(float((one[name] - other[name]).square().sum()) for name in one)
+    return (between / way) ** 0.5
+
+
+@pytest.fixture(scope="module")
+def fresh() -> Weights:
+    return mq.ControlNet.attach(tiny_base("diorama", "v_prediction", context=96)).state_dict()
+
+
+def test_accumulated_is_at_once(whole, fresh) -> None:
+    folder, expected = whole
+    assert apart(expected, run(folder, output="parts", accumulation=4), fresh) < ROUNDING
+
+
+def test_two_processes_are_one(whole, fresh) -> None:
+    """Copies (DDP), which also accumulate and measure, and connect only the middle block at first."""
+    folder, expected = whole
+    found = run(folder, 2, output="two", accumulation=2, evaluate_every=3, held_out=2)
+    assert apart(expected, found, fresh) < ROUNDING
+    measured = [
+        [line for line in map(json.loads, (folder / name / "metrics.jsonl").read_text().splitlines()) if "gain" in line]
+        for name in ("whole", "two")
+    ]
+    assert [line["step"] for line in measured[1]] == [line["step"] for line in measured[0]] == [0, 3, 6]
+    assert all(abs(a["fidelity"] - b["fidelity"]) < 0.02 for a, b in zip(*measured, strict=True))
+
+
+def test_shards_are_one_and_one_process_goes_on(whole, fresh) -> None:
+    """FSDP: half of the run on two processes, its other half on one."""
+    folder, expected = whole
+    run(folder, 2, output="shards", shard=True, max_steps=4, accumulation=2)
+    assert apart(expected, run(folder, output="shards", resume=True), fresh) < ROUNDING
+    run(folder, output="back", max_steps=2)
+    assert apart(expected, run(folder, 2, output="back", shard=True, resume=True), fresh) < ROUNDING
+
+
+def test_regimes_on_two_processes_are_those_on_one(tmp_path, fresh) -> None:
+    settings = {"connect": "middle", "reconnect": 2, "unlock": "decoder", "unlock_at": 4, "unlock_learning_rate": 1e-3}
+    one = run(tmp_path, output="one", **settings)
+    assert apart(one, run(tmp_path, 2, output="two", **settings), fresh) < ROUNDING
+    assert apart(one, run(tmp_path, 2, output="shards", shard=True, **settings), fresh) < ROUNDING
+    bases = [checkpoint.read(checkpoint.states(tmp_path / name)[-1])["base"] for name in ("one", "two", "shards")]
+    start = tiny_base("diorama", "v_prediction", context=96).backbone.network.state_dict()
+    assert apart(bases[0], bases[1], start) < ROUNDING
+    assert apart(bases[0], bases[2], start) < ROUNDING
+
+
+def test_batches_that_cannot_be_shared_are_refused(tmp_path) -> None:
+    config = TrainingConfig(**{**tiny_training.SETTINGS, "output": tmp_path, "batch_size": 6, "accumulation": 2})
+    with pytest.raises(MaquetteError, match="a multiple of 2 processes × 2 parts, not 6"):
+        check_shares(config, 2)

@@ -1,0 +1,37 @@
+"""A training of seconds as a program, for tests that kill it, interrupt it, or start it more than once.
+
+python tests/tiny_training.py '{"output": ..., ...}', from a folder of its own.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+import maquette as mq
+from maquette.diorama import dataset
+from maquette.training import convergence
+from tests.conftest import tiny_base
+
+SETTINGS = {
+    "condition": "canny",
+    "scenes": 8,
+    "max_steps": 6,
+    "batch_size": 4,
+    "evaluate_every": 0,
+    "checkpoint_every": 2,
+    "warmup": 2,
+    "precision": "float32",
+    "cache_folder": "cache",
+}
+
+
+def main(changes: dict[str, object]) -> None:
+    dataset.SHARD = 8
+    convergence.STEPS = 2
+    mq.train(mq.TrainingConfig(**{**SETTINGS, **changes}), tiny_base("diorama", "v_prediction", context=96))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))

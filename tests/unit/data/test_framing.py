@@ -1,0 +1,59 @@
+"""Picture and condition keep to one frame."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from tests.unit.data.conftest import picture
+
+from maquette.data.framing import Framing, View
+from maquette.data.rows import Example
+from maquette.errors import MaquetteError
+
+
+def marked(size: tuple[int, int]) -> Image.Image:
+    """Red grows along x, green along y."""
+    x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
+    return Image.fromarray(np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8))
+
+
+@pytest.mark.parametrize("size", [(320, 200), (200, 320)])
+@pytest.mark.parametrize("buckets", [False, True])
+def test_picture_and_condition_keep_to_one_frame(size, buckets) -> None:
+    """Cut at random and mirrored, and the condition at another scale: the same place in both."""
+    example = Example(marked(size), marked((size[0] // 2, size[1] // 2)), "")
+    framing = Framing((128, 128), buckets, crop="random", flip=0.5)
+    seen = set()
+    for seed in range(20):
+        view = framing.view(np.random.default_rng(seed))
+        framed = framing.frame(example, view)
+        assert framed.picture.size == framed.condition.size == framing.shape(size)
+        apart = np.asarray(framed.picture, int) - np.asarray(framed.condition, int)
+        assert np.abs(apart).max() <= 4
+        seen.add(framed.picture.tobytes())
+    assert len(seen) > 2
+
+
+def test_classes_are_never_mixed() -> None:
+    values = np.random.default_rng(0).choice([0, 100, 200], (90, 90, 3)).astype(np.uint8)
+    framed = Framing((64, 64), categorical=True).frame(Example(picture((90, 90)), Image.fromarray(values), ""), View())
+    assert set(np.unique(np.asarray(framed.condition))) <= {0, 100, 200}
+
+
+def test_buckets_have_about_one_area_and_every_shape() -> None:
+    framing = Framing((512, 512), buckets=True)
+    shapes = framing.shapes()
+    assert (512, 512) in shapes
+    assert all(0.8 * 512**2 <= w * h <= 512**2 and w % 64 == h % 64 == 0 for w, h in shapes)
+    assert framing.shape((1000, 1000)) == (512, 512)
+    assert framing.shape((3000, 2000)) == (640, 384)
+    wide, tall = framing.shape((5000, 1000)), framing.shape((1000, 5000))
+    assert (wide, tall) == ((768, 320), (320, 768))
+
+
+def test_frames_that_cannot_be() -> None:
+    with pytest.raises(MaquetteError, match="multiples of 64 pixels, not 100×64"):
+        Framing((100, 64))
+    with pytest.raises(MaquetteError, match="flip is a share"):
+        Framing(flip=2)
+    with pytest.raises(MaquetteError, match="'centre' or 'random', not 'left'"):
+        Framing(crop="left")

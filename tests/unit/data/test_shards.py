@@ -1,0 +1,161 @@
+"""Tar shards: which members make a row, in every dialect of tar, and what is wrong with those that make none."""
+
+import gzip
+import json
+import pickle
+import re
+import tarfile
+
+import pytest
+from tests.unit.data.conftest import as_tar, encoded, kept, picture, tar
+
+from maquette.data.rows import Columns, RowError, read
+from maquette.data.shards import Shards
+from maquette.data.tar import members
+from maquette.errors import MaquetteError
+
+PNG = encoded(picture())
+JPEG = encoded(picture(), "JPEG")
+LONG = "folder/" * 30
+
+
+@pytest.mark.parametrize("kind", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_members_lie_where_tarfile_finds_them(kind, tmp_path) -> None:
+    names = ["a.txt", f"{'folder/' * 16}b.txt", "ж.txt"]
+    if kind != tarfile.USTAR_FORMAT:
+        names.append(f"{LONG}{'n' * 120}.txt")
+    path = tar(tmp_path / "0.tar", [(name, name.encode() * number) for number, name in enumerate(names)], kind)
+    with tarfile.open(path, "a", format=kind) as file:
+        folder = tarfile.TarInfo("more")
+        folder.type = tarfile.DIRTYPE
+        file.addfile(folder)
+        link = tarfile.TarInfo("link.txt")
+        link.type, link.linkname = tarfile.SYMTYPE, LONG
+        if kind != tarfile.USTAR_FORMAT:
+            file.addfile(link)
+    with tarfile.open(path) as file:
+        expected = [(one.name.encode(), one.offset_data, one.size) for one in file if one.isreg()]
+    assert list(members(path)) == expected
+    assert len(expected) == len(names)
+
+
+def test_sizes_beyond_what_octal_digits_hold(tmp_path) -> None:
+    path = tmp_path / "0.tar"
+    for kind in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
+        info = tarfile.TarInfo("large.bin")
+        info.size = 9 * 2**30
+        with path.open("wb") as file:
+            file.write(info.tobuf(kind))
+            file.truncate(file.tell() + info.size)  # of a hole
+        ((_, _, size),) = members(path)
+        assert size == info.size
+
+
+def test_which_members_make_a_row(tmp_path) -> None:
+    """Of a part's names the first that is there; in any folder, order and case; other members are passed over."""
+    path = tar(
+        tmp_path / "0.tar",
+        [
+            ("set.v2/a.condition.png", PNG),
+            ("set.v2/a.txt", b"first"),
+            ("set.v2/b.JPG", JPEG),
+            ("set.v2/a.png", PNG),
+            ("set.v2/a.jpg", JPEG),
+            ("set.v2/._a.jpg", b"what another system leaves"),
+            ("set.v2/README", b""),
+            ("set.v2/b.json", json.dumps({"text": "second"}).encode()),
+            ("set.v2/b.Condition.JPG", JPEG),
+        ],
+    )
+    source = Shards([path])
+    assert [row.where for row in source] == [f"{path}:set.v2/a", f"{path}:set.v2/b"]
+    assert [row.text for row in source] == ["first", "second"]
+    assert [row.picture.name for row in source] == [f"{path}:set.v2/a.jpg", f"{path}:set.v2/b.jpg"]
+    assert source[0].condition.read() == PNG
+    assert not source.faults
+
+
+def test_endings_of_ones_own(tmp_path) -> None:
+    """What is called the condition is no picture, though pictures may be called so."""
+    path = tar(
+        tmp_path / "0.tar", [("a.jpg", JPEG), ("a.png", PNG), ("a.cap", b"words"), ("b.png", PNG), ("b.cap", b"")]
+    )
+    with pytest.raises(
+        MaquetteError, match=r"has no key with all of .*\.condition\.png.*\(it has: \.cap, \.jpg, \.png\)"
+    ):
+        Shards([path])
+    source = Shards([path], Columns(condition="png", text="cap"))
+    assert (source[0].picture.read(), source[0].condition.read(), source[0].text) == (JPEG, PNG, "words")
+    assert [(fault.where, fault.reason) for fault in source.faults] == [
+        (f"{path}:b", "has no .jpg or .jpeg or .png or .webp")
+    ]
+
+
+def test_every_trouble_is_named_with_its_shard_and_key(tmp_path) -> None:
+    sound = as_tar([kept(seed) for seed in range(3)], tmp_path / "sound.tar")
+    content = sound.read_bytes()
+    with tarfile.open(sound) as file:
+        header = file.getmembers()[5].offset
+    broken = {
+        "cut.tar": (content[: header - 612], r"is cut off: \d+ bytes of a member are missing"),
+        "header.tar": (content[: header + 100], "is cut off: it ends within a header"),
+        "packed.tar": (gzip.compress(content), r"is compressed \(gzip\).*unpack it first"),
+        "words.tar": (b"words" * 1000, "is no tar"),
+        "empty.tar": (b"", "is empty"),
+    }
+    for name, (bytes_, _) in broken.items():
+        (tmp_path / name).write_bytes(bytes_)
+    lacking = tar(tmp_path / "lacking.tar", [("a.png", PNG), ("a.condition.png", PNG), ("a.txt", b"a"), ("b.png", PNG)])
+    rows = [(f"{key}.{ending}", PNG) for key in "aba" for ending in ("png", "condition.png", "txt")]
+    twice = tar(tmp_path / "twice.tar", rows)
+    source = Shards([sound, lacking, twice, *(tmp_path / name for name in broken), tmp_path / "no.tar"])
+    found = {fault.where: fault.reason for fault in source.faults}
+    assert "has no .txt or .json" in found[f"{lacking}:b"]
+    assert "has members of one name" in found[f"{twice}:a"]
+    assert "cannot be read (No such file" in found[str(tmp_path / "no.tar")]
+    assert all(re.search(words, found[str(tmp_path / name)]) for name, (_, words) in broken.items())
+    assert source.blocks == [3, 1, 1, 1, 1, 0, 0, 0, 0]
+    assert sum(source.blocks) == len(source)
+    with pytest.raises(
+        MaquetteError, match=r"no row that can be read\. The first: .*packed.tar' is compressed \(gzip\)"
+    ):
+        Shards([tmp_path / "packed.tar"])
+
+
+def test_a_header_that_is_broken_does_not_end_a_shard_without_a_word(tmp_path) -> None:
+    path = as_tar([kept(seed) for seed in range(3)], tmp_path / "0.tar")
+    with tarfile.open(path) as file:
+        place = file.getmembers()[4].offset
+    with path.open("r+b") as file:
+        file.seek(place)
+        file.write(b"x" * 200)
+    source = Shards([path])
+    assert len(source) == 1
+    assert source.faults[0].reason == f"is broken: there is no header at byte {place:,}"
+
+
+def test_texts_that_are_none(tmp_path) -> None:
+    texts = [b'{"caption": "a"}', b"[1]", b'{"text": 1}', b"{", b"\xff"]
+    rows = [
+        (f"{n}.{ending}", content) for n, text in enumerate(texts) for ending, content in (("png", PNG), ("json", text))
+    ]
+    source = Shards([tar(tmp_path / "0.tar", rows)], Columns(has_conditions=False))
+    for number in range(len(texts)):
+        with pytest.raises(RowError, match=rf"0\.tar:{number}\.json: is no "):
+            source[number]
+
+
+def test_a_shard_that_is_cut_after_it_was_opened(tmp_path) -> None:
+    path = as_tar([kept(0), kept(1)], tmp_path / "0.tar")
+    source = Shards([path])
+    row = source[1]
+    path.write_bytes(path.read_bytes()[:2000])
+    with pytest.raises(RowError, match="the shard is shorter than when it was opened"):
+        read(row)
+
+
+def test_a_million_pairs_fit_into_memory(tmp_path) -> None:
+    """What a source keeps of a member: tens of bytes."""
+    rows = [(f"{n:09}.{ending}", b"") for n in range(2000) for ending in ("jpg", "condition.png", "txt")]
+    paths = [tar(tmp_path / f"{number}.tar", rows) for number in range(2)]
+    assert len(pickle.dumps(Shards(paths))) < 25 * 2 * len(rows)

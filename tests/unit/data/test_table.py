@@ -1,0 +1,132 @@
+"""Parquet files, and data sets on the Hub that are in the cache."""
+
+import json
+import shutil
+import sys
+
+import datasets
+import pyarrow
+import pytest
+from pyarrow import parquet
+from tests.unit.data.conftest import as_parquet, as_table, encoded, kept, picture
+
+from maquette.data.rows import Columns, RowError, read
+from maquette.data.source import open_source
+from maquette.data.table import open_hub, open_parquet
+from maquette.errors import MaquetteError
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.mark.parametrize("kind", ["image", "binary", "large", "struct", "path"])
+def test_what_a_picture_may_be_stored_as(kind, tmp_path) -> None:
+    content = encoded(picture())
+    (tmp_path / "1.png").write_bytes(content)
+    cell, type_ = {
+        "image": ({"bytes": content, "path": "1.png"}, datasets.Image()),
+        "binary": (content, datasets.Value("binary")),
+        "large": (content, datasets.Value("large_binary")),
+        "struct": ({"bytes": content}, {"bytes": datasets.Value("binary")}),
+        "path": ("1.png", datasets.Value("string")),
+    }[kind]
+    features = datasets.Features({"image": type_, "text": datasets.Value("string")})
+    table = datasets.Dataset.from_dict({"image": [cell], "text": ["a"]}, features)
+    table.to_parquet(tmp_path / "0.parquet")
+    source = open_parquet([tmp_path / "0.parquet"], Columns(has_conditions=False))
+    assert read(source[0]).picture == picture()
+
+
+def test_rows_are_counted_from_0_in_each_file(tmp_path) -> None:
+    files = [as_parquet([kept(n), kept(n + 1)], tmp_path / f"{n}.parquet") for n in range(2)]
+    assert [row.where for row in open_parquet(files)] == [f"{file}:{row}" for file in files for row in range(2)]
+
+
+def test_pictures_are_neither_decoded_nor_taken_into_memory(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(datasets.Image, "decode_example", lambda *_, **__: pytest.fail("was decoded"))
+    source = open_parquet([as_parquet([kept(0)], tmp_path / "0.parquet")])
+    before = pyarrow.total_allocated_bytes()
+    assert read(source[0]).picture == picture(seed=0)
+    assert pyarrow.total_allocated_bytes() - before < 2**16
+
+
+def test_columns_are_named_never_guessed(tmp_path) -> None:
+    path = as_parquet([kept(0)], tmp_path / "0.parquet")
+    with pytest.raises(MaquetteError, match=r"has no column 'edges' \(it has: 'image', 'conditioning_image', 'text'\)"):
+        open_parquet([path], Columns(condition="edges"))
+    with pytest.raises(MaquetteError, match=r"The column 'image' of .* holds Image.*, not words"):
+        open_parquet([path], Columns(picture="conditioning_image", text="image"))
+    swapped = open_parquet([path], Columns("conditioning_image", "image"))
+    assert swapped[0].picture.read() == kept(0)["condition"]
+
+
+def test_cells_that_are_empty(tmp_path) -> None:
+    table = as_table([kept(0), kept(1)]).to_dict()
+    table["image"][0] = table["text"][1] = None
+    datasets.Dataset.from_dict(table, as_table([kept(0)]).features).to_parquet(tmp_path / "0.parquet")
+    source = open_parquet([tmp_path / "0.parquet"])
+    with pytest.raises(
+        RowError, match=r"0\.parquet:0: There is no picture at .*0\.parquet:0:image' \(the cell is empty"
+    ):
+        read(source[0])
+    with pytest.raises(RowError, match=r"0\.parquet:1: 'text' is empty"):
+        source[1]
+
+
+def test_files_that_cannot_be_read(tmp_path) -> None:
+    path = as_parquet([kept(0)], tmp_path / "0.parquet")
+    (tmp_path / "cut.parquet").write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(MaquetteError, match=r"cut\.parquet' is no Parquet file that can be read"):
+        open_source(f"{tmp_path}/*.parquet")
+    (tmp_path / "cut.parquet").unlink()
+    parquet.write_table(pyarrow.table({"number": [1]}), tmp_path / "other.parquet")
+    with pytest.raises(MaquetteError, match="and the 1 after it cannot be read as one table"):
+        open_source(tmp_path)
+
+
+def test_without_the_library(tmp_path, monkeypatch) -> None:
+    path = as_parquet([kept(0)], tmp_path / "0.parquet")
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(
+        MaquetteError, match=r"0\.parquet' is read by the library datasets: pip install 'maquette\[data\]'"
+    ):
+        open_source(path)
+    with pytest.raises(MaquetteError, match=r"There is no file or folder 'org/pairs' here, .* 'maquette\[data\]'"):
+        open_source("org/pairs")
+
+
+def cached(folder, own_cache, config="default", **splits) -> None:
+    """What fetching org/pairs from the Hub leaves in the cache."""
+    files = {split: str(as_parquet(pairs, folder / f"{split}.parquet")) for split, pairs in splits.items()}
+    builder = datasets.load_dataset_builder("parquet", data_files=files)
+    builder.dataset_name = "pairs"
+    builder.download_and_prepare()
+    there = own_cache / "org___pairs" / config / "0.0.0" / COMMIT
+    shutil.copytree(builder.cache_dir, there)
+    info = json.loads((there / "dataset_info.json").read_text())
+    (there / "dataset_info.json").write_text(json.dumps(info | {"config_name": config}))
+
+
+def test_the_cache_stands_in_for_the_hub(tmp_path, own_cache) -> None:
+    cached(tmp_path, own_cache, train=[kept(0), kept(1)], test=[kept(2)])
+    source = open_source("org/pairs")
+    assert [row.where for row in source] == ["org/pairs:train:0", "org/pairs:train:1"]
+    assert read(source[1]).picture == picture(seed=1)
+    assert read(open_hub("org/pairs:test")[0]).picture == picture(seed=2)
+    assert len(open_hub(f"org/pairs@{COMMIT}:default/train")) == 2
+    with pytest.raises(MaquetteError, match=r"'org/pairs' has no split 'all' \(it has: train, test\)"):
+        open_hub("org/pairs:all")
+    with pytest.raises(MaquetteError, match=f"the cache has the commit {COMMIT} of it, which may be another"):
+        open_hub("org/pairs@main")
+
+
+def test_configurations_are_named_not_chosen(tmp_path, own_cache) -> None:
+    cached(tmp_path, own_cache, "edges", train=[kept(0)])
+    cached(tmp_path, own_cache, "depth", train=[kept(1)])
+    with pytest.raises(MaquetteError, match=r"configurations in the cache: (edges, depth|depth, edges)"):
+        open_hub("org/pairs")
+    assert read(open_hub("org/pairs:depth/train")[0]).picture == picture(seed=1)
+
+
+def test_the_hub_cannot_be_reached() -> None:
+    with pytest.raises(MaquetteError, match="'org/pairs' is no file or folder here, and cannot be had from the Hub"):
+        open_source("org/pairs")

@@ -1,0 +1,111 @@
+"""Cached = fresh, and nothing that must vary is frozen."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.conftest import tiny_base
+
+import maquette as mq
+from maquette.data.diorama import Pairs
+from maquette.data.framing import View
+from maquette.data.store import Store
+from maquette.errors import MaquetteError
+from maquette.foundation.images import to_signed
+from maquette.training import cache as caches
+from maquette.training.processes import Processes
+
+ALONE = Processes("cpu")
+
+
+@pytest.fixture
+def base():
+    return tiny_base("diorama", "v_prediction", context=96)
+
+
+@pytest.fixture
+def pairs() -> Pairs:
+    images = np.stack([np.asarray(mq.diorama.scene(seed).image) for seed in range(3)])
+    return Pairs("canny", range(3), ["a", "b c", "a"], images, (images,))
+
+
+def test_cached_is_fresh(base, pairs, tmp_path) -> None:
+    """Cached latents are draws from the autoencoder's posterior, new ones every time; cached text is the text."""
+    cache = caches.fill(base, pairs, tmp_path, ALONE)
+    pixels = torch.stack([to_signed(Image.fromarray(image)) for image in pairs.images])
+    posterior = base.autoencoder.encode(pixels).latent_dist
+    kept = torch.stack([cache.moments(row, View()) for row in range(3)])
+    assert torch.allclose(kept.float(), posterior.parameters, atol=2e-3)
+    noise = torch.randn((400, 3, *posterior.mean.shape[1:]))
+    draws = torch.stack([caches.draw(kept, one) for one in noise])
+    assert torch.allclose(draws.mean(0), posterior.mean, atol=0.25)
+    assert torch.allclose(draws.std(0), posterior.std, rtol=0.25, atol=1e-3)
+    for words in ("a", "b c", ""):
+        assert torch.allclose(cache.text(words).states, base.encode_text([words]).states[0], atol=1e-6)
+
+
+def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> None:
+    caches.fill(base, pairs, tmp_path, ALONE)
+    monkeypatch.setattr(caches, "encode", None)
+    monkeypatch.setattr(type(base), "encode_text", None)
+    assert caches.fill(base, pairs, tmp_path, ALONE).moments(2, View()) is not None
+
+
+def test_keys_are_of_the_content(base, pairs, tmp_path) -> None:
+    """Other pixels, another view, another autoencoder, other words, another text encoder: other entries."""
+    cache = caches.fill(base, pairs, tmp_path, ALONE)
+    keys = set(cache.pictures.values())
+    assert len(keys) == 3
+    other = tiny_base("diorama", "v_prediction", seed=1, context=96)
+    again = caches.fill(other, pairs, tmp_path, ALONE)
+    assert keys.isdisjoint(again.pictures.values())
+    assert cache.encoder != again.encoder
+    assert not torch.equal(cache.text("a").states, again.text("a").states)
+
+
+def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(base, pairs, tmp_path, monkeypatch) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(MaquetteError, match=r"takes 0\.0 GiB and .* has 0\.0 GiB free; make room"):
+        caches.fill(base, pairs, tmp_path, ALONE)
+
+
+WRITE = """
+import sys, pathlib, torch
+from maquette.data.store import Store
+store, first = Store(pathlib.Path(sys.argv[1])), int(sys.argv[2])
+for number in range(first, first + 60):
+    store.put([(number.to_bytes(16, "big"), {"moments": torch.full((8, 4, 4), float(number))})])
+"""
+
+
+def test_two_processes_may_write_at_once(tmp_path) -> None:
+    path = tmp_path / "cache.sqlite"
+    writers = [subprocess.Popen([sys.executable, "-c", WRITE, str(path), str(first)]) for first in (0, 30)]
+    assert [writer.wait(120) for writer in writers] == [0, 0]
+    store = Store(path)
+    for number in range(90):
+        assert store.get(number.to_bytes(16, "big"))["moments"].unique().tolist() == [number]
+
+
+def test_entries_are_written_whole_or_not_at_all(tmp_path) -> None:
+    store = Store(tmp_path / "cache.sqlite")
+
+    def entries():
+        yield b"first", {"a": torch.ones(2)}
+        raise RuntimeError("killed here")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        store.put(entries())
+    assert store.known([b"first"]) == set()
+    with pytest.raises(KeyError):
+        store.get(b"first")
+
+
+def test_a_store_that_is_none_says_so(tmp_path) -> None:
+    (tmp_path / "cache.sqlite").write_text("not a database at all, but long enough to be looked at" * 30)
+    with pytest.raises(MaquetteError, match=r"cannot be opened .*remove it"):
+        Store(tmp_path / "cache.sqlite")
