@@ -1,13 +1,12 @@
 """Training on pairs of one's own: what is broken, what is cut, and what a run does about it."""
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from tests.conftest import tiny_base
+from tests.own_pairs import weights, write_pairs
 
 import maquette as mq
 from maquette.controlnet.contract import Contract
@@ -24,53 +23,6 @@ from maquette.training.log import Log
 @pytest.fixture(scope="module")
 def base():
     return tiny_base("sd15", context=96)
-
-
-def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64)) -> Path:
-    rng = np.random.default_rng(0)
-    (folder / "maps").mkdir(parents=True)
-    lines = []
-    for number in range(count):
-        for place in ("", "maps/"):
-            values = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-            Image.fromarray(values).save(folder / f"{place}{number}.png")
-        lines.append(
-            {"file_name": f"{number}.png", "conditioning_image": f"maps/{number}.png", "text": "abc"[number % 3]}
-        )
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    return folder
-
-
-@pytest.fixture
-def settings(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(convergence, "STEPS", 2)
-
-    def make(**changes) -> mq.TrainingConfig:
-        given = {
-            "condition": "rings",
-            "data": tmp_path / "pairs",
-            "output": tmp_path / "run",
-            "size": 64,
-            "max_steps": 4,
-            "batch_size": 2,
-            "evaluate_every": 2,
-            "held_out": 2,
-            "warmup": 1,
-            "precision": "float32",
-            "cache_folder": tmp_path / "cache",
-            "learning_rate": 1e-3,
-        }
-        idle = {"evaluate_every": "held_out", "cache": "cache_folder"}
-        left_out = [needs for name, needs in idle.items() if name in changes and not changes[name]]
-        return mq.TrainingConfig(**{name: one for name, one in {**given, **changes}.items() if name not in left_out})
-
-    return make
-
-
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    net: dict[str, torch.Tensor] = checkpoint.read(checkpoint.states(folder)[-1])["net"]
-    return net
 
 
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

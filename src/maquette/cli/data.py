@@ -6,6 +6,15 @@ from typing import Annotated
 import typer
 
 EXAMPLE = "maquette data check my-pairs --size 512 -o check.png"
+EXAMPLE_OF_CACHE = "maquette data cache my-pairs --base sd15.safetensors --size 512"
+
+Source = Annotated[str, typer.Argument(help="A folder, tar shards, Parquet files, or org/name on the Hub.")]
+Size = Annotated[str, typer.Option(help="WIDTHxHEIGHT that the model is to see, or one number.")]
+Buckets = Annotated[bool, typer.Option("--buckets", help="Frames of several shapes and about that area.")]
+PictureColumn = Annotated[str | None, typer.Option(help="What the pictures' column or ending is called.")]
+ConditionColumn = Annotated[str | None, typer.Option(help="The same of the conditions.")]
+TextColumn = Annotated[str | None, typer.Option(help="The same of the texts.")]
+NoConditions = Annotated[bool, typer.Option("--no-conditions", help="A detector will draw them.")]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -17,14 +26,14 @@ def run() -> None:
 
 @app.command(epilog=f"Example: {EXAMPLE}")
 def check(
-    source: Annotated[str, typer.Argument(help="A folder, tar shards, Parquet files, or org/name on the Hub.")],
-    size: Annotated[str, typer.Option(help="WIDTHxHEIGHT that the model is to see, or one number.")] = "512",
-    buckets: Annotated[bool, typer.Option("--buckets", help="Frames of several shapes and about that area.")] = False,
+    source: Source,
+    size: Size = "512",
+    buckets: Buckets = False,
     categorical: Annotated[bool, typer.Option("--categorical", help="Conditions are class maps.")] = False,
-    picture_column: Annotated[str | None, typer.Option(help="What the pictures' column or ending is called.")] = None,
-    condition_column: Annotated[str | None, typer.Option(help="The same of the conditions.")] = None,
-    text_column: Annotated[str | None, typer.Option(help="The same of the texts.")] = None,
-    no_conditions: Annotated[bool, typer.Option("--no-conditions", help="A detector will draw them.")] = False,
+    picture_column: PictureColumn = None,
+    condition_column: ConditionColumn = None,
+    text_column: TextColumn = None,
+    no_conditions: NoConditions = False,
     output: Annotated[Path, typer.Option("-o", "--output", help="Where the grid goes.")] = Path("check.png"),
 ) -> None:
     """Read every row, name what is broken or odd, and draw the first pairs as a model would see them.
@@ -49,6 +58,40 @@ def check(
         print(output)
     if report.faults:
         raise typer.Exit(1)
+
+
+@app.command(epilog=f"Example: {EXAMPLE_OF_CACHE}")
+def cache(
+    source: Source,
+    base: Annotated[str, typer.Option(help="The base that will be trained on.")] = "diorama",
+    size: Size = "512",
+    buckets: Buckets = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Pairs will be mirrored too.")] = False,
+    picture_column: PictureColumn = None,
+    condition_column: ConditionColumn = None,
+    text_column: TextColumn = None,
+    no_conditions: NoConditions = False,
+    folder: Annotated[Path, typer.Option(help="Where it is kept.")] = Path("runs/cache"),
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+) -> None:
+    """Compute latents and text features now, which training would compute at its start.
+
+    What is there already is left as it is; several processes share the work (torchrun -m maquette data cache ...).
+    """
+    from maquette.checkpoints import load_base
+    from maquette.data.framing import Framing
+    from maquette.data.pairs import SourcePairs
+    from maquette.data.rows import Columns
+    from maquette.data.source import open_source
+    from maquette.training.cache import fill
+    from maquette.training.processes import Processes
+
+    processes = Processes(device)
+    columns = Columns(picture_column, condition_column, text_column, not no_conditions)
+    framing = Framing(_size(size), buckets, flip=0.5 if flip else 0.0)
+    pairs = SourcePairs.open("", open_source(source, columns), framing)
+    filled = fill(load_base(base, str(processes.device)), pairs, folder, processes)
+    print(f"{len(filled.pictures)} views of {len(pairs)} rows are kept in {filled.store.path}.")
 
 
 def _size(text: str) -> tuple[int, int]:

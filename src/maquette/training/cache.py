@@ -50,7 +50,7 @@ class Cache:
 
     def text(self, words: str) -> TextFeatures:
         """Features of one prompt, without the rows' axis: states (L, D), pooled (P,)."""
-        entry = self.store.get(_digest(self.encoder, words.encode()))
+        entry = self.store.get(text_key(self.encoder, words))
         return TextFeatures(entry["states"], entry.get("pooled"))
 
 
@@ -66,7 +66,7 @@ def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes, batch_siz
     encoder = weights_digest(*(clip.encoder for clip in base.clips))
     rows = np.concatenate(pairs.blocks()).tolist()
     named = _named(pairs, rows, views, weights_digest(base.autoencoder))
-    words = {_digest(encoder, one.encode()): one for one in {"", *(text for _, text in named.values())}}
+    words = {text_key(encoder, one): one for one in {"", *(text for _, text in named.values())}}
     keys = {(row, view): key for (row, view), (key, _) in named.items()}
     known = store.known([*keys.values(), *words])
     new_keys = {key: one for one, key in keys.items() if key not in known}  # one of each content
@@ -110,6 +110,11 @@ def weights_digest(*networks: nn.Module) -> bytes:
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.digest()
+
+
+def text_key(encoder: bytes, words: str) -> bytes:
+    """Of a prompt's features, by the digest of the text encoders."""
+    return _digest(encoder, words.encode())
 
 
 def _digest(*parts: bytes) -> bytes:

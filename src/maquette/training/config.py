@@ -42,9 +42,11 @@ class TrainingConfig:
     scenes: int = 8000
     """Pairs of the diorama: so many rendered scenes."""
     picture_column: str | None = None
-    """What the pictures' column is called, where it is not called as usual; so for the next two."""
+    """What the pictures' column is called, where it is not called as usual."""
     condition_column: str | None = None
+    """The same of the conditions' column."""
     text_column: str | None = None
+    """The same of the texts' column."""
     detect: bool = False
     """Draw the conditions from the pictures, by the detector that `condition` names, its parameters by chance."""
     size: int | tuple[int, int] | None = None
@@ -70,6 +72,7 @@ class TrainingConfig:
 
     # Steps: always of the optimiser
     max_steps: int = 1000
+    """Steps of the optimiser, as all that is counted in steps."""
     batch_size: int = 32
     """Pictures a step, over all processes and parts."""
     accumulation: int = 1
@@ -83,6 +86,7 @@ class TrainingConfig:
     optimiser: Optimiser = "adamw"
     """Or "adamw8bit", with a quarter of its memory, by bitsandbytes."""
     weight_decay: float = 1e-2
+    """Of AdamW."""
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.0
@@ -122,10 +126,11 @@ class TrainingConfig:
     track: str | None = None
     """Where else measurements go: tensorboard, wandb and others that accelerate knows."""
     checkpoint_every: int = 250
-    """Steps between two saved states, of which the last two are kept."""
+    """Steps between two saved states; the last two are kept."""
 
     # The machine
     device: str = "cpu"
+    """As torch names devices; of several processes on cuda, each takes a card."""
     precision: Precision = "bfloat16"
     """Of matrix work and of the locked weights; those that train stay float32."""
     gradient_checkpointing: bool = False

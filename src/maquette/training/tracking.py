@@ -29,6 +29,7 @@ class Tracker:
         kind = LOGGER_TYPE_TO_CLASS[str(found[0])]
         where = {"logging_dir": str(config.output)} if kind.requires_logging_directory else {}
         tracker = kind(config.output.name, **where)
+        tracker.start()
         tracker.store_init_configuration({name: _plain(value) for name, value in asdict(config).items()})
         return Tracker(tracker)
 

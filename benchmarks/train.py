@@ -1,0 +1,321 @@
+"""What a step of training costs, beside fine-tuning the base and beside diffusers' ControlNet training, in one run.
+
+    python benchmarks/train.py                                                     # a CPU, at a quarter of the size
+    python benchmarks/train.py --device cuda --width 320 --size 512 --batch-size 4 # Stable Diffusion 1.5's real shapes
+
+Weights are random: a U-Net, an autoencoder and a text encoder of Stable Diffusion 1.5's shapes, `width` in place of 320
+channels. Each case runs in a process of its own: seconds a step (the median), and peak memory over what the imports
+take. Prints them and their ratios, and appends them with date, device and commit to benchmarks/train.jsonl.
+
+| case | what a step does |
+| --- | --- |
+| controlnet | ours: the locked half in bfloat16, latents and text features from the cache |
+| middle | the same, the middle block alone connected |
+| finetune | all of the base trains, from the same cached latents and features |
+| diffusers | train_controlnet.py's step: its autoencoder, text encoder and two networks, AdamW as it is there |
+| data | no network: reading cached pairs, samples a second |
+"""
+
+import argparse
+import json
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+STEPS, WARM = 8, 3  # that are timed, and before
+TOKENS = 77
+
+
+def make_base(width: int) -> Any:
+    """A whole base of Stable Diffusion 1.5's shapes, on random weights."""
+    import torch
+    from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    from maquette.backbones.unet import UNetBackbone
+    from maquette.base import Base
+    from maquette.text import Clip, MissingTokenizer
+
+    torch.manual_seed(0)
+    text_width = 768 * width // 320
+    unet = UNet2DConditionModel(
+        sample_size=64, block_out_channels=(width, 2 * width, 4 * width, 4 * width), cross_attention_dim=text_width
+    )
+    vae = AutoencoderKL(
+        block_out_channels=[channels * width // 320 // 32 * 32 for channels in (128, 256, 512, 512)],
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=2,
+    )
+    text = CLIPTextModel(
+        CLIPTextConfig(
+            hidden_size=text_width, intermediate_size=4 * text_width, num_attention_heads=12, num_hidden_layers=12
+        )
+    )
+    schedule = dict(DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").config)
+    clip = Clip(text, MissingTokenizer("a benchmark reads no words"))
+    return Base("random", UNetBackbone(unet), vae.eval(), [clip], schedule, 512)
+
+
+def inputs(asked: argparse.Namespace, base: Any) -> dict[str, Any]:
+    """One batch: pictures, token numbers, conditions, and what a cache has of them."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    count, side = asked.batch_size, asked.size
+    return {
+        "pictures": torch.rand((count, 3, side, side), generator=generator).mul(2).sub(1),
+        "tokens": torch.randint(1000, (count, TOKENS), generator=generator),
+        "condition": torch.rand((count, 3, side, side), generator=generator),
+        "latents": torch.randn((count, 4, side // 8, side // 8), generator=generator),
+        "text": torch.randn((count, TOKENS, base.backbone.text.width), generator=generator),
+    }
+
+
+def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
+    import torch
+
+    import maquette as mq
+    from maquette.backbones.protocol import TextFeatures
+    from maquette.training.attention import plain_attention
+    from maquette.training.processes import Processes
+    from maquette.training.stages import enter, stage_of
+    from maquette.training.state import State
+    from maquette.training.step import loss, noise_schedule
+
+    base = make_base(asked.width)
+    batch = {
+        name: value.to(asked.device)
+        for name, value in inputs(asked, base).items()
+        if name not in ("pictures", "tokens")
+    }
+    base.backbone.network.to(asked.device, torch.bfloat16)
+    net = mq.ControlNet.attach(base).float().train()
+    config = mq.TrainingConfig(
+        condition="canny", output="unused", device=asked.device, connect=connect, learning_rate=1e-5
+    )
+    state = State.make(config, base, net, Processes(asked.device))
+    enter(stage_of(config, 0, None), base, net)
+    model, schedule = state.model(), noise_schedule(base)
+    plain_attention(base.device, base.backbone.network, net).__enter__()
+    generator = torch.Generator().manual_seed(0)
+
+    def step() -> None:
+        state.optimiser.zero_grad()
+        noise = torch.randn(batch["latents"].shape, generator=generator).to(asked.device)
+        timesteps = torch.randint(1000, (asked.batch_size,), generator=generator).to(asked.device)
+        with torch.autocast(asked.device, torch.bfloat16):
+            value = loss(
+                model, schedule, batch["latents"], TextFeatures(batch["text"]), batch["condition"], timesteps, noise
+            )
+        state.backward(value)
+        state.step()
+
+    return step
+
+
+def finetune(asked: argparse.Namespace) -> Callable[[], None]:
+    import torch
+    import torch.nn.functional as F
+
+    from maquette.training.attention import plain_attention
+    from maquette.training.step import noise_schedule
+
+    base = make_base(asked.width)
+    unet = base.backbone.unet.to(asked.device).train().requires_grad_(True)
+    batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items() if name in ("latents", "text")}
+    optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-5, fused=True)
+    schedule = noise_schedule(base)
+    plain_attention(base.device, unet).__enter__()
+
+    def step() -> None:
+        optimiser.zero_grad()
+        noise = torch.randn_like(batch["latents"])
+        timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
+        noisy = schedule.add_noise(batch["latents"], noise, timesteps)
+        with torch.autocast(asked.device, torch.bfloat16):
+            prediction = unet(noisy, timesteps, batch["text"]).sample
+        F.mse_loss(prediction.float(), noise).backward()
+        torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
+        optimiser.step()
+
+    return step
+
+
+def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
+    """The steps of train_controlnet.py with mixed_precision=bf16, in their order."""
+    import torch
+    import torch.nn.functional as F
+    from diffusers import ControlNetModel, DDPMScheduler
+
+    base = make_base(asked.width)
+    unet, vae, text = base.backbone.unet, base.autoencoder, base.clips[0].encoder
+    for locked in (unet, vae, text):
+        locked.to(asked.device, torch.bfloat16)
+    net = ControlNetModel.from_unet(unet).to(asked.device, torch.float32).train()
+    batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items()}
+    optimiser = torch.optim.AdamW(net.parameters(), lr=5e-6)
+    schedule = DDPMScheduler.from_config(base.schedule)
+
+    def step() -> None:
+        with torch.no_grad():
+            latents = vae.encode(batch["pictures"].to(torch.bfloat16)).latent_dist.sample() * vae.config.scaling_factor
+        noise = torch.randn_like(latents)
+        timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
+        noisy = schedule.add_noise(latents.float(), noise.float(), timesteps).to(torch.bfloat16)
+        with torch.no_grad():
+            states = text(batch["tokens"], return_dict=False)[0]
+        with torch.autocast(asked.device, torch.bfloat16):
+            down, middle = net(
+                noisy, timesteps, encoder_hidden_states=states, controlnet_cond=batch["condition"].to(torch.bfloat16),
+                return_dict=False,
+            )  # fmt: skip
+            prediction = unet(
+                noisy, timesteps, encoder_hidden_states=states,
+                down_block_additional_residuals=[one.to(torch.bfloat16) for one in down],
+                mid_block_additional_residual=middle.to(torch.bfloat16), return_dict=False,
+            )[0]  # fmt: skip
+        F.mse_loss(prediction.float(), noise.float()).backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+
+    return step
+
+
+CASES: dict[str, Callable[[argparse.Namespace], Callable[[], None]]] = {
+    "controlnet": lambda asked: ours(asked, "all"),
+    "middle": lambda asked: ours(asked, "middle"),
+    "finetune": finetune,
+    "diffusers": diffusers,
+}
+
+
+def measure(asked: argparse.Namespace) -> dict[str, float]:
+    """Seconds a step and peak memory in GiB, of one case in this process."""
+    import torch
+    from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel  # noqa: F401
+    from transformers import CLIPTextModel  # noqa: F401
+
+    import maquette.training.loop  # noqa: F401
+
+    before = resident()
+    step, seconds = CASES[asked.case](asked), []
+    for number in range(WARM + STEPS):
+        started = time.perf_counter()
+        step()
+        if asked.device == "cuda":
+            torch.cuda.synchronize()
+        if number >= WARM:
+            seconds.append(time.perf_counter() - started)
+    peak = torch.cuda.max_memory_allocated() if asked.device == "cuda" else resident() - before
+    return {"seconds": statistics.median(seconds), "peak": peak / 2**30}
+
+
+def resident() -> int:
+    """The most memory that this process has held, bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def samples_a_second() -> float:
+    """Cached pairs of 512 pixels read and collated, on one core: posteriors, features, and the condition's file."""
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from maquette.data.framing import Framing, View
+    from maquette.data.pairs import SourcePairs
+    from maquette.data.source import open_source
+    from maquette.data.store import Store
+    from maquette.training.cache import Cache, text_key
+    from maquette.training.config import TrainingConfig
+    from maquette.training.draws import Batch, Draws, Place
+
+    torch.set_num_threads(1)
+    count = 256
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        lines = []
+        for number in range(count):
+            edges = np.zeros((512, 512, 3), np.uint8)
+            edges[number::40] = edges[:, number::40] = 255
+            Image.fromarray(edges).save(folder / f"{number}.png")
+            lines.append(
+                json.dumps({"file_name": f"{number}.png", "conditioning_image": f"{number}.png", "text": str(number)})
+            )
+        (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
+        store = Store(folder / "cache.sqlite")
+        pictures = {(row, View()): row.to_bytes(16, "big") for row in range(count)}
+        store.put((key, {"moments": torch.zeros(8, 64, 64, dtype=torch.half)}) for key in pictures.values())
+        states = torch.zeros(TOKENS, 768, dtype=torch.bfloat16)
+        store.put((text_key(b"", words), {"states": states}) for words in ["", *map(str, range(count))])
+        pairs = SourcePairs.open("edges", open_source(folder), Framing((512, 512)))
+        config = TrainingConfig(condition="edges", output="unused", data=str(folder))
+        draws = Draws(pairs, Cache(store, pictures, b""), config, [np.arange(count)], 4, 8, 1000)
+        started = time.perf_counter()
+        for start in range(0, count, 32):
+            Batch.of([draws[Place(0, row, row)] for row in range(start, start + 32)])
+        return count / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--width", type=int, default=160, help="channels of the first block; a multiple of 160")
+    parser.add_argument("--size", type=int, default=256, help="side of the pictures, pixels")
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--case", choices=list(CASES), help="measure this one in this process, and print it alone")
+    asked = parser.parse_args()
+    if asked.case:
+        print(json.dumps(measure(asked)))
+        return
+    found = {case: child(case) for case in CASES}
+    own = found["controlnet"]
+    line = {
+        "date": date.today().isoformat(),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+        ).stdout.strip(),
+        **described(asked),
+        **{f"{case} {name}": round(value, 3) for case, values in found.items() for name, value in values.items()},
+        "time over finetune": round(own["seconds"] / found["finetune"]["seconds"], 3),
+        "memory over finetune": round(own["peak"] / found["finetune"]["peak"], 3),
+        "speed over diffusers": round(found["diffusers"]["seconds"] / own["seconds"], 3),
+        "memory over diffusers": round(own["peak"] / found["diffusers"]["peak"], 3),
+        "middle over all": round(found["middle"]["seconds"] / own["seconds"], 3),
+        "cached samples a second and core": round(samples_a_second()),
+    }
+    print(json.dumps(line, indent=1))
+    with Path(__file__).with_suffix(".jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def child(case: str) -> dict[str, float]:
+    done = subprocess.run([sys.executable, *sys.argv, "--case", case], check=True, capture_output=True, text=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def described(asked: argparse.Namespace) -> dict[str, object]:
+    import torch
+
+    cpu = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    return {
+        "device": torch.cuda.get_device_name() if asked.device == "cuda" else cpu,
+        "dtype": "bfloat16",
+        "width": asked.width,
+        "size": asked.size,
+        "batch": asked.batch_size,
+    }
+
+
+if __name__ == "__main__":
+    main()

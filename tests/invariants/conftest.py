@@ -1,0 +1,33 @@
+"""A training of seconds on a folder of pairs."""
+
+import pytest
+
+import maquette as mq
+from maquette.training import convergence
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(convergence, "STEPS", 2)
+
+    def make(**changes) -> mq.TrainingConfig:
+        given = {
+            "condition": "rings",
+            "data": tmp_path / "pairs",
+            "output": tmp_path / "run",
+            "size": 64,
+            "max_steps": 4,
+            "batch_size": 2,
+            "evaluate_every": 2,
+            "held_out": 2,
+            "warmup": 1,
+            "precision": "float32",
+            "cache_folder": tmp_path / "cache",
+            "learning_rate": 1e-3,
+        }
+        idle = {"evaluate_every": "held_out", "cache": "cache_folder"}
+        left_out = [needs for name, needs in idle.items() if name in changes and not changes[name]]
+        return mq.TrainingConfig(**{name: one for name, one in {**given, **changes}.items() if name not in left_out})
+
+    return make

@@ -1,0 +1,61 @@
+"""Options of a training, each with what it promises."""
+
+import pytest
+import torch
+from tests.conftest import tiny_base
+from tests.own_pairs import weights, write_pairs
+from typer.testing import CliRunner
+
+import maquette as mq
+from maquette.cli.main import app
+from maquette.errors import MaquetteError
+from maquette.training import checkpoint
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_xl_is_trained_with_its_pooled_text_and_sizes(settings, tmp_path, cache) -> None:
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sdxl", context=96)
+    run = mq.train(settings(evaluate_every=0, cache=cache), base)
+    assert any(connection.weight.any() for connection in mq.load_controlnet(run, base).connections)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"kind": "lite"}, {"min_snr": 5.0, "condition_drop": 0.5}, {"precision": "bfloat16"}]
+)
+def test_they_run_and_learn(settings, tmp_path, changes) -> None:
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sd15", context=96)
+    run = mq.train(settings(evaluate_every=0, **changes), base)
+    assert any(connection.weight.any() for connection in mq.load_controlnet(run, base).connections)
+
+
+def test_the_average_is_what_is_measured_and_shipped(settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sd15", context=96)
+    run = mq.train(settings(ema=0.9, evaluate_every=0), base)
+    average = checkpoint.read(checkpoint.states(run)[-1])["average"]
+    kept = mq.load_controlnet(run, base).state_dict()
+    assert all(torch.equal(kept[name], average[f"module.{name}"]) for name in kept)
+    assert not torch.equal(kept["connections.12.weight"], weights(run)["connections.12.weight"])
+
+
+def test_measurements_go_to_a_tracker(settings, tmp_path) -> None:
+    pytest.importorskip("tensorboard")
+    write_pairs(tmp_path / "pairs")
+    run = mq.train(settings(track="tensorboard"), tiny_base("sd15", context=96))
+    assert list(run.rglob("events.out.tfevents.*"))
+
+
+def test_a_tracker_that_is_not_there_is_a_sentence(settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    with pytest.raises(MaquetteError, match=r"track is one of .*, not 'paper'"):
+        mq.train(settings(track="paper"), tiny_base("sd15", context=96))
+
+
+def test_a_cache_is_filled_beforehand(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_pairs(tmp_path / "pairs", count=3)
+    command = ["data", "cache", "pairs", "--size", "64", "--flip", "--folder", "kept"]
+    done = CliRunner().invoke(app, command)
+    assert "6 views of 3 rows are kept in kept/cache.sqlite" in done.output

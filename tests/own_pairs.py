@@ -1,0 +1,30 @@
+"""A folder of pairs of one's own, and what a run on it ended with."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from maquette.training import checkpoint
+
+
+def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64)) -> Path:
+    rng = np.random.default_rng(0)
+    (folder / "maps").mkdir(parents=True)
+    lines = []
+    for number in range(count):
+        for place in ("", "maps/"):
+            values = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+            Image.fromarray(values).save(folder / f"{place}{number}.png")
+        lines.append(
+            {"file_name": f"{number}.png", "conditioning_image": f"maps/{number}.png", "text": "abc"[number % 3]}
+        )
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    net: dict[str, torch.Tensor] = checkpoint.read(checkpoint.states(folder)[-1])["net"]
+    return net
