@@ -1,9 +1,7 @@
 """Tiny bases of every family, on random weights, and what tests do to them."""
 
-import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -142,15 +140,3 @@ def tiny_clip(kind: Any, width: int, context: int, **more: int) -> Clip:
         **more,
     )
     return Clip(kind(config).eval(), tokenizer)
-
-
-def save_base(base: Base, folder: Path) -> None:
-    """A base as a folder in diffusers' format."""
-    base.autoencoder.save_pretrained(folder / "vae")
-    base.backbone.unet.save_pretrained(folder / "unet")
-    for number, clip in zip(("", "_2"), base.clips, strict=False):
-        clip.encoder.save_pretrained(folder / f"text_encoder{number}")
-        clip.tokenizer.save_pretrained(folder / f"tokenizer{number}")
-    (folder / "scheduler").mkdir()
-    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(base.schedule))
-    (folder / "model_index.json").write_text(json.dumps({"force_zeros_for_empty_prompt": base.blank_is_zero}))

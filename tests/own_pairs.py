@@ -19,7 +19,11 @@ def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64))
             values = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
             Image.fromarray(values).save(folder / f"{place}{number}.png")
         lines.append(
-            {"file_name": f"{number}.png", "conditioning_image": f"maps/{number}.png", "text": "abc"[number % 3]}
+            {
+                "file_name": f"{number}.png",
+                "conditioning_image": f"maps/{number}.png",
+                "text": "abcdefghijklmnop"[number],
+            }
         )
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return folder

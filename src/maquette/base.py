@@ -91,6 +91,10 @@ class Base:
             for part in parts if self.work_on else ():
                 part.to(home)
 
+    def _as_loaded(self) -> torch.autocast:
+        """In the dtype that a part has, whatever a training around it casts to."""
+        return torch.autocast(self.device.type, enabled=False)
+
     @property
     def dtype(self) -> torch.dtype:
         return next(self.backbone.network.parameters()).dtype
@@ -120,7 +124,7 @@ class Base:
             raise MaquetteError(f"The base {self.name!r} came without a text encoder; load one that has it.")
         for prompt in dict.fromkeys(prompts):
             self.clips[0].warn_of_cut(prompt)
-        with self.at_work(*(clip.encoder for clip in self.clips)):
+        with self.at_work(*(clip.encoder for clip in self.clips)), self._as_loaded():
             if len(self.clips) == 1:
                 return encode_one(self.clips[0], prompts)
             return encode_two(self.clips[0], self.clips[1], prompts, size or (self.size, self.size))
@@ -141,7 +145,7 @@ class Base:
     def encode_pictures(self, pictures: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
         """Latents of pictures: a draw from the posterior, one source a picture, or its mean without sources."""
         pixels = torch.stack([to_signed(picture) for picture in pictures]).to(self.device, self.autoencoder.dtype)
-        with self.at_work(self.autoencoder):
+        with self.at_work(self.autoencoder), self._as_loaded():
             posterior = self.autoencoder.encode(pixels).latent_dist
         draws = posterior.mode() if sources is None else posterior.sample(generator=sources)
         return self.scale_latents(draws)
@@ -154,7 +158,7 @@ class Base:
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         scaled = latents.to(self.autoencoder.dtype) / self.autoencoder.config.scaling_factor + self._shift
-        with self.at_work(self.autoencoder):
+        with self.at_work(self.autoencoder), self._as_loaded():
             return from_signed(self.autoencoder.decode(scaled).sample)
 
     @property

@@ -4,10 +4,11 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.conftest import randomise, save_base, tiny_base
+from tests.conftest import randomise, tiny_base
 from typer.testing import CliRunner
 
 import maquette as mq
+from maquette.checkpoints.save import save_base
 from maquette.cli.main import app
 from maquette.controlnet.contract import Contract
 from maquette.diorama import dataset

@@ -1,14 +1,17 @@
 """Training on pairs of one's own: what is broken, what is cut, and what a run does about it."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import tiny_base
 from tests.own_pairs import weights, write_pairs
 
 import maquette as mq
+from maquette.checkpoints.save import save_base
 from maquette.controlnet.contract import Contract
 from maquette.data.chance import DRAWS
 from maquette.data.framing import Framing, View
@@ -18,6 +21,7 @@ from maquette.errors import MaquetteError
 from maquette.training import checkpoint, convergence, loop
 from maquette.training import step as steps
 from maquette.training.log import Log
+from maquette.training.prepare import open_networks
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,9 @@ def test_a_folder_becomes_a_controlnet(base, settings, tmp_path) -> None:
     assert "step-000004.png" in page and "rings" in page
 
 
-@pytest.mark.parametrize("changes", [{"flip": 0.5}, {"buckets": True, "size": 128}, {"workers": 1}])
+@pytest.mark.parametrize(
+    "changes", [{"flip": 0.5}, {"buckets": True, "size": 128}, {"workers": 1}, {"precision": "bfloat16"}]
+)
 def test_cached_is_fresh(base, settings, tmp_path, changes) -> None:
     """The same weights, up to rounding in half precision of posteriors that a batch's size moves."""
     write_pairs(tmp_path / "pairs")
@@ -70,15 +76,23 @@ def test_conditions_are_drawn_by_chance_from_the_pictures(base, settings, tmp_pa
     assert any((one != drawn[0]).any() for one in drawn)
 
 
-def test_broken_rows_are_passed_over_counted_and_named(base, settings, tmp_path, capsys) -> None:
+@pytest.mark.parametrize("cache", [True, False])
+def test_broken_rows_are_passed_over_counted_and_named(base, settings, tmp_path, cache) -> None:
+    """A picture that is empty, one that is missing, a condition that is missing, one of another shape, no JSON."""
     folder = write_pairs(tmp_path / "pairs")
     (folder / "3.png").write_bytes(b"")
+    (folder / "4.png").unlink()
     (folder / "maps" / "5.png").unlink()
-    sound = mq.train(settings(output=tmp_path / "sound", broken=0.5, max_steps=12), base)
+    Image.new("RGB", (64, 64)).save(folder / "maps" / "6.png")
+    with (folder / "metadata.jsonl").open("a") as stream:
+        stream.write("not json\n")
+    sound = mq.train(settings(output=tmp_path / "sound", broken=0.5, max_steps=12, cache=cache), base)
     named = [json.loads(line)["where"] for line in (sound / "broken.jsonl").read_text().splitlines()]
-    assert sorted(named) == [f"{folder / 'metadata.jsonl'}:4", f"{folder / 'metadata.jsonl'}:6"]
+    assert sorted(named, key=lambda where: int(where.rsplit(":")[-1])) == [
+        f"{folder / 'metadata.jsonl'}:{line}" for line in (4, 5, 6, 7, 13)
+    ]
     assert "metadata.jsonl:4" in (sound / "report.html").read_text()
-    with pytest.raises(MaquetteError, match=r"of 12 rows could not be read, more than the share of 0\.01"):
+    with pytest.raises(MaquetteError, match=r"of 13 rows could not be read, more than the share of 0\.01"):
         mq.train(settings(output=tmp_path / "strict", broken=0.01, max_steps=12), base)
 
 
@@ -93,7 +107,7 @@ def test_rows_are_held_out_and_never_trained_on(base, settings, tmp_path, monkey
     )
     mq.train(settings(max_steps=10, held_out=4), base)
     assert len(seen) == 8
-    with pytest.raises(MaquetteError, match="has 12 rows, of which 12 are held out"):
+    with pytest.raises(MaquetteError, match="has 12 rows, of which held_out = 12 that can be"):
         mq.train(settings(output=tmp_path / "none", held_out=12), base)
 
 
@@ -132,21 +146,49 @@ def test_too_little_memory_says_what_fits(base, settings, tmp_path, monkeypatch)
 
 
 def test_going_on_from_another_controlnet(base, settings, tmp_path) -> None:
+    """From its very weights, and with what it was trained to be given."""
     write_pairs(tmp_path / "pairs")
     first = mq.train(settings(evaluate_every=0), base)
-    again = mq.train(settings(start_from=first, max_steps=1, learning_rate=1e-12, output=tmp_path / "more"), base)
-    assert all(torch.allclose(weights(first)[name], value, atol=1e-6) for name, value in weights(again).items())
+    net = mq.load_controlnet(first, base)
+    net.contract = replace(net.contract, channel_order="bgr")
+    net.save(tmp_path / "other")
+    config = settings(start_from=tmp_path / "other", precision="bfloat16", output=tmp_path / "more")
+    save_base(base, tmp_path / "base")
+    _, again = open_networks(replace(config, base=str(tmp_path / "base")), None, "cpu")
+    assert same(net.state_dict(), again.state_dict())
+    more = mq.train(replace(config, max_steps=1), base)
+    assert mq.load_controlnet(more, base).contract.channel_order == "bgr"
+
+
+def test_a_finished_run_that_is_resumed_is_the_same(base, settings, tmp_path, monkeypatch) -> None:
+    """Also where its stages ended otherwise than they began, and where it stopped by itself."""
+    write_pairs(tmp_path / "pairs")
+    kept = {}
+    for name, changes in {
+        "stages": {"connect": "middle", "reconnect": 1, "ema": 0.5},
+        "stopped": {"stop_after": 0, "max_steps": 8},
+        "best": {"keep_best": True},
+    }.items():
+        gains = iter([0.0, 0.0, 0.6, 0.5, 0.4])
+        monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net, gains=gains: constant(next(gains)))
+        config = settings(output=tmp_path / name, **changes)
+        kept[name] = mq.load_controlnet(mq.train(config, base), base)
+        again = mq.load_controlnet(mq.train(replace(config, resume=True), base), base)
+        assert again.design == kept[name].design
+        assert again.contract == kept[name].contract
+        assert same(kept[name].state_dict(), again.state_dict())
+    assert kept["stages"].design.connect == "all"
+    assert kept["stopped"].contract.optimiser_steps == 4
+
+
+def constant(value: float) -> dict[int, convergence.Gain]:
+    return dict.fromkeys(convergence.LEVELS, convergence.Gain(1.0, value))
 
 
 def test_the_best_weights_are_kept(base, settings, tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs")
     gains = iter([0.0, 0.5, 0.1, 0.2])
-    gain = {level: convergence.Gain(1.0, 0.0) for level in convergence.LEVELS}
-    monkeypatch.setattr(
-        convergence.Monitor,
-        "gain",
-        lambda monitor, net: (lambda value: {level: convergence.Gain(1.0, value) for level in gain})(next(gains)),
-    )
+    monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
     run = mq.train(settings(keep_best=True, max_steps=6, checkpoint_every=2), base)
     kept = mq.load_controlnet(run, base).state_dict()
     best = checkpoint.read(run / "best.pt")
@@ -157,13 +199,7 @@ def test_the_best_weights_are_kept(base, settings, tmp_path, monkeypatch) -> Non
 def test_a_run_stops_when_the_condition_has_taken_hold(base, settings, tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs")
     gains = iter([0.0, 0.0, 0.0, 0.5, 0.5])
-    monkeypatch.setattr(
-        convergence.Monitor,
-        "gain",
-        lambda monitor, net: (lambda value: dict.fromkeys(convergence.LEVELS, convergence.Gain(1.0, value)))(
-            next(gains)
-        ),
-    )
+    monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
     run = mq.train(settings(stop_after=1, max_steps=30, checkpoint_every=5), base)
     assert Contract.from_json(mq.load_controlnet(run, base).contract.to_json()).optimiser_steps == 7
     assert Log(run, "rings").noticed() == 6
@@ -173,13 +209,7 @@ def test_reconnected_when_it_has_taken_hold(base, settings, tmp_path, monkeypatc
     """Until then, only the middle block's zero convolution learns; then all do."""
     write_pairs(tmp_path / "pairs")
     gains = iter([0.0, 0.0, 0.5, 0.5, 0.5])
-    monkeypatch.setattr(
-        convergence.Monitor,
-        "gain",
-        lambda monitor, net: (lambda value: dict.fromkeys(convergence.LEVELS, convergence.Gain(1.0, value)))(
-            next(gains)
-        ),
-    )
+    monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
     run = mq.train(settings(connect="middle", reconnect="converged", max_steps=5, checkpoint_every=1), base)
     before, after = (checkpoint.read(path)["net"] for path in checkpoint.states(run))
     assert not any(before[f"connections.{slot}.weight"].any() for slot in range(12))

@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
-from tests.conftest import randomise, save_base, tiny_base
+from tests.conftest import randomise, tiny_base
 
+from maquette.checkpoints.save import save_base
 from maquette.cli import main as cli
 from maquette.cli.main import VERBS
 from maquette.controlnet.network import ControlNet

@@ -30,8 +30,9 @@ def test_readme_is_short_and_its_links_lead_somewhere() -> None:
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
-def test_the_table_of_settings_is_that_of_the_configuration() -> None:
+@pytest.mark.parametrize("program", ["settings.py", "results.py"])
+def test_tables_are_what_they_are_made_of(program) -> None:
     done = subprocess.run(
-        [sys.executable, "docs/settings.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, f"docs/{program}", "--check"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr

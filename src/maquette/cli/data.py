@@ -64,7 +64,7 @@ def check(
 def cache(
     source: Source,
     base: Annotated[str, typer.Option(help="The base that will be trained on.")] = "diorama",
-    size: Size = "512",
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or one number; as the base's pictures.")] = None,
     buckets: Buckets = False,
     flip: Annotated[bool, typer.Option("--flip", help="Pairs will be mirrored too.")] = False,
     picture_column: PictureColumn = None,
@@ -88,9 +88,10 @@ def cache(
 
     processes = Processes(device)
     columns = Columns(picture_column, condition_column, text_column, not no_conditions)
-    framing = Framing(_size(size), buckets, flip=0.5 if flip else 0.0)
+    model = load_base(base, str(processes.device))
+    framing = Framing(_size(size or str(model.size)), buckets, flip=0.5 if flip else 0.0)
     pairs = SourcePairs.open("", open_source(source, columns), framing)
-    filled = fill(load_base(base, str(processes.device)), pairs, folder, processes)
+    filled = fill(model, pairs, folder, processes)
     print(f"{len(filled.pictures)} views of {len(pairs)} rows are kept in {filled.store.path}.")
 
 

@@ -93,8 +93,8 @@ def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:
         before = vars(TrainingConfig.load(output / CONFIG))
         if recipe.partition("/")[0] == "diorama" and recipe != f"diorama/{before['condition']}":
             raise MaquetteError(f"The run in {str(output)!r} trains diorama/{before['condition']}, not {recipe}.")
-        return before
-    if Path(recipe).suffix in (".toml", ".json") and Path(recipe).is_file():
+        return {**before, **read_settings(Path(recipe))} if _is_settings(recipe) else before
+    if _is_settings(recipe):
         return read_settings(Path(recipe))
     world, _, condition = recipe.partition("/")
     if world == "diorama" and condition and not Path(recipe).exists():
@@ -105,3 +105,7 @@ def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:
             f"--condition, not {recipe!r}."
         )
     return {"data": recipe}
+
+
+def _is_settings(recipe: str) -> bool:
+    return Path(recipe).suffix in (".toml", ".json") and Path(recipe).is_file()

@@ -1,11 +1,10 @@
 """What a training draws from: pictures with a condition map and words each, by number."""
 
 import hashlib
-import io
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.data.framing import Framing, View
-from maquette.data.rows import Example, RowError, Source, open_stored, read
+from maquette.data.rows import Example, RowError, Source, read, read_condition, size_of
 from maquette.errors import MaquetteError
 
 Draw = Callable[[Image.Image, np.random.Generator | None], Image.Image]
@@ -91,7 +90,7 @@ class SourcePairs:
         lengths = getattr(self.source, "blocks", None)  # of shards, which are best read from end to end
         if lengths is None:
             return list(np.arange(len(self))[:, None])
-        return np.split(np.arange(len(self)), np.cumsum(lengths)[:-1])
+        return [block for block in np.split(np.arange(len(self)), np.cumsum(lengths)[:-1]) if len(block)]
 
     def shape(self, row: int) -> tuple[int, int]:
         return self.framing.size if self.sizes is None else self.framing.shape(self.sizes[row])
@@ -121,7 +120,8 @@ class SourcePairs:
         return self.source[row].text
 
     def picture(self, row: int, view: View) -> Image.Image:
-        return self.framing.frame(read(self.source[row]), view).picture
+        found = self.source[row]
+        return self.framing.frame(read(replace(found, condition=None)), view).picture
 
     def pair(self, row: int, view: View, rng: np.random.Generator | None) -> Example:
         seen = self.framing.frame(read(self.source[row]), view)
@@ -130,23 +130,15 @@ class SourcePairs:
     def draw(self, row: int, view: View, rng: np.random.Generator | None) -> Image.Image:
         if self.detect is not None:
             return self.detect(self.picture(row, view), rng)
-        found = self.source[row]
-        assert found.condition is not None, "a source without conditions needs a detector"
-        try:
-            condition = open_stored(found.condition)
-        except MaquetteError as error:
-            raise RowError(found.where, str(error)) from error
-        return self.framing.frame_condition(condition, self.shape(row), view)
+        return self.framing.frame_condition(read_condition(self.source[row]), self.shape(row), view)
 
     def truth(self, row: int) -> Image.Image:
         return self.draw(row, View(), None)
 
 
 def _size(source: Source, row: int) -> tuple[int, int]:
-    """From a picture's header; a square for one that cannot be read, which is told of when it is drawn."""
+    """A square for a picture that cannot be read, which is told of when it is drawn."""
     try:
-        with Image.open(io.BytesIO(source[row].picture.read())) as picture:
-            on_its_side = picture.getexif().get(274, 1) >= 5
-            return (picture.height, picture.width) if on_its_side else picture.size
-    except (MaquetteError, OSError):
+        return size_of(source[row].picture)
+    except MaquetteError:
         return (1, 1)

@@ -131,14 +131,41 @@ def read(row: Row) -> Example:
     except MaquetteError as error:
         raise RowError(row.where, str(error)) from error
     if condition is not None:
-        wide = picture.width * condition.height / (picture.height * condition.width)
-        if not 1 / ASPECT <= wide <= ASPECT:
-            raise RowError(
-                row.where,
-                f"The picture is {picture.width}×{picture.height} and its condition "
-                f"{condition.width}×{condition.height}: they do not show the same frame; make both of one shape.",
-            )
+        check_frame(row, picture.size, condition.size)
     return Example(picture, condition, row.text)
+
+
+def read_condition(row: Row) -> Image.Image:
+    """The condition alone, which its picture's header says to show the same frame; else `RowError`."""
+    assert row.condition is not None, "a source without conditions has none to read"
+    try:
+        condition = _large_enough(row.condition)
+        size = size_of(row.picture)
+    except MaquetteError as error:
+        raise RowError(row.where, str(error)) from error
+    check_frame(row, size, condition.size)
+    return condition
+
+
+def check_frame(row: Row, picture: tuple[int, int], condition: tuple[int, int]) -> None:
+    """Sizes (width, height) of one shape, or `RowError`."""
+    wide = picture[0] * condition[1] / (picture[1] * condition[0])
+    if not 1 / ASPECT <= wide <= ASPECT:
+        raise RowError(
+            row.where,
+            f"The picture is {picture[0]}×{picture[1]} and its condition {condition[0]}×{condition[1]}: they do not "
+            "show the same frame; make both of one shape.",
+        )
+
+
+def size_of(stored: Stored) -> tuple[int, int]:
+    """Width and height as the eye sees them, from a picture's header alone; `MaquetteError` where it has none."""
+    try:
+        with Image.open(io.BytesIO(stored.read())) as picture:
+            on_its_side = picture.getexif().get(274, 1) >= 5
+            return (picture.height, picture.width) if on_its_side else picture.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MaquetteError(f"{stored.name!r} has no size that can be read ({error}).") from error
 
 
 def _large_enough(stored: Stored) -> Image.Image:

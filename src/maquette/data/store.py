@@ -7,6 +7,7 @@ same time, and a killed one leaves what it had. The file belongs on a disk of th
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -24,9 +25,9 @@ class Store:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: tuple[int, sqlite3.Connection] | None = None
+        self._opened: dict[int, sqlite3.Connection] = {}  # by process
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection().execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
+        self._connection()
 
     def get(self, key: bytes) -> dict[str, Tensor]:
         """An entry's tensors by name; `KeyError` where there is none."""
@@ -60,18 +61,28 @@ class Store:
         return found
 
     def _connection(self) -> sqlite3.Connection:
-        """This process's own: a connection does not survive a fork."""
-        if self._opened is None or self._opened[0] != os.getpid():
+        """This process's own: a connection may not be used after a fork, nor closed there."""
+        if os.getpid() not in self._opened:
+            self._opened[os.getpid()] = self._open()
+        return self._opened[os.getpid()]
+
+    def _open(self) -> sqlite3.Connection:
+        """Patiently: while another process makes the file, SQLite answers at once that it is locked."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            connection = sqlite3.connect(self.path, timeout=PATIENCE)
             try:
-                connection = sqlite3.connect(self.path, timeout=PATIENCE)
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
+                connection.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
+                return connection
             except sqlite3.DatabaseError as error:
-                raise MaquetteError(
-                    f"{str(self.path)!r} cannot be opened ({error}); remove it, it is made anew, or name another."
-                ) from error
-            self._opened = os.getpid(), connection
-        return self._opened[1]
+                connection.close()
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise MaquetteError(
+                        f"{str(self.path)!r} cannot be opened ({error}); remove it, it is made anew, or name another."
+                    ) from error
+            time.sleep(0.05)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"path": self.path, "_opened": None}
+        return {"path": self.path, "_opened": {}}

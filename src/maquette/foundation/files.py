@@ -17,6 +17,8 @@ def written_whole(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o644)  # mkstemp's are private
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())  # on the disk before it has its name, even if the machine stops
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -21,6 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
+from transformers import CLIPTokenizer
 
 from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
@@ -29,12 +30,14 @@ from maquette.data.pairs import Pairs
 from maquette.data.store import Store
 from maquette.errors import MaquetteError
 from maquette.foundation.images import to_signed
+from maquette.training.memory import at_once
 from maquette.training.processes import Processes
 
 T = TypeVar("T")
 
 DIGEST = 16  # bytes of a key
 SPARE = 1.1  # what a store takes, over its tensors
+TEXTS = 32  # that are encoded together
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Cache:
         return TextFeatures(entry["states"], entry.get("pooled"))
 
 
-def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes, batch_size: int = 32) -> Cache:
+def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes) -> Cache:
     """Compute what a store in `folder` lacks of the pairs, this process its share of it.
 
     Says before it starts how large that is; raises `MaquetteError` where the disk has no room. What is broken is left
@@ -63,7 +66,7 @@ def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes, batch_siz
     views = pairs.views()
     assert views is not None, "views that cannot be counted cannot be kept"
     store = Store(folder / "cache.sqlite")
-    encoder = weights_digest(*(clip.encoder for clip in base.clips))
+    encoder = _text_digest(base)
     rows = np.concatenate(pairs.blocks()).tolist()
     named = _named(pairs, rows, views, weights_digest(base.autoencoder))
     words = {text_key(encoder, one): one for one in {"", *(text for _, text in named.values())}}
@@ -75,10 +78,11 @@ def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes, batch_siz
     own = sorted((key, one) for key, one in new_keys.items() if processes.owns(key))
     own.sort(key=lambda item: pairs.shape(item[1][0]))
     groups = [list(group) for _, group in itertools.groupby(own, key=lambda item: pairs.shape(item[1][0]))]
-    for keyed in _bar([chunk for group in groups for chunk in _chunks(group, batch_size)], "encoding pictures"):
+    chunks = [chunk for group in groups for chunk in _chunks(group, at_once(pairs.shape(group[0][1][0])))]
+    for keyed in _bar(chunks, "encoding pictures"):
         _keep_pictures(base, pairs, store, keyed)
     new_texts = sorted(item for item in new_words.items() if processes.owns(item[0]))
-    for chunk in _bar(_chunks(new_texts, batch_size), "encoding captions"):
+    for chunk in _bar(_chunks(new_texts, TEXTS), "encoding captions"):
         features = base.encode_text([one for _, one in chunk])
         store.put((key, _entry(features, number)) for number, (key, _) in enumerate(chunk))
     processes.wait()
@@ -100,6 +104,16 @@ def draw(moments: Tensor, noise: Tensor) -> Tensor:
     """A draw from posteriors (B, 2C, h, w), mean and log-variance along the channels, by standard normal noise."""
     mean, logvar = moments.float().chunk(2, dim=1)
     return mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise
+
+
+def _text_digest(base: Base) -> bytes:
+    """Of the text encoders, and of how words come to them."""
+    parts = [weights_digest(*(clip.encoder for clip in base.clips))]
+    for clip in base.clips:
+        known = sorted(clip.tokenizer.get_vocab().items()) if isinstance(clip.tokenizer, CLIPTokenizer) else []
+        config = clip.encoder.config
+        parts.append(repr((clip.tokenizer.model_max_length, config.hidden_act, config.eos_token_id, known)).encode())
+    return _digest(*parts)
 
 
 def weights_digest(*networks: nn.Module) -> bytes:
@@ -174,8 +188,9 @@ def _entry(features: TextFeatures, row: int) -> dict[str, Tensor]:
 def _foretell(base: Base, pairs: Pairs, rows: list[int], texts: int, folder: Path) -> None:
     """How much is to be written, before it is; `MaquetteError` where the disk does not have it."""
     cells = sum(width * height for width, height in map(pairs.shape, rows)) // base.backbone.downscale**2
-    states = sum(one.tokenizer.model_max_length for one in base.clips[:1]) * base.backbone.text.width
-    size = int(SPARE * (cells * base.backbone.latent_channels * 2 * 2 + texts * states * base.dtype.itemsize))
+    text = base.backbone.text
+    words = (base.clips[0].tokenizer.model_max_length * text.width + (text.pooled_width or 0)) * texts
+    size = int(SPARE * (cells * base.backbone.latent_channels * 2 * 2 + words * base.clips[0].encoder.dtype.itemsize))
     free = shutil.disk_usage(folder).free
     if size > free:
         raise MaquetteError(

@@ -1,15 +1,17 @@
 """The state of an unfinished training: written whole, read without running code, the same however many processes."""
 
 import errno
+import pickle
 import re
 import shutil
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.files import written_whole
 
 Parts = Mapping[str, Any]
@@ -57,6 +59,17 @@ def restore(path: Path, parts: Parts) -> int:
 def read(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
+
+
+def last(folder: Path) -> dict[str, Any] | None:
+    """The last state of a run that can be read; None where there is none yet."""
+    for path in reversed(states(folder)):
+        try:
+            return read(path)
+        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
+            words = f"{str(path)!r} is damaged ({error}); the run goes on from the state before it."
+            warnings.warn(words, MaquetteWarning, stacklevel=2)
+    return None
 
 
 def states(folder: Path) -> list[Path]:

@@ -90,7 +90,7 @@ class TrainingConfig:
     clip: float = 1.0
     """Largest norm of the gradient."""
     ema: float = 0.0
-    """Decay of a running average of the weights, which is measured and saved in their place; 0: none."""
+    """Decay of a running average of the ControlNet's weights, which is measured and saved in their place; 0: none."""
     min_snr: float = 0.0
     """γ of min-SNR weighting of the loss (Hang et al. 2023, eq. 7), 5 there; 0: every timestep weighs the same."""
     prompt_drop: float = 0.5
@@ -146,7 +146,8 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         for name in ("output", "cache_folder"):
-            object.__setattr__(self, name, Path(getattr(self, name)))
+            if isinstance(getattr(self, name), str):
+                object.__setattr__(self, name, Path(getattr(self, name)))
         for name in ("base", "data", "start_from"):
             if isinstance(getattr(self, name), Path):
                 object.__setattr__(self, name, str(getattr(self, name)))

@@ -8,14 +8,12 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor
 
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.conditions.perception import Eye
@@ -28,6 +26,7 @@ from maquette.foundation.images import to_unit
 from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import fidelity
 from maquette.sampling.generate import generate
+from maquette.training.memory import at_once
 from maquette.training.step import noise_schedule, target
 
 LEVELS = (100, 300, 500, 700, 900)  # timesteps at which the gain is taken
@@ -62,60 +61,69 @@ class Monitor:
     rows: Sequence[int]
     eye: Eye | None
     scored: bool
+    guidance: float = DIORAMA_GUIDANCE  # under prompts, for the sheets
 
-    def measure(self, net: ControlNet, grid: Path | None = None) -> float:
-        """Mean fidelity over the held-out conditions, NaN where nothing scores it; pictures go to `grid`."""
+    def measure(self, net: ControlNet) -> tuple[float, Image.Image]:
+        """Mean fidelity over the held-out conditions, NaN where nothing scores it; and a sheet of some of them."""
         maps = [self.pairs.draw(row, View(), None) for row in self.rows]
         shown = self._generate(net, maps, [""] * len(maps))
-        if grid is not None:
-            self._draw(net, maps, shown, grid)
+        drawn = self._sheet(net, maps, shown)
         if not self.scored:
-            return math.nan
+            return math.nan, drawn
         truth: list[Any] = [self.pairs.truth(row) for row in self.rows]
-        return float(np.nanmean(fidelity(self.pairs.condition, shown, truth, self.eye)))
+        return float(np.nanmean(fidelity(self.pairs.condition, shown, truth, self.eye))), drawn
 
     def gain(self, net: ControlNet) -> dict[int, Gain]:
         """By noise level, the loss without the control and what it takes off, on the same noise; without a prompt."""
-        base, schedule = self.base, noise_schedule(self.base)
         generator = torch.Generator().manual_seed(0)
-        latents = base.encode_pictures([self.pairs.picture(row, View()) for row in self.rows]).float()
-        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
-        text = base.encode_text([""] * len(self.rows))
-        gains = {}
+        rows = list(self.rows)
+        size = at_once(self.pairs.shape(rows[0]))
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
         with _at_rest(net), torch.no_grad():
-            features = net.encode(self._conditions())
-            for level in LEVELS:
-                timesteps = torch.full((len(self.rows),), level, device=latents.device)
-                noisy = schedule.add_noise(latents, noise, timesteps).to(base.dtype)
-                wanted = target(schedule, latents, noise, timesteps)
-                encoded = base.backbone.encode(noisy, timesteps, text)
-                residuals = net(noisy.to(net.dtype), timesteps, text, features)
-                without, controlled = (
-                    F.mse_loss(base.backbone.decode(encoded, added).float(), wanted).item()
-                    for added in (None, residuals)
-                )
-                gains[level] = Gain(without, without - controlled)
-        return gains
+            found = [(len(part), self._losses(net, part, generator)) for part in parts]
+        means = {
+            level: [sum(count * losses[level][which] for count, losses in found) / len(rows) for which in (0, 1)]
+            for level in LEVELS
+        }
+        return {level: Gain(without, without - controlled) for level, (without, controlled) in means.items()}
 
-    def _conditions(self) -> Tensor:
-        return torch.stack([to_unit(self.pairs.draw(row, View(), None)) for row in self.rows])
+    def _losses(self, net: ControlNet, rows: list[int], generator: torch.Generator) -> dict[int, tuple[float, float]]:
+        """Of some rows, by noise level: without the control, and with it."""
+        base, schedule, size = self.base, noise_schedule(self.base), self.pairs.shape(rows[0])
+        latents = base.encode_pictures([self.pairs.picture(row, View()) for row in rows]).float()
+        noise = torch.randn(latents.shape, generator=generator).to(latents.device)
+        text = base.encode_text([""] * len(rows), size)
+        features = net.encode(torch.stack([to_unit(self.pairs.draw(row, View(), None)) for row in rows]))
+        losses = {}
+        for level in LEVELS:
+            timesteps = torch.full((len(rows),), level, device=latents.device)
+            noisy = schedule.add_noise(latents, noise, timesteps).to(base.dtype)
+            wanted = target(schedule, latents, noise, timesteps)
+            encoded = base.backbone.encode(noisy, timesteps, text)
+            residuals = net(noisy.to(net.dtype), timesteps, text, features)
+            without, controlled = (
+                F.mse_loss(base.backbone.decode(encoded, added).float(), wanted).item() for added in (None, residuals)
+            )
+            losses[level] = without, controlled
+        return losses
 
     def _generate(self, net: ControlNet, maps: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
         condition = torch.stack([to_unit(one) for one in maps])
-        guidance = DIORAMA_GUIDANCE if any(prompts) else 1
+        guidance = self.guidance if any(prompts) else 1
+        together = at_once((condition.shape[3], condition.shape[2]))
         with _at_rest(net), torch.no_grad():
             return generate(
-                self.base, prompts, [Control(net, condition)], steps=STEPS, guidance=guidance, batch_size=16
+                self.base, prompts, [Control(net, condition)], steps=STEPS, guidance=guidance, batch_size=together
             )
 
-    def _draw(self, net: ControlNet, maps: list[Image.Image], plain: list[Image.Image], path: Path) -> None:
+    def _sheet(self, net: ControlNet, maps: list[Image.Image], plain: list[Image.Image]) -> Image.Image:
         """Condition, source, and what is generated under the four kinds of prompt."""
         texts = [self.pairs.text(row) for row in self.rows[:SHOWN]]
         prompts = {"true": texts, "default": [DEFAULT_PROMPT] * len(texts), "conflicting": [*texts[1:], texts[0]]}
         of_kind = {kind: self._generate(net, maps[:SHOWN], words) for kind, words in prompts.items()}
         sources = [self.pairs.picture(row, View()) for row in self.rows[:SHOWN]]
         rows = [maps[:SHOWN], sources, plain[:SHOWN], *(of_kind[kind] for kind in PROMPTS[1:])]
-        sheet(rows, labels=("condition", "source", *PROMPTS)).save(path)
+        return sheet(rows, labels=("condition", "source", *PROMPTS))
 
 
 @contextmanager

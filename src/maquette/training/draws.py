@@ -4,6 +4,7 @@ Every draw comes from (seed, step, place in the batch) alone, so that it is the 
 accumulated batch, with a cache or without, and after any restart.
 """
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -46,7 +47,7 @@ class Batch:
     timesteps: Tensor  # (B,)
     sample: Tensor  # (B, C, h, w) noise for the draw from the posterior
     noise: Tensor  # (B, C, h, w)
-    faults: list[tuple[int, Fault]]  # rows that could not be read, for which others stand
+    faults: list[Fault]  # rows that could not be read, for which others stand
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,13 +82,13 @@ class Draws(Dataset[dict[str, Any]]):
 
     def __getitem__(self, place: Place) -> dict[str, Any]:
         seed = (self.config.seed, place.step, place.number)
-        faults: list[tuple[int, Fault]] = []
+        faults: list[Fault] = []
         for row in self._candidates(place.row, seed):
             try:
                 return {**self._row(row, seed), "faults": faults}
             except RowError as error:
-                faults.append((row, error.fault))
-        raise MaquetteError(f"{faults[0][1].where}: {faults[0][1].reason} Nor could {ATTEMPTS} others be read.")
+                faults.append(error.fault)
+        raise MaquetteError(f"{faults[0].where}: {faults[0].reason.rstrip('.')}. Nor could {ATTEMPTS} others be read.")
 
     def _row(self, row: int, seed: tuple[int, int, int]) -> dict[str, Any]:
         rng = np.random.default_rng(seed)
@@ -99,8 +100,8 @@ class Draws(Dataset[dict[str, Any]]):
         view = self.pairs.view(rng)
         words = "" if drop_text < self.config.prompt_drop else self.pairs.text(row)
         moments = self.cache.moments(row, view) if self.cache else None
-        text = self.cache.text(words) if self.cache else None
         picture, condition = self._seen(row, view, rng, cached=moments is not None)
+        text = self.cache.text(words) if self.cache else None
         shown = to_unit(condition)
         return {
             "rows": torch.tensor(row),
@@ -135,5 +136,12 @@ class Draws(Dataset[dict[str, Any]]):
 
 def load(draws: Draws, places: Iterator[list[Place]], workers: int) -> Iterator[Batch]:
     """The batches of lists of places, in their order, read ahead by so many processes (0: none)."""
-    loader = DataLoader(draws, batch_sampler=places, num_workers=workers, collate_fn=Batch.of)
+    loader = DataLoader(
+        draws, batch_sampler=places, num_workers=workers, collate_fn=Batch.of, worker_init_fn=_leave_signals
+    )
     yield from loader
+
+
+def _leave_signals(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal: the training's own decides when its readers end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

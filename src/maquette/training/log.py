@@ -63,8 +63,8 @@ class Log:
 
     def noticed(self) -> int | None:
         """The step at whose measurement the convergence could first be told, which an earlier one may be called."""
-        steps, scores = self.curve()
-        seen = (step for number, step in enumerate(steps) if self._holds(steps[: number + 1], scores[: number + 1]))
+        (steps, scores), holds = self.curve(), self._holds
+        seen = (step for number, step in enumerate(steps) if holds(steps[: number + 1], scores[: number + 1]))
         return next(seen, None)
 
     def best(self) -> tuple[int, float] | None:

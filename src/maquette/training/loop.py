@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
+from maquette.controlnet.network import ControlNet
 from maquette.foundation.devices import DTYPES
 from maquette.training import cache as caches
 from maquette.training import schedule, step
@@ -24,18 +24,16 @@ from maquette.training.memory import checkpointed, fitted
 from maquette.training.order import batches
 from maquette.training.prepare import (
     Material,
-    check_base,
     check_folder,
     check_shares,
     contract_of,
     make_monitor,
-    make_net,
-    open_base,
     open_material,
+    open_networks,
 )
 from maquette.training.processes import Processes
-from maquette.training.run import Run, best_weights
-from maquette.training.stages import enter, set_rates, stage_of
+from maquette.training.run import Run, put_best
+from maquette.training.stages import set_rates, stage_of
 from maquette.training.state import State
 from maquette.training.stop import asked_to_stop
 
@@ -50,57 +48,61 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     base/ holds it.
 
     Args:
-        base: what `config` says would be loaded, where several runs share it.
+        base: what `config` says would be loaded, where several runs share it; with `unlock` it is left as trained.
 
     Raises `MaquetteError` when the folder holds another run, or none to go on with; when too many pairs are broken;
     when the loss is not finite, the memory too small or the disk full. Ctrl-C and SIGTERM save the state and leave.
     """
-    check_folder(config)
     processes = Processes(config.device)
+    check_folder(config)
     check_shares(config, processes.count)
-    base = base or open_base(config, str(processes.device))
-    check_base(base, config)
-    material = open_material(config, base)
+    processes.wait()  # none writes before all have looked
+    base, net = open_networks(config, base, str(processes.device))
+    try:
+        return _train(config, base, net, processes)
+    finally:
+        base.backbone.network.requires_grad_(False)
+
+
+def _train(config: TrainingConfig, base: Base, net: ControlNet, processes: Processes) -> Path:
+    material = open_material(config, base, processes)
     monitor = make_monitor(config, base, material)
-    state = State.make(config, base, make_net(config, base), processes)
-    start = state.restore()
-    noise = step.noise_schedule(base)
+    state = State.make(config, base, net, processes)
+    start = finished = state.restore()
     drawn = _draw(config, base, material, processes, start)
     run = Run.begin(config, material, monitor, processes, start)
-    if monitor and not run.log.curve()[0]:
-        run.measure(0, state.measured(), _precision(config, base))
-    networks = (base.backbone.network, state.net)
-    stage, model, finished = None, nn.Module(), start
+    state.enter(stage_of(config, start, run.noticed))
+    if run.is_due(start) and not run.is_measured(start):
+        run.measure(start, state, _precision(config, base))
     with (
         asked_to_stop(processes) as asked,
-        plain_attention(base.device, *networks),
-        checkpointed(config.gradient_checkpointing, *networks),
+        plain_attention(base.device, *state.networks),
+        checkpointed(config.gradient_checkpointing, *state.networks),
     ):
         for done in () if run.is_over(start) else run.steps(start):
-            if stage != (stage := stage_of(config, done, run.noticed)):
-                enter(stage, base, state.net)
-                model = state.model()
+            stage = stage_of(config, done, run.noticed)
+            if stage != state.stage:
+                state.enter(stage)
                 run.tell(f"step {done}: training {stage}")
             batch = next(drawn)
             run.note_faults(batch.faults)
             share = getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
             set_rates(state.optimiser, (config.learning_rate * share, config.unlock_learning_rate * share))
-            compute = partial(_gradients, config, base, state, model, noise, batch)
-            loss = fitted(compute, config.accumulation, len(batch), alone=processes.count == 1)
-            run.check_finite(loss, batch, done)
-            state.step()
+            descend = partial(_descend, config, run, state, batch, done)
+            loss = fitted(descend, config.accumulation, len(batch), alone=processes.count == 1)
             finished = done + 1
             if finished % LOG_EVERY == 0 or finished == config.max_steps:
                 run.write(finished, processes.mean(loss).item())
-            if monitor and (finished % config.evaluate_every == 0 or finished == config.max_steps):
-                run.measure(finished, state.measured(), _precision(config, base))
-            over, stopped = run.is_over(finished), asked()
+            stopped = asked()
+            if run.is_due(finished) and not stopped:  # else it is measured when the run goes on
+                run.measure(finished, state, _precision(config, base))
+            over = run.is_over(finished)
             if finished % config.checkpoint_every == 0 or finished == config.max_steps or over or stopped:
                 state.save(finished)
+            if stopped:
+                run.leave(finished, stopped)
             if over:
                 break
-            if stopped and finished < config.max_steps:
-                run.leave(finished, stopped)
     return _finish(run, state, finished)
 
 
@@ -121,24 +123,24 @@ def _draw(config: TrainingConfig, base: Base, material: Material, processes: Pro
     return load(draws, places(), config.workers)
 
 
-def _gradients(
-    config: TrainingConfig, base: Base, state: State, model: nn.Module, noise: DDPMScheduler, batch: Batch, parts: int
-) -> Tensor:
-    """Gradients of a step's loss, computed in so many parts, one after another; the loss."""
+def _descend(config: TrainingConfig, run: Run, state: State, batch: Batch, done: int, parts: int) -> Tensor:
+    """One step of the optimiser, its gradients computed in so many parts, one after another; the loss."""
     state.optimiser.zero_grad()
     size = len(batch) // parts
-    total = torch.zeros((), device=base.device)
+    total = torch.zeros((), device=state.base.device)
     for number in range(parts):
-        part = batch.part(number * size, (number + 1) * size)
-        with state.gathering(model, number == parts - 1):
-            with _precision(config, base):
-                loss = _loss(config, base, model, noise, part) / parts
+        with state.gathering(number == parts - 1):
+            loss = _loss(config, state, batch.part(number * size, (number + 1) * size)) / parts
             state.backward(loss)
         total += loss.detach()
+    run.check_finite(total, batch, done)
+    state.step()
     return total
 
 
-def _loss(config: TrainingConfig, base: Base, model: nn.Module, noise: DDPMScheduler, part: Batch) -> Tensor:
+def _loss(config: TrainingConfig, state: State, part: Batch) -> Tensor:
+    """Of some rows of a batch; the autoencoder and the text encoders compute as they were loaded."""
+    base = state.base
     moments = part.moments
     if moments is None:
         assert part.pictures is not None, "without a cache, the pictures come along"
@@ -147,13 +149,14 @@ def _loss(config: TrainingConfig, base: Base, model: nn.Module, noise: DDPMSched
     text = _text(base, part).to(base.device)
     condition, added = part.condition.to(base.device), part.noise.to(base.device)
     timesteps = part.timesteps.to(base.device)
-    return step.loss(model, noise, latents, text, condition, timesteps, added, config.min_snr)
+    with _precision(config, base):
+        return step.loss(state.model, state.noise, latents, text, condition, timesteps, added, config.min_snr)
 
 
 def _text(base: Base, part: Batch) -> TextFeatures:
-    if part.states is None:
-        return base.encode_text(part.words)
     height, width = part.condition.shape[-2:]
+    if part.states is None:
+        return base.encode_text(part.words, (width, height))
     return TextFeatures(part.states, part.pooled, base.size_ids(len(part), (width, height)))
 
 
@@ -161,11 +164,10 @@ def _finish(run: Run, state: State, finished: int) -> Path:
     """Write the ControlNet, and the base where it was trained."""
     config, base = run.config, state.base
     net, network = state.finished()
-    network.requires_grad_(False)
     if run.processes.is_first:
         if config.keep_best:
-            net.load_state_dict(best_weights(config.output))
-        net.contract = contract_of(config, network, finished)
+            finished = put_best(net, config.output)
+        net.contract = contract_of(config, net, network, finished)
         net.save(config.output)
         if config.unlock:
             save_base(base, config.output / "base", network)

@@ -13,6 +13,8 @@ from maquette.errors import MaquetteError
 
 T = TypeVar("T")
 
+PIXELS = 8 * 512 * 512  # a few GiB in an autoencoder
+
 
 @contextmanager
 def checkpointed(wanted: bool, *networks: nn.Module) -> Iterator[None]:
@@ -27,6 +29,11 @@ def checkpointed(wanted: bool, *networks: nn.Module) -> Iterator[None]:
     finally:
         for block in blocks:
             block.gradient_checkpointing = False
+
+
+def at_once(size: tuple[int, int]) -> int:
+    """How many pictures (width, height) locked networks see together: 32 small ones, fewer of large ones."""
+    return max(1, min(32, PIXELS // (size[0] * size[1])))
 
 
 def fitted(compute: Callable[[int], T], parts: int, pictures: int, alone: bool) -> T:

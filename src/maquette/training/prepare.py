@@ -2,13 +2,14 @@
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
 import numpy as np
+import torch
 from torch import nn
 
-from maquette.base import Base
+from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.perception import Eye
 from maquette.controlnet.contract import Contract, fingerprint
@@ -17,7 +18,7 @@ from maquette.data import diorama
 from maquette.data.chance import DRAWS
 from maquette.data.framing import Framing
 from maquette.data.pairs import Pairs, SourcePairs
-from maquette.data.rows import Columns
+from maquette.data.rows import Columns, Fault
 from maquette.data.source import open_source
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -28,8 +29,11 @@ from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.convergence import Monitor
 from maquette.training.order import Rows, grouped
 from maquette.training.problems import without_effect
+from maquette.training.processes import Processes
+from maquette.training.tracking import check_tracker
 
 FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks, and more than it bears
+PAPER_GUIDANCE = 9.0  # v3 §4
 MAY_DIFFER = {
     "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",
     "track", "gradient_checkpointing", "compile",
@@ -39,6 +43,7 @@ MAY_DIFFER = {
 
 def check_folder(config: TrainingConfig) -> None:
     """The run's folder must be free, or hold what is to be resumed, begun with the same settings."""
+    check_tracker(config)
     for words in without_effect(config):
         warnings.warn(words, MaquetteWarning, stacklevel=3)
     kept = config.output / CONFIG
@@ -61,6 +66,11 @@ def check_base(base: Base, config: TrainingConfig) -> None:
     """What this training knows, and a learning rate that is not another base's."""
     if not base.clips:
         raise MaquetteError(f"The base {base.name!r} came without a text encoder; give one with it.")
+    if base.dtype != torch.float32 and (config.unlock or config.precision == "float32"):
+        raise MaquetteError(
+            f"The base {base.name!r} was loaded in {str(base.dtype).removeprefix('torch.')}; to "
+            f"{'train it (unlock)' if config.unlock else 'work in float32 (precision)'}, load it in float32."
+        )
     if base.backbone.prediction not in step.PREDICTIONS:
         raise MaquetteError(
             f"The base {base.name!r} predicts {base.backbone.prediction!r}, and training knows "
@@ -75,12 +85,22 @@ def check_base(base: Base, config: TrainingConfig) -> None:
         )
 
 
-def open_base(config: TrainingConfig, device: str) -> Base:
-    """The base, its locked weights in the precision that they run in; in float32 where they are to be trained."""
-    base = load_base(config.base, device)
-    if not config.unlock:
-        base.backbone.network.to(DTYPES[config.precision])  # the autoencoder stays exact: its results are kept
-    return base
+def open_networks(config: TrainingConfig, given: Base | None, device: str) -> tuple[Base, ControlNet]:
+    """The base and the ControlNet to train on it, fresh or trained before, in float32.
+
+    A base that is loaded here has its locked weights in the precision that they run in, after they were copied; the
+    autoencoder and the text encoders stay exact, since what they say is kept.
+    """
+    base = given or load_base(config.base, device)
+    check_base(base, config)
+    if config.start_from is None:
+        net = ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed)
+    else:
+        net = load_controlnet(config.start_from, base)
+    net = net.float().train()
+    if given is None and not config.unlock:
+        nn.Module.to(base.backbone.network, DTYPES[config.precision])
+    return base, net
 
 
 def check_shares(config: TrainingConfig, processes: int) -> None:
@@ -99,11 +119,15 @@ class Material:
     groups: list[list[Rows]]  # blocks of rows of one shape
     measured: Pairs
     held_out: Sequence[int]  # of `measured`
+    faults: Sequence[Fault] = ()  # lines and shards that are no rows at all
 
 
-def open_material(config: TrainingConfig, base: Base) -> Material:
+def open_material(config: TrainingConfig, base: Base, processes: Processes) -> Material:
     """The diorama's scenes, or a user's own pairs, of which some are held out."""
     if config.data is None:
+        if processes.is_first_here:
+            _scenes(config)  # rendered once a machine
+        processes.wait()
         return _scenes(config)
     columns = Columns(config.picture_column, config.condition_column, config.text_column, not config.detect)
     source = open_source(config.data, columns)
@@ -114,15 +138,9 @@ def open_material(config: TrainingConfig, base: Base) -> Material:
     if config.buckets:
         groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])
     if not config.evaluate_every:
-        return Material(pairs, groups, pairs, [])
-    largest = np.concatenate(max(groups, key=lambda group: sum(map(len, group))))
-    if len(largest) <= config.held_out:
-        raise MaquetteError(
-            f"{config.data!r} has {len(pairs)} rows, of which {config.held_out} are held out for measuring: that "
-            "leaves none; give more rows, or a smaller held_out."
-        )
-    held_out = _readable(pairs, np.random.default_rng(config.seed).permutation(largest).tolist(), config.held_out)
-    return Material(pairs, _without(groups, held_out), pairs, held_out)
+        return Material(pairs, groups, pairs, [], source.faults)
+    held_out = _held_out(config, pairs, groups)
+    return Material(pairs, _without(groups, held_out), pairs, held_out, source.faults)
 
 
 def _scenes(config: TrainingConfig) -> Material:
@@ -131,6 +149,21 @@ def _scenes(config: TrainingConfig) -> Material:
         return Material(pairs, [list(pairs.blocks())], pairs, [])
     held_out = range(dataset.VALIDATION, dataset.VALIDATION + config.held_out)
     return Material(pairs, [list(pairs.blocks())], diorama.Pairs.load(config.condition, held_out), range(len(held_out)))
+
+
+def _held_out(config: TrainingConfig, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
+    """Rows of one shape that can be read, drawn from the most frequent one."""
+    largest = np.concatenate(max(groups, key=lambda group: sum(map(len, group))))
+    of_shape = " of the most frequent shape" if len(groups) > 1 else ""
+    found: list[int] = []
+    if len(largest) > config.held_out:
+        found = _readable(pairs, np.random.default_rng(config.seed).permutation(largest).tolist(), config.held_out)
+    if len(found) < config.held_out:
+        raise MaquetteError(
+            f"{config.data!r} has {len(largest)} rows{of_shape}, of which held_out = {config.held_out} that can "
+            "be read are to be measured and never trained on: there are too few; give more, or a smaller held_out."
+        )
+    return found
 
 
 def _readable(pairs: Pairs, rows: list[int], count: int) -> list[int]:
@@ -158,28 +191,23 @@ def make_monitor(config: TrainingConfig, base: Base, material: Material) -> Moni
     looks = needs_eye(config.condition) if config.condition in NAMES else False
     scored = config.condition in NAMES and (config.data is None or not looks)
     eye = Eye(device=str(base.device)) if looks and scored else None
-    return Monitor(base, material.measured, material.held_out, eye, scored)
+    guidance = DIORAMA_GUIDANCE if config.base == "diorama" else PAPER_GUIDANCE
+    return Monitor(base, material.measured, material.held_out, eye, scored, guidance)
 
 
-def make_net(config: TrainingConfig, base: Base) -> ControlNet:
-    """The one to train, in float32: fresh, or one that was trained."""
-    if config.start_from is None:
-        return ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed).float().train()
-    return load_controlnet(config.start_from, base).float().train()
-
-
-def contract_of(config: TrainingConfig, network: nn.Module, steps: int) -> Contract:
-    """What the ControlNet was trained to be given, on a base of this network."""
+def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, steps: int) -> Contract:
+    """What a ControlNet was trained to be given, on a base of this network."""
     of_scenes = config.data is None
     draws = config.detect or of_scenes
     made = diorama.CONDITIONS[config.condition].words if draws and config.condition in diorama.CONDITIONS else None
-    return Contract(
+    return replace(
+        net.contract,  # of one that was gone on from: its channels' order, and whether it is pooled
         stated=True,
         detector=f"diorama/{config.condition}" if of_scenes else config.condition,
         detector_version=f"maquette {version('maquette')}" if draws else None,
         detector_options=made,
         resize="none: drawn at the pictures' size" if draws else _resize(config),
-        base=config.base,
+        base=str(config.output / "base") if config.unlock else config.base,
         base_fingerprint=fingerprint(network.state_dict()),
         prompt_drop=config.prompt_drop,
         optimiser_steps=steps,

@@ -51,9 +51,9 @@ def _problem(name: str, value: Any, hint: Any) -> str | None:
     if bool in choices:
         return None if isinstance(value, bool) else f"is true or false, not {value!r}"
     words = [word for choice in choices if get_origin(choice) is Literal for word in get_args(choice)]
-    if isinstance(value, str) and words:
+    if words and (isinstance(value, str) or not {int, float} & set(choices)):
         return None if value in words else f"cannot be {value!r}{nearest(value, words)}"
-    if str in choices and not isinstance(value, str | Path):
+    if {str, Path} & set(choices) and not isinstance(value, str | Path):
         return f"is a text, not {value!r}"
     if float in choices:
         return _number(name, value)
@@ -94,14 +94,26 @@ def _together(given: Mapping[str, Any]) -> Iterator[Problem]:
     if given.get("reconnect") == "converged" and given.get("evaluate_every") == 0:
         yield "reconnect", "when the condition has taken hold needs evaluate_every above 0"
     for name in ("stop_after", "keep_best"):
-        if given.get(name) not in (None, False) and given.get("evaluate_every") == 0:
+        if given.get(name) is not None and given[name] is not False and given.get("evaluate_every") == 0:
             yield name, "needs evaluate_every above 0"
     if given.get("shard") and given.get("precision") == "float16":
         yield "shard", 'takes the precision "bfloat16" or "float32"'
     if given.get("shard") and given.get("ema"):
         yield "shard", "and ema do not go together"
-    if given.get("kind") == "lite" and given.get("start_from") is not None:
-        yield "start_from", "brings its own kind; leave kind out"
+    if given.get("shard") and given.get("optimiser") == "adamw8bit":
+        yield "shard", 'takes the optimiser "adamw"'
+    if given.get("keep_best") and given.get("unlock"):
+        yield "keep_best", "and unlock do not go together: the base is not kept with each measurement"
+    if given.get("keep_best") and given.get("reconnect") is not None:
+        yield "keep_best", "and reconnect do not go together: the best may be of the stage before"
+    if given.get("start_from") is not None:
+        for name, usual in (("kind", "zero"), ("encoder", "release")):
+            if given.get(name) != usual:
+                yield name, "is brought by start_from; leave it out"
+    if given.get("detect") and given.get("condition_column") is not None:
+        yield "condition_column", "names what detect draws; give one of them"
+    if given.get("flip") and condition in ("normal", "pose"):
+        yield "flip", f"mirrors pictures, and not what the colours of {condition} mean; leave it out"
 
 
 def without_effect(config: Any) -> list[str]:
@@ -110,10 +122,10 @@ def without_effect(config: Any) -> list[str]:
     found = [
         name for name, other in NEEDS.items() if getattr(config, name) != usual[name] and not getattr(config, other)
     ]
+    words = [f"{name} has no effect without {NEEDS[name]}." for name in found]
     if config.data and config.scenes != usual["scenes"]:
-        found.append("scenes")
-    return [f"{name} has no effect {_why(name)}." for name in found]
-
-
-def _why(name: str) -> str:
-    return "with data of one's own" if name == "scenes" else f"without {NEEDS[name]}"
+        words.append("scenes has no effect with data of one's own.")
+    for name in ("reconnect", "unlock_at"):
+        if isinstance(getattr(config, name), int) and getattr(config, name) >= config.max_steps:
+            words.append(f"{name} has no effect at {getattr(config, name)}, after the last step.")
+    return words

@@ -1,5 +1,6 @@
 """One process or many: `accelerate launch` and `torchrun` start them, and this is what they say to one another."""
 
+import os
 from typing import TypeVar
 
 import torch
@@ -7,6 +8,8 @@ import torch.distributed as dist
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from torch import Tensor
+
+from maquette.foundation.devices import find_placement
 
 T = TypeVar("T")
 
@@ -22,7 +25,8 @@ class Processes:
         self._state = PartialState(cpu=device == "cpu")
         self.count: int = self._state.num_processes
         self.rank: int = self._state.process_index
-        self.device: torch.device = self._state.device if self.count > 1 else torch.device(device)
+        alone = self.count == 1
+        self.device: torch.device = find_placement(device, "float32").device if alone else self._state.device
 
     @property
     def is_first(self) -> bool:
@@ -34,8 +38,15 @@ class Processes:
         return rows[self.rank :: self.count]
 
     def owns(self, key: bytes) -> bool:
-        """Whether a key's work falls to this process, whatever other keys there are."""
-        return int.from_bytes(key[:8], "little") % self.count == self.rank
+        """Whether a key's work falls to this process, among those of its machine, whatever other keys there are."""
+        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
+        place: int = self._state.local_process_index
+        return int.from_bytes(key[:8], "little") % here == place
+
+    @property
+    def is_first_here(self) -> bool:
+        """Whether this is its machine's first."""
+        return bool(self._state.is_local_main_process)
 
     def wait(self) -> None:
         """Until all are here."""

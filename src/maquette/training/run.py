@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,6 +24,7 @@ from maquette.training.plots import draw_curve
 from maquette.training.prepare import Material
 from maquette.training.processes import Processes
 from maquette.training.report import write_report
+from maquette.training.state import State
 from maquette.training.tracking import Tracker
 
 BROKEN, BEST = "broken.jsonl", "best.pt"
@@ -38,7 +38,7 @@ class Run:
     processes: Processes
     log: Log
     tracker: Tracker
-    faults: dict[int, Fault] = field(default_factory=dict)
+    faults: dict[str, Fault] = field(default_factory=dict)  # by their place
     bar: "tqdm[int] | None" = None
     shown: dict[str, str] = field(default_factory=dict)  # on the bar
     noticed: int | None = None  # the step after which the condition was seen to have taken hold
@@ -55,7 +55,16 @@ class Run:
         processes.wait()
         run = Run(config, material, monitor, processes, log, Tracker.open(config, processes))
         run.noticed = log.noticed()
+        run.note_faults(list(material.faults))
         return run
+
+    def is_due(self, step: int) -> bool:
+        """Whether this step is measured."""
+        every = self.config.evaluate_every
+        return self.monitor is not None and (step % every == 0 or step == self.config.max_steps)
+
+    def is_measured(self, step: int) -> bool:
+        return step in self.log.column("gain")[0]
 
     def steps(self, start: int) -> Iterator[int]:
         """Those that are left, with a bar."""
@@ -78,56 +87,73 @@ class Run:
             self.bar.set_postfix(self.shown, refresh=False)
         self._record(step, loss=round(loss, 5))
 
-    def measure(self, step: int, net: ControlNet, precision: AbstractContextManager[object]) -> None:
-        """Fidelity and gain after so many steps: written down, drawn, and acted upon."""
+    def measure(self, step: int, state: State, precision: AbstractContextManager[object]) -> None:
+        """Fidelity and gain after so many steps: written down, drawn, and acted upon.
+
+        All processes measure the same, since none may have all of the weights; the first one writes.
+        """
         assert self.monitor is not None, "a run without measurements measures nothing"
-        grids = self.config.output / "grids"
-        grids.mkdir(parents=True, exist_ok=True)
+        net = state.measured()
         with precision:
-            grid = grids / f"step-{step:06d}.png" if self.processes.is_first else None
-            score, gains = self.monitor.measure(net, grid), self.monitor.gain(net)
+            (score, drawn), gains = self.monitor.measure(net), self.monitor.gain(net)
         gain = sum(one.gain for one in gains.values()) / len(gains)
         share = gain / (sum(one.without for one in gains.values()) / len(gains))
         levels = {f"gain at t={level}": round(one.gain, 5) for level, one in gains.items()}
         score, gain, share = self.processes.told((score, gain, share))
         values = {"fidelity": round(score, 4), "gain": round(gain, 5), "gain share": round(share, 5), **levels}
-        self._record(step, **values)
-        self.noticed, best = self.processes.told((self.log.noticed(), self.log.best()))
-        if self.config.keep_best and best is not None and best[0] == step:
+        if self.config.keep_best and self._is_best(share if math.isnan(score) else score):
             weights = sharding.whole(net.state_dict())
             if self.processes.is_first:
                 checkpoint.write(self.config.output / BEST, {"step": step, "net": weights})
+        self._record(step, **values)
+        self.noticed = self.processes.told(self.log.noticed() if self.processes.is_first else None)
         if self.processes.is_first:
+            grids = self.config.output / "grids"
+            grids.mkdir(parents=True, exist_ok=True)
+            drawn.save(grids / f"step-{step:06d}.png")
             self._show(step, score, gain)
 
     def _show(self, step: int, score: float, gain: float) -> None:
         draw_curve(self.log, f"{self.config.base}/{self.config.condition}")
-        write_report(self.config, self.log, list(self.faults.values()))
+        write_report(self.config, self.log, self._known_faults())
         hold = self.log.converged()
         words = f"gain {gain:.4f}" if math.isnan(score) else f"{self.log.score} {score:.3f}, gain {gain:.4f}"
         self.shown |= {"gain": f"{gain:.4f}"} | ({} if math.isnan(score) else {"fidelity": f"{score:.3f}"})
         self.tell(f"step {step}: {words}" + (f", took hold at step {hold}" if hold is not None else ""))
+
+    def _is_best(self, score: float) -> bool:
+        """Whether no measurement so far was better, as they are written: rounded."""
+        best = self.processes.told(self.log.best() if self.processes.is_first else None)
+        return best is None or score > best[1]
 
     def is_over(self, finished: int) -> bool:
         """Whether the run stops before its last step, since the condition has taken hold."""
         after = self.config.stop_after
         return after is not None and self.noticed is not None and finished >= self.noticed + after
 
-    def note_faults(self, found: list[tuple[int, Fault]]) -> None:
+    def note_faults(self, found: list[Fault]) -> None:
         """Name and count rows that could not be read; too many stop the run."""
-        new = {row: fault for row, fault in found if row not in self.faults}
-        self.faults |= new
-        for fault in new.values():
-            self.tell(f"Passed over: {fault.where}: {fault.reason}")
-            with (self.config.output / BROKEN).open("a") as stream:
+        if not any(fault.where not in self.faults for fault in found):
+            return
+        self.faults = {fault.where: fault for fault in self._known_faults()}
+        for fault in {fault.where: fault for fault in found if fault.where not in self.faults}.values():
+            self.faults[fault.where] = fault
+            tqdm.write(f"Passed over: {fault.where}: {fault.reason}")
+            with (self.config.output / BROKEN).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(vars(fault), ensure_ascii=False) + "\n")
-        rows = len(self.material.pairs)
+        rows = len(self.material.pairs) + len(self.material.faults)
         if len(self.faults) > self.config.broken * rows:
             raise MaquetteError(
                 f"{len(self.faults)} of {rows} rows could not be read, more than the share of {self.config.broken:g} "
                 f"that may be broken; {str(self.config.output / BROKEN)!r} names them. Mend them, or give a larger "
                 "share (broken)."
             )
+
+    def _known_faults(self) -> list[Fault]:
+        """Those that any process has found, before it was resumed too."""
+        path = self.config.output / BROKEN
+        lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
+        return [Fault(**json.loads(line)) for line in lines]
 
     def check_finite(self, loss: Tensor, batch: Batch, done: int) -> None:
         """A loss that is not finite stops the run before it spoils the weights."""
@@ -155,7 +181,9 @@ class Run:
             self.tracker.log(step, values)
 
 
-def best_weights(folder: Path) -> dict[str, Any]:
-    """The weights that measured best."""
-    weights: dict[str, Any] = checkpoint.read(folder / BEST)["net"]
-    return weights
+def put_best(net: ControlNet, folder: Path) -> int:
+    """Give a ControlNet the weights that measured best; after how many steps it had them."""
+    best = checkpoint.read(folder / BEST)
+    net.load_state_dict(best["net"])
+    step: int = best["step"]
+    return step

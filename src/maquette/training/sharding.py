@@ -4,25 +4,23 @@ A state on disk is whole whatever made it: one process, several copies, or shard
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor, distribute_tensor
 
-from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 
 
-def shard(net: ControlNet, base: Base | None = None) -> None:
-    """Split a ControlNet's weights over all processes, a block at a time; those of a base too, where it trains."""
-    for block in _blocks(net.copy):
-        fully_shard(block)
-    fully_shard(net)
+def shard(net: ControlNet, network: nn.Module | None = None) -> list[FSDPModule]:
+    """Split a ControlNet's weights over all processes, a block at a time; a base's network too, where it trains."""
+    parts = [*_blocks(net.copy), net, *(_blocks(network) if network else ())]
+    for part in parts:
+        fully_shard(part)
     register_fsdp_forward_method(net, "encode")
-    for block in _blocks(base.backbone.network) if base else ():
-        fully_shard(block)
+    return cast(list[FSDPModule], parts)
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:

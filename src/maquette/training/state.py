@@ -2,11 +2,13 @@
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
+from diffusers import DDPMScheduler
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import AveragedModel
 
@@ -17,8 +19,8 @@ from maquette.training import checkpoint, sharding
 from maquette.training.average import averaged
 from maquette.training.config import TrainingConfig
 from maquette.training.processes import Processes
-from maquette.training.stages import make_optimiser, unlocked_parameters
-from maquette.training.step import Controlled
+from maquette.training.stages import Stage, enter, make_optimiser, unlocked_parameters
+from maquette.training.step import Controlled, noise_schedule
 
 
 @dataclass
@@ -30,36 +32,45 @@ class State:
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
     processes: Processes
-    templates: tuple[ControlNet, nn.Module | None] | None = None  # net and base as they were before they were sharded
+    noise: DDPMScheduler
+    sharded: list[FSDPModule]  # what is split over processes
+    templates: tuple[ControlNet, nn.Module | None] | None  # net and base before they were split, in the CPU's memory
+    stage: Stage | None = None
+    model: nn.Module = field(default_factory=nn.Module)  # backbone and ControlNet as one, for the stage
 
     @staticmethod
     def make(config: TrainingConfig, base: Base, net: ControlNet, processes: Processes) -> "State":
         average = averaged(net, config.ema) if config.ema else None
-        templates = None
+        sharded, templates = [], None
         if config.shard and processes.count > 1:
-            trained = base if config.unlock else None
-            templates = copy.deepcopy(net), copy.deepcopy(base.backbone.network) if trained else None
-            sharding.shard(net, trained)
+            trained = base.backbone.network if config.unlock else None
+            templates = copy.deepcopy(net).cpu(), copy.deepcopy(trained).cpu() if trained else None
+            sharded = sharding.shard(net, trained)
         scaler = torch.amp.GradScaler(base.device.type, enabled=config.precision == "float16")
-        return State(config, base, net, make_optimiser(config, base, net), average, scaler, processes, templates)
+        optimiser, noise = make_optimiser(config, base, net), noise_schedule(base)
+        return State(config, base, net, optimiser, average, scaler, processes, noise, sharded, templates)
 
-    def model(self) -> nn.Module:
-        """Backbone and ControlNet as one network, for the parameters that now train: compiled, and in every process."""
+    @property
+    def networks(self) -> tuple[nn.Module, nn.Module]:
+        return self.base.backbone.network, self.net
+
+    def enter(self, stage: Stage) -> None:
+        """Train what a stage trains: as one network, compiled where that is asked for, and alike in every process."""
+        enter(stage, self.base, self.net)
+        self.stage, self.measured().design = stage, self.net.design
         model: nn.Module = Controlled(self.base.backbone, self.net)
-        if self.average is not None:
-            self.measured().design = self.net.design
         if self.config.compile:
             model = cast(nn.Module, torch.compile(model))
-        if self.processes.count > 1 and not self.config.shard:
+        if self.processes.count > 1 and not self.sharded:
             model = DistributedDataParallel(model, broadcast_buffers=False)
-        return model
+        self.model = model
 
-    def gathering(self, model: nn.Module, wanted: bool) -> AbstractContextManager[object]:
+    def gathering(self, wanted: bool) -> AbstractContextManager[object]:
         """Gradients are exchanged between processes once a step: in the backward pass of its last part."""
-        if isinstance(model, DistributedDataParallel):
-            return nullcontext() if wanted else model.no_sync()
-        if self.templates is not None:
-            self.net.set_requires_gradient_sync(wanted)  # type: ignore[operator]
+        if isinstance(self.model, DistributedDataParallel):
+            return nullcontext() if wanted else self.model.no_sync()
+        for module in self.sharded:
+            module.set_requires_gradient_sync(wanted, recurse=False)
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
@@ -98,10 +109,9 @@ class State:
 
         Raises `MaquetteError` where that is beyond the last step asked for.
         """
-        found = checkpoint.states(self.config.output)
-        if not found:
+        state = checkpoint.last(self.config.output)
+        if state is None:
             return 0
-        state = checkpoint.read(found[-1])
         if state["step"] > self.config.max_steps:
             raise MaquetteError(
                 f"The run in {str(self.config.output)!r} has done {state['step']} steps already; max_steps is "

@@ -14,19 +14,12 @@ class Tracker:
 
     @staticmethod
     def open(config: TrainingConfig, processes: Processes) -> "Tracker":
-        """The tracker that the settings name, in the first process; `MaquetteError` where it is not installed."""
-        if config.track is None:
+        """The tracker that the settings name, in the first process."""
+        if config.track is None or not processes.is_first:
             return Tracker(None)
-        from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        if config.track not in LOGGER_TYPE_TO_CLASS:
-            raise MaquetteError(f"track is one of {', '.join(map(str, LOGGER_TYPE_TO_CLASS))}, not {config.track!r}.")
-        found = filter_trackers([config.track], str(config.output))
-        if not found:
-            raise MaquetteError(f"{config.track!r} is not installed: pip install {config.track}, or leave out track.")
-        if not processes.is_first:
-            return Tracker(None)
-        kind = LOGGER_TYPE_TO_CLASS[str(found[0])]
+        kind = LOGGER_TYPE_TO_CLASS[config.track]
         where = {"logging_dir": str(config.output)} if kind.requires_logging_directory else {}
         tracker = kind(config.output.name, **where)
         tracker.start()
@@ -40,6 +33,18 @@ class Tracker:
     def close(self) -> None:
         if self.tracker is not None:
             self.tracker.finish()
+
+
+def check_tracker(config: TrainingConfig) -> None:
+    """Raises `MaquetteError` where the tracker that the settings name is unknown, or not installed."""
+    if config.track is None:
+        return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+    if config.track not in LOGGER_TYPE_TO_CLASS:
+        raise MaquetteError(f"track is one of {', '.join(map(str, LOGGER_TYPE_TO_CLASS))}, not {config.track!r}.")
+    if not filter_trackers([config.track], str(config.output)):
+        raise MaquetteError(f"{config.track!r} is not installed: pip install {config.track}, or leave out track.")
 
 
 def _plain(value: Any) -> Any:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.conftest import save_base, tiny_base
+from tests.conftest import tiny_base
 
 import maquette as mq
 from maquette.base import Base
+from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError, MaquetteWarning
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import ControlNetModel
-from tests.conftest import randomise, save_base, tiny_base
+from tests.conftest import randomise, tiny_base
 from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa: F401
 from typer.testing import CliRunner
 
@@ -15,6 +15,7 @@ import maquette as mq
 from maquette.checkpoints.convert import convert, largest_difference
 from maquette.checkpoints.info import info
 from maquette.checkpoints.load import bundled
+from maquette.checkpoints.save import save_base
 from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
 from maquette.controlnet.files import WEIGHTS

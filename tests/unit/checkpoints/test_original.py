@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from tests.conftest import randomise, save_base
+from tests.conftest import randomise
 from tests.unit.formats.test_names import original_vae
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
@@ -13,6 +13,7 @@ import maquette as mq
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.info import info
+from maquette.checkpoints.save import save_base
 from maquette.controlnet.files import WEIGHTS
 from maquette.errors import MaquetteError
 from maquette.formats import control, unet_names, vae_names

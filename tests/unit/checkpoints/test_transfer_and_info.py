@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from tests.conftest import randomise, save_base, tiny_base
+from tests.conftest import randomise, tiny_base
 from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa: F401
 from typer.testing import CliRunner
 
 import maquette as mq
 from maquette.checkpoints.convert import convert
 from maquette.checkpoints.info import info
+from maquette.checkpoints.save import save_base
 from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
 from maquette.controlnet.contract import Contract, fingerprint

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -74,20 +75,22 @@ def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(base, pairs, tmp
 
 
 WRITE = """
-import sys, pathlib, torch
+import sys, pathlib, time, torch
 from maquette.data.store import Store
+time.sleep(max(0, float(sys.argv[3]) - time.time()))  # all at one moment
 store, first = Store(pathlib.Path(sys.argv[1])), int(sys.argv[2])
 for number in range(first, first + 60):
     store.put([(number.to_bytes(16, "big"), {"moments": torch.full((8, 4, 4), float(number))})])
 """
 
 
-def test_two_processes_may_write_at_once(tmp_path) -> None:
-    path = tmp_path / "cache.sqlite"
-    writers = [subprocess.Popen([sys.executable, "-c", WRITE, str(path), str(first)]) for first in (0, 30)]
-    assert [writer.wait(120) for writer in writers] == [0, 0]
+def test_several_processes_may_open_and_write_at_once(tmp_path) -> None:
+    path, moment = tmp_path / "cache.sqlite", time.time() + 8
+    command = [sys.executable, "-c", WRITE, str(path)]
+    writers = [subprocess.Popen([*command, str(first), str(moment)]) for first in (0, 30, 60, 90)]
+    assert [writer.wait(120) for writer in writers] == [0, 0, 0, 0]
     store = Store(path)
-    for number in range(90):
+    for number in range(150):
         assert store.get(number.to_bytes(16, "big"))["moments"].unique().tolist() == [number]
 
 

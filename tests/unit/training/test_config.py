@@ -39,6 +39,13 @@ def test_all_problems_are_told_at_once() -> None:
         ({"shard": True, "ema": 0.9}, "shard and ema do not go together"),
         ({"shard": True, "precision": "float16"}, "shard takes the precision"),
         ({"resume": 1}, "resume is true or false, not 1"),
+        ({"stop_after": 0, "evaluate_every": 0}, "stop_after needs evaluate_every above 0"),
+        ({"unlock": True}, "unlock cannot be True"),
+        ({"precision": 16}, "precision cannot be 16"),
+        ({"cache_folder": 5}, "cache_folder is a text, not 5"),
+        ({"keep_best": True, "unlock": "all"}, "keep_best and unlock do not go together"),
+        ({"start_from": "x", "kind": "gaussian"}, "kind is brought by start_from"),
+        ({"condition": "pose", "data": "x", "flip": 0.5}, "flip mirrors pictures, and not what the colours of pose"),
         ({"stop_after": -1}, "stop_after is a whole number of 0 or more, not -1"),
     ],
 )
@@ -84,5 +91,8 @@ def test_settings_without_effect_are_named() -> None:
     assert without_effect(config(flip=0.5, unlock_at=3)) == [
         "flip has no effect without data.",
         "unlock_at has no effect without unlock.",
+    ]
+    assert without_effect(config(connect="middle", reconnect=1000)) == [
+        "reconnect has no effect at 1000, after the last step."
     ]
     assert without_effect(config(data="x", scenes=3)) == ["scenes has no effect with data of one's own."]
