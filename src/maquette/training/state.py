@@ -62,7 +62,8 @@ class State:
         if self.config.compile:
             model = cast(nn.Module, torch.compile(model))
         if self.processes.count > 1 and not self.sharded:
-            model = DistributedDataParallel(model, broadcast_buffers=False)
+            idle = stage.connect == "middle"  # what leads to the other residuals alone, as in a lite copy
+            model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=idle)
         self.model = model
 
     def gathering(self, wanted: bool) -> AbstractContextManager[object]:

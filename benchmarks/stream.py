@@ -1,0 +1,128 @@
+"""An epoch of tar shards by two processes: is every pair seen once, and does memory stay flat?
+
+    python benchmarks/stream.py
+
+Writes 100,000 pairs of 32 pixels into twenty shards (in a temporary folder), and reads them as a training on two
+processes would, without a cache: pictures and conditions decoded, framed and collated. Prints pairs a second and
+memory, draws memory over pairs into docs/stream.png, and appends the numbers with date and commit to
+benchmarks/stream.jsonl.
+"""
+
+import io
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+PAIRS, SHARDS, BATCH = 100_000, 20, 200
+STEPS = PAIRS // BATCH
+
+
+def write_shards(folder: Path) -> None:
+    rng = np.random.default_rng(0)
+    for shard in range(SHARDS):
+        with tarfile.open(folder / f"pairs-{shard:02d}.tar", "w") as archive:
+            for row in range(PAIRS // SHARDS):
+                key = f"{shard * (PAIRS // SHARDS) + row:06d}"
+                for ending in ("png", "condition.png"):
+                    stream = io.BytesIO()
+                    Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(stream, "PNG")
+                    _add(archive, f"{key}.{ending}", stream.getvalue())
+                _add(archive, f"{key}.txt", key.encode())
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(content)
+    archive.addfile(member, io.BytesIO(content))
+
+
+def read(folder: Path, rank: int) -> None:
+    """An epoch's share of one of two processes; prints its memory now and then, and last the rows that it saw."""
+    from maquette.data.framing import Framing
+    from maquette.data.pairs import SourcePairs
+    from maquette.data.source import open_source
+    from maquette.training.config import TrainingConfig
+    from maquette.training.draws import Draws, Place, load
+    from maquette.training.order import batches
+
+    pairs = SourcePairs.open("rings", open_source(folder), Framing((64, 64)))
+    config = TrainingConfig(condition="rings", output="unused", data=str(folder))
+    order = batches([list(pairs.blocks())], BATCH, config.shuffle_window, seed=0)
+    draws = Draws(pairs, None, config, [np.arange(len(pairs))], 4, 8, 1000)
+    places = (
+        [Place(step, place, row) for place, row in enumerate(rows)][rank::2]
+        for step, rows in enumerate(itertools.islice(order, STEPS))
+    )
+    seen: list[int] = []
+    started = time.perf_counter()
+    for batch in load(draws, places, workers=0):
+        seen += batch.rows.tolist()
+        assert [int(words) for words in batch.words if words] == [
+            row for row, words in zip(batch.rows.tolist(), batch.words, strict=True) if words
+        ]
+        if len(seen) % (10 * BATCH) == 0:
+            print(json.dumps({"pairs": len(seen), "MiB": _resident()}))
+    print(json.dumps({"seconds": time.perf_counter() - started, "rows": seen}))
+
+
+def _resident() -> float:
+    """Memory of this process now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        write_shards(Path(name))
+        command = [sys.executable, __file__, name]
+        readers = [subprocess.Popen([*command, str(rank)], stdout=subprocess.PIPE, text=True) for rank in range(2)]
+        printed = [reader.communicate()[0].splitlines() for reader in readers]
+    ends = [json.loads(lines[-1]) for lines in printed]
+    curves = [[json.loads(line) for line in lines[:-1]] for lines in printed]
+    rows = [row for end in ends for row in end["rows"]]
+    assert sorted(rows) == list(range(PAIRS)), "an epoch sees every pair once"
+    line = {
+        "date": date.today().isoformat(),
+        "commit": subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+        ).stdout.strip(),
+        "pairs": len(rows),
+        "pairs a second and process": round(PAIRS / 2 / max(end["seconds"] for end in ends)),
+        "MiB after a tenth": [round(curve[len(curve) // 10]["MiB"], 1) for curve in curves],
+        "MiB at the end": [round(curve[-1]["MiB"], 1) for curve in curves],
+    }
+    print(json.dumps(line))
+    with Path(__file__).with_suffix(".jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+    draw(curves)
+
+
+def draw(curves: list[list[dict[str, float]]]) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.add_subplot()
+    for rank, curve in enumerate(curves):
+        axes.plot([point["pairs"] for point in curve], [point["MiB"] for point in curve], label=f"process {rank}")
+    axes.set(
+        xlabel="pairs read", ylabel="memory, MiB", ylim=(0, None), title="An epoch of 100,000 pairs from tar shards"
+    )
+    axes.legend()
+    figure.savefig(Path(__file__).parent.parent / "docs" / "stream.png", dpi=110)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        read(Path(sys.argv[1]), int(sys.argv[2]))
+    else:
+        main()
