@@ -1,0 +1,63 @@
+"""The tables of these pages that follow from something else: a training's settings, and what evaluations wrote.
+
+python docs/tables.py            # writes them into training.md and fidelity.md
+python docs/tables.py --check    # only says whether they are there
+"""
+
+import ast
+import inspect
+import itertools
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from maquette.training.config import TrainingConfig
+
+DOCS = Path(__file__).parent
+START, END = "<!-- table: python docs/tables.py -->", "<!-- end of table -->"
+CONDITIONS = ("canny", "scribble", "segmentation", "depth", "normal", "pose")
+
+
+def settings() -> Iterator[str]:
+    """From the words under each field of the configuration."""
+    yield "| setting | usual | meaning |"
+    yield "| --- | --- | --- |"
+    body = ast.parse(inspect.getsource(TrainingConfig)).body[0].body
+    for field, words in itertools.pairwise(body):
+        if isinstance(field, ast.AnnAssign):
+            default = f"`{ast.unparse(field.value)}`" if field.value else "(needed)"
+            said = isinstance(words, ast.Expr) and isinstance(words.value, ast.Constant)
+            meaning = " ".join(str(words.value.value).split()) if said else ""
+            yield f"| `{ast.unparse(field.target)}` | {default} | {meaning} |"
+
+
+def fidelities() -> Iterator[str]:
+    """From the reports of the six ControlNets."""
+    yield "| condition | ceiling | floor | true prompt | of the ceiling | default | none | conflicting |"
+    yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    for condition in CONDITIONS:
+        found = json.loads((DOCS / "fidelity" / f"diorama-{condition}.json").read_text())
+        kinds = ("true", "default", "none", "conflicting")
+        true, *others = (f"{found['controlled'][kind]:.3f} ({found['uncontrolled'][kind]:.3f})" for kind in kinds)
+        share = found["controlled"]["true"] / found["ceiling"]
+        cells = [condition, f"{found['ceiling']:.3f}", f"{found['floor']:.3f}", true, f"{100 * share:.0f} %", *others]
+        yield f"| {' | '.join(cells)} |"
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {"training.md": settings, "fidelity.md": fidelities}
+
+
+def page(before: str, table: Iterator[str]) -> str:
+    head, _, rest = before.partition(START)
+    _, _, tail = rest.partition(END)
+    return "\n".join([f"{head}{START}\n", *table, f"\n{END}{tail}"])
+
+
+if __name__ == "__main__":
+    for name, table in TABLES.items():
+        before = (DOCS / name).read_text()
+        after = page(before, table())
+        if "--check" in sys.argv and after != before:
+            sys.exit(f"docs/{name} is behind: python docs/tables.py")
+        (DOCS / name).write_text(after)
