@@ -9,6 +9,8 @@ from PIL import Image
 
 from maquette.training import checkpoint
 
+Weights = dict[str, torch.Tensor]
+
 
 def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64)) -> Path:
     rng = np.random.default_rng(0)
@@ -29,6 +31,17 @@ def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64))
     return folder
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    net: dict[str, torch.Tensor] = checkpoint.read(checkpoint.states(folder)[-1])["net"]
+def weights(folder: Path) -> Weights:
+    net: Weights = checkpoint.read(checkpoint.states(folder)[-1])["net"]
     return net
+
+
+def apart(one: Weights, other: Weights, start: Weights) -> float:
+    """How far two runs are apart, as a share of the way that the first has come.
+
+    Not weight by weight: where a gradient is nearly 0, Adam makes a whole step of its rounding.
+    """
+    assert one.keys() == other.keys()
+    way = sum(float((one[name] - start[name]).square().sum()) for name in one)
+    between = sum(float((one[name] - other[name]).square().sum()) for name in one)
+    return (between / way) ** 0.5

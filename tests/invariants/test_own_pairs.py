@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.conftest import tiny_base
-from tests.own_pairs import weights, write_pairs
+from tests.own_pairs import apart, weights, write_pairs
 
 import maquette as mq
 from maquette.checkpoints.save import save_base
@@ -57,8 +57,7 @@ def test_cached_is_fresh(base, settings, tmp_path, changes) -> None:
         mq.train(settings(output=tmp_path / str(cache), cache=cache, evaluate_every=0, **changes), base)
         for cache in (True, False)
     ]
-    first, second = map(weights, runs)
-    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+    assert apart(*map(weights, runs), mq.ControlNet.attach(base).state_dict()) < 3e-3
 
 
 def test_random_crops_are_never_cached(base, settings, tmp_path) -> None:

@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 from tests import tiny_training
 from tests.conftest import tiny_base
+from tests.own_pairs import Weights, apart
 
 import maquette as mq
 from maquette.errors import MaquetteError
@@ -19,7 +19,6 @@ from maquette.training.prepare import check_shares
 
 PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
 ROUNDING = 3e-4  # see `apart`; in float32
-Weights = dict[str, torch.Tensor]
 
 
 def run(folder: Path, processes: int = 1, **changes) -> Weights:
@@ -44,17 +43,6 @@ def run(folder: Path, processes: int = 1, **changes) -> Weights:
 def whole(tmp_path_factory) -> tuple[Path, Weights]:
     folder = tmp_path_factory.mktemp("runs")
     return folder, run(folder, output="whole", evaluate_every=3, held_out=2)
-
-
-def apart(one: Weights, other: Weights, start: Weights) -> float:
-    """How far two runs are apart, as a share of the way that the first has come.
-
-    Not weight by weight: where a gradient is nearly 0, Adam makes a whole step of its rounding.
-    """
-    assert one.keys() == other.keys()
-    way = sum(float((one[name] - start[name]).square().sum()) for name in one)
-    between = sum(float((one[name] - other[name]).square().sum()) for name in one)
-    return (between / way) ** 0.5
 
 
 @pytest.fixture(scope="module")
