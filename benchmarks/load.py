@@ -1,10 +1,11 @@
-"""Loading a base and a ControlNet at the real size of Stable Diffusion 1.5, beside diffusers, in one run.
+"""Loading a base and a ControlNet at the real sizes of Stable Diffusion, beside diffusers, in one run.
 
-    python benchmarks/load.py
+    python benchmarks/load.py               # 1.5, 2.1 and XL
+    python benchmarks/load.py sd15          # one of them
 
-Weights are random, in half precision, in diffusers' format (3 GB in a temporary folder); each load runs in a process of
-its own. Prints seconds, and peak memory over the interpreter with everything imported as a share of the weights' size
-in bfloat16, and appends them with date, device and commit to benchmarks/load.jsonl.
+Weights are random, in half precision, in diffusers' format (3 to 10 GB in a temporary folder); each load runs in a
+process of its own. Prints seconds, and peak memory over the interpreter with everything imported as a share of the
+weights' size in bfloat16, and appends them with date, device and commit to benchmarks/load.jsonl.
 """
 
 import json
@@ -17,18 +18,51 @@ import tempfile
 import time
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 REPEATS = 3
+PIPELINES = {
+    "sd15": "StableDiffusionControlNetPipeline",
+    "sd21": "StableDiffusionControlNetPipeline",
+    "sdxl": "StableDiffusionXLControlNetPipeline",
+}
 
 
-def write_weights(folder: Path) -> int:
+UNETS: dict[str, dict[str, Any]] = {
+    "sd15": {"cross_attention_dim": 768},
+    "sd21": {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True},
+    "sdxl": {
+        "cross_attention_dim": 2048,
+        "attention_head_dim": [5, 10, 20],
+        "use_linear_projection": True,
+        "block_out_channels": [320, 640, 1280],
+        "down_block_types": ["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
+        "up_block_types": ["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
+        "transformer_layers_per_block": [1, 2, 10],
+        "addition_embed_type": "text_time",
+        "addition_time_embed_dim": 256,
+        "projection_class_embeddings_input_dim": 2816,
+    },
+}
+LARGE_TEXT = {"hidden_size": 1280, "intermediate_size": 5120, "num_attention_heads": 20, "num_hidden_layers": 32}
+TEXTS: dict[str, list[dict[str, Any]]] = {
+    "sd15": [{"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12}],
+    "sd21": [{"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "num_hidden_layers": 23}],
+    "sdxl": [
+        {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12},
+        {**LARGE_TEXT, "projection_dim": 1280},
+    ],
+}
+
+
+def write_weights(family: str, folder: Path) -> int:
     """A base and a ControlNet; how many parameters they have."""
     import torch
     from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     torch.set_default_dtype(torch.float16)
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768)
+    unet = UNet2DConditionModel(sample_size=64, **UNETS[family])
     net = ControlNetModel.from_unet(unet)
     vae = AutoencoderKL(
         block_out_channels=(128, 256, 512, 512),
@@ -36,70 +70,69 @@ def write_weights(folder: Path) -> int:
         up_block_types=["UpDecoderBlock2D"] * 4,
         layers_per_block=2,
     )
-    text = CLIPTextModel(
-        CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12, projection_dim=768)
-    )
+    kinds = (CLIPTextModel, CLIPTextModelWithProjection)
+    texts = [kind(CLIPTextConfig(**config)) for kind, config in zip(kinds, TEXTS[family], strict=False)]
     words = {word: number for number, word in enumerate(("!", "<|startoftext|>", "<|endoftext|>"))}
-    for part, name in ((unet, "unet"), (vae, "vae"), (text, "text_encoder")):
+    tokenizer = CLIPTokenizer(vocab=words, merges=[], model_max_length=77)
+    index = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    index |= {"scheduler": ["diffusers", "DDIMScheduler"]}
+    for number, text in zip(("", "_2"), texts, strict=False):
+        text.save_pretrained(folder / "base" / f"text_encoder{number}")
+        tokenizer.save_pretrained(folder / "base" / f"tokenizer{number}")
+        index |= {f"text_encoder{number}": ["transformers", type(text).__name__]}
+        index |= {f"tokenizer{number}": ["transformers", "CLIPTokenizer"]}
+    for part, name in ((unet, "unet"), (vae, "vae")):
         part.save_pretrained(folder / "base" / name)
-    CLIPTokenizer(vocab=words, merges=[], model_max_length=77).save_pretrained(folder / "base" / "tokenizer")
     DDIMScheduler(beta_schedule="scaled_linear").save_pretrained(folder / "base" / "scheduler")
-    index = {
-        "_class_name": "StableDiffusionControlNetPipeline",
-        "unet": ["diffusers", "UNet2DConditionModel"],
-        "vae": ["diffusers", "AutoencoderKL"],
-        "text_encoder": ["transformers", "CLIPTextModel"],
-        "tokenizer": ["transformers", "CLIPTokenizer"],
-        "scheduler": ["diffusers", "DDIMScheduler"],
-    }
-    (folder / "base" / "model_index.json").write_text(json.dumps(index))
+    (folder / "base" / "model_index.json").write_text(json.dumps({"_class_name": PIPELINES[family], **index}))
     net.save_pretrained(folder / "net")
-    return sum(parameter.numel() for part in (unet, vae, text, net) for parameter in part.parameters())
+    return sum(parameter.numel() for part in (unet, vae, *texts, net) for parameter in part.parameters())
 
 
-def load(who: str, folder: Path) -> dict[str, float]:
+def load(who: str, family: str, folder: Path) -> dict[str, float]:
     """Load both in bfloat16; seconds, and bytes of peak memory over what the imports took."""
+    import diffusers
     import torch
-    from diffusers import ControlNetModel, StableDiffusionControlNetPipeline
 
     import maquette as mq
     from maquette.checkpoints import load_base, load_controlnet
 
     assert mq.Base
+    control, pipeline = diffusers.ControlNetModel, getattr(diffusers, PIPELINES[family])
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     if who == "maquette":
         base = load_base(folder / "base", dtype="bfloat16")
         net = load_controlnet(folder / "net", base)
         assert net.dtype == torch.bfloat16
     else:
-        net = ControlNetModel.from_pretrained(folder / "net", torch_dtype=torch.bfloat16)
-        StableDiffusionControlNetPipeline.from_pretrained(
-            folder / "base", controlnet=net, torch_dtype=torch.bfloat16, safety_checker=None
-        )
+        net = control.from_pretrained(folder / "net", torch_dtype=torch.bfloat16)
+        alone = {} if family == "sdxl" else {"safety_checker": None}
+        pipeline.from_pretrained(folder / "base", controlnet=net, torch_dtype=torch.bfloat16, **alone)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "bytes": 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)}
 
 
-def measured(who: str, folder: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, who, str(folder)]
+def measured(who: str, family: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, who, family, str(folder)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
-def main() -> None:
+def compare(family: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        writer = [sys.executable, __file__, "write", name]
+        writer = [sys.executable, __file__, "write", family, name]
         written = subprocess.run(writer, check=True, capture_output=True, text=True).stdout
         size = 2 * int(written.splitlines()[-1])
         runs: dict[str, list[dict[str, float]]] = {"maquette": [], "diffusers": []}
         for _ in range(REPEATS):
             for who, kept in runs.items():
-                kept.append(measured(who, folder))
+                kept.append(measured(who, family, folder))
     git = ["git", "rev-parse", "--short", "HEAD"]
     line = {
         "date": date.today().isoformat(),
         "commit": subprocess.run(git, check=True, capture_output=True, text=True).stdout.strip(),
         "device": f"{platform.machine()} CPU",
+        "family": family,
         "weights_gigabytes": round(size / 1e9, 2),
     }
     for who, kept in runs.items():
@@ -112,9 +145,10 @@ def main() -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case []:
-            main()
-        case ["write", folder]:
-            print(write_weights(Path(folder)))
-        case [who, folder]:
-            print(json.dumps(load(who, Path(folder))))
+        case ["write", kind, folder]:
+            print(write_weights(kind, Path(folder)))
+        case [who, kind, folder]:
+            print(json.dumps(load(who, kind, Path(folder))))
+        case asked:
+            for kind in asked or UNETS:
+                compare(kind)
