@@ -87,9 +87,9 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
     from maquette.backbones.protocol import TextFeatures
     from maquette.training.attention import plain_attention
     from maquette.training.processes import Processes
-    from maquette.training.stages import enter, stage_of
+    from maquette.training.stages import stage_of
     from maquette.training.state import State
-    from maquette.training.step import loss, noise_schedule
+    from maquette.training.step import loss
 
     base = make_base(asked.width)
     batch = {
@@ -103,8 +103,7 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
         condition="canny", output="unused", device=asked.device, connect=connect, learning_rate=1e-5
     )
     state = State.make(config, base, net, Processes(asked.device))
-    enter(stage_of(config, 0, None), base, net)
-    model, schedule = state.model(), noise_schedule(base)
+    state.enter(stage_of(config, 0, None))
     plain_attention(base.device, base.backbone.network, net).__enter__()
     generator = torch.Generator().manual_seed(0)
 
@@ -114,7 +113,13 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
         timesteps = torch.randint(1000, (asked.batch_size,), generator=generator).to(asked.device)
         with torch.autocast(asked.device, torch.bfloat16):
             value = loss(
-                model, schedule, batch["latents"], TextFeatures(batch["text"]), batch["condition"], timesteps, noise
+                state.model,
+                state.noise,
+                batch["latents"],
+                TextFeatures(batch["text"]),
+                batch["condition"],
+                timesteps,
+                noise,
             )
         state.backward(value)
         state.step()
