@@ -136,6 +136,10 @@ def test_a_folder_with_a_run_is_not_overwritten(base, config) -> None:
     mq.train(config(max_steps=1), base)
     with pytest.raises(MaquetteError, match="holds a run already"):
         mq.train(config(max_steps=1), base)
+    kept = (config().output / "training.json").rename(config().output / "moved.json")
+    with pytest.raises(MaquetteError, match="holds a run already"):  # its states are still there
+        mq.train(config(max_steps=1), base)
+    kept.rename(config().output / "training.json")
     with pytest.raises(MaquetteError, match=r"other settings \(batch_size, learning_rate\)"):
         mq.train(config(max_steps=1, batch_size=3, learning_rate=2e-3, resume=True), base)
 

@@ -24,7 +24,7 @@ from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import DTYPES
 from maquette.metrics.fidelity import NAMES, needs_eye
-from maquette.training import step
+from maquette.training import checkpoint, step
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.convergence import Monitor
 from maquette.training.order import Rows, grouped
@@ -58,7 +58,7 @@ def check_folder(config: TrainingConfig) -> None:
                 f"The run in {str(config.output)!r} was begun with other settings ({', '.join(changed)}); "
                 "resume it with the same, or give another output."
             )
-    elif kept.exists():
+    elif kept.exists() or checkpoint.states(config.output):
         raise MaquetteError(f"{str(config.output)!r} holds a run already; give --resume to go on, or another output.")
 
 
@@ -125,8 +125,8 @@ class Material:
 def open_material(config: TrainingConfig, base: Base, processes: Processes) -> Material:
     """The diorama's scenes, or a user's own pairs, of which some are held out."""
     if config.data is None:
-        if processes.is_first_here:
-            _scenes(config)  # rendered once a machine
+        for seeds in _seeds(config) if processes.is_first_here else ():
+            dataset.prepare(seeds, diorama.SCENES)  # once a machine
         processes.wait()
         return _scenes(config)
     columns = Columns(config.picture_column, config.condition_column, config.text_column, not config.detect)
@@ -144,11 +144,18 @@ def open_material(config: TrainingConfig, base: Base, processes: Processes) -> M
 
 
 def _scenes(config: TrainingConfig) -> Material:
-    pairs = diorama.Pairs.load(config.condition, range(dataset.TRAIN, dataset.TRAIN + config.scenes))
-    if not config.evaluate_every:
-        return Material(pairs, [list(pairs.blocks())], pairs, [])
-    held_out = range(dataset.VALIDATION, dataset.VALIDATION + config.held_out)
-    return Material(pairs, [list(pairs.blocks())], diorama.Pairs.load(config.condition, held_out), range(len(held_out)))
+    pairs, *measured = (diorama.Pairs.load(config.condition, seeds) for seeds in _seeds(config))
+    groups = [list(pairs.blocks())]
+    return (
+        Material(pairs, groups, measured[0], range(config.held_out)) if measured else Material(pairs, groups, pairs, [])
+    )
+
+
+def _seeds(config: TrainingConfig) -> list[range]:
+    """Scenes to train on, and those to measure, if any are."""
+    trained = range(dataset.TRAIN, dataset.TRAIN + config.scenes)
+    measured = range(dataset.VALIDATION, dataset.VALIDATION + config.held_out)
+    return [trained, measured] if config.evaluate_every else [trained]
 
 
 def _held_out(config: TrainingConfig, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
