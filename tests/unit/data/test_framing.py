@@ -57,3 +57,13 @@ def test_frames_that_cannot_be() -> None:
         Framing(flip=2)
     with pytest.raises(MaquetteError, match="'centre' or 'random', not 'left'"):
         Framing(crop="left")
+
+
+def test_a_mirrored_view_is_the_mirror_of_the_other() -> None:
+    example = Example(marked((64, 64)), marked((64, 64)), "")
+    plain, mirrored = (Framing((64, 64)).frame(example, View(mirrored=hand)) for hand in (False, True))
+    for one, other in ((plain.picture, mirrored.picture), (plain.condition, mirrored.condition)):
+        assert (np.asarray(one)[:, ::-1] == np.asarray(other)).all()
+        assert (np.asarray(one) != np.asarray(other)).any()
+    drawn = [Framing((64, 64), flip=0.5).view(np.random.default_rng(seed)).mirrored for seed in range(200)]
+    assert 70 < sum(drawn) < 130
