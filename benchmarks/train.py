@@ -85,7 +85,7 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
 
     import maquette as mq
     from maquette.backbones.protocol import TextFeatures
-    from maquette.training.attention import plain_attention
+    from maquette.training.attention import faster_attention
     from maquette.training.processes import Processes
     from maquette.training.stages import stage_of
     from maquette.training.state import State
@@ -104,24 +104,17 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
     )
     state = State.make(config, base, net, Processes(asked.device))
     state.enter(stage_of(config, 0, None))
-    plain_attention(base.device, base.backbone.network, net).__enter__()
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
         state.optimiser.zero_grad()
         noise = torch.randn(batch["latents"].shape, generator=generator).to(asked.device)
         timesteps = torch.randint(1000, (asked.batch_size,), generator=generator).to(asked.device)
-        with torch.autocast(asked.device, torch.bfloat16):
-            value = loss(
-                state.model,
-                state.noise,
-                batch["latents"],
-                TextFeatures(batch["text"]),
-                batch["condition"],
-                timesteps,
-                noise,
-            )
-        state.backward(value)
+        text, condition = TextFeatures(batch["text"]), batch["condition"]
+        with faster_attention(base.device, *state.networks):
+            with torch.autocast(asked.device, torch.bfloat16):
+                value = loss(state.model, state.noise, batch["latents"], text, condition, timesteps, noise)
+            state.backward(value)
         state.step()
 
     return step
@@ -131,7 +124,7 @@ def finetune(asked: argparse.Namespace) -> Callable[[], None]:
     import torch
     import torch.nn.functional as F
 
-    from maquette.training.attention import plain_attention
+    from maquette.training.attention import faster_attention
     from maquette.training.step import noise_schedule
 
     base = make_base(asked.width)
@@ -139,16 +132,16 @@ def finetune(asked: argparse.Namespace) -> Callable[[], None]:
     batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items() if name in ("latents", "text")}
     optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-5, fused=True)
     schedule = noise_schedule(base)
-    plain_attention(base.device, unet).__enter__()
 
     def step() -> None:
         optimiser.zero_grad()
         noise = torch.randn_like(batch["latents"])
         timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
         noisy = schedule.add_noise(batch["latents"], noise, timesteps)
-        with torch.autocast(asked.device, torch.bfloat16):
-            prediction = unet(noisy, timesteps, batch["text"]).sample
-        F.mse_loss(prediction.float(), noise).backward()
+        with faster_attention(base.device, unet):
+            with torch.autocast(asked.device, torch.bfloat16):
+                prediction = unet(noisy, timesteps, batch["text"]).sample
+            F.mse_loss(prediction.float(), noise).backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
         optimiser.step()
 

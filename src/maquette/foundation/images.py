@@ -44,6 +44,8 @@ def read_picture(source: Path | IO[bytes], name: str) -> Image.Image:
 
 def as_rgb(picture: Image.Image) -> Image.Image:
     """Any PIL picture as RGB bytes."""
+    if picture.mode == "RGB" and not picture.info and not picture.getexif():
+        return picture
     picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         picture = _to_bytes(picture)
@@ -62,15 +64,29 @@ def _to_bytes(picture: Image.Image) -> Image.Image:
     return Image.fromarray((np.clip(levels / brightest, 0, 1) * 255).astype(np.uint8))
 
 
+def to_pixels(picture: Image.Image) -> Tensor:
+    """A picture as (H, W, 3) bytes: a quarter of the memory of `to_unit`, as long as it only travels."""
+    return torch.from_numpy(np.array(as_rgb(picture)))
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """Bytes (..., H, W, 3) as (..., 3, H, W) in [0, 1]."""
+    return pixels.movedim(-1, -3).contiguous().float() / 255
+
+
+def signed(pixels: Tensor) -> Tensor:
+    """Bytes (..., H, W, 3) as (..., 3, H, W) in [-1, 1]."""
+    return unit(pixels) * 2 - 1
+
+
 def to_unit(picture: Image.Image) -> Tensor:
     """A picture as (3, H, W) in [0, 1]."""
-    pixels = np.asarray(as_rgb(picture), np.float32) / 255
-    return torch.from_numpy(pixels).permute(2, 0, 1)
+    return unit(to_pixels(picture))
 
 
 def to_signed(picture: Image.Image) -> Tensor:
     """A picture as (3, H, W) in [-1, 1]."""
-    return to_unit(picture) * 2 - 1
+    return signed(to_pixels(picture))
 
 
 def from_signed(pixels: Tensor) -> list[Image.Image]:

@@ -20,7 +20,7 @@ from maquette.data.framing import View
 from maquette.data.pairs import Pairs
 from maquette.data.rows import Fault, RowError
 from maquette.errors import MaquetteError
-from maquette.foundation.images import to_signed, to_unit
+from maquette.foundation.images import to_pixels
 from maquette.training.cache import Cache
 from maquette.training.config import TrainingConfig
 
@@ -38,9 +38,9 @@ class Batch:
     """Rows of one step; the first axis of each tensor is the row's."""
 
     rows: Tensor
-    condition: Tensor  # (B, 3, H, W) in [0, 1]
+    conditions: Tensor  # (B, H, W, 3) bytes
     moments: Tensor | None  # (B, 2C, h, w) of the latents' posterior, from the cache
-    pictures: Tensor | None  # (B, 3, H, W) in [-1, 1], without a cache
+    pictures: Tensor | None  # (B, H, W, 3) bytes, without a cache
     states: Tensor | None  # (B, L, D), from the cache
     pooled: Tensor | None  # (B, P), from the cache, where the base has it
     words: list[str]
@@ -102,12 +102,12 @@ class Draws(Dataset[dict[str, Any]]):
         moments = self.cache.moments(row, view) if self.cache else None
         picture, condition = self._seen(row, view, rng, cached=moments is not None)
         text = self.cache.text(words) if self.cache else None
-        shown = to_unit(condition)
+        shown = to_pixels(condition)
         return {
             "rows": torch.tensor(row),
-            "condition": torch.zeros_like(shown) if drop_condition < self.config.condition_drop else shown,
+            "conditions": torch.zeros_like(shown) if drop_condition < self.config.condition_drop else shown,
             "moments": moments,
-            "pictures": picture and to_signed(picture),
+            "pictures": picture and to_pixels(picture),
             "states": text and text.states,
             "pooled": text and text.pooled,
             "words": words,

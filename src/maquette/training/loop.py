@@ -15,9 +15,10 @@ from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
 from maquette.foundation.devices import DTYPES
+from maquette.foundation.images import signed, unit
 from maquette.training import cache as caches
 from maquette.training import schedule, step
-from maquette.training.attention import plain_attention
+from maquette.training.attention import faster_attention
 from maquette.training.config import TrainingConfig
 from maquette.training.draws import Batch, Draws, Place, load
 from maquette.training.memory import checkpointed, fitted
@@ -76,7 +77,7 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, processes: Proce
         run.measure(start, state, _precision(config, base))
     with (
         asked_to_stop(processes) as asked,
-        plain_attention(base.device, *state.networks),
+        faster_attention(base.device, *state.networks),
         checkpointed(config.gradient_checkpointing, *state.networks),
     ):
         for done in () if run.is_over(start) else run.steps(start):
@@ -144,17 +145,17 @@ def _loss(config: TrainingConfig, state: State, part: Batch) -> Tensor:
     moments = part.moments
     if moments is None:
         assert part.pictures is not None, "without a cache, the pictures come along"
-        moments = caches.encode(base, part.pictures)
+        moments = caches.encode(base, signed(part.pictures))
     latents = base.scale_latents(caches.draw(moments, part.sample)).to(base.device)
     text = _text(base, part).to(base.device)
-    condition, added = part.condition.to(base.device), part.noise.to(base.device)
+    condition, added = unit(part.conditions.to(base.device)), part.noise.to(base.device)
     timesteps = part.timesteps.to(base.device)
     with _precision(config, base):
         return step.loss(state.model, state.noise, latents, text, condition, timesteps, added, config.min_snr)
 
 
 def _text(base: Base, part: Batch) -> TextFeatures:
-    height, width = part.condition.shape[-2:]
+    height, width = part.conditions.shape[1:3]
     if part.states is None:
         return base.encode_text(part.words, (width, height))
     return TextFeatures(part.states, part.pooled, base.size_ids(len(part), (width, height)))

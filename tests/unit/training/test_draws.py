@@ -21,7 +21,7 @@ def test_about_the_asked_share_is_dropped(tmp_path) -> None:
     rows = draws(write_pairs(tmp_path / "pairs"), prompt_drop=0.5, condition_drop=0.25)
     drawn = [rows[Place(step, 0, step % 12)] for step in range(400)]
     assert 160 < sum(one["words"] == "" for one in drawn) < 240
-    assert 70 < sum(not one["condition"].any() for one in drawn) < 130
+    assert 70 < sum(not one["conditions"].any() for one in drawn) < 130
 
 
 def test_a_row_s_chance_is_its_place_s(tmp_path) -> None:
