@@ -21,7 +21,7 @@ from maquette.training import schedule, step
 from maquette.training.attention import faster_attention
 from maquette.training.config import TrainingConfig
 from maquette.training.draws import Batch, Draws, Place, load
-from maquette.training.memory import checkpointed, fitted
+from maquette.training.memory import checkpointed, fitted, keep_pages
 from maquette.training.order import batches
 from maquette.training.prepare import (
     Material,
@@ -66,6 +66,7 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
 
 
 def _train(config: TrainingConfig, base: Base, net: ControlNet, processes: Processes) -> Path:
+    keep_pages(base.device)
     material = open_material(config, base, processes)
     monitor = make_monitor(config, base, material)
     state = State.make(config, base, net, processes)

@@ -1,5 +1,7 @@
 """Memory: what trades it for time, and what to say when there is too little."""
 
+import ctypes
+import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -14,6 +16,7 @@ from maquette.errors import MaquetteError
 T = TypeVar("T")
 
 PIXELS = 8 * 512 * 512  # a few GiB in an autoencoder
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @contextmanager
@@ -29,6 +32,17 @@ def checkpointed(wanted: bool, *networks: nn.Module) -> Iterator[None]:
     finally:
         for block in blocks:
             block.gradient_checkpointing = False
+
+
+def keep_pages(device: torch.device) -> None:
+    """On a CPU, let the C library keep the memory of freed tensors for the next ones, where it is glibc.
+
+    Given back to the system, every large tensor's pages are asked for and zeroed anew: a tenth of a step's time.
+    """
+    if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
+        library = ctypes.CDLL(None)
+        for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
+            library.mallopt(threshold, 2**31 - 1)  # bytes
 
 
 def at_once(size: tuple[int, int]) -> int:
