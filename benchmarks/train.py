@@ -5,7 +5,8 @@
 
 Weights are random: a U-Net, an autoencoder and a text encoder of Stable Diffusion 1.5's shapes, `width` in place of 320
 channels. Each case runs in a process of its own, three times in turns: seconds a step (the median of the quickest
-turn), and peak memory over what the imports take. Prints them and their ratios, and appends them with date, device and commit to benchmarks/train.jsonl.
+turn), and peak memory over what the imports take. Prints them and their ratios, and appends them with date, device and
+commit to benchmarks/train.jsonl.
 
 | case | what a step does |
 | --- | --- |
