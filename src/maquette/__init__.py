@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from maquette import checkpoints, diorama, errors
     from maquette.base import Base
     from maquette.checkpoints import load_base, load_controlnet
-    from maquette.conditions.detect import detect
+    from maquette.conditions.detect import Detector, detect, register_detector
     from maquette.controlnet.compose import Control
     from maquette.controlnet.network import ControlNet
     from maquette.controlnet.zero import ControlledBlock
@@ -26,7 +26,9 @@ _HOMES = {
     "ControlNet": "maquette.controlnet.network",
     "ControlledBlock": "maquette.controlnet.zero",
     "TrainingConfig": "maquette.training.config",
+    "Detector": "maquette.conditions.detect",
     "detect": "maquette.conditions.detect",
+    "register_detector": "maquette.conditions.detect",
     "generate": "maquette.sampling.generate",
     "load_base": "maquette.checkpoints",
     "load_controlnet": "maquette.checkpoints",
@@ -39,6 +41,7 @@ __all__ = [
     "Control",
     "ControlNet",
     "ControlledBlock",
+    "Detector",
     "TrainingConfig",
     "checkpoints",
     "detect",
@@ -47,6 +50,7 @@ __all__ = [
     "generate",
     "load_base",
     "load_controlnet",
+    "register_detector",
     "train",
 ]
 

@@ -18,7 +18,7 @@ from maquette import diorama
 from maquette.controlnet.compose import Control
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNet
-from maquette.foundation.images import to_unit
+from maquette.foundation.pixels import to_unit
 from maquette.sampling import generate as module
 from maquette.sampling.generate import generate
 

@@ -14,12 +14,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
-from maquette.checkpoints.hub import is_hub_id, snapshot
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae, part_weights
 from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats.weights import Weights, find_weights, open_weights
 from maquette.foundation.devices import Placement, find_placement
+from maquette.foundation.hub import is_hub_id, snapshot
+from maquette.foundation.weights import Weights, find_weights, open_weights
 from maquette.text import Clip, read_tokenizer
 
 BUNDLED = {"diorama": "weights/diorama/base"}

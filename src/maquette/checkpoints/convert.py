@@ -18,9 +18,9 @@ from maquette.controlnet.contract import METADATA, Contract
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import topology
 from maquette.formats.control import as_difference, as_original, read_control
-from maquette.formats.weights import Weights
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.registry import unknown
+from maquette.foundation.weights import Weights
 
 Format = Literal["diffusers", "original", "difference"]
 

@@ -12,7 +12,7 @@ from maquette.controlnet.contract import Contract
 from maquette.errors import MaquetteError
 from maquette.formats import topology
 from maquette.formats.control import read_names, recognise
-from maquette.formats.weights import Weights
+from maquette.foundation.weights import Weights
 
 
 def info(name: str | Path) -> str:

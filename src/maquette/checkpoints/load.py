@@ -4,12 +4,12 @@ from importlib.resources import files
 from pathlib import Path
 
 from maquette.base import Base
-from maquette.checkpoints.hub import is_hub_id, snapshot
 from maquette.controlnet import files as folders
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
-from maquette.formats.weights import find_weights
+from maquette.foundation.hub import is_hub_id, snapshot
 from maquette.foundation.registry import unknown
+from maquette.foundation.weights import find_weights
 
 
 def bundled() -> dict[str, Path]:

@@ -11,8 +11,8 @@ from transformers import CLIPTextConfig
 
 from maquette.errors import MaquetteError
 from maquette.formats.vae_names import modern
-from maquette.formats.weights import Weights, find_weights, open_weights
 from maquette.foundation.devices import Placement
+from maquette.foundation.weights import Weights, find_weights, open_weights
 
 T = TypeVar("T", bound=nn.Module)
 

@@ -26,14 +26,14 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
-from maquette.checkpoints.hub import is_hub_id, snapshot
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae
 from maquette.controlnet import files
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 from maquette.formats import text_names, topology, unet_names, vae_names
-from maquette.formats.weights import Weights, open_weights
 from maquette.foundation.devices import Placement, find_placement
+from maquette.foundation.hub import is_hub_id, snapshot
+from maquette.foundation.weights import Weights, open_weights
 from maquette.text import Clip, MissingTokenizer, read_tokenizer
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."

@@ -10,8 +10,8 @@ from maquette.controlnet import files
 from maquette.controlnet.contract import METADATA, fingerprint
 from maquette.errors import MaquetteError
 from maquette.formats.control import read_control, transferred
-from maquette.formats.weights import Weights
 from maquette.formats.write import write_weights
+from maquette.foundation.weights import Weights
 
 
 def transfer(source: str | Path, old: str | Path, new: str | Path, target: str | Path) -> Path:

@@ -1,54 +1,90 @@
 """maquette detect"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from maquette.conditions.detect import Detector
 
 EXAMPLE = "maquette detect canny photo.jpg -o maps --option low=80 --option high=160"
 
 
 def run(
-    detector: Annotated[str, typer.Argument(help="canny or scribble.")],
-    pictures: Annotated[list[Path], typer.Argument(help="Photographs or drawings.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the maps.")],
+    detector: Annotated[str | None, typer.Argument(help="Its name, of those that --list shows.")] = None,
+    pictures: Annotated[list[Path] | None, typer.Argument(help="Photographs or drawings; or kept records.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the maps.")] = Path("maps"),
     option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights: a name that --list shows, a file or folder.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    keep: Annotated[bool, typer.Option("--keep", help="Write key points or class numbers beside the maps.")] = False,
+    listed: Annotated[bool, typer.Option("--list", help="Show all detectors, or one with its options.")] = False,
 ) -> None:
     """Draw the condition map of pictures, each at its own size."""
-    from maquette.conditions.detect import detect
+    from maquette.conditions.catalogue import one_detector, table
+    from maquette.conditions.detect import Detector
     from maquette.errors import MaquetteError
-    from maquette.foundation.files import written_whole
-    from maquette.foundation.images import open_picture
-    from maquette.foundation.outputs import check_pngs
+    from maquette.foundation.settings import read_named
 
-    options = dict(_parse(text) for text in option or [])
-    targets = [output / f"{path.stem}-{detector}.png" for path in pictures]
-    check_pngs(targets)
+    if listed:
+        print(one_detector(detector) if detector else table())
+        return
+    if not detector or not pictures:
+        raise MaquetteError("Give a detector and pictures: maquette detect canny photo.jpg; --list shows them all.")
+    options = read_named(option or [], "--option", "low=80")
+    targets = _targets(detector, pictures, output)
+    opened = Detector(detector, weights, device)
     failed = []
     for path, target in zip(pictures, targets, strict=True):
         try:
-            shown = detect(detector, open_picture(path), **options)
+            _draw(opened, path, target, options, keep)
         except MaquetteError as error:
             failed.append(str(error))
             continue
-        with written_whole(target) as temporary:
-            shown.save(temporary, "PNG")
         print(target)
     if failed:
         count = f"{len(failed)} of {len(pictures)} pictures have no map. " if len(pictures) > 1 else ""
         raise MaquetteError(count + " ".join(dict.fromkeys(failed)))
 
 
-def _parse(text: str) -> tuple[str, Any]:
-    """NAME=VALUE, a whole number, a number or a word."""
-    from maquette.errors import MaquetteError
+def _targets(detector: str, pictures: list[Path], output: Path) -> list[Path]:
+    from maquette.conditions.detect import kind_named
+    from maquette.foundation.outputs import check_results
 
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise MaquetteError(f"--option is NAME=VALUE, such as low=80, not {text!r}.")
-    for kind in (int, float):
-        try:
-            return name, kind(value)
-        except ValueError:
-            continue
-    raise MaquetteError(f"The value of --option {name} is a number, not {value!r}.")
+    ending = ".txt" if kind_named(detector).words else ".png"
+    targets = [output / f"{path.stem}-{detector.replace('/', '-')}{ending}" for path in pictures]
+    check_results(targets)
+    return targets
+
+
+def _draw(opened: "Detector", path: Path, target: Path, options: dict[str, Any], keep: bool) -> None:
+    """Write the map of a picture or of a record, and where that is asked for its record."""
+    from maquette.errors import MaquetteError
+    from maquette.foundation.files import written_whole
+    from maquette.foundation.images import open_picture
+
+    record = opened.kind.record
+    if keep and record is None:
+        raise MaquetteError(f"{opened.kind.name} has no record to keep: its map is all there is; leave --keep out.")
+    if record is None:
+        _write(opened(open_picture(path), **options), target)
+        return
+    is_record = path.suffix == record.ending and record.ending != ".png"
+    found = record.read(path) if is_record else opened.find([open_picture(path)], **options)[0]
+    _write(record.draw(found), target)
+    if keep:
+        with written_whole(target.with_name(f"{target.stem}-record{record.ending}")) as temporary:
+            record.write(found, temporary)
+
+
+def _write(answer: "Image.Image | str", target: Path) -> None:
+    from maquette.foundation.files import written_whole
+
+    with written_whole(target) as temporary:
+        if isinstance(answer, str):
+            temporary.write_text(answer + "\n", "utf-8")
+        else:
+            answer.save(temporary, "PNG")

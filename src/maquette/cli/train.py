@@ -50,11 +50,12 @@ def run(
     """
     flags = {name: value for name, value in locals().items() if value is not None}
     flags = {name: value for name, value in flags.items() if name not in ("recipe", "settings")}
+    from maquette.foundation.settings import read_named
     from maquette.training.config import TrainingConfig
     from maquette.training.log import Log
     from maquette.training.loop import train
 
-    given = {**_before(recipe, output, resume), **_named(settings or []), **flags}
+    given = {**_before(recipe, output, resume), **read_named(settings or [], "--set", "ema=0.999"), **flags}
     config = TrainingConfig.of(given, {name: "--" + name.replace("_", "-") for name in flags})
     try:
         folder = train(config)
@@ -64,24 +65,6 @@ def run(
         hold = Log(folder, config.condition).converged()
         print("The condition has not taken hold yet." if hold is None else f"The condition took hold at step {hold}.")
     print(folder)
-
-
-def _named(settings: list[str]) -> dict[str, Any]:
-    """Settings written NAME=VALUE, the value as TOML has it, or else a word."""
-    import tomllib
-
-    from maquette.errors import MaquetteError
-
-    found: dict[str, Any] = {}
-    for one in settings:
-        name, equals, value = one.partition("=")
-        if not equals:
-            raise MaquetteError(f"--set takes NAME=VALUE, such as ema=0.999, not {one!r}.")
-        try:
-            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[name.strip()] = value
-    return found
 
 
 def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maquette.errors import MaquetteError
-from maquette.foundation.images import to_signed
+from maquette.foundation.pixels import to_signed
 
 HEADS = {"classes": 10, "colours": 11, "disparity": 1, "normals": 3, "keypoints": 18}
 """Channels of each head; classes and colours are logits, keypoints are logits of heat maps."""

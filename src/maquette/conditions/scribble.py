@@ -1,11 +1,20 @@
 """Scribbles: thick, simplified strokes, as a hand draws them; or a drawing cleaned to be one."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.errors import MaquetteError
+from maquette.conditions.kind import Kind, each
+from maquette.conditions.options import Options, option
+
+
+@dataclass(frozen=True)
+class ScribbleOptions(Options):
+    width: int = option(3, "Of a stroke: four times this in pixels at a height of 512.", 1, 15)
+    seed: int | None = option(None, "With one, strokes are moved, thickened and wiped out by chance.", 0)
 
 
 def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> Image.Image:
@@ -16,10 +25,6 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
         seed: with one, the paper's synthesis (v1 §3.5): random thresholds, a random share of the strokes masked,
             strokes moved and thickened at random. Without, all of them, as they are.
     """
-    if not 1 <= width <= 15:
-        raise MaquetteError(f"A scribble's width is 1 to 15, not {width}.")
-    if seed is not None and not (isinstance(seed, int) and seed >= 0):
-        raise MaquetteError(f"A scribble's seed is a whole number, 0 or more, not {seed}.")
     rng = np.random.default_rng(seed)
     low = 60 if seed is None else rng.uniform(40, 110)
     scale = max(1.0, min(picture.size) / 128)
@@ -60,3 +65,6 @@ def _shaken(strokes: NDArray[np.uint8], rng: np.random.Generator, scale: float) 
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     moved = cv2.remap(strokes, x + dx, y + dy, cv2.INTER_NEAREST)
     return np.asarray(moved, np.uint8)
+
+
+SCRIBBLE = Kind("scribble", "thick simplified strokes, white on black", each(scribble), ScribbleOptions)

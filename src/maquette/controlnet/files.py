@@ -15,9 +15,9 @@ from maquette.controlnet.contract import METADATA, Contract, fingerprint
 from maquette.controlnet.network import ControlNet, Design
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.control import OWN, read_control
-from maquette.formats.weights import Shape, Weights, find_weights, open_weights
 from maquette.formats.write import write_weights
 from maquette.foundation.files import written_whole
+from maquette.foundation.weights import Shape, Weights, find_weights, open_weights
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 KEPT_CONFIG = "maquette.config"  # metadata of a file: the config.json of the folder it was converted from

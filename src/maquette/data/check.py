@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from maquette.data.framing import Framing, View
 from maquette.data.rows import Example, Fault, Row, RowError, Source, peculiarities, read
-from maquette.foundation.images import from_signed, to_signed, to_unit
+from maquette.foundation.pixels import from_signed, to_signed, to_unit
 from maquette.foundation.sheets import sheet
 
 SHOWN = 8  # pairs on the grid

@@ -10,7 +10,7 @@ from maquette.base import Base
 from maquette.conditions.perception import Eye
 from maquette.diorama import CLASSES, Scene
 from maquette.diorama.things import Thing
-from maquette.foundation.images import to_signed
+from maquette.foundation.pixels import to_signed
 from maquette.metrics.pixels import psnr
 
 LEAST_PIXELS = 25  # of a kind, to be found in a picture of 128 × 128

@@ -18,7 +18,7 @@ from maquette.diorama.captions import DEFAULT_PROMPT
 from maquette.errors import MaquetteError
 from maquette.evaluation.base import through
 from maquette.foundation.files import written_whole
-from maquette.foundation.images import to_unit
+from maquette.foundation.pixels import to_unit
 from maquette.foundation.progress import steps_bar
 from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import NAMES, fidelity

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from maquette.errors import MaquetteError
 from maquette.formats.unet_names import UnknownNameError, to_diffusers, to_original
-from maquette.formats.weights import Weights
 from maquette.foundation.devices import DTYPES
+from maquette.foundation.weights import Weights
 
 Format = Literal["diffusers", "original", "bare", "difference", "control-lora"]
 

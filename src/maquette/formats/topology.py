@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from maquette.errors import MaquetteError
-from maquette.formats.weights import Shape
+from maquette.foundation.weights import Shape
 
 HEADS, HEAD_WIDTH = 8, 64
 CLIP_HEAD_WIDTH = 64

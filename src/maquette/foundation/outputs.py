@@ -9,14 +9,20 @@ from maquette.errors import MaquetteError
 
 def check_pngs(paths: Sequence[Path]) -> None:
     """Each path must name a PNG file of its own that can be written."""
+    for path in paths:
+        if path.suffix.lower() != ".png":
+            raise MaquetteError(f"Results are PNG files, so that they keep what made them: {str(path)!r} is none.")
+    check_results(paths)
+
+
+def check_results(paths: Sequence[Path]) -> None:
+    """Each path must name a file of its own that can be written."""
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise MaquetteError(f"Two results would be written to {twice[0]!r}; rename one of the pictures.")
     for path in paths:
-        if path.suffix.lower() != ".png":
-            raise MaquetteError(f"Results are PNG files, so that they keep what made them: {str(path)!r} is none.")
         if path.is_dir():
-            raise MaquetteError(f"{str(path)!r} is a folder; give the path of a PNG file.")
+            raise MaquetteError(f"{str(path)!r} is a folder; give the path of a file.")
         if not _first_existing(path.parent).is_dir():
             raise MaquetteError(f"{str(path)!r} cannot be written: {str(_first_existing(path.parent))!r} is a file.")
 

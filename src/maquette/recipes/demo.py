@@ -15,9 +15,8 @@ from PIL import Image
 
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
-from maquette.conditions.canny import DIORAMA
+from maquette.conditions.canny import DIORAMA, canny
 from maquette.conditions.depth import depth_map
-from maquette.conditions.detect import detect
 from maquette.conditions.perception import Eye
 from maquette.conditions.pose import pose_map
 from maquette.controlnet.compose import Control
@@ -101,7 +100,7 @@ def demo(picture: Path | None, prompt: str | None, output: Path) -> Result:
 
 def _picture_row(base: Base, picture: Image.Image, prompt: str | None) -> Row:
     picture = fit(picture, (base.size, base.size))
-    shown = detect("canny", picture, **DIORAMA)
+    shown = canny(picture, **DIORAMA)
     prompts = PROMPTS["canny"] if prompt is None else (prompt, *PROMPTS["canny"][1:])
     return Row("canny", picture, shown, shown, prompts)
 

@@ -13,7 +13,8 @@ from maquette.backbones.protocol import Residuals, TextFeatures
 from maquette.base import Base
 from maquette.controlnet.compose import Control, total
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.images import as_rgb, fit, to_unit
+from maquette.foundation.images import as_rgb, fit
+from maquette.foundation.pixels import to_unit
 from maquette.foundation.seeds import generators, noise
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights, classifier_free, resolution_weights
 from maquette.sampling.masked import Masked

@@ -7,7 +7,8 @@ from PIL import Image
 from torch import Tensor
 
 from maquette.base import Base
-from maquette.foundation.images import fit, to_unit
+from maquette.foundation.images import fit
+from maquette.foundation.pixels import to_unit
 from maquette.sampling.schedule import Scheduler
 
 

@@ -29,7 +29,7 @@ from maquette.data.framing import View
 from maquette.data.pairs import Pairs
 from maquette.data.store import Store
 from maquette.errors import MaquetteError
-from maquette.foundation.images import to_signed
+from maquette.foundation.pixels import to_signed
 from maquette.training.memory import at_once
 from maquette.training.processes import Processes
 

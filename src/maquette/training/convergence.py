@@ -22,7 +22,7 @@ from maquette.controlnet.network import ControlNet
 from maquette.data.framing import View
 from maquette.data.pairs import Pairs
 from maquette.diorama.captions import DEFAULT_PROMPT
-from maquette.foundation.images import to_unit
+from maquette.foundation.pixels import to_unit
 from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import fidelity
 from maquette.sampling.generate import generate

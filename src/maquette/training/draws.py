@@ -20,7 +20,7 @@ from maquette.data.framing import View
 from maquette.data.pairs import Pairs
 from maquette.data.rows import Fault, RowError
 from maquette.errors import MaquetteError
-from maquette.foundation.images import to_pixels
+from maquette.foundation.pixels import to_pixels
 from maquette.training.cache import Cache
 from maquette.training.config import TrainingConfig
 

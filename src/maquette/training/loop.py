@@ -15,7 +15,7 @@ from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
 from maquette.foundation.devices import DTYPES
-from maquette.foundation.images import signed, unit
+from maquette.foundation.pixels import signed, unit
 from maquette.training import cache as caches
 from maquette.training import schedule, step
 from maquette.training.attention import faster_attention

@@ -1,15 +1,13 @@
 """What is wrong with the settings of a training, all of it at once, each by its name."""
 
-import math
-import types
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from maquette.conditions.detect import detectors
 from maquette.data.diorama import CONDITIONS
 from maquette.foundation.registry import nearest
+from maquette.foundation.settings import problem
 
 Problem = tuple[str, str]  # a setting's name, and what is wrong with it
 
@@ -45,41 +43,19 @@ def problems_of(given: Mapping[str, Any], settings: type) -> Iterator[Problem]:
 
 
 def _problem(name: str, value: Any, hint: Any) -> str | None:
-    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if value is None and types.NoneType in choices:
-        return None
-    if bool in choices:
-        return None if isinstance(value, bool) else f"is true or false, not {value!r}"
-    words = [word for choice in choices if get_origin(choice) is Literal for word in get_args(choice)]
-    if words and (isinstance(value, str) or not {int, float} & set(choices)):
-        return None if value in words else f"cannot be {value!r}{nearest(value, words)}"
-    if {str, Path} & set(choices) and not isinstance(value, str | Path):
-        return f"is a text, not {value!r}"
-    if float in choices:
-        return _number(name, value)
-    if int in choices:
-        return _whole(name, value, tuple[int, int] in choices)
-    return None
-
-
-def _number(name: str, value: Any) -> str | None:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value) or value < 0:
-        return f"is a number of 0 or more, not {value!r}"
-    if name in POSITIVE and value == 0:
+    if isinstance(value, list | tuple) and tuple[int, int] in get_args(hint) and len(value) == 2:
+        found = [_problem(name, one, int) for one in value]
+        return next(filter(None, found), None)
+    if name in SHARES:
+        return problem(value, hint, 0, 1)
+    words = problem(value, hint, LEAST.get(name, 0))
+    if words is None and name in POSITIVE and value == 0:
         return "is above 0"
-    if name in SHARES and value > 1:
-        return f"is a share from 0 to 1, not {value}"
-    return "is below 1: a decay" if name == "ema" and value >= 1 else None
-
-
-def _whole(name: str, value: Any, pair: bool) -> str | None:
-    numbers = value if pair and isinstance(value, list | tuple) and len(value) == 2 else [value]
-    least = LEAST[name]
-    if any(not isinstance(one, int) or isinstance(one, bool) or one < least for one in numbers):
-        return f"is a whole number of {least} or more{', or two' if pair else ''}, not {value!r}"
-    if name == "size" and any(one % 64 for one in numbers):
+    if words is None and name == "ema" and value >= 1:
+        return "is below 1: a decay"
+    if words is None and name == "size" and value is not None and value % 64:
         return f"is a multiple of 64 pixels, not {value!r}"
-    return None
+    return words
 
 
 def _together(given: Mapping[str, Any]) -> Iterator[Problem]:

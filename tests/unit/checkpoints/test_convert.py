@@ -20,8 +20,8 @@ from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
 from maquette.controlnet.files import WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats.weights import open_weights
 from maquette.formats.write import write_weights
+from maquette.foundation.weights import open_weights
 
 TARGETS = {
     "diffusers": ("diffusers", "folder"),

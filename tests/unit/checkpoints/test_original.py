@@ -17,8 +17,8 @@ from maquette.checkpoints.save import save_base
 from maquette.controlnet.files import WEIGHTS
 from maquette.errors import MaquetteError
 from maquette.formats import control, unet_names, vae_names
-from maquette.formats.weights import open_weights
 from maquette.formats.write import write_weights
+from maquette.foundation.weights import open_weights
 from maquette.text import Clip
 
 CONTEXT = 8

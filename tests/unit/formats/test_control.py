@@ -10,8 +10,8 @@ import maquette as mq
 from maquette.controlnet.files import _published
 from maquette.errors import MaquetteError
 from maquette.formats import control
-from maquette.formats.weights import Weights, open_weights
 from maquette.formats.write import write_weights
+from maquette.foundation.weights import Weights, open_weights
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from maquette.data.diorama import Pairs
 from maquette.data.framing import View
 from maquette.data.store import Store
 from maquette.errors import MaquetteError
-from maquette.foundation.images import to_signed
+from maquette.foundation.pixels import to_signed
 from maquette.training import cache as caches
 from maquette.training.processes import Processes
 

@@ -12,9 +12,8 @@ def config(**changes) -> TrainingConfig:
 
 
 def test_all_problems_are_told_at_once() -> None:
-    with pytest.raises(
-        MaquetteError, match=r"batch_size is .* 1 or more, not 0; .*learning_rate is above 0.*prompt_drop is a share"
-    ):
+    problems = r"batch_size is .* 1 or more, not 0; .*learning_rate is above 0.*prompt_drop is a number from 0 to 1"
+    with pytest.raises(MaquetteError, match=problems):
         config(batch_size=0, learning_rate=0, prompt_drop=2)
     with pytest.raises(MaquetteError, match=r"max_steps is a whole number .* not 1000\.0; .*weight_decay .* not nan"):
         config(max_steps=1e3, weight_decay=float("nan"))

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from maquette.errors import MaquetteError
-from maquette.formats.weights import open_weights
 from maquette.formats.write import write_weights
+from maquette.foundation.weights import open_weights
 
 
 @pytest.fixture

@@ -1,0 +1,60 @@
+"""How networks see pictures of any size: at a working size that follows from a picture's own, one size in a batch."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+AT_ONCE = 16  # pictures in a batch
+LONGEST = 4.0  # a picture is seen no longer than this times its short side: a strip is squeezed
+
+
+def working_size(size: tuple[int, int], short: int, multiple: int) -> tuple[int, int]:
+    """Width and height whose shorter side is about `short` pixels, in the picture's shape, both multiples."""
+    scale = short / min(size)
+    longest = short * LONGEST
+    width, height = (max(multiple, round(min(side * scale, longest) / multiple) * multiple) for side in size)
+    return width, height
+
+
+def in_batches(
+    pictures: Sequence[Image.Image],
+    size_of: Callable[[tuple[int, int]], tuple[int, int]],
+    see: Callable[[list[Image.Image]], Sequence[Any]],
+    at_once: int = AT_ONCE,
+) -> list[Any]:
+    """What a network sees in each picture, in their order.
+
+    Args:
+        size_of: the working size for a picture's; both (width, height).
+        see: pictures of one size in, an answer each out.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for number, picture in enumerate(pictures):
+        groups.setdefault(size_of(picture.size), []).append(number)
+    answers: dict[int, Any] = {}
+    for size, numbers in groups.items():
+        for start in range(0, len(numbers), at_once):
+            chunk = numbers[start : start + at_once]
+            answers.update(zip(chunk, see([scaled(pictures[number], size) for number in chunk]), strict=True))
+    return [answers[number] for number in range(len(pictures))]
+
+
+def scaled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """A picture at a size: by areas when it becomes smaller, by Lanczos when larger."""
+    if picture.size == size:
+        return picture
+    smaller = size[0] * size[1] < picture.width * picture.height
+    method = cv2.INTER_AREA if smaller else cv2.INTER_LANCZOS4
+    return Image.fromarray(cv2.resize(np.asarray(picture), size, interpolation=method))
+
+
+def back(answer: NDArray[Any], size: tuple[int, int], categorical: bool = False) -> NDArray[Any]:
+    """An answer (h, w) or (h, w, channels) at the picture's own size; numbers of classes are never mixed."""
+    if answer.shape[1::-1] == size:
+        return answer
+    method = cv2.INTER_NEAREST if categorical else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(answer, size, interpolation=method))

@@ -1,0 +1,61 @@
+"""What every detector says of itself: what it draws, its options, its weights, and how it is opened."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from maquette.conditions.options import Options
+from maquette.conditions.published import Published
+
+See = Callable[[list[Image.Image], Any], list[Any]]
+"""RGB pictures of any sizes and options in; for each its RGB map, of its own size.
+
+For captions its words, and for kinds with a record what the map is drawn from.
+"""
+
+Open = Callable[[str | Path | None, str], See]
+"""Weights (a name among the published ones, a file, a folder; None: the usual ones) and a device in, as
+`torch.device` takes it or "auto". Networks are loaded here, or when they are first needed."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a map is drawn from, where that is worth keeping and editing: key points, class numbers."""
+
+    ending: str  # of its files
+    draw: Callable[[Any], Image.Image]
+    write: Callable[[Any, Path], None]
+    read: Callable[[Path], Any]  # `MaquetteError` for a file that holds none
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A detector, before it is opened."""
+
+    name: str
+    draws: str  # what its maps show, in words
+    open: Open
+    options: type[Options] = Options
+    library: str = "OpenCV"  # what computes
+    weights: Mapping[str, Published] = field(default_factory=dict)  # by name, the usual ones first
+    categorical: bool = False  # colours name things: never to be mixed
+    words: bool = False  # its answer is a text, not a map
+    record: Record | None = None
+    of_scene: Callable[[Any], Image.Image] | None = None  # the exact map of one of the diorama's scenes
+
+    @property
+    def offline(self) -> bool:
+        """Whether it works with what the package brings."""
+        return not self.weights
+
+
+def each(draw: Callable[..., Image.Image]) -> Open:
+    """A function of one picture and options by name as a detector without weights."""
+
+    def draw_all(pictures: list[Image.Image], options: Options) -> list[Image.Image]:
+        return [draw(picture, **asdict(options)) for picture in pictures]
+
+    return lambda weights, device: draw_all

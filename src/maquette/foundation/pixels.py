@@ -1,0 +1,44 @@
+"""Pictures as tensors and back: the one place that knows value ranges and channel order.
+
+PIL pictures are RGB bytes. Condition tensors are (B, 3, H, W) in [0, 1], RGB.
+Pixels that an autoencoder takes are (B, 3, H, W) in [-1, 1].
+"""
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maquette.foundation.images import as_rgb
+
+
+def to_pixels(picture: Image.Image) -> Tensor:
+    """A picture as (H, W, 3) bytes: a quarter of the memory of `to_unit`, as long as it only travels."""
+    return torch.from_numpy(np.array(as_rgb(picture)))
+
+
+def unit(pixels: Tensor) -> Tensor:
+    """Bytes (..., H, W, 3) as (..., 3, H, W) in [0, 1]."""
+    return pixels.movedim(-1, -3).contiguous().float() / 255
+
+
+def signed(pixels: Tensor) -> Tensor:
+    """Bytes (..., H, W, 3) as (..., 3, H, W) in [-1, 1]."""
+    return unit(pixels) * 2 - 1
+
+
+def to_unit(picture: Image.Image) -> Tensor:
+    """A picture as (3, H, W) in [0, 1]."""
+    return unit(to_pixels(picture))
+
+
+def to_signed(picture: Image.Image) -> Tensor:
+    """A picture as (3, H, W) in [-1, 1]."""
+    return signed(to_pixels(picture))
+
+
+def from_signed(pixels: Tensor) -> list[Image.Image]:
+    """(B, 3, H, W) in [-1, 1] as pictures; values outside are clipped."""
+    unit = (pixels.detach().float().cpu() / 2 + 0.5).clamp(0, 1)
+    levels = (unit.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
+    return [Image.fromarray(one) for one in levels]

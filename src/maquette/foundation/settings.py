@@ -1,0 +1,61 @@
+"""Settings as users type them: values read, and what is wrong with one by its type and range."""
+
+import math
+import tomllib
+import types
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from maquette.errors import MaquetteError
+from maquette.foundation.registry import nearest
+
+
+def read_named(settings: Sequence[str], flag: str, example: str) -> dict[str, Any]:
+    """Settings written NAME=VALUE, the value as TOML has it, or else a word."""
+    found: dict[str, Any] = {}
+    for one in settings:
+        name, equals, value = one.partition("=")
+        if not equals:
+            raise MaquetteError(f"{flag} is NAME=VALUE, such as {example}, not {one!r}.")
+        try:
+            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError:
+            found[name.strip()] = value
+    return found
+
+
+def problem(value: Any, hint: Any, low: float | None = None, high: float | None = None) -> str | None:
+    """What is wrong with a value by its type and range, as a sentence goes on after its name; None where it is sound.
+
+    Args:
+        hint: bool, int, float, str, a path, or literal words; alone or as alternatives, None among them.
+        low, high: of numbers, both allowed.
+    """
+    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and types.NoneType in choices:
+        return None
+    if bool in choices:
+        return None if isinstance(value, bool) else f"is true or false, not {value!r}"
+    words = [word for choice in choices if get_origin(choice) is Literal for word in get_args(choice)]
+    if words and (isinstance(value, str) or not {int, float} & set(choices)):
+        return None if value in words else f"cannot be {value!r}{nearest(value, words)}"
+    if {str, Path} & set(choices) and not isinstance(value, str | Path):
+        return f"is a text, not {value!r}"
+    if float in choices:
+        return None if _is_number(value, low, high) else f"is a number{_range(low, high)}, not {value!r}"
+    if int in choices and not (isinstance(value, int) and _is_number(value, low, high)):
+        return f"is a whole number{_range(low, high)}, not {value!r}"
+    return None
+
+
+def _is_number(value: Any, low: float | None, high: float | None) -> bool:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        return False
+    return (low is None or value >= low) and (high is None or value <= high)
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None:
+        return "" if high is None else f" up to {high:g}"
+    return f" of {low:g} or more" if high is None else f" from {low:g} to {high:g}"
