@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_type_hints
 
 from maquette.conditions.detect import detectors
 from maquette.data.diorama import CONDITIONS
@@ -43,9 +43,8 @@ def problems_of(given: Mapping[str, Any], settings: type) -> Iterator[Problem]:
 
 
 def _problem(name: str, value: Any, hint: Any) -> str | None:
-    if isinstance(value, list | tuple) and tuple[int, int] in get_args(hint) and len(value) == 2:
-        found = [_problem(name, one, int) for one in value]
-        return next(filter(None, found), None)
+    if name == "size":
+        return _size(value)
     if name in SHARES:
         return problem(value, hint, 0, 1)
     words = problem(value, hint, LEAST.get(name, 0))
@@ -53,9 +52,14 @@ def _problem(name: str, value: Any, hint: Any) -> str | None:
         return "is above 0"
     if words is None and name == "ema" and value >= 1:
         return "is below 1: a decay"
-    if words is None and name == "size" and value is not None and value % 64:
-        return f"is a multiple of 64 pixels, not {value!r}"
     return words
+
+
+def _size(value: Any) -> str | None:
+    pair = list(value) if isinstance(value, list | tuple) and len(value) == 2 else [value]
+    if value is not None and any(problem(one, int, LEAST["size"]) for one in pair):
+        return f"is a whole number of {LEAST['size']} or more, or two, not {value!r}"
+    return f"is a multiple of 64 pixels, not {value!r}" if value and any(one % 64 for one in pair) else None
 
 
 def _together(given: Mapping[str, Any]) -> Iterator[Problem]:
