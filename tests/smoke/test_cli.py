@@ -122,7 +122,7 @@ def test_generate_from_a_map(maquette, base, net, picture) -> None:
     assert code == 0, err
     code, _, err = maquette("generate", picture, "--condition", "depth", "--base", base, "--controlnet", net)
     assert code == 2
-    assert "no detector for 'depth'" in err
+    assert "depth needs" in err
     assert "--map" in err
 
 

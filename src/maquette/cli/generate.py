@@ -10,13 +10,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from maquette.base import Base
+    from maquette.conditions.detect import Detector
     from maquette.controlnet.compose import Control
     from maquette.sampling.record import Record
 
 EXAMPLE = 'maquette generate house.png --condition canny --prompt "a red house in the snow" -o out.png'
 
 
-OF_A_PICTURE = ("condition", "controlnet", "map_given", "weight", "start", "end")  # options that steer by one
+OF_A_PICTURE = ("condition", "controlnet", "option", "map_given", "weight", "start", "end")  # options that steer by one
 
 
 def run(
@@ -25,13 +26,14 @@ def run(
         Path | None, typer.Argument(help="A photograph or drawing whose shapes the result follows.")
     ] = None,
     condition: Annotated[
-        str, typer.Option(help="What to take from it: canny, scribble; or any, with --map.")
+        str, typer.Option(help="What to take from it: a detector's name; or any, with --map.")
     ] = "canny",
     prompt: Annotated[str, typer.Option(help="What to show.")] = "",
     base: Annotated[str, typer.Option(help="Base model: diorama; a folder, a file, or a name on the Hub.")] = "diorama",
     controlnet: Annotated[
         str | None, typer.Option(help="A folder, file or name on the Hub; without, the bundled one.")
     ] = None,
+    option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
     map_given: Annotated[bool, typer.Option("--map", help="The picture is a condition map already.")] = False,
     negative_prompt: Annotated[str, typer.Option(help="What not to show.")] = "",
     steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
@@ -56,7 +58,9 @@ def run(
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""
     from maquette.base import DIORAMA_GUIDANCE
+    from maquette.errors import MaquetteWarning
     from maquette.foundation.images import open_picture
+    from maquette.foundation.settings import read_named
     from maquette.sampling.record import ControlRecord, Record
     from maquette.sampling.settings import check_size
 
@@ -70,12 +74,18 @@ def run(
     targets = _targets(output or Path("out.png"), count)
     source = open_picture(picture) if picture is not None else None
     asked = _size(size)
+    options = read_named(option or [], "--option", "low=80")
+    if map_given and options:
+        warnings.warn("--option has no effect on a map that is given.", MaquetteWarning, stacklevel=2)
+    detector = None if source is None or map_given else _detector(condition, base, device or "cpu", options)
     model = _load(base, device or "cpu", dtype, low_memory)
     wanted = asked or (model.size, model.size)
     check_size(model, wanted)
     controls = []
     if source is not None:
-        shown = _condition_map(source, condition, wanted, map_given)
+        shown = _framed(source, wanted)
+        if detector is not None:
+            shown = detector(shown, **options)
         name = controlnet or f"{base}/{condition}"
         controls.append(ControlRecord(name, ControlRecord.pack(shown), weight, start, end))
     settings: dict[str, Any] = {
@@ -92,8 +102,8 @@ def run(
     made_with = (base, prompt, precision, settings, controls)
     records = [Record(*made_with, number, device=model.device.type) for number in range(count)]
     made = _controls(records[0], model)
-    if made and not map_given:
-        made[0].net.contract.check_detector(condition)
+    if detector is not None:
+        made[0].net.contract.check_detector(detector.kind.name)
     _write(_make(records[0], model, made), records, targets)
 
 
@@ -103,9 +113,9 @@ def _load(name: str, device: str, dtype: str, low_memory: bool) -> "Base":
     return load_base(name, device, dtype, low_memory=low_memory)
 
 
-def _condition_map(source: "Image.Image", condition: str, size: tuple[int, int], map_given: bool) -> "Image.Image":
-    from maquette.conditions.detect import detect, detectors
-    from maquette.errors import MaquetteError, MaquetteWarning
+def _framed(source: "Image.Image", size: tuple[int, int]) -> "Image.Image":
+    """What of a picture the result has room for."""
+    from maquette.errors import MaquetteWarning
     from maquette.foundation.images import fit
 
     if source.width * size[1] != source.height * size[0]:
@@ -114,15 +124,23 @@ def _condition_map(source: "Image.Image", condition: str, size: tuple[int, int],
             MaquetteWarning,
             stacklevel=2,
         )
-    picture = fit(source, size)
-    if map_given:
-        return picture
-    if condition not in detectors:
-        raise MaquetteError(
-            f"There is no detector for {condition!r} (there are: {', '.join(detectors)}); "
-            f"give a {condition} map with --map."
-        )
-    return detect(condition, picture)
+    return fit(source, size)
+
+
+def _detector(condition: str, base: str, device: str, options: dict[str, Any]) -> "Detector":
+    """The detector of a condition, the base's own where it has one; opened before anything large is loaded."""
+    from maquette.conditions.detect import Detector, detectors
+    from maquette.errors import MaquetteError
+
+    name = f"{base}/{condition}" if f"{base}/{condition}" in detectors else condition
+    try:
+        detector = Detector(name, device=device)
+    except MaquetteError as error:
+        raise MaquetteError(f"{error} Or give a {condition} map with --map.") from None
+    if detector.kind.words:
+        raise MaquetteError(f"{name} writes words, which steer nothing; give them as --prompt.")
+    detector.kind.options.given(name, options)
+    return detector
 
 
 def _controls(record: "Record", model: "Base") -> "list[Control]":

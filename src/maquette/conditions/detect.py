@@ -65,7 +65,18 @@ class Detector:
     def find(self, pictures: Sequence[Image.Image], **options: Any) -> list[Any]:
         """What the maps are drawn from, of kinds with a record (key points, class numbers); else the maps."""
         chosen = self.kind.options.given(self.kind.name, options)
-        return self._see([as_rgb(one) for one in pictures], chosen) if len(pictures) else []
+        return self._see([_readable(one) for one in pictures], chosen) if len(pictures) else []
+
+
+def _readable(picture: Image.Image) -> Image.Image:
+    """As the eye sees it; a file that PIL opened may turn out to be broken only now."""
+    assert isinstance(picture, Image.Image), "detectors take PIL pictures"
+    if not all(picture.size):
+        raise MaquetteError(f"A picture has pixels; this one is {picture.width}×{picture.height}.")
+    try:
+        return as_rgb(picture)
+    except (OSError, SyntaxError) as error:
+        raise MaquetteError(f"The picture cannot be read ({error}); save it anew or give another.") from error
 
 
 def detect(

@@ -90,7 +90,7 @@ class Contract:
 
     def check_detector(self, name: str) -> None:
         """Warn where maps of this detector are not what it was trained on; one that does not say takes any."""
-        if self.detector is not None and self.detector.rsplit("/")[-1] != name:
+        if self.detector is not None and self.detector.rsplit("/")[-1] != name.rsplit("/")[-1]:
             warnings.warn(
                 f"This ControlNet was trained on maps of {self.detector!r} and is given {name!r}: it may follow them "
                 f"badly. Take a ControlNet for {name}, or the condition it knows.",

@@ -1,9 +1,13 @@
 """Detectors with parameters by chance, as the paper trains on them; without a source of chance, their usual ones."""
 
+from dataclasses import dataclass, fields
+from functools import cache
+
 import numpy as np
 from PIL import Image
 
 from maquette.conditions.canny import DIORAMA, canny
+from maquette.conditions.detect import Detector
 from maquette.conditions.scribble import scribble
 from maquette.data.pairs import Draw
 
@@ -23,3 +27,29 @@ def draw_scribble(picture: Image.Image, rng: np.random.Generator | None = None) 
 
 
 DRAWS: dict[str, Draw] = {"canny": draw_canny, "scribble": draw_scribble}
+"""What the diorama's ControlNets are trained with."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Any detector's maps, by chance where it takes a seed.
+
+    Opened on the CPU in each process that uses it: learned detectors are slow there, annotate pictures with them first.
+    """
+
+    detector: str
+
+    def __call__(self, picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
+        detector = _opened(self.detector)
+        seeded = rng is not None and any(one.name == "seed" for one in fields(detector.kind.options))
+        return detector(picture, **({"seed": int(rng.integers(2**31))} if seeded and rng is not None else {}))
+
+
+def draw_named(name: str) -> Draw:
+    """The conditions of a detector, as a training draws them afresh every time."""
+    return DRAWS.get(name) or Drawn(name)
+
+
+@cache
+def _opened(name: str) -> Detector:
+    return Detector(name, device="cpu")

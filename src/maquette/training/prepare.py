@@ -15,7 +15,7 @@ from maquette.conditions.perception import Eye
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
-from maquette.data.chance import DRAWS
+from maquette.data.chance import draw_named
 from maquette.data.framing import Framing
 from maquette.data.pairs import Pairs, SourcePairs
 from maquette.data.rows import Columns, Fault
@@ -133,7 +133,8 @@ def open_material(config: TrainingConfig, base: Base, processes: Processes) -> M
     source = open_source(config.data, columns)
     size = config.frame or (base.size, base.size)
     framing = Framing(size, config.buckets, config.crop, config.flip, config.categorical)
-    pairs = SourcePairs.open(config.condition, source, framing, DRAWS[config.condition] if config.detect else None)
+    draw = draw_named(config.condition) if config.detect else None
+    pairs = SourcePairs.open(config.condition, source, framing, draw)
     groups = [list(pairs.blocks())]
     if config.buckets:
         groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])

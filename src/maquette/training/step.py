@@ -48,8 +48,9 @@ def min_snr_weights(schedule: DDPMScheduler, timesteps: Tensor, gamma: float) ->
     """min(SNR, γ) / SNR for ε, min(SNR, γ) / (SNR + 1) for v (Hang et al. 2023, eq. 7 and §3.4), one a row."""
     alpha = schedule.alphas_cumprod[timesteps].double()
     snr = alpha / (1 - alpha)
+    share = (gamma / snr).clamp(max=1)  # min(SNR, γ) / SNR, and 1 where a schedule ends in noise alone
     velocity = schedule.config.prediction_type == "v_prediction"
-    return (snr.clamp(max=gamma) / (snr + 1 if velocity else snr)).float()
+    return (share * snr / (snr + 1) if velocity else share).float()
 
 
 def loss(

@@ -89,3 +89,9 @@ def test_a_stage_trains_what_it_says(stage, trained) -> None:
     assert with_gradient == {None: set(), "decoder": decoder, "all": decoder | encoder}[stage.unlocked]
     copied = [one for name, one in net.named_parameters() if name.startswith("copy.down_blocks.0")]
     assert all(one.grad is not None and one.grad.any() for one in copied)
+
+
+def test_min_snr_weights_hold_where_a_schedule_ends_in_noise_alone() -> None:
+    schedule = DDPMScheduler(beta_schedule="scaled_linear", rescale_betas_zero_snr=True)
+    schedule.alphas_cumprod[999] = 0
+    assert min_snr_weights(schedule, torch.tensor([999]), 5.0).tolist() == [1.0]

@@ -1,0 +1,70 @@
+"""Every detector on pictures of one's own and on scenes of the diorama, on one sheet; captions below.
+
+    python -m maquette.recipes.detectors --pictures photos --output detectors.png
+
+Detectors whose weights are not there are left out and named. Two CPU cores: a minute.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from maquette.conditions.detect import Detector, detectors
+from maquette.diorama import scene
+from maquette.errors import MaquetteError
+from maquette.foundation.images import fit, open_picture
+from maquette.foundation.sheets import sheet
+from maquette.recipes.command import from_command_line
+
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    output: Path = Path("detectors.png")
+    pictures: Path | None = None  # a folder
+    first: int = 6  # so many of its pictures
+    scenes: int = 6
+    weights: Path | None = None  # a folder with a file or folder each, by the detector's name
+    side: int = 512  # pixels; pictures are cut to squares
+    tile: int = 192
+
+
+def draw(recipe: Recipe) -> None:
+    pictures = list(_pictures(recipe))
+    rows, labels = [pictures], ["picture"]
+    captions = [[""] * len(pictures)]
+    for name in detectors:
+        try:
+            answers = Detector(name, _weights(recipe, name))(pictures)
+        except MaquetteError as error:
+            print(f"{name} is left out: {error}")
+            continue
+        if detectors[name].words:
+            captions[0] = [str(words) for words in answers]
+        else:
+            rows.append(answers)
+            labels.append(name)
+    recipe.output.parent.mkdir(parents=True, exist_ok=True)
+    sheet(rows, labels=labels, captions=captions if any(captions[0]) else (), tile=recipe.tile).save(recipe.output)
+    print(recipe.output)
+
+
+def _pictures(recipe: Recipe) -> Iterator[Image.Image]:
+    found = sorted(recipe.pictures.iterdir()) if recipe.pictures else []
+    for path in [path for path in found if path.suffix.lower() in ENDINGS][: recipe.first]:
+        yield fit(open_picture(path), (recipe.side, recipe.side))
+    for seed in range(recipe.scenes):
+        yield scene(seed).image
+
+
+def _weights(recipe: Recipe, name: str) -> Path | None:
+    """The user's own for a detector, where there are some."""
+    given = recipe.weights.iterdir() if recipe.weights and not detectors[name].offline else ()
+    return next((path for path in given if name in (path.name, path.stem)), None)
+
+
+if __name__ == "__main__":
+    draw(from_command_line(Recipe, __doc__))
