@@ -1,6 +1,6 @@
-"""The tables of these pages that follow from something else: a training's settings, and what evaluations wrote.
+"""The tables of these pages that follow from something else: settings, detectors, and what evaluations wrote.
 
-python docs/tables.py            # writes them into training.md and fidelity.md
+python docs/tables.py            # writes them into training.md, detectors.md and fidelity.md
 python docs/tables.py --check    # only says whether they are there
 """
 
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from maquette.conditions.detect import detectors
 from maquette.training.config import TrainingConfig
 
 DOCS = Path(__file__).parent
@@ -45,7 +46,28 @@ def fidelities() -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
-TABLES: dict[str, Callable[[], Iterator[str]]] = {"training.md": settings, "fidelity.md": fidelities}
+def kinds() -> Iterator[str]:
+    """From the registry of detectors, and the options of each."""
+    yield "| detector | what it draws | by | weights, MB | licence |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name in detectors:
+        kind = detectors[name]
+        weights = ", ".join(f"{key} {one.megabytes}" for key, one in kind.weights.items()) or "none"
+        licences = ", ".join(dict.fromkeys(one.licence for one in kind.weights.values())) or "–"
+        yield f"| `{name}` | {kind.draws} | {kind.library} | {weights} | {licences} |"
+    yield ""
+    yield "| detector | option | usual | range | meaning |"
+    yield "| --- | --- | --- | --- | --- |"
+    for name in detectors:
+        for one in detectors[name].options.described():
+            yield f"| `{name}` | `{one.name}` | `{one.default!r}` | {one.range.replace('|', 'or')} | {one.words} |"
+
+
+TABLES: dict[str, Callable[[], Iterator[str]]] = {
+    "training.md": settings,
+    "detectors.md": kinds,
+    "fidelity.md": fidelities,
+}
 
 
 def page(before: str, table: Iterator[str]) -> str:

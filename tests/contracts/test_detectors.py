@@ -1,60 +1,209 @@
-"""What every detector must do, found through the registry."""
+"""What every detector must do, found through the registry; learned ones on tiny random weights, written here."""
+
+import io
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.unit.conditions import random_weights, tiny_models, tiny_pose
 
 import maquette as mq
+from maquette.conditions.catalogue import one_detector, table
 from maquette.conditions.detect import detectors
+from maquette.conditions.options import Options
+from maquette.errors import MaquetteError
+from maquette.foundation.images import open_picture
 
-MODES = ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16"]
+NAMES = list(detectors)
+MAPS = [name for name in NAMES if not detectors[name].words]
+DRAWN = ["canny", "hough", "lsd", "scribble", "softedge", "xdog"]
+"""Those of lines, whose map of a picture without any is black."""
+
+WRITERS: dict[str, Callable[[str, Path], Path]] = {
+    **dict.fromkeys(["hed", "mlsd", "lineart", "lineart_anime"], random_weights.write_random),
+    **dict.fromkeys(["depth", "normal", "segmentation", "caption"], tiny_models.write_tiny),
+    "pose": tiny_pose.write_tiny,
+}
 
 
-def drawing(mode: str = "RGB", size: tuple[int, int] = (97, 61)) -> Image.Image:
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory) -> Callable[[str], mq.Detector]:
+    """A detector by name, opened once."""
+    made: dict[str, mq.Detector] = {}
+
+    def get(name: str) -> mq.Detector:
+        if name not in made:
+            weights = None if detectors[name].offline else WRITERS[name](name, tmp_path_factory.mktemp(name))
+            made[name] = mq.Detector(name, weights, device="cpu")
+        return made[name]
+
+    return get
+
+
+def drawing(size: tuple[int, int] = (97, 61)) -> Image.Image:
     picture = Image.new("RGB", size, "white")
     picture.paste((200, 30, 30), (size[0] // 4, size[1] // 4, size[0] // 2 + 1, size[1] // 2 + 1))
-    return Image.new(mode, size) if mode == "I;16" else picture.convert(mode)
+    return picture
 
 
-@pytest.mark.parametrize("name", detectors)
-@pytest.mark.parametrize("mode", MODES)
-def test_any_mode_gives_rgb_of_its_own_size(name: str, mode: str) -> None:
-    picture = drawing(mode)
-    shown = mq.detect(name, picture)
+def stored(picture: Image.Image, kind: str, **options: object) -> Image.Image:
+    """As it comes back from a file."""
+    file = io.BytesIO()
+    picture.save(file, kind, **options)
+    return Image.open(file)
+
+
+def turned() -> Image.Image:
+    """The drawing, lying on its side, with an EXIF that says so."""
+    on_its_side = drawing().transpose(Image.Transpose.ROTATE_90)
+    exif = on_its_side.getexif()
+    exif[0x0112] = 6  # turn by 90 degrees, clockwise
+    return stored(on_its_side, "PNG", exif=exif)
+
+
+def see_through() -> Image.Image:
+    """The drawing, its white paper transparent and of another colour below."""
+    pixels = np.dstack([np.asarray(drawing()), np.full((61, 97), 255, np.uint8)])
+    pixels[(pixels[..., :3] == 255).all(axis=2)] = (0, 90, 0, 0)
+    return Image.fromarray(pixels)
+
+
+SAME: dict[str, Callable[[], Image.Image]] = {
+    "transparent": see_through,
+    "turned by EXIF": turned,
+    "palette": lambda: drawing().quantize(2),
+    "animated": lambda: stored(drawing(), "PNG", save_all=True, append_images=[Image.new("RGB", (97, 61))]),
+    "alpha": lambda: drawing().convert("RGBA"),
+}
+"""Pictures that look as the drawing does."""
+
+ODD: dict[str, Callable[[], Image.Image]] = {
+    "one bit": lambda: drawing().convert("1"),
+    "grey": lambda: drawing().convert("L"),
+    "16 bits": lambda: Image.fromarray(np.asarray(drawing().convert("L")).astype(np.uint16) * 257),
+    "floats": lambda: drawing().convert("F"),
+    "CMYK": lambda: stored(drawing().convert("CMYK"), "JPEG"),
+    "one pixel": lambda: drawing((1, 1)),
+    "a strip": lambda: drawing((20_000, 10)),
+    "upright strip": lambda: drawing((3, 200)),
+    "blank": lambda: Image.new("RGB", (40, 40), "white"),
+    "black": lambda: Image.new("RGB", (64, 48)),
+}
+
+
+@pytest.mark.parametrize("name", MAPS)
+@pytest.mark.parametrize("what", ODD)
+def test_odd_pictures_have_a_map_of_their_own_size(opened, name: str, what: str) -> None:
+    picture = ODD[what]()
+    shown = opened(name)(picture)
     assert shown.mode == "RGB"
     assert shown.size == picture.size
 
 
-@pytest.mark.parametrize("name", detectors)
-@pytest.mark.parametrize("size", [(1, 1), (3, 200), (128, 128)])
-def test_any_size(name: str, size: tuple[int, int]) -> None:
-    assert mq.detect(name, drawing(size=size)).size == size
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("what", SAME)
+def test_a_picture_is_what_the_eye_sees(opened, name: str, what: str) -> None:
+    detector = opened(name)
+    shown, expected = detector(SAME[what]()), detector(drawing())
+    assert shown == expected
 
 
-@pytest.mark.parametrize("name", detectors)
-def test_same_picture_same_map_and_the_picture_is_left_alone(name: str) -> None:
-    picture = drawing()
-    before = np.asarray(picture).copy()
-    first, second = (np.asarray(mq.detect(name, picture)) for _ in range(2))
-    assert np.array_equal(first, second)
-    assert np.array_equal(np.asarray(picture), before)
-    assert first.any()
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_alone_among_others_and_again(opened, name: str) -> None:
+    detector = opened(name)
+    pictures = [drawing(), mq.diorama.scene(3).image, drawing((64, 80)), drawing()]
+    before = [np.asarray(one).copy() for one in pictures]
+    alone = [detector(one) for one in pictures]
+    for together in (detector(pictures), detector(pictures)):
+        for one, other in zip(alone, together, strict=True):
+            if isinstance(one, str):
+                assert one == other
+            else:
+                apart = np.abs(np.asarray(one).astype(int) - np.asarray(other))
+                assert apart.max() <= 1 or (apart > 1).mean() < 1e-3  # rounding may tip a threshold
+    assert all(np.array_equal(one, np.asarray(other)) for one, other in zip(before, pictures, strict=True))
+    assert detector([]) == []
 
 
-@pytest.mark.parametrize("name", detectors)
-def test_a_blank_picture_has_an_empty_map(name: str) -> None:
-    assert not np.asarray(mq.detect(name, Image.new("RGB", (40, 40), "white"))).any()
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_blank_picture_has_an_empty_map(opened, name: str) -> None:
+    assert not np.asarray(opened(name)(Image.new("RGB", (40, 40), "white"))).any()
+    assert np.asarray(opened(name)(drawing())).any()
 
 
-@pytest.mark.parametrize("name", detectors)
-def test_unknown_options_are_refused(name: str) -> None:
-    with pytest.raises(mq.errors.MaquetteError, match=f"no option of {name} 'hihg'"):
+@pytest.mark.parametrize("name", NAMES)
+def test_unknown_options_are_refused_before_weights_are_fetched(name: str) -> None:
+    with pytest.raises(MaquetteError, match=f"no option of {name} 'hihg'"):
         mq.detect(name, drawing(), hihg=3)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_options_say_what_they_mean_and_keep_their_range(name: str) -> None:
+    options: type[Options] = detectors[name].options
+    for one in options.described():
+        assert one.words.endswith("."), f"{name}'s {one.name} does not say what it means"
+        with pytest.raises(MaquetteError, match=one.name):
+            options.given(name, {one.name: object()})
+    assert name in table()
+    assert name in one_detector(name)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not detectors[name].offline])
+def test_without_weights_a_sentence_says_what_is_missing_and_how_it_is_had(name: str, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(MaquetteError, match=r"(?s)MB.*hf download"):
+        mq.detect(name, drawing())
+    with pytest.raises(MaquetteError, match=f"no weights of {name} 'absent'"):
+        mq.detect(name, drawing(), weights="absent")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if not detectors[name].offline])
+def test_what_is_no_weights_is_refused(name: str, tmp_path) -> None:
+    (tmp_path / "page.pth").write_text("<html>Not found</html>")
+    with pytest.raises(MaquetteError):
+        mq.detect(name, drawing(), weights=tmp_path / "page.pth")
+
+
+def test_broken_files_are_told_in_a_sentence(tmp_path) -> None:
+    drawing().save(tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
+    with pytest.raises(MaquetteError, match="broken"):
+        open_picture(tmp_path / "cut.png")
+    with Image.open(tmp_path / "cut.png") as cut, pytest.raises(MaquetteError, match="cannot be read"):
+        mq.detect("canny", cut)
+    with pytest.raises(MaquetteError, match="0×3"):
+        mq.detect("canny", Image.new("RGB", (0, 3)))
+
+
+def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch) -> None:
+    drawing((400, 400)).save(tmp_path / "bomb.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(MaquetteError, match="unpacks to more than 2,000 pixels"):
+        open_picture(tmp_path / "bomb.png")
+
+
 def test_an_unknown_detector_is_answered_with_the_nearest() -> None:
-    with pytest.raises(mq.errors.MaquetteError, match="did you mean 'canny'"):
+    with pytest.raises(MaquetteError, match="did you mean 'canny'"):
         mq.detect("cany", drawing())
+
+
+def test_weights_for_a_detector_that_has_none_are_refused() -> None:
+    with pytest.raises(MaquetteError, match="canny takes no weights"):
+        mq.detect("canny", drawing(), weights="best")
+
+
+def test_a_function_becomes_a_detector_in_a_line(monkeypatch) -> None:
+    monkeypatch.setattr(detectors, "_entries", dict(detectors._entries))
+    mq.register_detector("flat", lambda picture, level=7: Image.new("RGB", picture.size, (level, 0, 0)), "one red")
+    assert mq.detect("flat", drawing(), level=9).getpixel((0, 0)) == (9, 0, 0)
+    assert "one red" in table()
+    with pytest.raises(MaquetteError, match="no option of flat 'lvel'"):
+        mq.detect("flat", drawing(), lvel=9)
+    with pytest.raises(MaquetteError, match="none for level"):
+        mq.register_detector("bare", lambda picture, level: picture)
 
 
 def test_canny_is_opencvs() -> None:
@@ -63,7 +212,7 @@ def test_canny_is_opencvs() -> None:
     picture = drawing()
     expected = cv2.Canny(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY), 80, 160)
     assert np.array_equal(np.asarray(mq.detect("canny", picture, low=80, high=160))[..., 0], expected)
-    with pytest.raises(mq.errors.MaquetteError, match="low=200 and high=100"):
+    with pytest.raises(MaquetteError, match="low=200 and high=100"):
         mq.detect("canny", picture, low=200, high=100)
 
 

@@ -17,6 +17,7 @@ from maquette.checkpoints.save import save_base
 from maquette.cli import main as cli
 from maquette.cli.main import VERBS
 from maquette.controlnet.network import ControlNet
+from maquette.diorama import scene
 from maquette.foundation.images import open_picture
 from maquette.sampling.record import Record
 
@@ -115,6 +116,30 @@ def test_a_damaged_record_is_a_sentence(maquette, base, net, picture, tmp_path) 
         assert (code, "does not say how it was made" in err) == (2, True), words
 
 
+@pytest.mark.parametrize("condition", ["canny", "hough", "softedge"])
+def test_what_detect_shows_is_what_generate_feeds(maquette, base, net, tmp_path, condition: str) -> None:
+    scene(7).image.resize((64, 64)).save(tmp_path / "scene.png")
+    words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    assert maquette("generate", "scene.png", "--condition", condition, *words)[0] == 0
+    assert maquette("detect", condition, "scene.png", "-o", ".")[0] == 0
+    fed = Record.load(tmp_path / "made.png").controls[0].picture()
+    assert fed == Image.open(tmp_path / f"scene-{condition}.png").convert("RGB")
+    assert np.asarray(fed).any()
+
+
+def test_options_go_to_the_detector(maquette, base, net, picture, tmp_path) -> None:
+    words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    code, _, err = maquette("generate", picture, "--option", "low=2040", "--option", "high=2040", *words)
+    assert code == 0, err
+    assert not np.asarray(Record.load(tmp_path / "made.png").controls[0].picture()).any()
+    code, _, err = maquette("generate", picture, "--option", "lo=3", *words)
+    assert (code, "did you mean 'low'" in err) == (2, True)
+    code, _, err = maquette("generate", picture, "--map", "--option", "low=3", *words)
+    assert (code, "no effect" in err) == (0, True)
+    code, _, err = maquette("generate", picture, "--condition", "caption", *words)
+    assert code == 2
+
+
 def test_generate_from_a_map(maquette, base, net, picture) -> None:
     code, _, err = maquette(
         "generate", picture, "--map", "--condition", "depth", "--base", base, "--controlnet", net, "--steps", 1
@@ -140,6 +165,20 @@ def test_detect(maquette, picture, tmp_path) -> None:
     assert out.strip() == "maps/house-canny.png"
     with Image.open(tmp_path / "maps/house-canny.png") as shown:
         assert shown.size == (160, 130)
+
+
+@pytest.mark.parametrize("detector", ["canny", "hough", "lsd", "scribble", "softedge", "xdog"])
+def test_maps_without_weights_load_no_network_library(detector: str, picture, tmp_path) -> None:
+    words = f"['maquette', 'detect', '{detector}', '{picture}', '-o', '{tmp_path}']"
+    program = f"""
+import sys
+sys.argv = {words}
+from maquette.cli.main import app
+app(standalone_mode=False)
+assert not {{"torch", "transformers", "diffusers", "huggingface_hub"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_one_broken_picture_costs_the_others_nothing(maquette, picture, tmp_path) -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import maquette as mq
-from maquette.conditions.perception import Eye
+from maquette.conditions.networks.perception import Eye
 from maquette.diorama import dataset
 from maquette.recipes.diorama import base, everything, report
 

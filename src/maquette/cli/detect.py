@@ -72,7 +72,7 @@ def _draw(opened: "Detector", path: Path, target: Path, options: dict[str, Any],
     if record is None:
         _write(opened(open_picture(path), **options), target)
         return
-    is_record = path.suffix == record.ending and record.ending != ".png"
+    is_record = path.name.endswith(record.ending)
     found = record.read(path) if is_record else opened.find([open_picture(path)], **options)[0]
     _write(record.draw(found), target)
     if keep:

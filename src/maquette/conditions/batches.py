@@ -56,5 +56,6 @@ def back(answer: NDArray[Any], size: tuple[int, int], categorical: bool = False)
     """An answer (h, w) or (h, w, channels) at the picture's own size; numbers of classes are never mixed."""
     if answer.shape[1::-1] == size:
         return answer
-    method = cv2.INTER_NEAREST if categorical else cv2.INTER_LINEAR
+    smaller = size[0] * size[1] < answer.shape[0] * answer.shape[1]  # by areas: lines stay whole
+    method = cv2.INTER_NEAREST if categorical else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(answer, size, interpolation=method))

@@ -18,6 +18,9 @@ DIORAMA = {"low": 50.0, "high": 120.0}
 class CannyOptions(Options):
     low: float = option(100, "Gradient below which nothing is an edge.", 0, 2040)
     high: float = option(200, "Gradient from which an edge is one by itself, not only along another.", 0, 2040)
+    seed: int | None = option(
+        None, "With one, thresholds by chance: low 30 to 130, high 1.5 to 3 times that; low and high have no effect.", 0
+    )
 
     def unfit(self) -> Iterator[str]:
         if self.low > self.high:
@@ -34,4 +37,14 @@ def canny(picture: Image.Image, low: float = 100, high: float = 200) -> Image.Im
     return Image.fromarray(cv2.Canny(grey, low, high)).convert("RGB")
 
 
-CANNY = Kind("canny", "edges, white on black", each(canny), CannyOptions)
+def by_chance(rng: np.random.Generator) -> tuple[float, float]:
+    """Thresholds low and high as trainings draw them (paper v1 §3.5, which gives no numbers)."""
+    low = rng.uniform(30, 130)
+    return low, low * rng.uniform(1.5, 3)
+
+
+def _drawn(picture: Image.Image, low: float, high: float, seed: int | None) -> Image.Image:
+    return canny(picture, *((low, high) if seed is None else by_chance(np.random.default_rng(seed))))
+
+
+CANNY = Kind("canny", "edges, white on black", each(_drawn), CannyOptions)

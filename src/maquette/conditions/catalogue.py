@@ -32,7 +32,7 @@ def one_detector(name: str) -> str:
 def _row(kind: Kind) -> tuple[str, ...]:
     weights = ", ".join(f"{name} {one.megabytes}" for name, one in kind.weights.items()) or "none"
     licences = ", ".join(dict.fromkeys(one.licence for one in kind.weights.values())) or "-"
-    offline = "yes" if kind.offline else "once fetched"
+    offline = "once fetched" if not kind.offline else "all but " + ", ".join(kind.weights) if kind.weights else "yes"
     return kind.name, kind.draws, kind.library, weights, licences, offline
 
 

@@ -11,15 +11,44 @@ from typing import Any, overload
 from PIL import Image
 
 from maquette.conditions.canny import CANNY
+from maquette.conditions.caption import CAPTION
+from maquette.conditions.depth import DEPTH
+from maquette.conditions.diorama import DIORAMA
+from maquette.conditions.hed import HED
 from maquette.conditions.kind import Kind, each
+from maquette.conditions.lineart import LINEART, LINEART_ANIME
+from maquette.conditions.lines import HOUGH, LSD
+from maquette.conditions.mlsd import MLSD
+from maquette.conditions.normal import NORMAL
 from maquette.conditions.options import Options, option
+from maquette.conditions.pose_detector import POSE
 from maquette.conditions.scribble import SCRIBBLE
+from maquette.conditions.segmenter import SEGMENTATION
+from maquette.conditions.softedge import SOFTEDGE
+from maquette.conditions.xdog import XDOG
 from maquette.errors import MaquetteError
 from maquette.foundation.images import as_rgb
 from maquette.foundation.registry import Registry
 
 detectors: Registry[Kind] = Registry("detector")
-for _kind in (CANNY, SCRIBBLE):
+for _kind in (
+    CANNY,
+    SCRIBBLE,
+    XDOG,
+    SOFTEDGE,
+    HED,
+    LINEART,
+    LINEART_ANIME,
+    HOUGH,
+    LSD,
+    MLSD,
+    POSE,
+    DEPTH,
+    NORMAL,
+    SEGMENTATION,
+    CAPTION,
+    *DIORAMA,
+):
     detectors.add(_kind.name, _kind)
 
 

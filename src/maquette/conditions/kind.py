@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image
 
 from maquette.conditions.options import Options
-from maquette.conditions.published import Published
+from maquette.conditions.published import Parts, Published
 
 See = Callable[[list[Image.Image], Any], list[Any]]
 """RGB pictures of any sizes and options in; for each its RGB map, of its own size.
@@ -40,16 +40,23 @@ class Kind:
     open: Open
     options: type[Options] = Options
     library: str = "OpenCV"  # what computes
-    weights: Mapping[str, Published] = field(default_factory=dict)  # by name, the usual ones first
+    weights: Mapping[str, Published | Parts] = field(default_factory=dict)  # by name, the usual ones first
+    weights_by_option: bool = False  # needed for some of its options only, and not for the usual ones
     categorical: bool = False  # colours name things: never to be mixed
     words: bool = False  # its answer is a text, not a map
     record: Record | None = None
     of_scene: Callable[[Any], Image.Image] | None = None  # the exact map of one of the diorama's scenes
+    share: Callable[[Any], float] | None = None  # of a whole find that one holds, 0 to 1: of a body's key points
 
     @property
     def offline(self) -> bool:
         """Whether it works with what the package brings."""
-        return not self.weights
+        return not self.weights or self.weights_by_option
+
+    @property
+    def is_network(self) -> bool:
+        """Whether a network sees, which is opened once a device; all else runs in as many processes as there are."""
+        return not self.offline or self.library == "PyTorch"
 
 
 def each(draw: Callable[..., Image.Image]) -> Open:

@@ -1,11 +1,102 @@
-"""Normal maps: right is red, up is green, towards the viewer is blue."""
+"""Normal maps: up is green, towards the viewer blue; red is right in exact maps, left in those of photographs."""
 
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from maquette.conditions.batches import back, working_size
+from maquette.conditions.depth import RESOLUTION, WEIGHTS, Disparity
+from maquette.conditions.kind import Kind, See
+from maquette.conditions.options import Options, option
+
+VIEWER = 2 * math.pi  # the published part of a normal towards the viewer, beside 3×3 Sobel gradients of disparity
+SPREAD = 1000.0  # what disparities of other networks are spread over: the order of those of MiDaS's hybrid
+
+
+@dataclass(frozen=True)
+class NormalOptions(Options):
+    background: float = option(
+        0.4, "Share of the disparity, from farthest to nearest, below which all faces the viewer.", 0, 1
+    )
+    strength: float = option(1.0, "How steep surfaces are drawn: by what gradients are multiplied.", 0, 100)
+    red: Literal["left", "right"] = option(
+        "left", "Where red surfaces face: left as in the published ControlNets, right as in the diorama's."
+    )
+    resolution: int | None = RESOLUTION
 
 
 def normal_map(normals: NDArray[np.floating]) -> Image.Image:
     """Unit normals (H, W, 3) in the camera's axes as a picture: [-1, 1] becomes [0, 255]; no surface is grey."""
     levels = np.clip(np.asarray(normals, np.float32) * 0.5 + 0.5, 0, 1)
     return Image.fromarray((levels * 255 + 0.5).astype(np.uint8))
+
+
+def normals_from_depth(depth: NDArray[np.floating], field_of_view: float) -> NDArray[np.float32]:
+    """Unit normals (H, W, 3) of the surfaces that depth shows; axes right, up, towards the viewer.
+
+    On a plane 1 / depth is linear in the picture, so that its gradient gives the normal exactly. Where depth jumps, the
+    normal is of no surface.
+
+    Args:
+        depth: (H, W) metres along the camera's axis, above 0.
+        field_of_view: of the picture's width, in degrees, above 0 and below 180; pixels are square.
+    """
+    height, width = depth.shape
+    pixel = 2 * math.tan(math.radians(field_of_view) / 2) / width  # at distance 1
+    disparity = np.pad(1 / np.asarray(depth, np.float64), 1, "reflect", reflect_type="odd")
+    across = (disparity[1:-1, 2:] - disparity[1:-1, :-2]) / (2 * pixel)
+    upwards = (disparity[:-2, 1:-1] - disparity[2:, 1:-1]) / (2 * pixel)
+    right = (np.arange(width) + 0.5 - width / 2) * pixel
+    up = (height / 2 - np.arange(height)[:, None] - 0.5) * pixel
+    towards = disparity[1:-1, 1:-1] - right * across - up * upwards
+    normals = np.stack([-across, -upwards, towards], axis=2)
+    return (normals / np.linalg.norm(normals, axis=2, keepdims=True)).astype(np.float32)
+
+
+def normals_from_disparity(disparity: NDArray[np.floating], background: float, strength: float) -> NDArray[np.float32]:
+    """Unit normals (H, W, 3) as the paper (v1) has them: axes left, up, towards the viewer.
+
+    Its disparity has neither scale nor offset, so that these are no measured normals: gradients are drawn against a
+    constant towards the viewer, as annotator/midas of ControlNet 1.0 does it.
+
+    Args:
+        disparity: (H, W), near is large, in the units of MiDaS's hybrid.
+        background: share, 0 to 1, of the way from the farthest to the nearest; what is farther faces the viewer.
+        strength: by what gradients are multiplied.
+    """
+    values = np.asarray(disparity, np.float32)
+    x, y = (strength * cv2.Sobel(values, cv2.CV_32F, *order, ksize=3) for order in ((1, 0), (0, 1)))
+    share = (values - values.min()) / max(float(np.ptp(values)), 1e-9)
+    far = share < background
+    x[far] = y[far] = 0
+    normals = np.stack([x, y, np.full_like(x, VIEWER)], axis=2)
+    return np.asarray(normals / np.linalg.norm(normals, axis=2, keepdims=True), np.float32)
+
+
+def _open(weights: str | Path | None, device: str) -> See:
+    estimator = Disparity("normal", weights, device)
+
+    def draw(picture: Image.Image, seen: NDArray[np.float32], options: NormalOptions) -> Image.Image:
+        short = estimator.resolution(options.resolution)
+        disparity = back(seen, working_size(picture.size, short, 1))  # in the picture's shape: slopes are true
+        if not estimator.hybrid:
+            disparity = disparity * (SPREAD / max(float(np.ptp(disparity)), 1e-9))
+        normals = normals_from_disparity(disparity, options.background, options.strength)
+        if options.red == "right":
+            normals = normals * np.array([-1, 1, 1], np.float32)
+        return normal_map(back(normals, picture.size))
+
+    def see(pictures: list[Image.Image], options: NormalOptions) -> list[Image.Image]:
+        found = estimator.of(pictures, options.resolution)
+        return [draw(picture, one, options) for picture, one in zip(pictures, found, strict=True)]
+
+    return see
+
+
+NORMAL = Kind("normal", "normals from depth", _open, NormalOptions, library="transformers and OpenCV", weights=WEIGHTS)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, Self, get_type_hints
+from typing import Any, Literal, NamedTuple, Self, get_args, get_origin, get_type_hints
 
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
@@ -67,6 +67,8 @@ class Options:
 
 def _range(metadata: Mapping[str, Any], hint: Any) -> str:
     low, high = metadata["low"], metadata["high"]
+    if get_origin(hint) is Literal:
+        return ", ".join(get_args(hint))
     if low is None and high is None:
-        return str(getattr(hint, "__name__", hint)).replace("typing.", "")
+        return str(getattr(hint, "__name__", hint))
     return f"{low:g} or more" if high is None else f"{low:g} to {high:g}"

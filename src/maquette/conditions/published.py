@@ -27,6 +27,28 @@ class Published:
         return f"hf download {self.repository} {' '.join(self.files)} --revision {self.revision}"
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Weights of networks that work together, each from a repository of its own.
+
+    A folder of the user's holds a folder for each, by the part's name.
+    """
+
+    parts: Mapping[str, Published]
+
+    @property
+    def megabytes(self) -> int:
+        return sum(one.megabytes for one in self.parts.values())
+
+    @property
+    def licence(self) -> str:
+        return ", ".join(dict.fromkeys(one.licence for one in self.parts.values()))
+
+    @property
+    def command(self) -> str:
+        return " && ".join(one.command for one in self.parts.values())
+
+
 def locate(detector: str, known: Mapping[str, Published], weights: str | Path | None) -> Path:
     """Where a detector's weights lie: the file, or where they are several the folder.
 
@@ -35,15 +57,28 @@ def locate(detector: str, known: Mapping[str, Published], weights: str | Path | 
 
     Raises `MaquetteError` where there are none, and what was fetched does not have the SHA-256 that it must have.
     """
-    if weights is not None and str(weights) not in known:
-        path = Path(weights)
-        if not path.exists():
-            raise MaquetteError(
-                f"{unknown(f'weights of {detector}', str(weights), list(known)).rstrip('.')}; nor is there a file or "
-                "folder of that name."
-            )
-        return path
-    return fetch(detector, known[str(weights)] if weights else next(iter(known.values())))
+    own = users_own(detector, list(known), weights)
+    return own or fetch(detector, known[str(weights)] if weights else next(iter(known.values())))
+
+
+def locate_parts(detector: str, known: Mapping[str, Parts], weights: str | Path | None) -> dict[str, Path]:
+    """Where each part of a detector's weights lies, by its name; as `locate`."""
+    own = users_own(detector, list(known), weights)
+    chosen = known[str(weights)] if weights and not own else next(iter(known.values()))
+    return {name: own / name if own else fetch(detector, one) for name, one in chosen.parts.items()}
+
+
+def users_own(detector: str, known: list[str], weights: str | Path | None) -> Path | None:
+    """The file or folder that is given as weights; None where published ones are meant."""
+    if weights is None or str(weights) in known:
+        return None
+    path = Path(weights)
+    if not path.exists():
+        raise MaquetteError(
+            f"{unknown(f'weights of {detector}', str(weights), known).rstrip('.')}; nor is there a file or folder of "
+            "that name."
+        )
+    return path
 
 
 def fetch(detector: str, published: Published) -> Path:

@@ -1,20 +1,39 @@
 """Scribbles: thick, simplified strokes, as a hand draws them; or a drawing cleaned to be one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.kind import Kind, each
+from maquette.conditions.drawing import cleaned
+from maquette.conditions.hed import HED
+from maquette.conditions.kind import Kind, See
 from maquette.conditions.options import Options, option
+from maquette.conditions.softedge import softedge
+from maquette.conditions.strokes import Strokes, without_specks
+from maquette.conditions.synthesis import synthesised
+from maquette.conditions.xdog import xdog
+from maquette.errors import MaquetteError
 
 
 @dataclass(frozen=True)
 class ScribbleOptions(Options):
-    width: int = option(3, "Of a stroke: four times this in pixels at a height of 512.", 1, 15)
-    seed: int | None = option(None, "With one, strokes are moved, thickened and wiped out by chance.", 0)
+    width: int = option(3, "Of a stroke: four times this in pixels at a height of 512; of a drawing at least.", 1, 15)
+    seed: int | None = option(None, "With one, strokes are thresholded, thickened and wiped out by chance.", 0)
+    source: Literal["edges", "hed", "softedge", "xdog", "drawing"] = option(
+        "edges",
+        "What strokes follow: edges (Canny's), hed (needs its weights), softedge or xdog; or a drawing, cleaned.",
+    )
+
+    def unfit(self) -> Iterator[str]:
+        if self.source == "drawing" and self.seed is not None:
+            yield f"a drawing is cleaned, nothing of it is by chance: leave seed={self.seed} out"
 
 
 def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> Image.Image:
@@ -26,11 +45,12 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
             strokes moved and thickened at random. Without, all of them, as they are.
     """
     rng = np.random.default_rng(seed)
-    low = 60 if seed is None else rng.uniform(40, 110)
+    low = 60.0 if seed is None else rng.uniform(40, 110)
     scale = max(1.0, min(picture.size) / 128)
     grey = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
+    low /= scale  # as wide a blur makes gradients so much smaller
     edges = cv2.Canny(cv2.GaussianBlur(grey, (0, 0), 1.2 * scale), low, 2.2 * low)
-    strokes = _without_specks(edges, int(8 * scale))
+    strokes = without_specks(edges, int(8 * scale))
     if seed is not None:
         strokes = _mask_some(strokes, rng)
         strokes = _shaken(strokes, rng, scale)
@@ -39,15 +59,36 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
     return Image.fromarray(cv2.dilate(strokes, kernel)).convert("RGB")
 
 
-def _without_specks(edges: NDArray[np.uint8], least: int) -> NDArray[np.uint8]:
-    """Strokes of at least so many pixels."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(edges, connectivity=8)
-    keep = stats[:count, cv2.CC_STAT_AREA] >= least
-    keep[0] = False  # the paper
-    return (keep[labels] * 255).astype(np.uint8)
+def open_scribble(weights: str | Path | None, device: str) -> See:
+    """Scribbles from any source; HED's network is opened when it is first asked for."""
+    network = cache(lambda: HED.open(weights, device))
+
+    def see(pictures: list[Image.Image], options: ScribbleOptions) -> list[Image.Image]:
+        if weights is not None and options.source != "hed":
+            raise MaquetteError(f'scribble has weights for source="hed", not for {options.source!r}; leave one out.')
+        if options.source == "edges":
+            return [scribble(one, options.width, options.seed) for one in pictures]
+        if options.source == "drawing":
+            return [_shown(cleaned(one, options.width)) for one in pictures]
+        if options.source == "hed":
+            soft = network()(pictures, HED.options())
+        else:
+            soft = [(xdog if options.source == "xdog" else softedge)(one) for one in pictures]
+        return [_shown(synthesised(_levels(one), options.width, options.seed)) for one in soft]
+
+    return see
 
 
-def _mask_some(strokes: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+def _levels(soft: Image.Image) -> NDArray[np.float32]:
+    """A grey map as (H, W) in [0, 1]."""
+    return np.asarray(np.asarray(soft.convert("L")) / 255, np.float32)
+
+
+def _shown(strokes: Strokes) -> Image.Image:
+    return Image.fromarray(strokes).convert("RGB")
+
+
+def _mask_some(strokes: Strokes, rng: np.random.Generator) -> Strokes:
     """Wipe out some round patches, up to a third of the picture."""
     result = strokes.copy()
     height, width = strokes.shape
@@ -57,7 +98,7 @@ def _mask_some(strokes: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[
     return result
 
 
-def _shaken(strokes: NDArray[np.uint8], rng: np.random.Generator, scale: float) -> NDArray[np.uint8]:
+def _shaken(strokes: Strokes, rng: np.random.Generator, scale: float) -> Strokes:
     """Move every point by a smooth random field of about a pixel at 128 pixels' height."""
     height, width = strokes.shape
     coarse = rng.normal(0, 0.8 * scale, (2, 6, 6)).astype(np.float32)
@@ -67,4 +108,11 @@ def _shaken(strokes: NDArray[np.uint8], rng: np.random.Generator, scale: float) 
     return np.asarray(moved, np.uint8)
 
 
-SCRIBBLE = Kind("scribble", "thick simplified strokes, white on black", each(scribble), ScribbleOptions)
+SCRIBBLE = Kind(
+    "scribble",
+    "thick simplified strokes, white on black",
+    open_scribble,
+    ScribbleOptions,
+    weights=HED.weights,
+    weights_by_option=True,
+)

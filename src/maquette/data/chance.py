@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.canny import DIORAMA, canny
+from maquette.conditions.canny import DIORAMA, by_chance, canny
 from maquette.conditions.detect import Detector
 from maquette.conditions.scribble import scribble
 from maquette.data.pairs import Draw
@@ -16,8 +16,7 @@ def draw_canny(picture: Image.Image, rng: np.random.Generator | None = None) -> 
     """Thresholds drawn: low 30 to 130, high 1.5 to 3 times that."""
     if rng is None:
         return canny(picture, **DIORAMA)
-    low = rng.uniform(30, 130)
-    return canny(picture, low, min(2040, low * rng.uniform(1.5, 3)))
+    return canny(picture, *by_chance(rng))
 
 
 def draw_scribble(picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.base import Base
-from maquette.conditions.perception import Eye
+from maquette.conditions.networks.perception import Eye
 from maquette.diorama import CLASSES, Scene
 from maquette.diorama.things import Thing
 from maquette.foundation.pixels import to_signed

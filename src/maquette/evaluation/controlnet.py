@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from maquette.base import DIORAMA_GUIDANCE, Base
-from maquette.conditions.perception import Eye
+from maquette.conditions.networks.perception import Eye
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs

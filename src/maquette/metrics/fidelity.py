@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.conditions.canny import DIORAMA, canny
-from maquette.conditions.perception import Eye, Seen
+from maquette.conditions.networks.perception import Eye, Seen
 from maquette.conditions.scribble import scribble
 from maquette.metrics.edges import edge_f1
 from maquette.metrics.keypoints import share_found

@@ -17,7 +17,7 @@ from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.canny import DIORAMA, canny
 from maquette.conditions.depth import depth_map
-from maquette.conditions.perception import Eye
+from maquette.conditions.networks.perception import Eye
 from maquette.conditions.pose import pose_map
 from maquette.controlnet.compose import Control
 from maquette.diorama import scene

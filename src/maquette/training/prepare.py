@@ -11,7 +11,7 @@ from torch import nn
 
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
-from maquette.conditions.perception import Eye
+from maquette.conditions.networks.perception import Eye
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from maquette.conditions.perception import NEAREST, Perception
+from maquette.conditions.networks.perception import NEAREST, Perception
 from maquette.diorama import SIZE
 from maquette.foundation.files import written_whole
 from maquette.recipes.command import from_command_line

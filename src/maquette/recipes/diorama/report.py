@@ -15,7 +15,7 @@ from PIL import Image
 
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base
-from maquette.conditions.perception import Eye
+from maquette.conditions.networks.perception import Eye
 from maquette.diorama import Scene, dataset, scene
 from maquette.evaluation.base import obedience, reconstruction
 from maquette.foundation.files import written_whole

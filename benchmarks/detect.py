@@ -1,0 +1,104 @@
+"""Detectors: how soon one that needs no weights answers, and what a batch saves over one picture after another.
+
+    python benchmarks/detect.py                  # a CPU
+    python benchmarks/detect.py --device cuda
+
+Networks have the published shapes and random weights, pictures have 512 pixels a side. Seconds are medians of turns
+taken one after the other; prints each line, and appends it with date, device and commit to benchmarks/detect.jsonl.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import maquette as mq
+from maquette.conditions.detect import detectors
+from maquette.conditions.networks.hed import Hed
+from maquette.conditions.networks.lineart import Drawer, Sketcher
+from maquette.conditions.networks.mlsd import Large, Tiny
+
+TURNS, PICTURES, SIDE = 5, 8, 512
+NETWORKS: dict[str, tuple[str, type[torch.nn.Module]]] = {
+    "mlsd tiny": ("mlsd", Tiny),
+    "mlsd large": ("mlsd", Large),
+    "hed": ("hed", Hed),
+    "lineart": ("lineart", Drawer),
+    "lineart_anime": ("lineart_anime", Sketcher),
+}
+
+
+def start_up(folder: Path) -> dict[str, float]:
+    """Seconds of `maquette detect NAME PICTURE`, of the detectors that load no network."""
+    picture = folder / "scene.png"
+    mq.diorama.scene(7).image.resize((SIDE, SIDE)).save(picture)
+    names = [name for name in detectors if not detectors[name].is_network]
+    return {name: median(partial(command, "detect", name, str(picture), "-o", str(folder))) for name in names}
+
+
+def command(*words: str) -> None:
+    subprocess.run([sys.executable, "-m", "maquette", *words], check=True, capture_output=True)
+
+
+def batched(name: str, device: str, folder: Path) -> dict[str, float]:
+    """Seconds a picture, one by one and all together."""
+    detector_name, network = NETWORKS[name]
+    torch.manual_seed(0)
+    torch.save(network().state_dict(), folder / "random.pth")
+    detector = mq.Detector(detector_name, folder / "random.pth", device)
+    pictures = [mq.diorama.scene(seed).image.resize((SIDE, SIDE)) for seed in range(PICTURES)]
+    alone = median(lambda: [detector(one) for one in pictures])
+    together = median(lambda: detector(pictures))
+    found = {"one by one": alone / PICTURES, "together": together / PICTURES, "times as fast": alone / together}
+    return {key: round(value, 4) for key, value in found.items()}
+
+
+def median(function: Callable[[], Any]) -> float:
+    seconds = []
+    for turn in range(TURNS + 1):
+        started = time.perf_counter()
+        function()
+        if turn:  # the first warms up
+            seconds.append(time.perf_counter() - started)
+    return round(statistics.median(seconds), 4)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    device = parser.parse_args().device
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
+    ).stdout.strip()
+    cpu = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
+    about = {
+        "date": date.today().isoformat(),
+        "commit": commit,
+        "device": torch.cuda.get_device_name() if device == "cuda" else cpu,
+    }
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        note({**about, "case": "seconds to a map, from the command line", **start_up(folder)})
+        for case in NETWORKS:
+            note({**about, "case": f"{case}, seconds a picture", **batched(case, device, folder)})
+
+
+def note(line: dict[str, Any]) -> None:
+    print(json.dumps(line), flush=True)
+    with Path(__file__).with_suffix(".jsonl").open("a") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

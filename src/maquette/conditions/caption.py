@@ -1,0 +1,66 @@
+"""Captions: what a picture shows, in words, by BLIP, as the paper captions pictures that have none."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from maquette.conditions.batches import in_batches
+from maquette.conditions.kind import Kind, See
+from maquette.conditions.options import Options, option
+from maquette.conditions.published import Published
+
+AT_ONCE = 8  # pictures in a batch
+
+WEIGHTS = {
+    "blip-base": Published(
+        "Salesforce/blip-image-captioning-base",
+        {
+            "config.json": "f7846f82f4e2c4a2ccbab9ae8b0e44873540a271a76a1288effd078180c13a82",
+            "preprocessor_config.json": "065c10ec97edc5081fbd9655b3d9d25e2647ea6d5dab873325e88eed12d80a7d",
+            "special_tokens_map.json": "b6d346be366a7d1d48332dbc9fdf3bf8960b5d879522b7799ddba59e76237ee3",
+            "tokenizer.json": "d241a60d5e8f04cc1b2b3e9ef7a4921b27bf526d9f6050ab90f9267a1f9e5c66",
+            **dict.fromkeys(("tokenizer_config.json", "vocab.txt")),
+            "pytorch_model.bin": "d6638651a5526cc2ede56f2b5104d6851b0755816d220e5e046870430180c767",
+        },
+        991,
+        "BSD-3-Clause",
+        "82a37760796d32b1411fe092ab5d4e227313294b",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class CaptionOptions(Options):
+    length: int = option(20, "Of the caption at most, in tokens: words and parts of words.", 1, 100)
+    beams: int = option(
+        3, "Captions that are followed at once, of which the likeliest is taken; 1: word by word.", 1, 16
+    )
+
+
+def _open(weights: str | Path | None, device: str) -> See:
+    import torch
+    from transformers import AutoModelForImageTextToText, AutoTokenizer
+
+    from maquette.conditions.networks.pretrained import Pretrained
+
+    network = Pretrained("caption", WEIGHTS, weights, device, AutoModelForImageTextToText)
+    tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
+
+    def see(pictures: list[Image.Image], options: CaptionOptions) -> list[str]:
+        @torch.inference_mode()
+        def look(group: list[Image.Image]) -> list[str]:
+            tokens = network.model.generate(
+                pixel_values=network.pixels(group),
+                max_new_tokens=options.length,
+                num_beams=options.beams,
+                do_sample=False,
+            )
+            return [" ".join(words.split()) for words in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+
+        return in_batches(pictures, network.size_of, look, AT_ONCE)
+
+    return see
+
+
+CAPTION = Kind("caption", "a caption", _open, CaptionOptions, library="transformers", weights=WEIGHTS, words=True)

@@ -1,0 +1,100 @@
+"""Line drawings: of any picture (Chan et al. 2022, https://arxiv.org/abs/2203.12691), and as anime is drawn.
+
+The networks draw dark lines on white paper. Published ControlNets were given them inverted, and so are the maps here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maquette.conditions.greys import RESOLUTION, greys, shown
+from maquette.conditions.kind import Kind, See
+from maquette.conditions.options import Options
+from maquette.conditions.published import Published
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+REVISION = "982e7edaec38759d914a963c48c4726685de7d96"
+
+WEIGHTS = {
+    "fine": Published(
+        "lllyasviel/Annotators",
+        {"sk_model.pth": "c686ced2a666b4850b4bb6ccf0748031c3eda9f822de73a34b8979970d90f0c6"},
+        megabytes=18,
+        licence="MIT",
+        revision=REVISION,
+    ),
+    "coarse": Published(
+        "lllyasviel/Annotators",
+        {"sk_model2.pth": "30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0"},
+        megabytes=18,
+        licence="MIT",
+        revision=REVISION,
+    ),
+}
+
+ANIME_WEIGHTS = {
+    "anime2sketch": Published(
+        "lllyasviel/Annotators",
+        {"netG.pth": "ccabdcc3f5cf3c07cf65d58776acb21df7dfda825cdc70c9766a93fd62bfc488"},
+        megabytes=218,
+        licence="MIT",
+        revision=REVISION,
+    )
+}
+
+
+@dataclass(frozen=True)
+class LineartOptions(Options):
+    resolution: int | None = RESOLUTION
+
+
+def open_lineart(weights: str | Path | None, device: str) -> See:
+    """The generator of informative drawings, ready to look."""
+    from maquette.conditions.networks.lineart import Drawer
+    from maquette.conditions.networks.load import open_network
+
+    network = open_network("lineart", WEIGHTS, weights, device, lambda held: Drawer())
+    return _inverted(network, network, multiple=4)
+
+
+def open_lineart_anime(weights: str | Path | None, device: str) -> See:
+    """The generator of Anime2Sketch (Xiang et al. 2021), ready to look."""
+    from maquette.conditions.networks.lineart import Sketcher
+    from maquette.conditions.networks.load import open_network
+
+    network = open_network("lineart_anime", ANIME_WEIGHTS, weights, device, lambda held: Sketcher())
+    return _inverted(network, lambda unit: network(unit * 2 - 1) / 2 + 0.5, multiple=256)
+
+
+def _inverted(network: "nn.Module", draw: Callable[["Tensor"], "Tensor"], multiple: int) -> See:
+    """From pictures (B, 3, h, w) drawn as (B, 1, h, w), both in [0, 1], to maps."""
+    import torch
+
+    from maquette.conditions.networks.load import batch_of
+
+    @torch.inference_mode()
+    def look(pictures: list[Image.Image]) -> NDArray[np.float32]:
+        lines: NDArray[np.float32] = (1 - draw(batch_of(pictures, network))[:, 0]).cpu().numpy()
+        return lines
+
+    return lambda pictures, options: [shown(one) for one in greys(pictures, options.resolution, multiple, look)]
+
+
+LINEART = Kind(
+    "lineart", "a line drawing, white on black", open_lineart, LineartOptions, library="PyTorch", weights=WEIGHTS
+)
+LINEART_ANIME = Kind(
+    "lineart_anime",
+    "a line drawing as of anime, white on black",
+    open_lineart_anime,
+    LineartOptions,
+    library="PyTorch",
+    weights=ANIME_WEIGHTS,
+)

@@ -1,0 +1,1 @@
+"""Networks that see: their modules named as in the published weights, and how they come to those."""

@@ -1,0 +1,166 @@
+"""Segmentation by OneFormer, Mask2Former and UperNet: a class for each pixel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from maquette.conditions.batches import back, in_batches
+from maquette.conditions.kind import Kind, See
+from maquette.conditions.options import Options, option
+from maquette.conditions.published import Published
+from maquette.conditions.segmentation import PALETTES, RECORD, Classes
+from maquette.errors import MaquetteError
+
+AT_ONCE = 2  # pictures in a batch: a Swin-L's features take gigabytes
+
+_CLIP = {  # the tokenizer of OneFormer's task, in each of its repositories
+    "vocab.json": "e089ad92ba36837a0d31433e555c8f45fe601ab5c221d4f607ded32d9f7a4349",
+    "merges.txt": "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a",
+    "special_tokens_map.json": "c4864a9376a8401918425bed71fc14fc0e81f9b59ec45c1cf96cccb2df508eac",
+}
+_ONEFORMER = ("config.json", "preprocessor_config.json", "tokenizer_config.json", *_CLIP, "pytorch_model.bin")
+
+WEIGHTS = {
+    "oneformer-ade20k": Published(
+        "shi-labs/oneformer_ade20k_swin_large",
+        {
+            "config.json": "27452b656a467dbdebdf879dc413d6f3facd2bfe3643824ae66c32c22884b4bd",
+            "preprocessor_config.json": "49e2c8f207405d063cf7824f97c2814fa864f8f19ea9e02c9e20a9ff539c6d49",
+            "tokenizer_config.json": "968a6126200b3c8f68fe955d61da20f3537e641a1deb538dc39fdad142248d72",
+            **_CLIP,
+            "pytorch_model.bin": "c0b2fe11dfecee6f2f1f315f466946e96f4e94813f3f6d660ff3747b83c28cc9",
+        },
+        881,
+        "MIT",
+        "4a5bac8e64f82681a12db2e151a4c2f4ce6092b2",
+    ),
+    "oneformer-ade20k-tiny": Published(
+        "shi-labs/oneformer_ade20k_swin_tiny",
+        {
+            "config.json": "091cbc7c980128ae63b2a15d882923f326f85926ef163adad00c24bd90228896",
+            "preprocessor_config.json": "2c3c403d8414263e732996bb2ffeab80dd5ced0068ab11bfe5adf476ef75823c",
+            "tokenizer_config.json": "64dd88e64d791e3be4d38be62d7e77e0a24df9e79205ac740af505aa2e94c367",
+            **_CLIP,
+            "pytorch_model.bin": "909b07dbf4129c2bbb8df4498e35dcd46f305e3ec45329d3ff6d4f0360de27f3",
+        },
+        205,
+        "MIT",
+        "05f2812b1eccf9909b3897777450f8d68148cafc",
+    ),
+    "oneformer-coco": Published("shi-labs/oneformer_coco_swin_large", dict.fromkeys(_ONEFORMER), 880, "MIT"),
+    "upernet": Published(
+        "openmmlab/upernet-convnext-small",
+        {
+            **dict.fromkeys(("config.json", "preprocessor_config.json")),
+            "pytorch_model.bin": "76c163aa531ab7edfb3a77bbcc039e340645aa0ffe2b0ffcfc68755f550c76ea",
+        },
+        327,
+        "MIT",
+    ),
+    "mask2former-ade20k": Published(
+        "facebook/mask2former-swin-large-ade-semantic",
+        {
+            **dict.fromkeys(("config.json", "preprocessor_config.json")),
+            "model.safetensors": "b143c144341c15b4f20165cc6d2c9305fb1b66792f68a6e0e06d2b20dc063b14",
+        },
+        866,
+        "other (see its page)",
+        "aa25c92404a40599614215e76514c79b427c7527",
+    ),
+    "mask2former-coco": Published(
+        "facebook/mask2former-swin-large-coco-panoptic",
+        dict.fromkeys(("config.json", "preprocessor_config.json", "model.safetensors")),
+        866,
+        "other (see its page)",
+        "85b535928a783691eaf27467a573b26d543336ea",
+    ),
+}
+"""OneFormer on ADE20K first: what the paper segments with (its table of reconstruction) and ControlNet 1.1 draws."""
+
+
+@dataclass(frozen=True)
+class SegmentationOptions(Options):
+    resolution: int | None = option(
+        None, "Short side of what the network sees, in pixels; without, that which it was made for.", 64, 2048
+    )
+
+
+TASK = "the task is semantic"  # what OneFormer is told
+
+
+def _open(weights: str | Path | None, device: str) -> See:
+    import torch
+    from transformers import AutoModelForSemanticSegmentation
+
+    from maquette.conditions.networks.masks import Mask2Former, OneFormer
+    from maquette.conditions.networks.pretrained import Pretrained
+
+    by_masks = {"mask2former": Mask2Former, "oneformer": OneFormer}
+    network = Pretrained("segmentation", WEIGHTS, weights, device, AutoModelForSemanticSegmentation, by_masks)
+    palette = _palette(network.config.num_labels)
+    asked = _task(network) if network.config.model_type == "oneformer" else {}
+
+    @torch.inference_mode()
+    def look(group: list[Image.Image]) -> list[NDArray[np.integer]]:
+        pixels = network.pixels(group)
+        told = {name: value.expand(len(group), -1) for name, value in asked.items()}
+        scores = _scores(network.model(pixel_values=pixels, **told), pixels.shape[2:])
+        return list(scores.argmax(dim=1).to(torch.uint8).cpu().numpy())
+
+    def see(pictures: list[Image.Image], options: SegmentationOptions) -> list[Classes]:
+        found = in_batches(pictures, lambda size: network.size_of(size, options.resolution), look, AT_ONCE)
+        return [
+            Classes(back(one, picture.size, categorical=True), palette)
+            for one, picture in zip(found, pictures, strict=True)
+        ]
+
+    return see
+
+
+def _palette(count: int) -> str:
+    """The palette of a network that knows so many classes; COCO-Stuff's is by other numbers."""
+    fitting = [name for name, colours in PALETTES.items() if len(colours) == count and name != "coco-stuff"]
+    if not fitting:
+        known = ", ".join(f"{name} of {len(colours)}" for name, colours in PALETTES.items())
+        raise MaquetteError(f"These weights know {count} classes, for which there is no palette; there are {known}.")
+    return fitting[0]
+
+
+def _task(network: Any) -> dict[str, Any]:
+    """What OneFormer is told beside the pixels: the token numbers (1, L) of its task, 0 where there are none."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
+    length = network.config.task_seq_len
+    tokens = tokenizer(TASK, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
+    return {"task_inputs": (tokens["input_ids"] * tokens["attention_mask"]).to(network.model.device)}
+
+
+def _scores(answer: Any, size: Sequence[int]) -> Any:
+    """(B, classes, h, w) of that size; each query's classes, but for nothing, over its mask."""
+    from torch.nn.functional import interpolate
+
+    from maquette.conditions.networks.masks import Queries
+
+    if not isinstance(answer, Queries):
+        return interpolate(answer.logits, size=size, mode="bilinear", align_corners=False)
+    classes = answer.classes.softmax(dim=-1)[..., :-1]
+    masks = interpolate(answer.masks, size=size, mode="bilinear", align_corners=False).sigmoid()
+    return (classes.mT @ masks.flatten(2)).unflatten(2, size)
+
+
+SEGMENTATION = Kind(
+    "segmentation",
+    "a class for each pixel, in its data set's palette",
+    _open,
+    SegmentationOptions,
+    library="transformers",
+    weights=WEIGHTS,
+    categorical=True,
+    record=RECORD,
+)

@@ -1,0 +1,70 @@
+"""How networks come to their weights: from any file that holds them, and from no other."""
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.unit.conditions.random_weights import by_formula, write_random
+
+import maquette as mq
+from maquette.conditions.networks.mlsd import Large
+from maquette.errors import MaquetteError
+
+SCENE = 11
+
+
+@pytest.fixture
+def held(tmp_path) -> dict[str, torch.Tensor]:
+    return torch.load(write_random("mlsd", tmp_path), weights_only=True)
+
+
+def shown(weights) -> np.ndarray:
+    detector = mq.Detector("mlsd", weights, device="cpu")
+    return np.asarray(detector(mq.diorama.scene(SCENE).image, resolution=128))
+
+
+def test_however_the_weights_are_kept_the_map_is_the_same(held, tmp_path) -> None:
+    expected = shown(tmp_path / "mlsd.pth")
+    assert expected.any()
+    torch.save({"state_dict": {f"module.{name}": value for name, value in held.items()}}, tmp_path / "wrapped.pth")
+    save_file(held, tmp_path / "other.safetensors")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    torch.save(held, folder / "mlsd_tiny_512_fp32.pth")
+    for weights in (tmp_path / "wrapped.pth", tmp_path / "other.safetensors", folder):
+        assert np.array_equal(shown(weights), expected)
+
+
+def test_the_network_follows_from_the_weights(held, tmp_path) -> None:
+    with torch.device("meta"):
+        shapes = {name: tuple(value.shape) for name, value in Large().state_dict().items()}
+    torch.save(by_formula(shapes), tmp_path / "large.pth")
+    assert not np.array_equal(shown(tmp_path / "large.pth"), shown(tmp_path / "mlsd.pth"))
+
+
+def test_weights_of_another_network_are_refused(tmp_path) -> None:
+    path = write_random("lineart", tmp_path)
+    with pytest.raises(MaquetteError, match=r"holds no weights of hed: .*'norm' first"):
+        mq.Detector("hed", path, device="cpu")
+
+
+def test_a_tensor_of_another_shape_is_refused(held, tmp_path) -> None:
+    held["block16.conv3.bias"] = torch.zeros(5)
+    torch.save(held, tmp_path / "bent.pth")
+    with pytest.raises(MaquetteError, match=re.escape("1 of its 252 tensors")):
+        mq.Detector("mlsd", tmp_path / "bent.pth", device="cpu")
+
+
+def test_a_folder_without_them_is_refused(tmp_path) -> None:
+    with pytest.raises(MaquetteError, match=r"holds no weights of hed: none of ControlNetHED\.pth"):
+        mq.Detector("hed", tmp_path, device="cpu")
+
+
+def test_opening_draws_from_no_random_source(tmp_path) -> None:
+    path = write_random("mlsd", tmp_path)
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    mq.Detector("mlsd", path, device="cpu")
+    assert torch.equal(torch.random.get_rng_state(), before)

@@ -1,0 +1,140 @@
+"""People as key points, and their files."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from maquette.conditions.people import (
+    FACE,
+    People,
+    from_coco,
+    read_people,
+    shares,
+    whole_body_share,
+    write_people,
+)
+from maquette.errors import MaquetteError
+
+COCO = [
+    "nose", "left_eye", "right_eye", "left_ear", "right_ear", "left_shoulder", "right_shoulder", "left_elbow",
+    "right_elbow", "left_wrist", "right_wrist", "left_hip", "right_hip", "left_knee", "right_knee", "left_ankle",
+    "right_ankle",
+]  # fmt: skip
+OPENPOSE = [
+    "nose", "neck", "right_shoulder", "right_elbow", "right_wrist", "left_shoulder", "left_elbow", "left_wrist",
+    "right_hip", "right_knee", "right_ankle", "left_hip", "left_knee", "left_ankle", "right_eye", "left_eye",
+    "right_ear", "left_ear",
+]  # fmt: skip
+
+
+@pytest.fixture
+def people() -> People:
+    rng = np.random.default_rng(1)
+    size = (640, 425)
+    parts = [rng.uniform((0, 0, 0), (*size, 1), (2, count, 3)) for count in (18, 21, 21, FACE)]
+    parts[1][0] = 0  # a left hand that was not found
+    return People(size, parts[0], np.stack(parts[1:3], axis=1), parts[3])
+
+
+def test_coco_becomes_openpose_point_by_point() -> None:
+    points = np.random.default_rng(0).random((3, 17, 3))
+    body = from_coco(points)
+    for number, name in enumerate(OPENPOSE):
+        if name != "neck":
+            assert np.array_equal(body[:, number], points[:, COCO.index(name)]), name
+    left, right = points[:, COCO.index("left_shoulder")], points[:, COCO.index("right_shoulder")]
+    assert np.allclose(body[:, 1, :2], (left + right)[:, :2] / 2)
+    assert np.array_equal(body[:, 1, 2], np.minimum(left[:, 2], right[:, 2]))
+    assert from_coco(np.zeros((0, 17, 3))).shape == (0, 18, 3)
+
+
+def test_a_point_is_found_or_not(people) -> None:
+    settled = people.settled(0.5)
+    for before, after in zip(
+        (people.body, people.hands, people.face), (settled.body, settled.hands, settled.face), strict=True
+    ):
+        found = before[..., 2] >= 0.5
+        assert np.array_equal(after[found][:, :2], before[found][:, :2])
+        assert (after[found][:, 2] == 1).all()
+        assert not after[~found].any()
+    assert not People.of_bodies(np.zeros((1, 18, 3)), (9, 9)).settled(0).body.any()
+
+
+def test_shares_of_a_whole_body() -> None:
+    body = np.zeros((2, 18, 3))
+    body[0, :5, 2], body[1, 4:10, 2] = 1, 0.2
+    people = People.of_bodies(body, (10, 10))
+    assert shares(people).tolist() == [5 / 18, 6 / 18]
+    assert whole_body_share(people) == 6 / 18
+    assert whole_body_share(people.only(np.array([True, False]))) == 5 / 18
+    assert whole_body_share(People.of_bodies(body[:0], (10, 10))) == 0
+
+
+def test_files_give_back_what_was_written(people, tmp_path) -> None:
+    for one in (people, people.only(np.array([False, False]))):
+        write_people(one, tmp_path / "people.json")
+        back = read_people(tmp_path / "people.json")
+        assert back.size == one.size
+        for part in ("body", "hands", "face"):
+            assert np.array_equal(getattr(back, part), getattr(one, part))
+    write_people(people, tmp_path / "people.json")
+    first, second = json.loads((tmp_path / "people.json").read_text())["people"]
+    assert first["hand_left_keypoints_2d"] is None
+    assert second["hand_left_keypoints_2d"][:3] == people.hands[1, 0, 0].tolist()
+    assert first["hand_right_keypoints_2d"][:3] == people.hands[0, 1, 0].tolist()
+    assert len(first["pose_keypoints_2d"]) == 54
+
+
+def written(folder: Path, content: object) -> Path:
+    (folder / "given.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    return folder / "given.json"
+
+
+def test_what_editors_write_is_read(tmp_path) -> None:
+    body = [0.5, 0.25, 1] * 17 + [0, 0, 0]
+    one = {
+        "people": [{"pose_keypoints_2d": body, "face_keypoints_2d": [8, 9, 1] * 68}],
+        "canvas_width": 80,
+        "canvas_height": 40,
+    }
+    for content in (one, [one]):
+        people = read_people(written(tmp_path, content))
+        assert people.body[0, 0].tolist() == [40, 10, 1]
+        assert people.body[0, 17].tolist() == [0, 0, 0]
+        assert people.face[0, 67].tolist() == [8, 9, 1]
+        assert not people.face[0, 68:].any()
+        assert not people.hands.any()
+    hand_only = {**one, "people": [{"pose_keypoints_2d": [], "hand_right_keypoints_2d": [[3, 4, 1]] * 21}]}
+    assert read_people(written(tmp_path, hand_only)).hands[0, 1, 20].tolist() == [3, 4, 1]
+
+
+BODY = {"pose_keypoints_2d": [5, 5, 1] * 18}
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("<html>", "it is no JSON"),
+        ("[1, 2]", "not of one picture"),
+        ({"people": [BODY]}, "canvas_width"),
+        ({"people": [BODY], "canvas_width": 10, "canvas_height": 0}, "not 10 and 0"),
+        ({"people": [BODY], "canvas_width": 10**6, "canvas_height": 10**6}, "1000000 and 1000000"),
+        ({"people": None, "canvas_width": 10, "canvas_height": 10}, 'no list "people"'),
+        ({"people": [3], "canvas_width": 10, "canvas_height": 10}, 'no list "people"'),
+        ({"people": [{"pose_keypoints_2d": [5] * 75}], "canvas_width": 10, "canvas_height": 10}, "54 numbers.*not 75"),
+        ({"people": [{"pose_keypoints_2d": ["x"] * 54}], "canvas_width": 10, "canvas_height": 10}, "else than numbers"),
+        ({"people": [{"pose_keypoints_2d": [1e12] * 54}], "canvas_width": 10, "canvas_height": 10}, "beyond"),
+        ({"people": [{"pose_keypoints_2d": [float("nan")] * 54}], "canvas_width": 10, "canvas_height": 10}, "beyond"),
+        ({"people": [{"face_keypoints_2d": [5] * 30}], "canvas_width": 10, "canvas_height": 10}, "204 or 210"),
+    ],
+)
+def test_bad_files_are_told_in_a_sentence(tmp_path, content: object, words: str) -> None:
+    with pytest.raises(MaquetteError, match=words):
+        read_people(written(tmp_path, content))
+
+
+def test_a_missing_file_is_told(tmp_path) -> None:
+    with pytest.raises(MaquetteError, match="cannot be read"):
+        read_people(tmp_path / "absent.json")
