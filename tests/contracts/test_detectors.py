@@ -6,14 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tests.unit.conditions import random_weights, tiny_models, tiny_pose
 
 import maquette as mq
+from maquette.conditions import detect
 from maquette.conditions.catalogue import one_detector, table
 from maquette.conditions.detect import detectors
 from maquette.conditions.options import Options
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import open_picture
 
 NAMES = list(detectors)
@@ -174,8 +176,9 @@ def test_broken_files_are_told_in_a_sentence(tmp_path) -> None:
         open_picture(tmp_path / "cut.png")
     with Image.open(tmp_path / "cut.png") as cut, pytest.raises(MaquetteError, match="cannot be read"):
         mq.detect("canny", cut)
-    with pytest.raises(MaquetteError, match="0×3"):
-        mq.detect("canny", Image.new("RGB", (0, 3)))
+    for size, words in (((0, 3), "0×3"), ((40_000, 1), "40000×1")):
+        with pytest.raises(MaquetteError, match=words):
+            mq.detect("canny", Image.new("RGB", size))
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch) -> None:
@@ -204,6 +207,37 @@ def test_a_function_becomes_a_detector_in_a_line(monkeypatch) -> None:
         mq.detect("flat", drawing(), lvel=9)
     with pytest.raises(MaquetteError, match="none for level"):
         mq.register_detector("bare", lambda picture, level: picture)
+    with pytest.raises(MaquetteError, match="a detector 'canny' already"):
+        mq.register_detector("canny", lambda picture: picture)
+    with pytest.raises(MaquetteError, match="cannot be called 'unfit'"):
+        mq.register_detector("odd", lambda picture, unfit=1: picture)
+    with pytest.raises(MaquetteError, match="numbers, words or None"):
+        mq.register_detector("odd", lambda picture, levels=[1]: picture)
+    mq.register_detector("flat", lambda picture: Image.new("L", (3, 3)))  # anew, as a cell of a notebook run twice
+    with pytest.raises(MaquetteError, match="of the size given"):
+        mq.detect("flat", drawing())
+
+
+def test_a_broken_entry_point_takes_no_other_detector_away(monkeypatch) -> None:
+    class Broken:
+        name, value = "broken", "nowhere:draw"
+
+        def load(self) -> None:
+            raise ModuleNotFoundError("No module named 'nowhere'")
+
+    monkeypatch.setattr(detect, "entry_points", lambda group: [Broken()])
+    detect.load_others.cache_clear()
+    with pytest.warns(MaquetteWarning, match="'broken' cannot be had: No module named 'nowhere'"):
+        assert "canny" in table()
+    detect.load_others.cache_clear()
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_no_global_chance_is_used(opened, name: str) -> None:
+    before = torch.get_rng_state()
+    detector = mq.Detector(name) if detectors[name].offline else opened(name)
+    detector(drawing())
+    assert torch.equal(before, torch.get_rng_state())
 
 
 def test_canny_is_opencvs() -> None:

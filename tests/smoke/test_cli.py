@@ -118,10 +118,10 @@ def test_a_damaged_record_is_a_sentence(maquette, base, net, picture, tmp_path) 
 
 @pytest.mark.parametrize("condition", ["canny", "hough", "softedge"])
 def test_what_detect_shows_is_what_generate_feeds(maquette, base, net, tmp_path, condition: str) -> None:
-    scene(7).image.resize((64, 64)).save(tmp_path / "scene.png")
+    scene(7).image.resize((150, 90)).save(tmp_path / "scene.png")
     words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
     assert maquette("generate", "scene.png", "--condition", condition, *words)[0] == 0
-    assert maquette("detect", condition, "scene.png", "-o", ".")[0] == 0
+    assert maquette("detect", condition, "scene.png", "-o", ".", "--size", "64x64")[0] == 0
     fed = Record.load(tmp_path / "made.png").controls[0].picture()
     assert fed == Image.open(tmp_path / f"scene-{condition}.png").convert("RGB")
     assert np.asarray(fed).any()
@@ -138,6 +138,16 @@ def test_options_go_to_the_detector(maquette, base, net, picture, tmp_path) -> N
     assert (code, "no effect" in err) == (0, True)
     code, _, err = maquette("generate", picture, "--condition", "caption", *words)
     assert code == 2
+
+
+def test_a_map_of_classes_is_brought_to_size_without_mixing_them(maquette, base, net, tmp_path) -> None:
+    shown = Image.new("RGB", (90, 130), (255, 0, 0))
+    shown.paste((0, 0, 255), (20, 20, 61, 77))
+    shown.save(tmp_path / "classes.png")
+    words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    assert maquette("generate", "classes.png", "--map", "--condition", "segmentation", *words)[0] == 0
+    fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].picture()).reshape(-1, 3)
+    assert {tuple(colour) for colour in fed.tolist()} == {(255, 0, 0), (0, 0, 255)}
 
 
 def test_generate_from_a_map(maquette, base, net, picture) -> None:
@@ -215,7 +225,7 @@ def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
         (("generate", "--base", "BASE", "--controlnet", "x"), "give the picture"),
         (("generate", "--base", "BASE", "--weight", "0.5", "--end", "0.5"), "nothing for --weight, --end to steer by"),
         (("generate", "--again", "PICTURE", "--steps", "3", "--prompt", "a"), "leave --prompt, --steps out"),
-        (("generate", "PICTURE", "--base", "BASE", "--size", "0x64"), "multiples of 64 pixels"),
+        (("generate", "PICTURE", "--base", "BASE", "--size", "0x64"), "--size is WIDTHxHEIGHT in pixels"),
         (("generate", "--base", "BASE", "--device", "cdua"), "There is no device 'cdua'"),
         (("generate", "--base", "BASE", "--count", "0"), "count is a whole number"),
         (("generate", "--base", "BASE", "-o", "."), "Results are PNG files"),

@@ -1,5 +1,7 @@
 """maquette detect"""
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +10,9 @@ import typer
 if TYPE_CHECKING:
     from PIL import Image
 
-    from maquette.conditions.detect import Detector
+    from maquette.conditions.kind import Kind
+
+    Find = Callable[["Image.Image"], Any]
 
 EXAMPLE = "maquette detect canny photo.jpg -o maps --option low=80 --option high=160"
 
@@ -21,11 +25,15 @@ def run(
     weights: Annotated[str | None, typer.Option(help="Weights: a name that --list shows, a file or folder.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     keep: Annotated[bool, typer.Option("--keep", help="Write key points or class numbers beside the maps.")] = False,
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT to bring pictures to first, as generate does; else their own.")
+    ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show all detectors, or one with its options.")] = False,
 ) -> None:
     """Draw the condition map of pictures, each at its own size."""
+    from maquette.cli.framing import read_size
     from maquette.conditions.catalogue import one_detector, table
-    from maquette.conditions.detect import Detector
+    from maquette.conditions.detect import Detector, kind_named
     from maquette.errors import MaquetteError
     from maquette.foundation.settings import read_named
 
@@ -36,12 +44,18 @@ def run(
         raise MaquetteError("Give a detector and pictures: maquette detect canny photo.jpg; --list shows them all.")
     options = read_named(option or [], "--option", "low=80")
     targets = _targets(detector, pictures, output)
-    opened = Detector(detector, weights, device)
+    kind, frame = kind_named(detector), read_size(size)
+    kind.options.given(detector, options)  # before weights are fetched
+    opened = cache(lambda: Detector(detector, weights, device))  # not for records alone
+
+    def find(picture: "Image.Image") -> Any:
+        return opened().find([picture], **options)[0]
+
     failed = []
     for path, target in zip(pictures, targets, strict=True):
         try:
-            _draw(opened, path, target, options, keep)
-        except MaquetteError as error:
+            _draw(kind, find, path, target, frame, keep)
+        except (MaquetteError, OSError) as error:
             failed.append(str(error))
             continue
         print(target)
@@ -60,31 +74,33 @@ def _targets(detector: str, pictures: list[Path], output: Path) -> list[Path]:
     return targets
 
 
-def _draw(opened: "Detector", path: Path, target: Path, options: dict[str, Any], keep: bool) -> None:
+def _draw(kind: "Kind", find: "Find", path: Path, target: Path, frame: tuple[int, int] | None, keep: bool) -> None:
     """Write the map of a picture or of a record, and where that is asked for its record."""
+    from maquette.cli.framing import framed
     from maquette.errors import MaquetteError
     from maquette.foundation.files import written_whole
     from maquette.foundation.images import open_picture
 
-    record = opened.kind.record
+    record = kind.record
     if keep and record is None:
-        raise MaquetteError(f"{opened.kind.name} has no record to keep: its map is all there is; leave --keep out.")
-    if record is None:
-        _write(opened(open_picture(path), **options), target)
-        return
-    is_record = path.name.endswith(record.ending)
-    found = record.read(path) if is_record else opened.find([open_picture(path)], **options)[0]
-    _write(record.draw(found), target)
-    if keep:
+        raise MaquetteError(f"{kind.name} has no record to keep: its map is all there is; leave --keep out.")
+    if record is not None and path.name.endswith(record.ending):
+        found = record.read(path)
+    else:
+        picture = open_picture(path)
+        found = find(picture if frame is None else framed(picture, frame))
+    _write(found if record is None else record.draw(found), target)
+    if keep and record is not None:
         with written_whole(target.with_name(f"{target.stem}-record{record.ending}")) as temporary:
             record.write(found, temporary)
 
 
 def _write(answer: "Image.Image | str", target: Path) -> None:
     from maquette.foundation.files import written_whole
+    from maquette.foundation.images import as_rgb
 
     with written_whole(target) as temporary:
         if isinstance(answer, str):
             temporary.write_text(answer + "\n", "utf-8")
         else:
-            answer.save(temporary, "PNG")
+            as_rgb(answer).save(temporary, "PNG")

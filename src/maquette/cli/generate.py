@@ -58,6 +58,8 @@ def run(
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""
     from maquette.base import DIORAMA_GUIDANCE
+    from maquette.cli.framing import framed, read_size
+    from maquette.conditions.detect import detectors
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import open_picture
     from maquette.foundation.settings import read_named
@@ -73,7 +75,7 @@ def run(
         _check_unsteered(given)
     targets = _targets(output or Path("out.png"), count)
     source = open_picture(picture) if picture is not None else None
-    asked = _size(size)
+    asked = read_size(size)
     options = read_named(option or [], "--option", "low=80")
     if map_given and options:
         warnings.warn("--option has no effect on a map that is given.", MaquetteWarning, stacklevel=2)
@@ -83,10 +85,12 @@ def run(
     check_size(model, wanted)
     controls = []
     if source is not None:
-        shown = _framed(source, wanted)
+        shown = framed(
+            source, wanted, categorical=map_given and condition in detectors and detectors[condition].categorical
+        )
         if detector is not None:
             shown = detector(shown, **options)
-        name = controlnet or f"{base}/{condition}"
+        name = controlnet or f"{base}/{condition.removeprefix(f'{base}/')}"
         controls.append(ControlRecord(name, ControlRecord.pack(shown), weight, start, end))
     settings: dict[str, Any] = {
         "negative_prompt": negative_prompt,
@@ -113,34 +117,19 @@ def _load(name: str, device: str, dtype: str, low_memory: bool) -> "Base":
     return load_base(name, device, dtype, low_memory=low_memory)
 
 
-def _framed(source: "Image.Image", size: tuple[int, int]) -> "Image.Image":
-    """What of a picture the result has room for."""
-    from maquette.errors import MaquetteWarning
-    from maquette.foundation.images import fit
-
-    if source.width * size[1] != source.height * size[0]:
-        warnings.warn(
-            f"The picture is {source.width}×{source.height}; its middle is cut to the shape of {size[0]}×{size[1]}.",
-            MaquetteWarning,
-            stacklevel=2,
-        )
-    return fit(source, size)
-
-
 def _detector(condition: str, base: str, device: str, options: dict[str, Any]) -> "Detector":
     """The detector of a condition, the base's own where it has one; opened before anything large is loaded."""
-    from maquette.conditions.detect import Detector, detectors
+    from maquette.conditions.detect import Detector, detectors, kind_named
     from maquette.errors import MaquetteError
 
     name = f"{base}/{condition}" if f"{base}/{condition}" in detectors else condition
+    if name in detectors and detectors[name].words:
+        raise MaquetteError(f"{name} writes words, which steer nothing; give them as --prompt.")
     try:
-        detector = Detector(name, device=device)
+        kind_named(name).options.given(name, options)
+        return Detector(name, device=device)
     except MaquetteError as error:
         raise MaquetteError(f"{error} Or give a {condition} map with --map.") from None
-    if detector.kind.words:
-        raise MaquetteError(f"{name} writes words, which steer nothing; give them as --prompt.")
-    detector.kind.options.given(name, options)
-    return detector
 
 
 def _controls(record: "Record", model: "Base") -> "list[Control]":
@@ -225,14 +214,3 @@ def _write(pictures: "list[Image.Image]", records: "list[Record]", targets: list
     for picture, record, path in zip(pictures, records, targets, strict=True):
         record.save(picture, path)
         print(path)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    from maquette.errors import MaquetteError
-
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdigit() for side in sides):
-        raise MaquetteError(f"--size is WIDTHxHEIGHT in pixels, such as 128x128, not {text!r}.")
-    return int(sides[0]), int(sides[1])

@@ -1,14 +1,18 @@
 """How networks see pictures of any size: at a working size that follows from a picture's own, one size in a batch."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-AT_ONCE = 16  # pictures in a batch
+if TYPE_CHECKING:
+    from torch import nn
+
+AT_ONCE = 2**21  # pixels in a batch: eight pictures of 512 × 512, whose features take some two gigabytes
+ON_CPU = 2**18  # the same where larger batches leave the caches and gain nothing
 LONGEST = 4.0  # a picture is seen no longer than this times its short side: a strip is squeezed
 
 
@@ -24,23 +28,30 @@ def in_batches(
     pictures: Sequence[Image.Image],
     size_of: Callable[[tuple[int, int]], tuple[int, int]],
     see: Callable[[list[Image.Image]], Sequence[Any]],
-    at_once: int = AT_ONCE,
+    pixels: int = AT_ONCE,
 ) -> list[Any]:
     """What a network sees in each picture, in their order.
 
     Args:
         size_of: the working size for a picture's; both (width, height).
         see: pictures of one size in, an answer each out.
+        pixels: in a batch, of the working size.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for number, picture in enumerate(pictures):
         groups.setdefault(size_of(picture.size), []).append(number)
     answers: dict[int, Any] = {}
     for size, numbers in groups.items():
+        at_once = max(1, pixels // (size[0] * size[1]))
         for start in range(0, len(numbers), at_once):
             chunk = numbers[start : start + at_once]
             answers.update(zip(chunk, see([scaled(pictures[number], size) for number in chunk]), strict=True))
     return [answers[number] for number in range(len(pictures))]
+
+
+def pixels_at_once(network: "nn.Module") -> int:
+    """How large batches pay, by where a network is."""
+    return ON_CPU if next(network.parameters()).device.type == "cpu" else AT_ONCE
 
 
 def scaled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -23,8 +23,13 @@ class CannyOptions(Options):
     )
 
     def unfit(self) -> Iterator[str]:
-        if self.low > self.high:
-            yield f"the thresholds keep low ≤ high, not low={self.low} and high={self.high}"
+        yield from unordered(self.low, self.high)
+
+
+def unordered(low: float, high: float) -> Iterator[str]:
+    """What is wrong with two thresholds together."""
+    if low > high:
+        yield f"the thresholds keep low ≤ high, not low={low} and high={high}"
 
 
 def canny(picture: Image.Image, low: float = 100, high: float = 200) -> Image.Image:
@@ -33,8 +38,7 @@ def canny(picture: Image.Image, low: float = 100, high: float = 200) -> Image.Im
     Args:
         low, high: hysteresis thresholds on the gradient, 0 ≤ low ≤ high ≤ 2040.
     """
-    grey = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
-    return Image.fromarray(cv2.Canny(grey, low, high)).convert("RGB")
+    return _edges(picture, low, high).convert("RGB")
 
 
 def by_chance(rng: np.random.Generator) -> tuple[float, float]:
@@ -43,8 +47,13 @@ def by_chance(rng: np.random.Generator) -> tuple[float, float]:
     return low, low * rng.uniform(1.5, 3)
 
 
+def _edges(picture: Image.Image, low: float, high: float) -> Image.Image:
+    grey = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
+    return Image.fromarray(cv2.Canny(grey, low, high))
+
+
 def _drawn(picture: Image.Image, low: float, high: float, seed: int | None) -> Image.Image:
-    return canny(picture, *((low, high) if seed is None else by_chance(np.random.default_rng(seed))))
+    return _edges(picture, *((low, high) if seed is None else by_chance(np.random.default_rng(seed))))
 
 
 CANNY = Kind("canny", "edges, white on black", each(_drawn), CannyOptions)

@@ -9,8 +9,9 @@ from maquette.conditions.batches import in_batches
 from maquette.conditions.kind import Kind, See
 from maquette.conditions.options import Options, option
 from maquette.conditions.published import Published
+from maquette.errors import MaquetteError
 
-AT_ONCE = 8  # pictures in a batch
+AT_ONCE = 8 * 384 * 384  # pixels in a batch, on a CPU too: most of the time goes into words
 
 WEIGHTS = {
     "blip-base": Published(
@@ -42,10 +43,13 @@ def _open(weights: str | Path | None, device: str) -> See:
     import torch
     from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-    from maquette.conditions.networks.pretrained import Pretrained
+    from maquette.conditions.networks.pretrained import Pretrained, sound
 
     network = Pretrained("caption", WEIGHTS, weights, device, AutoModelForImageTextToText)
-    tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
+    with sound(network.folder, "tokenizer of caption"):
+        tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what is made where there are no files of it
+        raise MaquetteError(f"{str(network.folder)!r} holds no words of caption; add tokenizer.json or vocab.txt.")
 
     def see(pictures: list[Image.Image], options: CaptionOptions) -> list[str]:
         @torch.inference_mode()

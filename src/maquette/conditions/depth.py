@@ -9,14 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, in_batches
+from maquette.conditions.batches import back, in_batches, pixels_at_once
 from maquette.conditions.kind import Kind, See
 from maquette.conditions.options import Options, option
 from maquette.conditions.published import Published
 from maquette.errors import MaquetteError
 
 FILES = ("config.json", "preprocessor_config.json")
-AT_ONCE = 4  # pictures in a batch
 
 WEIGHTS = {
     "dpt-hybrid": Published(
@@ -140,7 +139,9 @@ class Disparity:
             found = self.network.model(pixel_values=self.network.pixels(group)).predicted_depth.cpu().numpy()
             return list(1 / np.maximum(found, 1e-3) if in_metres else found)
 
-        return in_batches(pictures, lambda size: self.network.size_of(size, short), look, AT_ONCE)
+        return in_batches(
+            pictures, lambda size: self.network.size_of(size, short), look, pixels_at_once(self.network.model)
+        )
 
 
 def _open(weights: str | Path | None, device: str) -> See:

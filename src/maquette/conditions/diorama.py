@@ -5,6 +5,7 @@ The network was trained on rendered scenes of 128 pixels; of photographs it know
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, in_batches, working_size
+from maquette.conditions.batches import back, in_batches, pixels_at_once, working_size
 from maquette.conditions.depth import depth_map
 from maquette.conditions.kind import Kind, Open, Record, See
 from maquette.conditions.normal import normal_map
@@ -77,7 +78,8 @@ def _opened(answer: Callable[["Seen", int, tuple[int, int]], Any]) -> Open:
                 seen = eye.see(group)
                 return [(seen, row) for row in range(len(group))]
 
-            found = in_batches(pictures, lambda size: working_size(size, options.resolution, MULTIPLE), look)
+            sizes = partial(working_size, short=options.resolution, multiple=MULTIPLE)
+            found = in_batches(pictures, sizes, look, pixels_at_once(eye.network))
             return [answer(seen, row, picture.size) for (seen, row), picture in zip(found, pictures, strict=True)]
 
         return see

@@ -10,7 +10,6 @@ from maquette.conditions.batches import back, in_batches, working_size
 from maquette.conditions.options import option
 
 SMALLEST, LARGEST = 256, 1024  # pixels, the short side of what a network sees unless told otherwise
-AT_ONCE = 2**21  # pixels in a batch: about two gigabytes of features
 
 RESOLUTION = option(
     None, "Short side of what the network sees, in pixels; without, the picture's own, from 256 to 1024.", 64, 4096
@@ -22,6 +21,7 @@ def greys(
     resolution: int | None,
     multiple: int,
     look: Callable[[list[Image.Image]], NDArray[np.float32]],
+    pixels: int,
 ) -> list[NDArray[np.float32]]:
     """What a network draws of each picture: (h, w) in [0, 1], of the picture's own size.
 
@@ -29,13 +29,13 @@ def greys(
         resolution: short side of what the network sees; None: the picture's own, from 256 to 1024.
         multiple: of which both sides are.
         look: pictures of one size in, (B, h, w) of that size in [0, 1] out.
+        pixels: in a batch.
     """
 
     def seen(size: tuple[int, int]) -> tuple[int, int]:
         return working_size(size, resolution or min(max(min(size), SMALLEST), LARGEST), multiple)
 
-    largest = max(width * height for width, height in (seen(picture.size) for picture in pictures))
-    found = in_batches(pictures, seen, lambda group: list(look(group)), at_once=max(1, AT_ONCE // largest))
+    found = in_batches(pictures, seen, lambda group: list(look(group)), pixels)
     return [back(one, picture.size) for one, picture in zip(found, pictures, strict=True)]
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.conditions.batches import pixels_at_once
 from maquette.conditions.greys import RESOLUTION, greys, shown
 from maquette.conditions.kind import Kind, See
 from maquette.conditions.options import Options, option
@@ -49,7 +50,7 @@ def open_hed(weights: str | Path | None, device: str) -> See:
         return edges
 
     def see(pictures: list[Image.Image], options: HedOptions) -> list[Image.Image]:
-        maps = greys(pictures, options.resolution, 16, look)
+        maps = greys(pictures, options.resolution, 16, look, pixels_at_once(network))
         return [shown(stepped(one) if options.safe else one) for one in maps]
 
     return see

@@ -11,7 +11,7 @@ from maquette.conditions.options import Options
 from maquette.conditions.published import Parts, Published
 
 See = Callable[[list[Image.Image], Any], list[Any]]
-"""RGB pictures of any sizes and options in; for each its RGB map, of its own size.
+"""RGB pictures of any sizes and options in; for each its map, of its own size: RGB, or grey (mode L) where that is all.
 
 For captions its words, and for kinds with a record what the map is drawn from.
 """

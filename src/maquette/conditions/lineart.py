@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.conditions.batches import pixels_at_once
 from maquette.conditions.greys import RESOLUTION, greys, shown
 from maquette.conditions.kind import Kind, See
 from maquette.conditions.options import Options
@@ -84,7 +85,10 @@ def _inverted(network: "nn.Module", draw: Callable[["Tensor"], "Tensor"], multip
         lines: NDArray[np.float32] = (1 - draw(batch_of(pictures, network))[:, 0]).cpu().numpy()
         return lines
 
-    return lambda pictures, options: [shown(one) for one in greys(pictures, options.resolution, multiple, look)]
+    def see(pictures: list[Image.Image], options: LineartOptions) -> list[Image.Image]:
+        return [shown(one) for one in greys(pictures, options.resolution, multiple, look, pixels_at_once(network))]
+
+    return see
 
 
 LINEART = Kind(

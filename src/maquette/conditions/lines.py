@@ -1,5 +1,6 @@
 """Straight lines without a network: OpenCV's probabilistic Hough transform and its line segment detector."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import cv2
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.conditions.canny import unordered
 from maquette.conditions.kind import Kind, each
 from maquette.conditions.options import Options, option
 
@@ -20,6 +22,9 @@ class HoughOptions(Options):
     votes: int = option(60, "Edge pixels that a line needs, where the short side has 512 pixels.", 1, 512)
     length: float = option(50, "Of the shortest line, in pixels where the short side has 512.", 0, 512)
     gap: float = option(5, "Longest gap in a line, in pixels where the short side has 512.", 0, 512)
+
+    def unfit(self) -> Iterator[str]:
+        yield from unordered(self.low, self.high)
 
 
 @dataclass(frozen=True)

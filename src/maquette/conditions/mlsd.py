@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import in_batches, working_size
+from maquette.conditions.batches import in_batches, pixels_at_once, working_size
 from maquette.conditions.kind import Kind, See
 from maquette.conditions.options import Options, option
 from maquette.conditions.published import Published
@@ -109,7 +109,10 @@ def open_mlsd(weights: str | Path | None, device: str) -> See:
     def see(pictures: list[Image.Image], options: MlsdOptions) -> list[Image.Image]:
         short = options.resolution or LEARNED_AT
         found = in_batches(
-            pictures, lambda size: working_size(size, short, MULTIPLE), lambda group: look(group, options)
+            pictures,
+            lambda size: working_size(size, short, MULTIPLE),
+            lambda group: look(group, options),
+            pixels_at_once(network),
         )
         return [draw(lines, picture.size) for lines, picture in zip(found, pictures, strict=True)]
 

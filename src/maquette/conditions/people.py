@@ -17,6 +17,12 @@ BODY, HAND, FACE = 18, 21, 70
 COCO = (0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 """Where COCO keeps Openpose's key points but the neck: nose, right and left arm, right and left leg, eyes, ears."""
 
+BODY_25 = (*range(8), *range(9, 19))
+"""Where OpenPose's model of 25 key points, its usual one, keeps the 18: it has the middle of the hips between, and feet
+after them."""
+
+COUNTS = {BODY: (BODY, 25), HAND: (HAND,), FACE: (68, FACE)}  # of points that files have of a part
+
 FARTHEST = 100_000  # pixels: no drawing goes beyond
 
 
@@ -93,8 +99,9 @@ def write_people(people: People, path: Path) -> None:
 def read_people(path: Path) -> People:
     """People in a file of OpenPose's format (its doc/02_output.md) with the size of the canvas beside them.
 
-    Points are 18 of a body, 21 of a hand, and of a face 68, or 70 with the pupils; empty or null where a part was not
-    found. Where no coordinate of a part is above 1 they are shares of the canvas, as some editors write them.
+    Points are 18 of a body, or 25 as OpenPose's usual model has them (of which the middle of the hips and the feet are
+    dropped), 21 of a hand, and of a face 68, or 70 with the pupils; empty or null where a part was not found. Where no
+    coordinate of a part is above 1 they are shares of the canvas, as some editors write them.
     Raises `MaquetteError` for a file that holds no such people.
     """
     content = _content(path)
@@ -130,7 +137,7 @@ def _content(path: Path) -> dict[str, Any]:
 def _canvas(content: dict[str, Any], path: Path) -> tuple[int, int]:
     width, height = (content.get(f"canvas_{side}") for side in ("width", "height"))
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 10**9)
-    if isinstance(width, int) and isinstance(height, int) and width > 0 and height > 0 and width * height <= limit:
+    if type(width) is int and type(height) is int and width > 0 and height > 0 and width * height <= limit:
         return width, height
     raise _no_record(
         path, f'"canvas_width" and "canvas_height" are the size of the picture in pixels, not {width!r} and {height!r}'
@@ -141,20 +148,22 @@ def _points(person: dict[str, Any], name: str, count: int, size: tuple[int, int]
     given = person.get(name)
     try:
         numbers = np.asarray(given if given is not None else [], np.float64).ravel()
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         raise _no_record(path, f'"{name}" holds something else than numbers') from None
-    counts = (0, 68, FACE) if count == FACE else (0, count)
-    if len(numbers) % 3 or len(numbers) // 3 not in counts:
-        wanted = " or ".join(str(3 * one) for one in counts[1:])
+    if len(numbers) % 3 or len(numbers) // 3 not in (0, *COUNTS[count]):
+        wanted = " or ".join(str(3 * one) for one in COUNTS[count])
         raise _no_record(
             path, f'"{name}" holds {wanted} numbers, x, y and confidence of each point, not {len(numbers)}'
         )
-    points = np.zeros((count, 3))
-    points[: len(numbers) // 3] = numbers.reshape(-1, 3)
-    if np.abs(points[:, :2]).max(initial=0) <= 1:
-        points[:, :2] *= size
-    if not (np.abs(points) <= FARTHEST).all():  # nor is what is no number
+    found = numbers.reshape(-1, 3)
+    if np.abs(found[:, :2]).max(initial=0) <= 1:
+        found[:, :2] *= size
+    if not (np.abs(found) <= FARTHEST).all():  # nor is what is no number
         raise _no_record(path, f'"{name}" goes beyond {FARTHEST:,} pixels')
+    if len(found) == 25:
+        found = found[list(BODY_25)]
+    points = np.zeros((count, 3))
+    points[: len(found)] = found
     return points
 
 

@@ -36,7 +36,8 @@ JOINT, FACE_DOT = (0, 0, 255), (255, 255, 255)
 def pose_map(keypoints: NDArray[np.floating], size: tuple[int, int]) -> Image.Image:
     """People (P, 18, 3), each point x, y in pixels and its confidence, drawn on black of `size` (width, height).
 
-    Points of confidence 0 are left out, and limbs that end in them. Strokes are 4 pixels wide at a height of 512.
+    Points of confidence 0 are left out, and limbs that end in them. Points and limbs have a radius of 4 pixels where
+    the short side has 512.
     """
     canvas = np.zeros((size[1], size[0], 3), np.uint8)
     radius = _radius(size)

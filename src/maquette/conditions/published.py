@@ -105,8 +105,8 @@ def fetch(detector: str, published: Published) -> Path:
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             raise MaquetteError(
                 f"{detector} needs {name} of {repository} ({published.megabytes} MB, {published.licence}), which is "
-                f"not in the Hub's cache and cannot be fetched now. Online: {published.command}. Or give a copy of "
-                "your own as weights."
+                f"not in the Hub's cache and cannot be fetched now. Online: {published.command}. Or name a copy "
+                "of your own as weights, which maquette detect and maquette data annotate take."
             ) from error
         _check(path, digest, name, repository)
         paths.append(path)

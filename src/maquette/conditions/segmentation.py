@@ -87,7 +87,7 @@ def read_classes(path: Path, palette: str = "ade20k") -> Classes:
     try:
         with Image.open(path) as picture:
             numbers, mode, words = np.array(picture), picture.mode, picture.info
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise MaquetteError(f"The class numbers {str(path)!r} cannot be read ({error}).") from error
     if mode not in ("L", "P", "I;16", "I") or int(numbers.min(initial=0)) < 0:
         raise MaquetteError(

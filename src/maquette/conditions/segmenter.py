@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, in_batches
+from maquette.conditions.batches import back, in_batches, pixels_at_once
 from maquette.conditions.kind import Kind, See
 from maquette.conditions.options import Options, option
 from maquette.conditions.published import Published
 from maquette.conditions.segmentation import PALETTES, RECORD, Classes
 from maquette.errors import MaquetteError
 
-AT_ONCE = 2  # pictures in a batch: a Swin-L's features take gigabytes
+LARGE = 2  # times the memory that batches are measured by: a Swin-L's features
 
 _CLIP = {  # the tokenizer of OneFormer's task, in each of its repositories
     "vocab.json": "e089ad92ba36837a0d31433e555c8f45fe601ab5c221d4f607ded32d9f7a4349",
@@ -113,7 +113,12 @@ def _open(weights: str | Path | None, device: str) -> See:
         return list(scores.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
     def see(pictures: list[Image.Image], options: SegmentationOptions) -> list[Classes]:
-        found = in_batches(pictures, lambda size: network.size_of(size, options.resolution), look, AT_ONCE)
+        found = in_batches(
+            pictures,
+            lambda size: network.size_of(size, options.resolution),
+            look,
+            pixels_at_once(network.model) // LARGE,
+        )
         return [
             Classes(back(one, picture.size, categorical=True), palette)
             for one, picture in zip(found, pictures, strict=True)

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from maquette.conditions.detect import detectors
 from maquette.errors import MaquetteError, MaquetteWarning
 
 SAMPLES = 64  # weights in a fingerprint
@@ -89,8 +90,13 @@ class Contract:
         return all(abs(a - b) <= ALIKE * abs(a) + 1e-6 for a, b in zip(own, other, strict=True))
 
     def check_detector(self, name: str) -> None:
-        """Warn where maps of this detector are not what it was trained on; one that does not say takes any."""
-        if self.detector is not None and self.detector.rsplit("/")[-1] != name.rsplit("/")[-1]:
+        """Warn where maps of this detector are not what it was trained on; one that does not say takes any.
+
+        A detector of the diorama's own differs from the one of that name for photographs; where there is none, as for
+        edges, the one for all pictures drew its maps.
+        """
+        trained = self.detector if self.detector in detectors else (self.detector or name).rsplit("/")[-1]
+        if trained != name:
             warnings.warn(
                 f"This ControlNet was trained on maps of {self.detector!r} and is given {name!r}: it may follow them "
                 f"badly. Take a ControlNet for {name}, or the condition it knows.",

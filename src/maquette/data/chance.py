@@ -46,7 +46,10 @@ class Drawn:
 
 def draw_named(name: str) -> Draw:
     """The conditions of a detector, as a training draws them afresh every time."""
-    return DRAWS.get(name) or Drawn(name)
+    if name in DRAWS:
+        return DRAWS[name]
+    _opened(name)  # what is lacking is told of now, not as a fault of every picture
+    return Drawn(name)
 
 
 @cache

@@ -8,6 +8,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maquette.errors import MaquetteError
 
+ORIENTATION = 274  # EXIF's tag for how a picture is turned
+
 
 def open_picture(path: str | Path) -> Image.Image:
     """Read a picture as the eye sees it: rotated as its EXIF says, transparency on white, RGB.
@@ -38,9 +40,10 @@ def read_picture(source: Path | IO[bytes], name: str) -> Image.Image:
 
 def as_rgb(picture: Image.Image) -> Image.Image:
     """Any PIL picture as RGB bytes."""
-    if picture.mode == "RGB" and not picture.info and not picture.getexif():
+    if type(picture) is Image.Image and picture.mode == "RGB" and not picture.info and not picture.getexif():
         return picture
-    picture = ImageOps.exif_transpose(picture)
+    if picture.getexif().get(ORIENTATION, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
     if picture.mode in ("I;16", "I;16B", "I;16L", "I", "F"):
         picture = _to_bytes(picture)
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
@@ -58,7 +61,9 @@ def _to_bytes(picture: Image.Image) -> Image.Image:
     return Image.fromarray((np.clip(levels / brightest, 0, 1) * 255).astype(np.uint8))
 
 
-def fit(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
+def fit(
+    picture: Image.Image, size: tuple[int, int], method: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """RGB, scaled so that `size` (width, height) is covered; what stands over is cut, evenly at both sides."""
     picture = as_rgb(picture)
-    return picture if picture.size == size else ImageOps.fit(picture, size, Image.Resampling.LANCZOS)
+    return picture if picture.size == size else ImageOps.fit(picture, size, method)

@@ -14,8 +14,8 @@ class Registry(Generic[T]):
         self.kind = kind  # "detector", as error messages say it
         self._entries: dict[str, T] = {}
 
-    def add(self, name: str, entry: T) -> T:
-        assert name not in self._entries, f"{self.kind} {name!r} is registered twice"
+    def add(self, name: str, entry: T, *, anew: bool = False) -> T:
+        assert anew or name not in self._entries, f"{self.kind} {name!r} is registered twice"
         self._entries[name] = entry
         return entry
 

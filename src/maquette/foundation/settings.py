@@ -4,6 +4,7 @@ import math
 import tomllib
 import types
 from collections.abc import Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
@@ -44,15 +45,16 @@ def problem(value: Any, hint: Any, low: float | None = None, high: float | None 
         return f"is a text, not {value!r}"
     if float in choices:
         return None if _is_number(value, low, high) else f"is a number{_range(low, high)}, not {value!r}"
-    if int in choices and not (isinstance(value, int) and _is_number(value, low, high)):
+    if int in choices and not (isinstance(value, Integral) and _is_number(value, low, high)):
         return f"is a whole number{_range(low, high)}, not {value!r}"
     return None
 
 
 def _is_number(value: Any, low: float | None, high: float | None) -> bool:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
         return False
-    return (low is None or value >= low) and (high is None or value <= high)
+    number = float(value)
+    return (low is None or number >= low) and (high is None or number <= high)
 
 
 def _range(low: float | None, high: float | None) -> str:

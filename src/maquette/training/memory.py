@@ -1,7 +1,5 @@
 """Memory: what trades it for time, and what to say when there is too little."""
 
-import ctypes
-import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -12,11 +10,11 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from maquette.errors import MaquetteError
+from maquette.foundation.memory import keep_freed
 
 T = TypeVar("T")
 
 PIXELS = 8 * 512 * 512  # a few GiB in an autoencoder
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 @contextmanager
@@ -35,14 +33,9 @@ def checkpointed(wanted: bool, *networks: nn.Module) -> Iterator[None]:
 
 
 def keep_pages(device: torch.device) -> None:
-    """On a CPU, let the C library keep the memory of freed tensors for the next ones, where it is glibc.
-
-    Given back to the system, every large tensor's pages are asked for and zeroed anew: a tenth of a step's time.
-    """
-    if device.type == "cpu" and platform.libc_ver()[0] == "glibc":
-        library = ctypes.CDLL(None)
-        for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
-            library.mallopt(threshold, 2**31 - 1)  # bytes
+    """On a CPU, keep the memory of freed tensors for the next ones."""
+    if device.type == "cpu":
+        keep_freed()
 
 
 def at_once(size: tuple[int, int]) -> int:

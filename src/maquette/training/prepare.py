@@ -15,7 +15,7 @@ from maquette.conditions.networks.perception import Eye
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
-from maquette.data.chance import draw_named
+from maquette.data.chance import DRAWS, draw_named
 from maquette.data.framing import Framing
 from maquette.data.pairs import Pairs, SourcePairs
 from maquette.data.rows import Columns, Fault
@@ -207,7 +207,8 @@ def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, ste
     """What a ControlNet was trained to be given, on a base of this network."""
     of_scenes = config.data is None
     draws = config.detect or of_scenes
-    made = diorama.CONDITIONS[config.condition].words if draws and config.condition in diorama.CONDITIONS else None
+    as_scenes = of_scenes or (config.detect and config.condition in DRAWS)
+    made = diorama.CONDITIONS[config.condition].words if as_scenes else None
     return replace(
         net.contract,  # of one that was gone on from: its channels' order, and whether it is pooled
         stated=True,

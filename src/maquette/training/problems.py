@@ -4,8 +4,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from maquette.conditions.detect import detectors
+from maquette.conditions.detect import kind_named
 from maquette.data.diorama import CONDITIONS
+from maquette.errors import MaquetteError
 from maquette.foundation.registry import nearest
 from maquette.foundation.settings import problem
 
@@ -62,13 +63,20 @@ def _size(value: Any) -> str | None:
     return f"is a multiple of 64 pixels, not {value!r}" if value and any(one % 64 for one in pair) else None
 
 
+def _draws(condition: Any) -> bool:
+    try:
+        return not kind_named(condition).words
+    except MaquetteError:
+        return False
+
+
 def _together(given: Mapping[str, Any]) -> Iterator[Problem]:
     """What is sound alone and not together."""
     condition, data = given.get("condition"), given.get("data")
     if data is None and "condition" in given and condition not in CONDITIONS:
         yield "condition", f"cannot be {condition!r} on the diorama{nearest(condition, list(CONDITIONS))}"
-    if given.get("detect") and data is not None and condition not in detectors:
-        yield "detect", f"needs a detector's name for the condition ({', '.join(detectors)}), not {condition!r}"
+    if given.get("detect") and data is not None and not _draws(condition):
+        yield "detect", f"needs the name of a detector that draws, for the condition, not {condition!r}"
     if given.get("reconnect") is not None and given.get("connect") == "all":
         yield "reconnect", 'needs connect = "middle", which it ends'
     if given.get("reconnect") == "converged" and given.get("evaluate_every") == 0:

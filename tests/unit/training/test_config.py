@@ -29,7 +29,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"data": 3}, "data is a text, not 3"),
         ({"data": "x", "size": 100}, "size is a multiple of 64 pixels, not 100"),
         ({"data": "x", "size": [512, 0]}, "size is a whole number of 64 or more, or two, not"),
-        ({"data": "x", "detect": True, "condition": "rings"}, "detect needs a detector's name for the condition"),
+        ({"data": "x", "detect": True, "condition": "rings"}, "detect needs the name of a detector that draws"),
         ({"reconnect": 10}, 'reconnect needs connect = "middle"'),
         ({"reconnect": "sometime"}, "reconnect cannot be 'sometime'; .*Known: converged|reconnect cannot be"),
         ({"connect": "middle", "reconnect": "converged", "evaluate_every": 0}, "needs evaluate_every above 0"),

@@ -67,9 +67,11 @@ def _file(detector: str, known: Mapping[str, Published], weights: str | Path | N
 
 def _check(detector: str, path: Path, network: nn.Module, held: Weights) -> None:
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    wrong = [name for name in wanted | held.shapes if wanted.get(name) != held.shapes.get(name)]
-    if wrong:
+    wrong = [name for name, shape in wanted.items() if held.shapes.get(name) != shape]
+    foreign = [name for name in held if name not in wanted]
+    if wrong or foreign:
         raise MaquetteError(
-            f"{str(path)!r} holds no weights of {detector}: {len(wrong)} of its {len(wanted)} tensors are missing, too "
-            f"many or of another shape, {wrong[0]!r} first; give the file that was published for it."
+            f"{str(path)!r} holds no weights of {detector}: {len(wrong)} of its {len(wanted)} tensors are missing or "
+            f"of another shape, and {len(foreign)} are not its own, {(wrong + foreign)[0]!r} first; give the file that "
+            "was published for it."
         )

@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from maquette.conditions.networks.load import open_network
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_signed
 
@@ -88,10 +88,8 @@ class Eye:
             raise MaquetteError(
                 f"The weights of the diorama's detectors are missing: {str(path)!r}; reinstall maquette."
             )
-        self.network = Perception().eval()
-        self.network.load_state_dict({name: value.float() for name, value in load_file(path).items()})
-        self.network.to(device)
-        self.device = device
+        self.network = open_network("the diorama", {}, path, device, lambda held: Perception())
+        self.device = next(self.network.parameters()).device
 
     @torch.no_grad()
     def see(self, pictures: list[Image.Image]) -> Seen:

@@ -5,7 +5,8 @@ what else is installed; of the folder's preprocessor_config.json are taken size,
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ IDLE = "neck.fusion_stage.layers.0.residual_layer1."
 
 MULTIPLE = 32
 """Of which sides are, where nothing else is said: what the deepest features of all these networks are smaller by."""
+
+LARGEST = 10_000  # pixels: no network was made to see more
 
 
 class Pretrained:
@@ -52,21 +55,20 @@ class Pretrained:
         others: Mapping[str, Any] | None = None,
     ) -> None:
         place = find_placement(device, "float32").device
-        self.folder = _folder(detector, locate(detector, known, weights))
-        self.model = _load(detector, self.folder, family, others or {}).to(place).requires_grad_(False)
+        self.folder = locate(detector, known, weights)
+        self.model = open_model(detector, self.folder, family, others).to(place)
         self.config: Any = self.model.config
-        wishes = _wishes(self.folder)
-        mean, deviation = (wishes.get(f"image_{what}", [0.5] * 3) for what in ("mean", "std"))
+        wishes = read_wishes(self.folder)
+        mean, deviation = (wishes[f"image_{what}"] for what in ("mean", "std"))
         self._mean, self._deviation = (torch.tensor(one, device=place).view(3, 1, 1) for one in (mean, deviation))
-        self._size = wishes.get("size", 384)
-        self._keeps_shape = wishes.get("keep_aspect_ratio", "shortest_edge" in _as_dict(self._size))
+        self._size: dict[str, int] = wishes["size"]
+        self._keeps_shape = wishes.get("keep_aspect_ratio", "shortest_edge" in self._size)
         self._multiple = wishes.get("ensure_multiple_of") or wishes.get("size_divisor") or MULTIPLE
 
     @property
     def resolution(self) -> int:
         """Short side of what it was made to see, in pixels."""
-        size = _as_dict(self._size)
-        return int(size.get("shortest_edge") or min(size["height"], size["width"]))
+        return self._size.get("shortest_edge") or min(self._size["height"], self._size["width"])
 
     def size_of(self, size: tuple[int, int], resolution: int | None = None) -> tuple[int, int]:
         """What it sees of a picture's size, both (width, height): squeezed, where it was made for one shape alone.
@@ -77,8 +79,7 @@ class Pretrained:
         short = resolution or self.resolution
         if self._keeps_shape:
             return working_size(size, short, self._multiple)
-        wide = _as_dict(self._size)
-        own = (wide.get("width", short), wide.get("height", short))
+        own = (self._size.get("width", short), self._size.get("height", short))
         return working_size(own, short, self._multiple)
 
     def pixels(self, pictures: Sequence[Image.Image]) -> Tensor:
@@ -86,27 +87,46 @@ class Pretrained:
         return (batch_of(pictures, self.model) - self._mean) / self._deviation
 
 
-def _as_dict(size: Any) -> dict[str, int]:
-    return size if isinstance(size, dict) else {"height": size, "width": size}
+def read_wishes(folder: Path) -> dict[str, Any]:
+    """How pictures are wanted, as image processors of transformers keep it.
 
-
-def _folder(detector: str, path: Path) -> Path:
-    if (path / "config.json").is_file():
-        return path
-    raise MaquetteError(
-        f"{str(path)!r} holds no weights of {detector}: they are a folder with config.json, preprocessor_config.json "
-        "and model.safetensors (or pytorch_model.bin), as on the Hub."
-    )
-
-
-def _wishes(folder: Path) -> dict[str, Any]:
-    """How pictures are wanted, as image processors of transformers keep it."""
+    `size` is a dictionary of pixels, with "shortest_edge" or else "height" and "width"; `image_mean` and `image_std`
+    are three numbers each, of RGB in [0, 1]. Raises `MaquetteError` where they are none, or nothing is said.
+    """
     for name in ("preprocessor_config.json", "processor_config.json"):
         if (folder / name).is_file():
             content = _json(folder / name)
-            wishes: dict[str, Any] = content.get("image_processor", content)
-            return wishes
+            return _checked(content.get("image_processor", content), folder / name)
     raise MaquetteError(f"{str(folder)!r} does not say how its network wants pictures; add preprocessor_config.json.")
+
+
+def _checked(wishes: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(wishes, dict):
+        raise MaquetteError(f"{str(path)!r} holds no settings; fetch it anew.")
+    given = wishes.get("size", 384)
+    sides = given if isinstance(given, dict) else {"height": given, "width": given}
+    size = {one: sides.get(one) for one in (("shortest_edge",) if sides.get("shortest_edge") else ("height", "width"))}
+    if not all(type(side) is int and 0 < side <= LARGEST for side in size.values()):
+        raise _no_wish(path, "size", given, "the short side in pixels, or height and width")
+    levels = {f"image_{what}": wishes.get(f"image_{what}", [0.5] * 3) for what in ("mean", "std")}
+    for name, three in levels.items():
+        if not (isinstance(three, list) and len(three) == 3 and all(_is_level(one) for one in three)):
+            raise _no_wish(path, name, three, "three numbers from 0 to 1")
+    if 0 in levels["image_std"]:
+        raise _no_wish(path, "image_std", levels["image_std"], "three numbers above 0")
+    for name in ("ensure_multiple_of", "size_divisor"):
+        multiple = wishes.get(name) or MULTIPLE
+        if type(multiple) is not int or not 0 < multiple <= LARGEST:
+            raise _no_wish(path, name, multiple, "a number of pixels")
+    return {**wishes, **levels, "size": size}
+
+
+def _is_level(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value <= 1
+
+
+def _no_wish(path: Path, name: str, given: Any, wanted: str) -> MaquetteError:
+    return MaquetteError(f"{name!r} in {str(path)!r} is {wanted}, not {given!r}; fetch the file anew.")
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -119,27 +139,43 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _load(detector: str, folder: Path, family: Any, others: Mapping[str, Any]) -> Any:
+def open_model(detector: str, folder: Path, family: Any, others: Mapping[str, Any] | None = None) -> Any:
+    """The network of a folder in float32, on the CPU, without gradients; arguments and errors are `Pretrained`'s."""
+    if not (folder / "config.json").is_file():
+        raise MaquetteError(
+            f"{str(folder)!r} holds no weights of {detector}: they are a folder with config.json, "
+            "preprocessor_config.json and model.safetensors (or pytorch_model.bin), as on the Hub."
+        )
+    _json(folder / "config.json")
     path = find_weights(folder)
     if path is None:
         raise MaquetteError(f"{str(folder)!r} has a config.json but no weights beside it; fetch it anew.")
     held = dict(open_weights(path))
-    try:
+    with sound(folder, f"network of {detector}"):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
-        kind = others.get(config.model_type) or _class_of(config, family)
+        kind = (others or {}).get(config.model_type) or _class_of(config, family)
         model, report = kind.from_pretrained(
             None, config=config, state_dict=held, dtype=torch.float32, output_loading_info=True
         )
-    except (ValueError, RuntimeError, KeyError, ImportError, OSError) as error:
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise MaquetteError(f"{str(folder)!r} holds no network of {detector} ({reason}).") from error
     missing = [name for name in report["missing_keys"] if not name.startswith(IDLE)]
     if missing:
         raise MaquetteError(
             f"{path.name} in {str(folder)!r} lacks {len(missing)} tensors of its network, {min(missing)!r} first; "
             "fetch it anew."
         )
-    return model.eval()
+    return model.eval().requires_grad_(False)
+
+
+@contextmanager
+def sound(folder: Path, what: str) -> Iterator[None]:
+    """Whatever transformers stumbles over in a folder's files becomes `MaquetteError`: that it holds no `what`."""
+    try:
+        yield
+    except Exception as error:  # broken settings end in errors of any kind, bare ones of the tokenizers' among them
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise MaquetteError(
+            f"{str(folder)!r} holds no {what} ({reason}); give one that was published for it."
+        ) from error
 
 
 def _class_of(config: Any, family: Any) -> Any:

@@ -13,8 +13,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from transformers import AutoImageProcessor, AutoModelForObjectDetection, VitPoseForPoseEstimation
+from transformers import (
+    AutoImageProcessor,
+    AutoModelForKeypointDetection,
+    AutoModelForObjectDetection,
+    VitPoseForPoseEstimation,
+)
 
+from maquette.conditions.networks.pretrained import open_model, read_wishes, sound
 from maquette.conditions.networks.windows import Window
 from maquette.conditions.people import People, from_coco
 from maquette.errors import MaquetteError
@@ -35,9 +41,10 @@ class VitPose:
 
     def __init__(self, boxes: Path, points: Path, device: str) -> None:
         place = find_placement(device, "float32").device
-        self.boxes = _open(AutoModelForObjectDetection, boxes).to(place)
-        self.processor = _loaded(boxes, AutoImageProcessor, backend="pil")
-        self.points = _open(VitPoseForPoseEstimation, points).to(place)
+        self.boxes = open_model("pose", boxes, AutoModelForObjectDetection).to(place)
+        self.processor = _processor(boxes)
+        vitpose = {"vitpose": VitPoseForPoseEstimation}
+        self.points = open_model("pose", points, AutoModelForKeypointDetection, vitpose).to(place)
         persons = [number for number, name in self.boxes.config.id2label.items() if name == "person"]
         if not persons or self.points.config.num_labels != 17:
             wrong = f"{str(points)!r} knows {self.points.config.num_labels} key points, not 17"
@@ -126,20 +133,8 @@ def _step(log: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(step, -1, 1)
 
 
-def _open(model: Any, folder: Path) -> Any:
-    network, found = _loaded(folder, model, use_safetensors=True, dtype=torch.float32, output_loading_info=True)
-    wrong = [*found["missing_keys"], *(one[0] for one in found["mismatched_keys"])]
-    if wrong:
-        raise MaquetteError(
-            f"{str(folder)!r} holds no weights of pose: {len(wrong)} tensors are missing or of another shape, "
-            f"{wrong[0]!r} first; give the folder that was published."
-        )
-    return network.eval().requires_grad_(False)
-
-
-def _loaded(folder: Path, model: Any, **settings: Any) -> Any:
-    try:
-        return model.from_pretrained(folder, local_files_only=True, **settings)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise MaquetteError(f"{str(folder)!r} holds no weights of pose ({reason}).") from error
+def _processor(folder: Path) -> Any:
+    """What scales pictures for the detector of boxes and reads its answers."""
+    read_wishes(folder)
+    with sound(folder, "image processor"):
+        return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")
