@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from maquette.cli import annotate
+
 EXAMPLE = "maquette data check my-pairs --size 512 -o check.png"
 EXAMPLE_OF_CACHE = "maquette data cache my-pairs --base sd15.safetensors --size 512"
 
@@ -22,6 +24,9 @@ app = typer.Typer(no_args_is_help=True)
 @app.callback(epilog=f"Example: {EXAMPLE}")
 def run() -> None:
     """Look after pairs of your own before you train on them."""
+
+
+app.command("annotate", epilog=f"Example: {annotate.EXAMPLE}")(annotate.run)
 
 
 @app.command(epilog=f"Example: {EXAMPLE}")

@@ -1,15 +1,17 @@
 """Every row of a data set read before anything is trained on it: what is broken, what is odd, how it looks."""
 
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from maquette.data.annotating.ahead import in_order
 from maquette.data.framing import Framing, View
 from maquette.data.rows import Example, Fault, Row, RowError, Source, peculiarities, read
 from maquette.foundation.pixels import from_signed, to_signed, to_unit
@@ -84,13 +86,8 @@ def check(source: Source, framing: Framing) -> Report:
 def _examined(source: Source) -> Iterator[Fault | _Seen]:
     """All rows in their order, a bounded number of them under way."""
     threads = os.cpu_count() or 1
-    waiting: deque[Future[Fault | _Seen]] = deque()
     with ThreadPoolExecutor(threads) as pool:
-        for number in range(len(source)):
-            waiting.append(pool.submit(_examine, source, number))
-            if len(waiting) == AHEAD * threads:
-                yield waiting.popleft().result()
-        yield from (one.result() for one in waiting)
+        yield from in_order(pool, partial(_examine, source), range(len(source)), AHEAD * threads)
 
 
 def _examine(source: Source, number: int) -> Fault | _Seen:

@@ -94,4 +94,5 @@ def _row(line: bytes, where: str, folder: Path, names: Names) -> Row | Fault:
         if not isinstance(values[name], str):
             return Fault(where, f"{name!r} is not a text but {values[name]!r}")
     condition = File(folder / values[names.condition]) if names.condition else None
-    return Row(where, File(folder / values[names.picture]), condition, values[names.text])
+    text = values[names.text] if names.text else ""
+    return Row(where, File(folder / values[names.picture]), condition, text)

@@ -54,6 +54,7 @@ class Fault:
 
     where: str
     reason: str
+    row: int | None = None  # its number in the source, where it has one
 
 
 class RowError(MaquetteError):
@@ -73,7 +74,7 @@ class Names:
 
     picture: str
     condition: str | None  # None: there are none
-    text: str
+    text: str | None  # None: there are none, and rows have empty ones
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,18 @@ class Columns:
     condition: str | None = None
     text: str | None = None
     has_conditions: bool = True  # False: a detector draws them from the pictures
+    has_texts: bool = True  # False: a detector writes them, or there are none
 
     def __post_init__(self) -> None:
         if self.condition and not self.has_conditions:
             raise MaquetteError(f"Conditions are either read from {self.condition!r} or drawn by a detector, not both.")
+        if self.text and not self.has_texts:
+            raise MaquetteError(f"Texts are either read from {self.text!r} or left out, not both.")
 
     def over(self, usual: Names) -> Names:
         condition = (self.condition or usual.condition) if self.has_conditions else None
-        return Names(self.picture or usual.picture, condition, self.text or usual.text)
+        text = (self.text or usual.text) if self.has_texts else None
+        return Names(self.picture or usual.picture, condition, text)
 
 
 AS_USUAL = Columns()

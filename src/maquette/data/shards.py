@@ -60,6 +60,7 @@ class Shards:
     def __init__(self, shards: Sequence[Path], columns: Columns = AS_USUAL) -> None:
         names = columns.over(USUAL)
         self.shards = list(shards)
+        self._names = names
         self._endings = [one.lower().split(";") for one in (names.picture, names.text, names.condition) if one]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             scans = pool.map(lambda shard: scan(shard, self._endings), self.shards)
@@ -79,11 +80,12 @@ class Shards:
         place = bisect_right(self._firsts, number) - 1
         shard, index, row = self.shards[place], self._indices[place], number - self._firsts[place]
         key, ranks, spans = index.key(row), index.ranks[row].tolist(), index.spans[row].tolist()
-        picture, text, *condition = (
+        picture, *others = (
             Member(shard, key, endings[rank], *span)
             for endings, rank, span in zip(self._endings, ranks, spans, strict=True)
         )
-        return Row(f"{shard}:{key}", picture, condition[0] if condition else None, _text(text))
+        text = _text(others.pop(0)) if self._names.text else ""
+        return Row(f"{shard}:{key}", picture, others[0] if others else None, text)
 
 
 def _text(member: Member) -> str:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from maquette.data.bare import Bare, pictures_in
 from maquette.data.folder import LAYOUTS, Folder, find_index
 from maquette.data.rows import AS_USUAL, Columns, Source
 from maquette.data.shards import Shards
@@ -24,25 +25,35 @@ def open_source(name: str | Path, columns: Columns = AS_USUAL) -> Source:
 
     Args:
         name: a folder with metadata.jsonl or prompt.json; tar shards or Parquet files as a file, a folder of them or a
-            pattern ("train-{000..099}.tar", "train-*.parquet"); or a data set on the Hub (org/name, see `table.HUB`).
+            pattern ("train-{000..099}.tar", "train-*.parquet"); a data set on the Hub (org/name, see `table.HUB`); or,
+            where no conditions are to be read, a folder of pictures alone.
         columns: what the pairs' parts are called, where that is not what is usual there.
     """
     path = Path(name)
     if path.is_dir():
         return _open_folder(path, columns)
-    if path.exists() or path.suffix in READERS:
+    if is_local(name):
         return _open_files(expand(str(name)), columns)
     if HUB.fullmatch(str(name)):
         return open_hub(str(name), columns)
     raise MaquetteError(f"There is no data set {str(name)!r}. {_TAKEN}")
 
 
+def is_local(name: str | Path) -> bool:
+    """Whether a name means files here, be they there or not; else it is one on the Hub."""
+    return Path(name).exists() or Path(name).suffix in READERS
+
+
 def _open_folder(folder: Path, columns: Columns) -> Source:
     if find_index(folder):
         return Folder(folder, columns)
     for suffix, reader in READERS.items():
-        if files := sorted(folder.glob(f"*{suffix}")):
+        files = sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))  # not half-written
+        if files:
             return reader(files, columns)
+    named = columns.has_conditions or columns.picture or columns.text  # which a bare folder has not
+    if not named and (pictures := pictures_in(folder)):
+        return Bare(folder, pictures, columns)
     raise MaquetteError(
         f"{str(folder)!r} holds no {', no '.join(LAYOUTS)}, and no *{' or *'.join(READERS)}; write a metadata.jsonl "
         'into it, a line a picture: {"file_name": "1.png", "conditioning_image": "edges/1.png", "text": "a red house"}.'

@@ -54,7 +54,7 @@ class Table:
         self.faults: Sequence[Fault] = ()  # rows are rows here; what is in them is seen when they are read
         self._names, self._places = names, places
         self._firsts = list(itertools.accumulate((count for _, count, _ in places), initial=0))
-        self._texts = dataset.select_columns([names.text])
+        self._texts = dataset.select_columns([names.text]) if names.text else None
         self._pictures = [(name, _encoded(dataset, name)) for name in (names.picture, names.condition) if name]
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class Table:
         place = bisect_right(self._firsts, number) - 1
         name, _, folder = self._places[place]
         where = f"{name}:{number - self._firsts[place]}"
-        text = self._texts[number][self._names.text]
+        text = "" if self._texts is None else self._texts[number][self._names.text]
         if text is None:
             raise RowError(where, f"{self._names.text!r} is empty; write '' where a picture has no words")
         picture, *condition = (Cell(f"{where}:{column}", table, number, folder) for column, table in self._pictures)
@@ -149,7 +149,8 @@ def _checked(features: Any, columns: Columns, where: str) -> Names:
     names = columns.over(USUAL)
     for name in filter(None, (names.picture, names.condition)):
         _check(features, name, "pictures", where)
-    _check(features, names.text, "words", where)
+    if names.text:
+        _check(features, names.text, "words", where)
     return names
 
 

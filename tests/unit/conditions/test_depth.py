@@ -1,5 +1,6 @@
 """Depth by networks of transformers, on tiny random weights."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -127,3 +128,41 @@ def test_folders_that_are_not_whole_are_told(folders, tmp_path, spoilt: str, wor
 def test_another_kind_of_network_is_refused(tmp_path) -> None:
     with pytest.raises(MaquetteError, match="holds no network of depth"):
         mq.Detector("depth", write_tiny("caption", tmp_path), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "given"),
+    [
+        *(("size", size) for size in ({}, {"longest_edge": 64}, {"height": 64}, {"shortest_edge": "x"}, [64], "x")),
+        *(("size", size) for size in (None, 0, -4, True, 1e400, 10**400, {"height": 64, "width": 0})),
+        *(("image_mean", three) for three in (None, 0.5, [0.5], ["x"] * 3, [[0.5] * 3], [127.5] * 3, [10**400] * 3)),
+        ("image_std", [0, 0.5, 0.5]),
+        ("ensure_multiple_of", "x"),
+        ("size_divisor", -1),
+    ],
+)
+def test_wishes_that_cannot_be_are_told(folders, tmp_path, name: str, given: object) -> None:
+    for file in folders["dpt"].iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    path = tmp_path / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: given}))
+    with pytest.raises(MaquetteError, match=f"'{name}' in .* is .*, not .*; fetch the file anew"):
+        mq.Detector("depth", tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("preprocessor_config.json", "[]"),
+        ("preprocessor_config.json", '{"image_processor": 3}'),
+        ("config.json", "[]"),
+        ("config.json", '{"model_type": "dpt", "num_attention_heads": 0}'),
+        ("config.json", '{"model_type": "dpt", "hidden_size": "x"}'),
+    ],
+)
+def test_settings_of_no_network_are_told(folders, tmp_path, file: str, content: str) -> None:
+    for one in folders["dpt"].iterdir():
+        (tmp_path / one.name).write_bytes(one.read_bytes())
+    (tmp_path / file).write_text(content)
+    with pytest.raises(MaquetteError, match=r"holds no settings|holds no network of depth"):
+        mq.Detector("depth", tmp_path, device="cpu")

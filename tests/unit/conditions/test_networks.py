@@ -1,15 +1,16 @@
 """How networks come to their weights: from any file that holds them, and from no other."""
 
-import re
+from importlib.resources import files
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tests.unit.conditions.random_weights import by_formula, write_random
 
 import maquette as mq
 from maquette.conditions.networks.mlsd import Large
+from maquette.conditions.networks.perception import Eye, Perception
 from maquette.errors import MaquetteError
 
 SCENE = 11
@@ -46,14 +47,16 @@ def test_the_network_follows_from_the_weights(held, tmp_path) -> None:
 
 def test_weights_of_another_network_are_refused(tmp_path) -> None:
     path = write_random("lineart", tmp_path)
-    with pytest.raises(MaquetteError, match=r"holds no weights of hed: .*'norm' first"):
+    with pytest.raises(
+        MaquetteError, match=r"holds no weights of hed: (\d+) of its \1 tensors are missing .*'norm' first"
+    ):
         mq.Detector("hed", path, device="cpu")
 
 
 def test_a_tensor_of_another_shape_is_refused(held, tmp_path) -> None:
     held["block16.conv3.bias"] = torch.zeros(5)
     torch.save(held, tmp_path / "bent.pth")
-    with pytest.raises(MaquetteError, match=re.escape("1 of its 252 tensors")):
+    with pytest.raises(MaquetteError, match="1 of its 252 tensors are missing or of another shape, and 0 are not"):
         mq.Detector("mlsd", tmp_path / "bent.pth", device="cpu")
 
 
@@ -68,3 +71,28 @@ def test_opening_draws_from_no_random_source(tmp_path) -> None:
     before = torch.random.get_rng_state()
     mq.Detector("mlsd", path, device="cpu")
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_foreign_tensors_are_counted_by_themselves(held, tmp_path) -> None:
+    torch.save(held | {"one": torch.zeros(1), "two": torch.zeros(1)}, tmp_path / "more.pth")
+    with pytest.raises(MaquetteError, match=r"0 of its 252 tensors .* and 2 are not its own, 'one' first"):
+        mq.Detector("mlsd", tmp_path / "more.pth", device="cpu")
+
+
+def test_opening_the_diorama_s_network_draws_from_no_random_source() -> None:
+    torch.manual_seed(3)
+    before = torch.random.get_rng_state()
+    Eye()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_the_diorama_s_network_is_what_its_file_holds_in_float32() -> None:
+    held = load_file(files("maquette") / "weights/diorama/perception.safetensors")
+    network = Perception().eval()
+    network.load_state_dict({name: value.float() for name, value in held.items()})
+    eye = Eye()
+    assert {value.dtype for value in eye.network.parameters()} == {torch.float32}
+    pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected, found = network(pixels), eye.network(pixels)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

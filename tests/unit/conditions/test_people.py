@@ -110,6 +110,24 @@ def test_what_editors_write_is_read(tmp_path) -> None:
     assert read_people(written(tmp_path, hand_only)).hands[0, 1, 20].tolist() == [3, 4, 1]
 
 
+BODY_25 = [
+    *OPENPOSE[:8], "mid_hip", *OPENPOSE[8:14], "right_eye", "left_eye", "right_ear", "left_ear", "left_big_toe",
+    "left_small_toe", "left_heel", "right_big_toe", "right_small_toe", "right_heel",
+]  # fmt: skip
+"""As OpenPose's doc/02_output.md lists them."""
+
+
+@pytest.mark.parametrize("scale", [1, 1 / 100])
+def test_bodies_of_25_points_lose_hips_middle_and_feet(tmp_path, scale: float) -> None:
+    points = [[number * scale, 2 * number * scale, 0.5] for number in range(25)]
+    numbers = [number for point in points for number in point]
+    content = {"people": [{"pose_keypoints_2d": numbers}], "canvas_width": 100, "canvas_height": 100}
+    (body,) = read_people(written(tmp_path, content)).body
+    for point, name in zip(body, OPENPOSE, strict=True):
+        number = BODY_25.index(name)
+        assert np.allclose(point, (number, 2 * number, 0.5)), name
+
+
 BODY = {"pose_keypoints_2d": [5, 5, 1] * 18}
 
 
@@ -123,7 +141,12 @@ BODY = {"pose_keypoints_2d": [5, 5, 1] * 18}
         ({"people": [BODY], "canvas_width": 10**6, "canvas_height": 10**6}, "1000000 and 1000000"),
         ({"people": None, "canvas_width": 10, "canvas_height": 10}, 'no list "people"'),
         ({"people": [3], "canvas_width": 10, "canvas_height": 10}, 'no list "people"'),
-        ({"people": [{"pose_keypoints_2d": [5] * 75}], "canvas_width": 10, "canvas_height": 10}, "54 numbers.*not 75"),
+        ({"people": [{"pose_keypoints_2d": [5] * 72}], "canvas_width": 10, "canvas_height": 10}, "54 or 75 .*not 72"),
+        (
+            {"people": [{"pose_keypoints_2d": [10**400] * 54}], "canvas_width": 9, "canvas_height": 9},
+            "else than numbers",
+        ),
+        ({"people": [BODY], "canvas_width": True, "canvas_height": 10}, "not True and 10"),
         ({"people": [{"pose_keypoints_2d": ["x"] * 54}], "canvas_width": 10, "canvas_height": 10}, "else than numbers"),
         ({"people": [{"pose_keypoints_2d": [1e12] * 54}], "canvas_width": 10, "canvas_height": 10}, "beyond"),
         ({"people": [{"pose_keypoints_2d": [float("nan")] * 54}], "canvas_width": 10, "canvas_height": 10}, "beyond"),

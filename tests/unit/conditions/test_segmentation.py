@@ -162,3 +162,11 @@ def test_files_without_class_numbers_are_told(tmp_path) -> None:
         draw_classes(Classes(np.full((2, 2), 150), "ade20k"))
     with pytest.raises(MaquetteError, match="no palette 'ade'"):
         draw_classes(Classes(np.zeros((2, 2), int), "ade"))
+
+
+def test_class_numbers_beyond_the_limit_are_told(tmp_path, monkeypatch) -> None:
+    path = tmp_path / "large.classes.png"
+    write_classes(Classes(np.zeros((30, 40), int), "coco"), path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(MaquetteError, match=r"cannot be read .*1200 pixels"):
+        read_classes(path)

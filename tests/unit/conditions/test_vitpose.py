@@ -1,5 +1,6 @@
 """RT-DETR and ViTPose against transformers called plainly, on tiny random weights."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -143,12 +144,38 @@ def test_weights_that_miss_a_tensor_are_refused(tmp_path) -> None:
     tensors = load_file(file)
     del tensors["head.conv.weight"]
     save_file(tensors, file, {"format": "pt"})
-    with pytest.raises(MaquetteError, match=r"1 tensors are missing or of another shape, 'head\.conv\.weight' first"):
+    with pytest.raises(MaquetteError, match=r"lacks 1 tensors of its network, 'head\.conv\.weight' first"):
         VitPose(tmp_path / "boxes", tmp_path / "points", "cpu")
 
 
 def test_networks_of_something_else_are_refused(folder) -> None:
-    with pytest.raises(MaquetteError, match="holds no weights of pose"):
+    with pytest.raises(MaquetteError, match="holds no network of pose"):
         VitPose(folder / "points", folder / "points", "cpu")
+    with pytest.raises(MaquetteError, match="holds no network of pose"):
+        VitPose(folder / "boxes", folder / "boxes", "cpu")
     with pytest.raises(MaquetteError, match="holds no weights of pose"):
         VitPose(folder / "absent", folder / "points", "cpu")
+
+
+@pytest.mark.parametrize("part", ["boxes", "points"])
+@pytest.mark.parametrize("size", [3, 9, 2000, -1])
+def test_weights_cut_short_are_told(tmp_path, part: str, size: int) -> None:
+    file = write_tiny("pose", tmp_path) / part / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(MaquetteError, match=r"fetch it anew"):
+        VitPose(tmp_path / "boxes", tmp_path / "points", "cpu")
+
+
+@pytest.mark.parametrize("name", ["boxes/config", "points/config", "boxes/preprocessor_config"])
+@pytest.mark.parametrize("content", ["[]", "3", "{", '{"model_type": "vitpose", "backbone_config": [], "size": {}}'])
+def test_broken_settings_are_told(tmp_path, name: str, content: str) -> None:
+    (write_tiny("pose", tmp_path) / f"{name}.json").write_text(content)
+    with pytest.raises(MaquetteError, match=r"holds no settings|holds no network of|as JSON|'size' in"):
+        VitPose(tmp_path / "boxes", tmp_path / "points", "cpu")
+
+
+def test_processors_that_there_are_none_of_are_told(tmp_path) -> None:
+    path = write_tiny("pose", tmp_path) / "boxes" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"image_processor_type": 7}))
+    with pytest.raises(MaquetteError, match="holds no image processor"):
+        VitPose(tmp_path / "boxes", tmp_path / "points", "cpu")

@@ -1,0 +1,78 @@
+"""The detectors of an annotation, opened: decoded rows in, pairs out."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from PIL import Image
+
+from maquette.conditions.detect import Detector
+from maquette.data.annotating.annotation import Annotation
+from maquette.data.annotating.decode import Decoded
+from maquette.data.annotating.target import Done
+from maquette.data.annotating.write import Pair, png
+from maquette.data.rows import Fault
+from maquette.errors import MaquetteError
+
+
+@dataclass(frozen=True)
+class Drawing:
+    asked: Annotation
+    detector: Detector
+    captioner: Detector | None
+
+    @staticmethod
+    def open(asked: Annotation, device: str = "auto") -> "Drawing":
+        """Load what is needed, and try it: what is lacking is told of now, not as a fault of every picture."""
+        detector = Detector(asked.condition, asked.weights, device)
+        captioner = Detector(asked.caption, device=device) if asked.caption else None
+        detector(Image.new("RGB", (64, 64)), **asked.options)
+        if captioner:
+            captioner(Image.new("RGB", (64, 64)))
+        return Drawing(asked, detector, captioner)
+
+    def pairs(self, rows: Iterable[Decoded | Fault], batch_size: int, done: Done) -> Iterator[Pair]:
+        """Pairs in the order of their rows; what becomes of the others is counted in `done`."""
+        rows = iter(rows)
+        while batch := list(islice(rows, batch_size)):
+            done.faults += [one for one in batch if isinstance(one, Fault)]
+            decoded = [one for one in batch if isinstance(one, Decoded)]
+            large = [one for one in decoded if min(one.picture.size) >= self.asked.smallest]
+            seen = _see(self.detector, large, [self.asked.options_of(one.number) for one in large], done)
+            enough = {one: found for one, found in seen if self._is_enough(found)}
+            done.left_out += len(decoded) - len(large) + len(seen) - len(enough)
+            for one, text in self._texts(list(enough), done):
+                done.pairs += 1
+                yield Pair(one.number, one.content, one.ending, png(self._map(enough[one])), text)
+
+    def _map(self, found: Any) -> Image.Image:
+        record = self.detector.kind.record
+        return record.draw(found) if record else found
+
+    def _is_enough(self, found: Any) -> bool:
+        share = self.detector.kind.share
+        return self.asked.found is None or share is None or share(found) >= self.asked.found
+
+    def _texts(self, rows: Sequence[Decoded], done: Done) -> list[tuple[Decoded, str]]:
+        if self.captioner is None:
+            return [(one, one.text) for one in rows]
+        return _see(self.captioner, rows, [{}] * len(rows), done)
+
+
+def _see(
+    detector: Detector, rows: Sequence[Decoded], options: Sequence[dict[str, Any]], done: Done
+) -> list[tuple[Decoded, Any]]:
+    """What is found in each picture, in all at once where their options are the same; those refused are faults."""
+    if not rows:
+        return []
+    if any(one != options[0] for one in options):
+        return [found for row, own in zip(rows, options, strict=True) for found in _see(detector, [row], [own], done)]
+    try:
+        found = detector.find([one.picture for one in rows], **options[0])
+    except MaquetteError as error:
+        if len(rows) > 1:  # which of them it was
+            return [found for row in rows for found in _see(detector, [row], options[:1], done)]
+        done.faults.append(Fault(rows[0].where, str(error), rows[0].number))
+        return []
+    return list(zip(rows, found, strict=True))
