@@ -30,9 +30,11 @@ def one_detector(name: str) -> str:
 
 
 def _row(kind: Kind) -> tuple[str, ...]:
-    weights = ", ".join(f"{name} {one.megabytes}" for name, one in kind.weights.items()) or "none"
-    licences = ", ".join(dict.fromkeys(one.licence for one in kind.weights.values())) or "-"
-    offline = "once fetched" if not kind.offline else "all but " + ", ".join(kind.weights) if kind.weights else "yes"
+    usual = next(iter(kind.weights), None)
+    others = f" and {len(kind.weights) - 1} more" if len(kind.weights) > 1 else ""
+    weights = f"{usual} {kind.weights[usual].megabytes}{others}" if usual else "none"
+    licences = kind.weights[usual].licence if usual else "-"
+    offline = "once fetched" if not kind.offline else "but for some options" if kind.weights else "yes"
     return kind.name, kind.draws, kind.library, weights, licences, offline
 
 
