@@ -2,7 +2,9 @@
 
 import io
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,15 +32,19 @@ WRITERS: dict[str, Callable[[str, Path], Path]] = {
 }
 
 
-@pytest.fixture(scope="module")
-def opened(tmp_path_factory) -> Callable[[str], mq.Detector]:
-    """A detector by name, opened once."""
-    made: dict[str, mq.Detector] = {}
+COARSE = {name: {"resolution": 64} for name in ("hed", "mlsd", "lineart", "lineart_anime")}
+"""Options with which large networks are done sooner."""
 
-    def get(name: str) -> mq.Detector:
+
+@pytest.fixture(scope="module")
+def opened(tmp_path_factory) -> Callable[[str], Callable[..., Any]]:
+    """A detector by name, opened once."""
+    made: dict[str, Callable[..., Any]] = {}
+
+    def get(name: str) -> Callable[..., Any]:
         if name not in made:
             weights = None if detectors[name].offline else WRITERS[name](name, tmp_path_factory.mktemp(name))
-            made[name] = mq.Detector(name, weights, device="cpu")
+            made[name] = partial(mq.Detector(name, weights, device="cpu"), **COARSE.get(name, {}))
         return made[name]
 
     return get
@@ -118,8 +124,8 @@ def test_the_same_alone_among_others_and_again(opened, name: str) -> None:
     pictures = [drawing(), mq.diorama.scene(3).image, drawing((64, 80)), drawing()]
     before = [np.asarray(one).copy() for one in pictures]
     alone = [detector(one) for one in pictures]
-    for together in (detector(pictures), detector(pictures)):
-        for one, other in zip(alone, together, strict=True):
+    for together in (detector(pictures), [detector(one) for one in pictures[-1:]]):
+        for one, other in zip(alone[-len(together) :], together, strict=True):
             if isinstance(one, str):
                 assert one == other
             else:
