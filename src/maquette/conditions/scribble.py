@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.conditions.batches import scaled
 from maquette.conditions.drawing import cleaned
 from maquette.conditions.hed import HED
 from maquette.conditions.kind import Kind, See
@@ -20,6 +21,8 @@ from maquette.conditions.strokes import Strokes, without_specks
 from maquette.conditions.synthesis import synthesised
 from maquette.conditions.xdog import xdog
 from maquette.errors import MaquetteError
+
+DRAWN_AT = 128  # pixels, the short side at which edges are found: in larger pictures a hand would not follow finer ones
 
 
 @dataclass(frozen=True)
@@ -44,19 +47,21 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
         seed: with one, the paper's synthesis (v1 §3.5): random thresholds, a random share of the strokes masked,
             strokes moved and thickened at random. Without, all of them, as they are.
     """
+    scale = max(1.0, min(picture.size) / DRAWN_AT)
+    seen = scaled(picture, (max(1, round(picture.width / scale)), max(1, round(picture.height / scale))))
     rng = np.random.default_rng(seed)
-    low = 60.0 if seed is None else rng.uniform(40, 110)
-    scale = max(1.0, min(picture.size) / 128)
-    grey = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
-    low /= scale  # as wide a blur makes gradients so much smaller
-    edges = cv2.Canny(cv2.GaussianBlur(grey, (0, 0), 1.2 * scale), low, 2.2 * low)
-    strokes = without_specks(edges, int(8 * scale))
+    low = 60 if seed is None else rng.uniform(40, 110)
+    grey = cv2.cvtColor(np.asarray(seen), cv2.COLOR_RGB2GRAY)
+    edges = cv2.Canny(cv2.GaussianBlur(grey, (0, 0), 1.2), low, 2.2 * low)
+    strokes = without_specks(edges, 8)
     if seed is not None:
         strokes = _mask_some(strokes, rng)
-        strokes = _shaken(strokes, rng, scale)
+        strokes = _shaken(strokes, rng)
         width = int(rng.integers(max(1, width - 1), width + 2))
-    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (max(1, round(width * scale)),) * 2)
-    return Image.fromarray(cv2.dilate(strokes, kernel)).convert("RGB")
+    drawn = cv2.dilate(strokes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
+    if scale > 1:
+        drawn = cv2.threshold(cv2.resize(drawn, picture.size, interpolation=cv2.INTER_CUBIC), 127, 255, 0)[1]
+    return Image.fromarray(drawn).convert("RGB")
 
 
 def open_scribble(weights: str | Path | None, device: str) -> See:
@@ -98,10 +103,10 @@ def _mask_some(strokes: Strokes, rng: np.random.Generator) -> Strokes:
     return result
 
 
-def _shaken(strokes: Strokes, rng: np.random.Generator, scale: float) -> Strokes:
-    """Move every point by a smooth random field of about a pixel at 128 pixels' height."""
+def _shaken(strokes: Strokes, rng: np.random.Generator) -> Strokes:
+    """Move every point by a smooth random field of about a pixel."""
     height, width = strokes.shape
-    coarse = rng.normal(0, 0.8 * scale, (2, 6, 6)).astype(np.float32)
+    coarse = rng.normal(0, 0.8, (2, 6, 6)).astype(np.float32)
     dx, dy = (cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC) for field in coarse)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     moved = cv2.remap(strokes, x + dx, y + dy, cv2.INTER_NEAREST)

@@ -32,8 +32,6 @@ def shapes(size: int) -> Image.Image:
     [
         (128, 3, "47797d68d2a5697a"),
         (128, 6, "764821ee0efcaac5"),
-        (300, 3, "da2748df212bda30"),
-        (300, 6, "dd98286e366e7141"),
     ],
 )
 def test_the_usual_scribble_is_what_networks_were_trained_on(size: int, width: int, digest: str) -> None:
@@ -41,7 +39,7 @@ def test_the_usual_scribble_is_what_networks_were_trained_on(size: int, width: i
     assert hashlib.sha256(seen.tobytes()).hexdigest()[:16] == digest
 
 
-@pytest.mark.parametrize(("size", "seed", "share"), [(128, 1, 0.0787), (128, 2, 0.0406), (300, 1, 0.0726)])
+@pytest.mark.parametrize(("size", "seed", "share"), [(128, 1, 0.0787), (128, 2, 0.0406)])
 def test_so_is_the_usual_scribble_by_chance(size: int, seed: int, share: float) -> None:
     seen = np.asarray(mq.detect("scribble", shapes(size), seed=seed))
     assert (seen > 0).mean() == pytest.approx(share, abs=5e-4)
@@ -199,3 +197,11 @@ def test_thin_pens_become_as_thick_as_asked_and_thick_ones_stay() -> None:
     ink = face(512, 16) > 0.5
     seen = cleaned(thick) > 0
     assert (seen & ink).sum() / (seen | ink).sum() > 0.85
+
+
+@pytest.mark.parametrize("seed", [3, 7, 8])
+def test_a_large_picture_has_the_strokes_of_a_small_one(seed: int) -> None:
+    small = mq.diorama.scene(seed).image
+    large = small.resize((512, 512), Image.Resampling.BICUBIC)
+    few, many = ((np.asarray(mq.detect("scribble", one)) > 0).mean() for one in (small, large))
+    assert 0.6 < many / few < 1.6
