@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from maquette.conditions.detect import detectors
+from maquette.conditions.registry import detectors
 from maquette.training.config import TrainingConfig
 
 DOCS = Path(__file__).parent

@@ -13,15 +13,15 @@ from PIL import Image
 from tests.unit.conditions import random_weights, tiny_models, tiny_pose
 
 import maquette as mq
-from maquette.conditions import detect
-from maquette.conditions.catalogue import one_detector, table
-from maquette.conditions.detect import detectors
+from maquette.conditions import registry
+from maquette.conditions.listing import one_detector, table
 from maquette.conditions.options import Options
+from maquette.conditions.registry import detectors
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import open_picture
 
 NAMES = list(detectors)
-MAPS = [name for name in NAMES if not detectors[name].words]
+MAPS = [name for name in NAMES if not detectors[name].outputs_text]
 DRAWN = ["canny", "hough", "lsd", "scribble", "softedge", "xdog"]
 """Those of lines, whose map of a picture without any is black."""
 
@@ -231,11 +231,11 @@ def test_a_broken_entry_point_takes_no_other_detector_away(monkeypatch) -> None:
         def load(self) -> None:
             raise ModuleNotFoundError("No module named 'nowhere'")
 
-    monkeypatch.setattr(detect, "entry_points", lambda group: [Broken()])
-    detect.load_others.cache_clear()
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Broken()])
+    registry.load_others.cache_clear()
     with pytest.warns(MaquetteWarning, match="'broken' cannot be had: No module named 'nowhere'"):
         assert "canny" in table()
-    detect.load_others.cache_clear()
+    registry.load_others.cache_clear()
 
 
 @pytest.mark.parametrize("name", MAPS)

@@ -59,7 +59,7 @@ def run(
     """Generate pictures that follow a picture's shapes and a prompt."""
     from maquette.base import DIORAMA_GUIDANCE
     from maquette.cli.framing import framed, read_size
-    from maquette.conditions.detect import detectors
+    from maquette.conditions.registry import detectors
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import open_picture
     from maquette.foundation.settings import read_named
@@ -107,7 +107,7 @@ def run(
     records = [Record(*made_with, number, device=model.device.type) for number in range(count)]
     made = _controls(records[0], model)
     if detector is not None:
-        made[0].net.contract.check_detector(detector.kind.name)
+        made[0].net.contract.check_detector(detector.spec.name)
     _write(_make(records[0], model, made), records, targets)
 
 
@@ -119,14 +119,15 @@ def _load(name: str, device: str, dtype: str, low_memory: bool) -> "Base":
 
 def _detector(condition: str, base: str, device: str, options: dict[str, Any]) -> "Detector":
     """The detector of a condition, the base's own where it has one; opened before anything large is loaded."""
-    from maquette.conditions.detect import Detector, detectors, kind_named
+    from maquette.conditions.detect import Detector
+    from maquette.conditions.registry import detector_spec, detectors
     from maquette.errors import MaquetteError
 
     name = f"{base}/{condition}" if f"{base}/{condition}" in detectors else condition
-    if name in detectors and detectors[name].words:
+    if name in detectors and detectors[name].outputs_text:
         raise MaquetteError(f"{name} writes words, which steer nothing; give them as --prompt.")
     try:
-        kind_named(name).options.given(name, options)
+        detector_spec(name).options.given(name, options)
         return Detector(name, device=device)
     except MaquetteError as error:
         raise MaquetteError(f"{error} Or give a {condition} map with --map.") from None

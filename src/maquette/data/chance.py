@@ -6,9 +6,9 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.canny import DIORAMA, by_chance, canny
 from maquette.conditions.detect import Detector
-from maquette.conditions.scribble import scribble
+from maquette.conditions.detectors.canny import DIORAMA, by_chance, canny
+from maquette.conditions.detectors.scribble import scribble
 from maquette.data.pairs import Draw
 
 
@@ -40,7 +40,7 @@ class Drawn:
 
     def __call__(self, picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
         detector = _opened(self.detector)
-        seeded = rng is not None and any(one.name == "seed" for one in fields(detector.kind.options))
+        seeded = rng is not None and any(one.name == "seed" for one in fields(detector.spec.options))
         return detector(picture, **({"seed": int(rng.integers(2**31))} if seeded and rng is not None else {}))
 
 

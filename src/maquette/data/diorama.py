@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.depth import depth_map
-from maquette.conditions.normal import normal_map
-from maquette.conditions.pose import pose_map
-from maquette.conditions.segmentation import class_map
+from maquette.conditions.detectors.depth import depth_map
+from maquette.conditions.detectors.normal import normal_map
+from maquette.conditions.drawing.class_maps import class_map
+from maquette.conditions.drawing.skeletons import pose_map
 from maquette.data.chance import draw_canny, draw_scribble
 from maquette.data.framing import View
 from maquette.data.pairs import Draw

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from maquette.base import DIORAMA_GUIDANCE, Base
-from maquette.conditions.networks.perception import Eye
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs
@@ -88,7 +88,11 @@ class Uncontrolled:
 
 
 def evaluate_controlnet(
-    net: ControlNet, condition: str, uncontrolled: Uncontrolled, grid: Path | None = None, eye: Eye | None = None
+    net: ControlNet,
+    condition: str,
+    uncontrolled: Uncontrolled,
+    grid: Path | None = None,
+    eye: PerceptionModel | None = None,
 ) -> Report:
     """Generate with and without control for every kind of prompt, and score it; pictures go to `grid`."""
     base, protocol = uncontrolled.base, uncontrolled.protocol

@@ -3,7 +3,7 @@
 import numpy as np
 
 import maquette as mq
-from maquette.conditions.canny import by_chance, canny
+from maquette.conditions.detectors.canny import by_chance, canny
 
 
 def test_with_a_seed_thresholds_are_drawn_and_the_given_ones_have_no_effect() -> None:

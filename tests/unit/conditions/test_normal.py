@@ -8,8 +8,8 @@ import pytest
 from tests.unit.conditions.tiny_models import write_tiny
 
 import maquette as mq
-from maquette.conditions.depth import Disparity
-from maquette.conditions.normal import normals_from_depth, normals_from_disparity
+from maquette.conditions.detectors.depth import Disparity
+from maquette.conditions.detectors.normal import normals_from_depth, normals_from_disparity
 from maquette.diorama.world import HALF_VIEW
 
 FIELD_OF_VIEW = 2 * math.degrees(math.atan(HALF_VIEW))

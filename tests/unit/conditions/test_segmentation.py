@@ -12,8 +12,7 @@ from tests.unit.conditions.tiny_models import DEVIATION, MEAN, write_tiny, write
 from torch import nn
 
 import maquette as mq
-from maquette.conditions.palettes import ADE20K, COCO, COCO_STUFF
-from maquette.conditions.segmentation import (
+from maquette.conditions.drawing.class_maps import (
     PALETTES,
     Classes,
     class_map,
@@ -22,6 +21,7 @@ from maquette.conditions.segmentation import (
     read_classes,
     write_classes,
 )
+from maquette.conditions.drawing.palettes import ADE20K, COCO, COCO_STUFF
 from maquette.errors import MaquetteError
 
 NETWORKS = {"upernet": 150, "mask2former": 150, "oneformer": 133}

@@ -7,8 +7,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.kind import Kind, each
 from maquette.conditions.options import Options, option
+from maquette.conditions.spec import DetectorSpec, each
 
 DIORAMA = {"low": 50.0, "high": 120.0}
 """Thresholds at which the diorama's edges are drawn and scored: its nights are dark."""
@@ -56,4 +56,4 @@ def _drawn(picture: Image.Image, low: float, high: float, seed: int | None) -> I
     return _edges(picture, *((low, high) if seed is None else by_chance(np.random.default_rng(seed))))
 
 
-CANNY = Kind("canny", "edges, white on black", each(_drawn), CannyOptions)
+CANNY = DetectorSpec("canny", "edges, white on black", each(_drawn), CannyOptions)

@@ -8,15 +8,15 @@ from typing import Any
 from PIL import Image
 
 from maquette.conditions.options import Options
-from maquette.conditions.published import Parts, Published
+from maquette.conditions.weight_sources import Parts, WeightSource
 
-See = Callable[[list[Image.Image], Any], list[Any]]
+Predict = Callable[[list[Image.Image], Any], list[Any]]
 """RGB pictures of any sizes and options in; for each its map, of its own size: RGB, or grey (mode L) where that is all.
 
 For captions its words, and for kinds with a record what the map is drawn from.
 """
 
-Open = Callable[[str | Path | None, str], See]
+Load = Callable[[str | Path | None, str], Predict]
 """Weights (a name among the published ones, a file, a folder; None: the usual ones) and a device in, as
 `torch.device` takes it or "auto". Networks are loaded here, or when they are first needed."""
 
@@ -32,21 +32,21 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Kind:
+class DetectorSpec:
     """A detector, before it is opened."""
 
     name: str
     draws: str  # what its maps show, in words
-    open: Open
+    load: Load
     options: type[Options] = Options
     library: str = "OpenCV"  # what computes
-    weights: Mapping[str, Published | Parts] = field(default_factory=dict)  # by name, the usual ones first
+    weights: Mapping[str, WeightSource | Parts] = field(default_factory=dict)  # by name, the usual ones first
     weights_by_option: bool = False  # needed for some of its options only, and not for the usual ones
     categorical: bool = False  # colours name things: never to be mixed
-    words: bool = False  # its answer is a text, not a map
+    outputs_text: bool = False  # its answer is a text, not a map
     record: Record | None = None
     of_scene: Callable[[Any], Image.Image] | None = None  # the exact map of one of the diorama's scenes
-    share: Callable[[Any], float] | None = None  # of a whole find that one holds, 0 to 1: of a body's key points
+    completeness: Callable[[Any], float] | None = None  # of a whole find that one holds, 0 to 1: of a body's key points
 
     @property
     def offline(self) -> bool:
@@ -59,7 +59,7 @@ class Kind:
         return not self.offline or self.library == "PyTorch"
 
 
-def each(draw: Callable[..., Image.Image]) -> Open:
+def each(draw: Callable[..., Image.Image]) -> Load:
     """A function of one picture and options by name as a detector without weights."""
 
     def draw_all(pictures: list[Image.Image], options: Options) -> list[Image.Image]:

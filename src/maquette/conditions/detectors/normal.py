@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, working_size
-from maquette.conditions.depth import RESOLUTION, WEIGHTS, Disparity
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.detectors.depth import RESOLUTION, WEIGHTS, Disparity
+from maquette.conditions.inference import back, working_size
 from maquette.conditions.options import Options, option
+from maquette.conditions.spec import DetectorSpec, Predict
 
 VIEWER = 2 * math.pi  # the published part of a normal towards the viewer, beside 3×3 Sobel gradients of disparity
 SPREAD = 1000.0  # what disparities of other networks are spread over: the order of those of MiDaS's hybrid
@@ -79,7 +79,7 @@ def normals_from_disparity(disparity: NDArray[np.floating], background: float, s
     return np.asarray(normals / np.linalg.norm(normals, axis=2, keepdims=True), np.float32)
 
 
-def _open(weights: str | Path | None, device: str) -> See:
+def _open(weights: str | Path | None, device: str) -> Predict:
     estimator = Disparity("normal", weights, device)
 
     def draw(picture: Image.Image, seen: NDArray[np.float32], options: NormalOptions) -> Image.Image:
@@ -92,11 +92,13 @@ def _open(weights: str | Path | None, device: str) -> See:
             normals = normals * np.array([-1, 1, 1], np.float32)
         return normal_map(back(normals, picture.size))
 
-    def see(pictures: list[Image.Image], options: NormalOptions) -> list[Image.Image]:
+    def predict(pictures: list[Image.Image], options: NormalOptions) -> list[Image.Image]:
         found = estimator.of(pictures, options.resolution)
         return [draw(picture, one, options) for picture, one in zip(pictures, found, strict=True)]
 
-    return see
+    return predict
 
 
-NORMAL = Kind("normal", "normals from depth", _open, NormalOptions, library="transformers and OpenCV", weights=WEIGHTS)
+NORMAL = DetectorSpec(
+    "normal", "normals from depth", _open, NormalOptions, library="transformers and OpenCV", weights=WEIGHTS
+)

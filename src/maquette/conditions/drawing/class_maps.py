@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from maquette.conditions.kind import Record
-from maquette.conditions.palettes import ADE20K, COCO, COCO_STUFF
+from maquette.conditions.drawing.palettes import ADE20K, COCO, COCO_STUFF
+from maquette.conditions.spec import Record
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
