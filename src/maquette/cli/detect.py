@@ -31,12 +31,11 @@ def run(
     listed: Annotated[bool, typer.Option("--list", help="Show all detectors, or one with its options.")] = False,
 ) -> None:
     """Draw the condition map of pictures, each at its own size."""
-    from maquette.cli.framing import read_size
     from maquette.conditions.detect import Detector
     from maquette.conditions.listing import one_detector, table
     from maquette.conditions.registry import detector_spec
     from maquette.errors import MaquetteError
-    from maquette.foundation.settings import read_named
+    from maquette.foundation.settings import check_device, read_named, read_size
 
     if listed:
         print(one_detector(detector) if detector else table())
@@ -45,8 +44,10 @@ def run(
         raise MaquetteError("Give a detector and pictures: maquette detect canny photo.jpg; --list shows them all.")
     options = read_named(option or [], "--option", "low=80")
     targets = _targets(detector, pictures, output)
-    spec, frame = detector_spec(detector), read_size(size)
+    spec, frame = detector_spec(detector), read_size(size) if size is not None else None
     spec.options.given(detector, options)  # before weights are fetched
+    spec.check_weights(weights)
+    check_device(device)
     opened = cache(lambda: Detector(detector, weights, device))  # not for records alone
 
     def find(picture: "Image.Image") -> Any:

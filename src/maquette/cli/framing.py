@@ -7,18 +7,6 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def read_size(text: str | None) -> tuple[int, int] | None:
-    """Width and height out of WIDTHxHEIGHT."""
-    from maquette.errors import MaquetteError
-
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdigit() and int(side) for side in sides):
-        raise MaquetteError(f"--size is WIDTHxHEIGHT in pixels, such as 128x128, not {text!r}.")
-    return int(sides[0]), int(sides[1])
-
-
 def framed(picture: "Image.Image", size: tuple[int, int], categorical: bool = False) -> "Image.Image":
     """A picture at a size, its middle where the shapes differ, and then a note; classes by the nearest pixel."""
     from PIL import Image

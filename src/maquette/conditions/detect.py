@@ -26,8 +26,7 @@ class Detector:
 
     def __init__(self, name: str, weights: str | Path | None = None, device: str = "auto") -> None:
         self.spec = detector_spec(name)
-        if weights is not None and not self.spec.weights:
-            raise MaquetteError(f"{name} takes no weights; leave them out.")
+        self.spec.check_weights(weights)
         self._predict = self.spec.load(weights, device)
 
     @overload

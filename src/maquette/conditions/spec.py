@@ -8,7 +8,8 @@ from typing import Any
 from PIL import Image
 
 from maquette.conditions.options import Options
-from maquette.conditions.weight_sources import Parts, WeightSource
+from maquette.conditions.weight_sources import Parts, WeightSource, users_own
+from maquette.errors import MaquetteError
 
 Predict = Callable[[list[Image.Image], Any], list[Any]]
 """RGB pictures of any sizes and options in; for each its map, of its own size: RGB, or grey (mode L) where that is all.
@@ -47,6 +48,12 @@ class DetectorSpec:
     record: Record | None = None
     of_scene: Callable[[Any], Image.Image] | None = None  # the exact map of one of the diorama's scenes
     completeness: Callable[[Any], float] | None = None  # of a whole find that one holds, 0 to 1: of a body's key points
+
+    def check_weights(self, weights: str | Path | None) -> None:
+        """`MaquetteError` for weights that are neither published for it nor there, or where it takes none."""
+        if weights is not None and not self.weights:
+            raise MaquetteError(f"{self.name} takes no weights; leave them out.")
+        users_own(self.name, list(self.weights), weights)
 
     @property
     def offline(self) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any, get_type_hints
 
 from maquette.conditions.registry import detector_spec
-from maquette.data.diorama import CONDITIONS
+from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import nearest
 from maquette.foundation.settings import problem

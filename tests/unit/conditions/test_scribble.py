@@ -74,7 +74,7 @@ def test_hed_is_opened_once_and_only_when_it_is_asked_for(monkeypatch) -> None:
         opened.append((weights, device))
         return lambda pictures, options: [mq.detect("softedge", one) for one in pictures]
 
-    monkeypatch.setattr(module, "HED", replace(module.HED, open=open_hed))
+    monkeypatch.setattr(module, "HED", replace(module.HED, load=open_hed))
     assert module.SCRIBBLE.offline and module.SCRIBBLE.weights
     detector = mq.Detector("scribble", device="cpu")
     detector(shapes(64))
