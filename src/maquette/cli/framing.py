@@ -9,8 +9,7 @@ if TYPE_CHECKING:
 
 def framed(picture: "Image.Image", size: tuple[int, int], categorical: bool = False) -> "Image.Image":
     """A picture at a size, its middle where the shapes differ, and then a note; classes by the nearest pixel."""
-    from PIL import Image
-
+    from maquette.conditions.requirements import resampling
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import fit
 
@@ -20,4 +19,4 @@ def framed(picture: "Image.Image", size: tuple[int, int], categorical: bool = Fa
             MaquetteWarning,
             stacklevel=2,
         )
-    return fit(picture, size, Image.Resampling.NEAREST if categorical else Image.Resampling.LANCZOS)
+    return fit(picture, size, resampling(categorical))

@@ -61,7 +61,7 @@ def run(
     """Generate pictures that follow a picture's shapes and a prompt."""
     from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.cli.framing import framed
-    from maquette.conditions.registry import is_categorical
+    from maquette.conditions.requirements import is_categorical
     from maquette.controlnet.choices import check_strength
     from maquette.diorama.constants import GUIDANCE
     from maquette.errors import MaquetteWarning
@@ -87,14 +87,14 @@ def run(
     Sampling(steps, guidance, condition_in, sampler=sampler, seed=seed)  # type: ignore[arg-type]
     check_dtype(dtype)
     local_base(base)
-    drawn_by = None if source is None or map_given else _detector_of(condition, base, options)
+    detector_name = None if source is None or map_given else _detector_of(condition, base, options)
     name = controlnet or f"{base}/{condition.removeprefix(f'{base}/')}"
     if source is not None:
         check_strength(weight, start, end)
         local_controlnet(name)
     if map_given and options:
         warnings.warn("--option has no effect on a map that is given.", MaquetteWarning, stacklevel=2)
-    detector = None if drawn_by is None else _open(drawn_by, condition, device or "cpu")
+    detector = None if detector_name is None else _open(detector_name, condition, device or "cpu")
     from maquette.sampling.settings import check_size
 
     model = _load(base, device or "cpu", dtype, low_memory)
@@ -134,9 +134,10 @@ def _load(name: str, device: str, dtype: str, low_memory: bool) -> "Base":
 def _detector_of(condition: str, base: str, options: dict[str, Any]) -> str:
     """The name of a condition's detector, the base's own where it has one; its options are checked."""
     from maquette.conditions.registry import detector_spec, detectors
+    from maquette.conditions.requirements import drawn_by
     from maquette.errors import MaquetteError
 
-    name = f"{base}/{condition}" if f"{base}/{condition}" in detectors else condition
+    name = drawn_by(condition, base)
     if name in detectors and detectors[name].outputs_text:
         raise MaquetteError(f"{name} writes words, which steer nothing; give them as --prompt.")
     with _or_a_map(condition):

@@ -91,11 +91,6 @@ def detector_spec(name: str) -> DetectorSpec:
     return detectors[name]
 
 
-def is_categorical(condition: str) -> bool:
-    """Whether a condition's colours name things, by its detector; of a word that is no detector's, no."""
-    return condition in detectors and detectors[condition].categorical
-
-
 @cache
 def load_others() -> None:
     """Add what other packages offer by entry points."""

@@ -1,7 +1,7 @@
 """What every detector says of itself: what it draws, its options, its weights, and how it is opened."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,11 @@ class DetectorSpec:
         if weights is not None and not self.weights:
             raise MaquetteError(f"{self.name} takes no weights; leave them out.")
         users_own(self.name, list(self.weights), weights)
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether its parameters can be drawn at random."""
+        return "seed" in [one.name for one in fields(self.options)]
 
     @property
     def offline(self) -> bool:

@@ -16,8 +16,8 @@ from PIL import Image
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.detectors.canny import DIORAMA, canny
-from maquette.conditions.detectors.depth import depth_map
 from maquette.conditions.drawing.skeletons import pose_map
+from maquette.conditions.drawing.surfaces import depth_map
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.compose import Control
 from maquette.diorama import scene

@@ -12,6 +12,7 @@ from torch import nn
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.networks.perception import PerceptionModel
+from maquette.conditions.requirements import resampling_words
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
@@ -224,4 +225,4 @@ def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, ste
 
 
 def _resize(config: TrainingConfig) -> str:
-    return f"scaled to cover the frame, by {'the nearest pixel' if config.categorical else 'Lanczos'}, and cut"
+    return f"scaled to cover the frame, by {resampling_words(config.categorical)}, and cut"

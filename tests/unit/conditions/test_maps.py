@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from maquette import diorama
-from maquette.conditions.detectors.depth import depth_map
-from maquette.conditions.detectors.normal import normal_map
 from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE, class_map
 from maquette.conditions.drawing.skeletons import COLOURS, LIMBS, pose_map
+from maquette.conditions.drawing.surfaces import depth_map, normal_map
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.conditions.drawing.surfaces import disparity_map
 from maquette.conditions.inference import back, pixels_at_once, resize_batches
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Predict
@@ -81,25 +82,6 @@ class DepthOptions(Options):
     metric: bool | None = option(
         None, "Whether the network predicts metres, near being small; without, as its configuration says."
     )
-
-
-def depth_map(depth: NDArray[np.floating]) -> Image.Image:
-    """Metres (H, W) as a grey picture: disparity 1 / depth, as MiDaS predicts it, the nearest pixel white."""
-    disparity = 1 / np.maximum(np.asarray(depth, np.float32), 1e-3)
-    levels = disparity / max(float(disparity.max()), 1e-9)
-    return Image.fromarray((levels * 255 + 0.5).astype(np.uint8)).convert("RGB")
-
-
-def disparity_map(disparity: NDArray[np.floating], clip: float = 0) -> Image.Image:
-    """Disparity (H, W) of any scale and offset as a grey picture, from black, far, to white, near.
-
-    Args:
-        clip: share of the pixels that is black, and that is white, beside the farthest and the nearest one; 0 to 0.4.
-            With 0 as MiDaS is drawn for the published ControlNets.
-    """
-    low, high = np.quantile(disparity, [clip, 1 - clip])
-    levels = np.clip((disparity - low) / max(float(high - low), 1e-9), 0, 1)
-    return Image.fromarray((levels * 255).astype(np.uint8)).convert("RGB")
 
 
 class Disparity:

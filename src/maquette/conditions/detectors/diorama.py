@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.detectors.depth import depth_map
-from maquette.conditions.detectors.normal import normal_map
 from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE, RECORD, Classes, class_map
 from maquette.conditions.drawing.people import People, read_people, whole_body_completeness, write_people
 from maquette.conditions.drawing.skeletons import people_map, pose_map
+from maquette.conditions.drawing.surfaces import depth_map, normal_map
 from maquette.conditions.inference import back, pixels_at_once, resize_batches, working_size
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Load, Predict, Record

@@ -45,18 +45,6 @@ def class_map(classes: NDArray[np.integer], palette: NDArray[np.uint8] = DIORAMA
     return Image.fromarray(palette[classes])
 
 
-def classes_of(picture: Image.Image, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class numbers (H, W) of a picture painted in a palette (K, 3); the reverse of `class_map`.
-
-    A colour that is not in the palette, as brushes leave at their rims, counts as the nearest one that is (RGB). Of
-    classes with one colour it is the first.
-    """
-    pixels = np.asarray(picture.convert("RGB"))
-    colours, where = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    apart = [((palette.astype(np.int32) - colour) ** 2).sum(axis=1).argmin() for colour in colours.astype(np.int32)]
-    return np.array(apart, np.uint8)[where.ravel()].reshape(pixels.shape[:2])
-
-
 def draw_classes(classes: Classes) -> Image.Image:
     """`MaquetteError` for a palette that is not known, and for a class that it does not have."""
     if classes.palette not in PALETTES:

@@ -1,12 +1,13 @@
 """What is asked of an annotation: of which pictures, what is drawn and written, and which are left out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from maquette.conditions.registry import detector_spec
+from maquette.conditions.requirements import random_options
 from maquette.conditions.spec import DetectorSpec
 from maquette.data.rows import SMALLEST, Columns
 from maquette.errors import MaquetteError
@@ -48,8 +49,7 @@ class Annotation:
             raise MaquetteError(f"{spec.name} writes words, not conditions; give it as --caption.")
         if self.caption is not None and not detector_spec(self.caption).outputs_text:
             raise MaquetteError(f"{self.caption} draws maps, and texts are written by a detector that writes words.")
-        takes_seeds = "seed" in [one.name for one in fields(spec.options)]
-        if self.seed is not None and not takes_seeds:
+        if self.seed is not None and not spec.takes_seed:
             raise MaquetteError(f"{spec.name} has no seed: its maps follow from the pictures alone; leave it out.")
         if self.seed is not None and "seed" in self.options:
             raise MaquetteError("A seed is either one for all rows, as an option, or gives each row its own, not both.")
@@ -80,7 +80,7 @@ class Annotation:
         """The detector's options for a row of the source."""
         if self.seed is None:
             return dict(self.options)
-        return {**self.options, "seed": int(np.random.default_rng((self.seed, row)).integers(2**31))}
+        return {**self.options, **random_options(self.spec, np.random.default_rng((self.seed, row)))}
 
     def settings(self) -> dict[str, Any]:
         """What is kept beside the result, defaults of the detector with it; plain values, as JSON has them."""
