@@ -1,6 +1,8 @@
 """What every detector must do, found through the registry; learned ones on tiny random weights, written here."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -99,6 +101,28 @@ ODD: dict[str, Callable[[], Image.Image]] = {
     "blank": lambda: Image.new("RGB", (40, 40), "white"),
     "black": lambda: Image.new("RGB", (64, 48)),
 }
+
+
+def test_names_are_there_before_any_detector_is_imported() -> None:
+    program = """
+import sys
+from maquette.conditions.detect import Detector
+from maquette.conditions.registry import detectors
+
+assert len(detectors) > 10 and "canny" in detectors
+assert not [name for name in sys.modules if name.startswith("maquette.conditions.detectors")]
+assert not {"cv2", "torch"} & set(sys.modules)
+Detector("canny")
+loaded = [name for name in sys.modules if name.startswith("maquette.conditions.detectors.")]
+assert loaded == ["maquette.conditions.detectors.canny"], loaded
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_detector_is_registered_under_its_own_name(name: str) -> None:
+    assert detectors[name].name == name
 
 
 @pytest.mark.parametrize("name", MAPS)
