@@ -24,10 +24,10 @@ from typing import Any
 import torch
 
 import maquette as mq
-from maquette.conditions.detect import detectors
 from maquette.conditions.networks.hed import Hed
 from maquette.conditions.networks.lineart import Drawer, Sketcher
 from maquette.conditions.networks.mlsd import Large, Tiny
+from maquette.conditions.registry import detectors
 
 TURNS, PICTURES, SIDE = 5, 8, 512
 NETWORKS: dict[str, tuple[str, type[torch.nn.Module]]] = {

@@ -12,7 +12,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from maquette.conditions.detect import detectors
+from maquette.conditions.registry import detectors
+from maquette.evaluation.protocol import PROMPTS
 from maquette.training.config import TrainingConfig
 
 DOCS = Path(__file__).parent
@@ -39,8 +40,7 @@ def fidelities() -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for condition in CONDITIONS:
         found = json.loads((DOCS / "fidelity" / f"diorama-{condition}.json").read_text())
-        kinds = ("true", "default", "none", "conflicting")
-        true, *others = (f"{found['controlled'][kind]:.3f} ({found['uncontrolled'][kind]:.3f})" for kind in kinds)
+        true, *others = (f"{found['controlled'][kind]:.3f} ({found['uncontrolled'][kind]:.3f})" for kind in PROMPTS)
         share = found["controlled"]["true"] / found["ceiling"]
         cells = [condition, f"{found['ceiling']:.3f}", f"{found['floor']:.3f}", true, f"{100 * share:.0f} %", *others]
         yield f"| {' | '.join(cells)} |"

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from maquette import checkpoints, diorama, errors
     from maquette.base import Base
     from maquette.checkpoints import load_base, load_controlnet
-    from maquette.conditions.detect import Detector, detect, register_detector
+    from maquette.conditions.detect import Detector, detect
+    from maquette.conditions.registry import register_detector
     from maquette.controlnet.compose import Control
     from maquette.controlnet.network import ControlNet
     from maquette.controlnet.zero import ControlledBlock
@@ -28,7 +29,7 @@ _HOMES = {
     "TrainingConfig": "maquette.training.config",
     "Detector": "maquette.conditions.detect",
     "detect": "maquette.conditions.detect",
-    "register_detector": "maquette.conditions.detect",
+    "register_detector": "maquette.conditions.registry",
     "generate": "maquette.sampling.generate",
     "load_base": "maquette.checkpoints",
     "load_controlnet": "maquette.checkpoints",

@@ -10,11 +10,12 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maquette.backbones.protocol import Backbone, Residuals, TextFeatures
+from maquette.diorama.constants import GUIDANCE
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import from_signed, to_signed
 from maquette.text import Clip, encode_one, encode_two, size_ids
 
-DIORAMA_GUIDANCE = 4.0  # the scale of classifier-free guidance that suits the bundled base
+DIORAMA_GUIDANCE = GUIDANCE  # the scale of classifier-free guidance that suits the bundled base
 
 
 class Base:

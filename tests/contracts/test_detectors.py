@@ -1,6 +1,8 @@
 """What every detector must do, found through the registry; learned ones on tiny random weights, written here."""
 
 import io
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -13,15 +15,15 @@ from PIL import Image
 from tests.unit.conditions import random_weights, tiny_models, tiny_pose
 
 import maquette as mq
-from maquette.conditions import detect
-from maquette.conditions.catalogue import one_detector, table
-from maquette.conditions.detect import detectors
+from maquette.conditions import registry
+from maquette.conditions.listing import one_detector, table
 from maquette.conditions.options import Options
+from maquette.conditions.registry import detectors
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import open_picture
 
 NAMES = list(detectors)
-MAPS = [name for name in NAMES if not detectors[name].words]
+MAPS = [name for name in NAMES if not detectors[name].outputs_text]
 DRAWN = ["canny", "hough", "lsd", "scribble", "softedge", "xdog"]
 """Those of lines, whose map of a picture without any is black."""
 
@@ -99,6 +101,28 @@ ODD: dict[str, Callable[[], Image.Image]] = {
     "blank": lambda: Image.new("RGB", (40, 40), "white"),
     "black": lambda: Image.new("RGB", (64, 48)),
 }
+
+
+def test_names_are_there_before_any_detector_is_imported() -> None:
+    program = """
+import sys
+from maquette.conditions.detect import Detector
+from maquette.conditions.registry import detectors
+
+assert len(detectors) > 10 and "canny" in detectors
+assert not [name for name in sys.modules if name.startswith("maquette.conditions.detectors")]
+assert not {"cv2", "torch"} & set(sys.modules)
+Detector("canny")
+loaded = [name for name in sys.modules if name.startswith("maquette.conditions.detectors.")]
+assert loaded == ["maquette.conditions.detectors.canny"], loaded
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_detector_is_registered_under_its_own_name(name: str) -> None:
+    assert detectors[name].name == name
 
 
 @pytest.mark.parametrize("name", MAPS)
@@ -231,11 +255,11 @@ def test_a_broken_entry_point_takes_no_other_detector_away(monkeypatch) -> None:
         def load(self) -> None:
             raise ModuleNotFoundError("No module named 'nowhere'")
 
-    monkeypatch.setattr(detect, "entry_points", lambda group: [Broken()])
-    detect.load_others.cache_clear()
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Broken()])
+    registry.load_others.cache_clear()
     with pytest.warns(MaquetteWarning, match="'broken' cannot be had: No module named 'nowhere'"):
         assert "canny" in table()
-    detect.load_others.cache_clear()
+    registry.load_others.cache_clear()
 
 
 @pytest.mark.parametrize("name", MAPS)

@@ -14,7 +14,8 @@ from maquette.controlnet.contract import Contract
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError
 from maquette.evaluation import controlnet as module
-from maquette.evaluation.controlnet import PROMPTS, Protocol, Uncontrolled, evaluate_controlnet
+from maquette.evaluation.controlnet import Uncontrolled, evaluate_controlnet
+from maquette.evaluation.protocol import PROMPTS, Protocol
 
 PROTOCOL = Protocol(scenes=4, steps=1, batch_size=3)
 

@@ -78,6 +78,104 @@ def test_help_answers_at_once() -> None:
     assert loaded.strip() == "[]"
 
 
+LIGHT = {
+    "generate missing.png": "There is no picture at 'missing.png'",
+    "generate house.png --condition nonsense": "no detector 'nonsense'. Known: canny, scribble",
+    "generate house.png --condition caption": "caption writes words, which steer nothing",
+    "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map.",
+    "generate house.png --controlnet nonsense": "There is no ControlNet 'nonsense'. Known: diorama/canny",
+    "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
+    "generate house.png --weight 99": "weight lies between -10 and 10",
+    "generate house.png --start 3": "with 0 ≤ start ≤ end ≤ 1, not start=3.0",
+    "generate --base nowhere": "There is no base 'nowhere': it is not bundled (diorama) and the path does not exist",
+    "generate --base .": "the path is a folder without a model_index.json",
+    "generate --steps 0": "steps is a whole number from 1 to 1000, not 0.",
+    "generate --guidance 99": "guidance lies between 0 and 50, not 99.0.",
+    "generate --sampler nonsense": "There is no sampler 'nonsense'. Known: ddim, ddpm",
+    "generate --condition-in nonsense": "There is no condition_in 'nonsense'. Known: both, conditional, weighted.",
+    "generate --size large": "--size is WIDTHxHEIGHT in pixels, such as 128x128, not 'large'.",
+    "generate --dtype int8": "There is no dtype 'int8'. Known: auto, float32, bfloat16, float16.",
+    "generate --device cdua": "There is no device 'cdua' here",
+    "generate --device cuda:x": "There is no device 'cuda:x' here",
+    "generate --again missing.png": "There is no picture at 'missing.png'.",
+    "detect nonsense house.png": "There is no detector 'nonsense'. Known: canny, scribble",
+    "detect depth missing.png": "There is no picture at 'missing.png'",
+    "detect depth house.png --weights nowhere": "nor is there a file or folder of that name.",
+    "detect canny house.png --weights nowhere": "canny takes no weights; leave them out.",
+    "detect depth house.png --device cdua": "There is no device 'cdua' here",
+    "train nonsense --output run": "A recipe is diorama/CONDITION",
+    "train diorama/cany --output run": "condition cannot be 'cany' on the diorama; did you mean 'canny'?",
+    "train diorama/canny --output run --batch-size 0": "--batch-size is a whole number of 1 or more, not 0.",
+    "train diorama/canny --output run --kind nonsense": "--kind cannot be 'nonsense'. Known: zero, gaussian, lite.",
+    "train diorama/canny --output run --base nowhere": "There is no base 'nowhere'",
+    "train diorama/canny --output run --start-from nowhere": "There is no ControlNet 'nowhere'",
+    "train diorama/canny --output run --device cdua": "There is no device 'cdua' here",
+    "train diorama/canny --output run --resume": "There is no training in 'run': it has no training.json.",
+    "train house.png --condition canny --output run": "'house.png' is of no kind that is read as pairs.",
+    "evaluate missing": "There is no ControlNet 'missing'.",
+    "evaluate diorama/canny --base nowhere": "There is no base 'nowhere'",
+    "evaluate diorama/canny --steps 0": "steps is a whole number from 1 to 1000, not 0.",
+    "evaluate diorama/canny --scenes 0": "An evaluation takes 2 scenes or more",
+    "evaluate diorama/canny --dtype int8": "There is no dtype 'int8'.",
+    "info missing": "There is no base 'missing'",
+    "info house.png": "'house.png' holds no weights: it begins neither as .safetensors nor as a file of torch",
+    "convert missing out --to diffusers": "The weights 'missing' cannot be read (No such file or directory).",
+    "convert missing out --to nonsense": "There is no format to convert to 'nonsense'. Known: diffusers, original",
+    "convert missing out --to diffusers --base nowhere": "There is no base 'nowhere'",
+    "transfer missing --from diorama --to diorama -o out": "There is no ControlNet 'missing'.",
+    "transfer diorama/canny --from nowhere --to diorama -o out": "There is no base 'nowhere'",
+    "transfer diorama/canny --from diorama --to nowhere -o out": "There is no base 'nowhere'",
+    "demo missing.png": "There is no picture at 'missing.png'",
+    "demo -o out.jpg": "Results are PNG files",
+    "data check missing": "There is no data set 'missing'.",
+    "data check .": "'.' holds no metadata.jsonl, no prompt.json",
+    "data check . --size large": "--size is WIDTHxHEIGHT in pixels or one number, such as 512 or 768x512, not 'large'.",
+    "data check . --size 100": "A frame's sides are multiples of 64 pixels, not 100×100.",
+    "data cache missing": "There is no data set 'missing'.",
+    "data cache . --base nowhere": "There is no base 'nowhere'",
+    "data cache . --device cdua": "There is no device 'cdua' here",
+    "data annotate missing out --condition canny": "There is no data set 'missing'.",
+    "data annotate . out --condition nonsense": "There is no detector 'nonsense'.",
+    "data annotate . out --condition depth --weights nowhere": "nor is there a file or folder of that name.",
+    "data annotate . out --condition depth --device cdua": "There is no device 'cdua' here",
+}
+"""Mistakes in the command line's own words, which no network library is needed to see."""
+
+
+def test_mistakes_are_answered_before_any_network_library_is_imported(picture, tmp_path) -> None:
+    program = """
+import contextlib, io, json, sys
+from maquette.cli.main import main
+
+for line in json.load(sys.stdin):
+    sys.argv = ["maquette", *line.split()]
+    said = io.StringIO()
+    with contextlib.redirect_stderr(said):
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code
+    heavy = sorted({"torch", "diffusers", "transformers"} & set(sys.modules))
+    print(json.dumps([line, code, said.getvalue(), heavy]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(list(LIGHT)),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line for line, *_ in answers] == list(LIGHT)
+    for line, code, said, heavy in answers:
+        assert code == 2, line
+        assert LIGHT[line] in said, said
+        assert heavy == [], line
+    assert list(tmp_path.iterdir()) == [picture]
+
+
 def test_generate_and_again(maquette, base, net, picture, tmp_path) -> None:
     words = ("generate", picture, "--prompt", "a b", "--base", base, "--controlnet", net, "--steps", 3, "--count", 2)
     code, out, err = maquette(*words, "--size", "64x64", "--seed", 4, "-o", "made.png")

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import maquette as mq
-from maquette.conditions.networks.perception import Eye
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import dataset
 from maquette.recipes.diorama import base, everything, report
 
@@ -40,7 +40,7 @@ def test_what_is_shipped_is_a_base(run) -> None:
     assert len(made.backbone.slots) == 13
     picture = mq.generate(made, "a red house", steps=2)[0]
     assert picture.size == (128, 128)
-    assert Eye(run / "weights" / "perception.safetensors").see([picture]).classes.shape == (1, 128, 128)
+    assert PerceptionModel(run / "weights" / "perception.safetensors").predict([picture]).classes.shape == (1, 128, 128)
 
 
 def test_the_controlnet_beside_it_steers_it(run) -> None:

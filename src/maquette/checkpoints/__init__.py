@@ -1,7 +1,24 @@
-"""Weights in and out: bundled ones, diffusers folders, published ControlNets of any format."""
+"""Weights in and out: bundled ones, diffusers folders, published ControlNets of any format.
 
-from maquette.checkpoints.bases import load_base
-from maquette.checkpoints.load import load_controlnet
-from maquette.checkpoints.original import load_original
+Names are resolved when they are first used: where weights lie is found (`names`) without torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from maquette.checkpoints.bases import load_base
+    from maquette.checkpoints.load import load_controlnet
+    from maquette.checkpoints.original import load_original
+
+_HOMES = {"load_base": "bases", "load_controlnet": "load", "load_original": "original"}
 
 __all__ = ["load_base", "load_controlnet", "load_original"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'maquette.checkpoints' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"maquette.checkpoints.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -3,7 +3,6 @@
 import json
 import warnings
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,15 +13,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
+from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae, part_weights
 from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import Placement, find_placement
-from maquette.foundation.hub import is_hub_id, snapshot
+from maquette.foundation.hub import snapshot
 from maquette.foundation.weights import Weights, find_weights, open_weights
 from maquette.text import Clip, read_tokenizer
 
-BUNDLED = {"diorama": "weights/diorama/base"}
 HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
 PICKLED_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.bin", "vae/*.bin", "text_encoder*/*.bin")
 
@@ -119,23 +118,15 @@ def _side(size: Any, folder: Path) -> int:
 
 def _path(name: str, token: str | None) -> Path:
     """The file or folder of a base; what stands on the Hub is fetched."""
-    if name in BUNDLED:
-        return Path(str(files("maquette"))) / BUNDLED[name]
-    path = Path(name)
-    if path.is_file() or (path / "model_index.json").is_file():
+    path = local_base(name)
+    if path is not None:
         return path
-    if not path.exists() and is_hub_id(name):
-        folder = snapshot(name, HUB_FILES, ("*.fp16.*", "*non_ema*"), token)
-        if not list((folder / "unet").glob("*.safetensors")):
-            folder = snapshot(name, HUB_FILES, ("*non_ema*",), token)
-        if not find_weights(folder / "unet"):
-            folder = snapshot(name, PICKLED_FILES, ("*.fp16.*", "*non_ema*"), token)
-        return folder
-    hint = "is a folder without a model_index.json" if path.exists() else "does not exist"
-    raise MaquetteError(
-        f"There is no base {name!r}: it is not bundled ({', '.join(BUNDLED)}) and the path {hint}; give 'diorama', "
-        "a folder in diffusers' format, a file in the original layout, or org/name on the Hub."
-    )
+    folder = snapshot(name, HUB_FILES, ("*.fp16.*", "*non_ema*"), token)
+    if not list((folder / "unet").glob("*.safetensors")):
+        folder = snapshot(name, HUB_FILES, ("*non_ema*",), token)
+    if not find_weights(folder / "unet"):
+        folder = snapshot(name, PICKLED_FILES, ("*.fp16.*", "*non_ema*"), token)
+    return folder
 
 
 def _clip(folder: Path, number: str, kind: Any, where: Placement) -> Clip:

@@ -4,7 +4,7 @@ import inspect
 import json
 import warnings
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -13,16 +13,14 @@ from torch import Tensor
 from maquette.backbones.protocol import Backbone, TextFeatures
 from maquette.backbones.unet import UNetBackbone
 from maquette.checkpoints.bases import base_weights, load_base
+from maquette.checkpoints.names import Format, check_conversion
 from maquette.controlnet import files
 from maquette.controlnet.contract import METADATA, Contract
-from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.errors import MaquetteWarning
 from maquette.formats import topology
 from maquette.formats.control import as_difference, as_original, read_control
 from maquette.formats.write import PICKLED, write_weights
-from maquette.foundation.registry import unknown
 from maquette.foundation.weights import Weights
-
-Format = Literal["diffusers", "original", "difference"]
 
 
 def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Path:
@@ -36,9 +34,8 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
 
     Raises `MaquetteError` for a source that is no ControlNet, or a base that is missing or does not belong to it.
     """
-    if to not in get_args(Format):
-        raise MaquetteError(unknown("format to convert to", to, list(get_args(Format))))
     source, target = Path(source), Path(target)
+    check_conversion(source, to, base)
     locked = base_weights(base) if base is not None else None
     kept, weights = files.opened(source)
     control = read_control(weights, locked and of_encoder(locked))
@@ -47,8 +44,7 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     if to == "original":
         write_weights(as_original(control), target, {**control.metadata, **words})
     elif to == "difference":
-        if locked is None:
-            raise MaquetteError("A difference is told relative to a base; give the base.")
+        assert locked is not None
         told = as_difference(control, locked)
         write_weights(told, target, {**told.metadata, **words})
     else:

@@ -1,32 +1,19 @@
 """ControlNets by name."""
 
-from importlib.resources import files
 from pathlib import Path
 
 from maquette.base import Base
+from maquette.checkpoints.names import local_controlnet
 from maquette.controlnet import files as folders
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
-from maquette.foundation.hub import is_hub_id, snapshot
-from maquette.foundation.registry import unknown
+from maquette.foundation.hub import snapshot
 from maquette.foundation.weights import find_weights
-
-
-def bundled() -> dict[str, Path]:
-    """The ControlNets that come with the package, "diorama/canny" and so on, and where they lie."""
-    root = Path(str(files("maquette"))) / "weights"
-    found = sorted(path.parent for path in root.glob(f"*/controlnets/*/{folders.CONFIG}"))
-    return {f"{folder.parent.parent.name}/{folder.name}": folder for folder in found}
 
 
 def find_controlnet(name: str | Path, token: str | None = None) -> Path:
     """The folder or file of a ControlNet: bundled, here, or fetched from the Hub (org/name, org/name@revision)."""
-    path = bundled().get(str(name), Path(name))
-    if path.exists():
-        return path
-    if is_hub_id(str(name)) and not str(name).startswith("diorama/"):
-        return _fetched(str(name), token)
-    raise MaquetteError(unknown("ControlNet", str(name), list(bundled())) + " Or give a folder or file of one.")
+    return local_controlnet(str(name)) or _fetched(str(name), token)
 
 
 def _fetched(name: str, token: str | None) -> Path:

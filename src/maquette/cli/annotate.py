@@ -45,7 +45,7 @@ def run(
     from maquette.data.annotating.target import Target
     from maquette.data.rows import Columns
     from maquette.data.source import is_local
-    from maquette.foundation.settings import read_named
+    from maquette.foundation.settings import check_device, read_named
 
     asked = Annotation(
         source=str(Path(source).absolute()) if is_local(source) else source,
@@ -60,6 +60,8 @@ def run(
         found=found,
         shard_size=shard_size,
     )
+    check_device(device)
+    asked.spec.check_weights(asked.weights)
     job = Job(asked, Target(target.absolute()), device, workers or os.cpu_count() or 1, batch_size)
     print(annotate(job, OnCluster(ray) if ray else None))
     print(target)

@@ -16,6 +16,9 @@ def run(
     verify: Annotated[bool, typer.Option(help="Run both on random inputs and print the largest difference.")] = False,
 ) -> None:
     """Write a ControlNet in another format, tensor by tensor."""
+    from maquette.checkpoints.names import check_conversion
+
+    check_conversion(source, to, base)
     from maquette.checkpoints.convert import convert, largest_difference
 
     print(convert(source, target, to, base))  # type: ignore[arg-type]

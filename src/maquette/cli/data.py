@@ -45,17 +45,20 @@ def check(
 
     Ends with exit code 1 when a row cannot be used.
     """
-    from maquette.data.check import check as examine
     from maquette.data.framing import Framing
     from maquette.data.rows import Columns
-    from maquette.data.source import open_source
+    from maquette.data.source import find_reader
     from maquette.foundation.files import written_whole
     from maquette.foundation.outputs import check_pngs
+    from maquette.foundation.settings import read_size
 
     check_pngs([output])
-    framing = Framing(_size(size), buckets, categorical=categorical)
+    framing = Framing(read_size(size, one_number=True), buckets, categorical=categorical)
     columns = Columns(picture_column, condition_column, text_column, not no_conditions)
-    report = examine(open_source(source, columns), framing)
+    rows = find_reader(source, columns)()
+    from maquette.data.check import check as examine
+
+    report = examine(rows, framing)
     print(report)
     if report.grid is not None:
         with written_whole(output) as path:
@@ -83,27 +86,27 @@ def cache(
 
     What is there already is left as it is; several processes share the work (torchrun -m maquette data cache ...).
     """
-    from maquette.checkpoints import load_base
+    from maquette.checkpoints.names import local_base
     from maquette.data.framing import Framing
-    from maquette.data.pairs import SourcePairs
     from maquette.data.rows import Columns
-    from maquette.data.source import open_source
+    from maquette.data.source import find_reader
+    from maquette.foundation.settings import check_device, read_size
+
+    check_device(device)
+    local_base(base)
+    columns = Columns(picture_column, condition_column, text_column, not no_conditions)
+    asked = read_size(size, one_number=True) if size else None
+    mirrored = 0.5 if flip else 0.0
+    framing = Framing(asked, buckets, flip=mirrored) if asked else None
+    reader = find_reader(source, columns)
+    from maquette.checkpoints import load_base
+    from maquette.data.pairs import SourcePairs
     from maquette.training.cache import fill
     from maquette.training.processes import Processes
 
     processes = Processes(device)
-    columns = Columns(picture_column, condition_column, text_column, not no_conditions)
     model = load_base(base, str(processes.device))
-    framing = Framing(_size(size or str(model.size)), buckets, flip=0.5 if flip else 0.0)
-    pairs = SourcePairs.open("", open_source(source, columns), framing)
+    framing = framing or Framing((model.size, model.size), buckets, flip=mirrored)
+    pairs = SourcePairs.open("", reader(), framing)
     filled = fill(model, pairs, folder, processes)
     print(f"{len(filled.pictures)} views of {len(pairs)} rows are kept in {filled.store.path}.")
-
-
-def _size(text: str) -> tuple[int, int]:
-    from maquette.errors import MaquetteError
-
-    sides = text.lower().split("x") * (1 if "x" in text.lower() else 2)
-    if len(sides) != 2 or not all(side.isdigit() for side in sides):
-        raise MaquetteError(f"--size is WIDTHxHEIGHT in pixels or one number, such as 512 or 768x512, not {text!r}.")
-    return int(sides[0]), int(sides[1])

@@ -14,6 +14,12 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="The contact sheet.")] = Path("demo.png"),
 ) -> None:
     """Three conditions, four prompts each, on one sheet: your picture's edges, a scene's depth, a pose."""
+    from maquette.foundation.images import open_picture
+    from maquette.foundation.outputs import check_pngs
+
+    check_pngs([output])
+    if picture is not None:
+        open_picture(picture)
     from maquette.recipes.demo import demo, describe
 
     print(describe(demo(picture, prompt, output)))

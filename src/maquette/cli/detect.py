@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from PIL import Image
 
-    from maquette.conditions.kind import Kind
+    from maquette.conditions.spec import DetectorSpec
 
     Find = Callable[["Image.Image"], Any]
 
@@ -31,11 +31,11 @@ def run(
     listed: Annotated[bool, typer.Option("--list", help="Show all detectors, or one with its options.")] = False,
 ) -> None:
     """Draw the condition map of pictures, each at its own size."""
-    from maquette.cli.framing import read_size
-    from maquette.conditions.catalogue import one_detector, table
-    from maquette.conditions.detect import Detector, kind_named
+    from maquette.conditions.detect import Detector
+    from maquette.conditions.listing import one_detector, table
+    from maquette.conditions.registry import detector_spec
     from maquette.errors import MaquetteError
-    from maquette.foundation.settings import read_named
+    from maquette.foundation.settings import check_device, read_named, read_size
 
     if listed:
         print(one_detector(detector) if detector else table())
@@ -44,8 +44,10 @@ def run(
         raise MaquetteError("Give a detector and pictures: maquette detect canny photo.jpg; --list shows them all.")
     options = read_named(option or [], "--option", "low=80")
     targets = _targets(detector, pictures, output)
-    kind, frame = kind_named(detector), read_size(size)
-    kind.options.given(detector, options)  # before weights are fetched
+    spec, frame = detector_spec(detector), read_size(size) if size is not None else None
+    spec.options.given(detector, options)  # before weights are fetched
+    spec.check_weights(weights)
+    check_device(device)
     opened = cache(lambda: Detector(detector, weights, device))  # not for records alone
 
     def find(picture: "Image.Image") -> Any:
@@ -54,7 +56,7 @@ def run(
     failed = []
     for path, target in zip(pictures, targets, strict=True):
         try:
-            _draw(kind, find, path, target, frame, keep)
+            _draw(spec, find, path, target, frame, keep)
         except (MaquetteError, OSError) as error:
             failed.append(str(error))
             continue
@@ -65,25 +67,27 @@ def run(
 
 
 def _targets(detector: str, pictures: list[Path], output: Path) -> list[Path]:
-    from maquette.conditions.detect import kind_named
+    from maquette.conditions.registry import detector_spec
     from maquette.foundation.outputs import check_results
 
-    ending = ".txt" if kind_named(detector).words else ".png"
+    ending = ".txt" if detector_spec(detector).outputs_text else ".png"
     targets = [output / f"{path.stem}-{detector.replace('/', '-')}{ending}" for path in pictures]
     check_results(targets)
     return targets
 
 
-def _draw(kind: "Kind", find: "Find", path: Path, target: Path, frame: tuple[int, int] | None, keep: bool) -> None:
+def _draw(
+    spec: "DetectorSpec", find: "Find", path: Path, target: Path, frame: tuple[int, int] | None, keep: bool
+) -> None:
     """Write the map of a picture or of a record, and where that is asked for its record."""
     from maquette.cli.framing import framed
     from maquette.errors import MaquetteError
     from maquette.foundation.files import written_whole
     from maquette.foundation.images import open_picture
 
-    record = kind.record
+    record = spec.record
     if keep and record is None:
-        raise MaquetteError(f"{kind.name} has no record to keep: its map is all there is; leave --keep out.")
+        raise MaquetteError(f"{spec.name} has no record to keep: its map is all there is; leave --keep out.")
     if record is not None and path.name.endswith(record.ending):
         found = record.read(path)
     else:

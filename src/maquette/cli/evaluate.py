@@ -21,19 +21,31 @@ def run(
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
 ) -> None:
     """Measure ControlNets' fidelity under true, default, no and conflicting prompts."""
-    from maquette.checkpoints import load_base, load_controlnet
-    from maquette.evaluation.controlnet import Protocol, Uncontrolled, evaluate_controlnet
+    from maquette.checkpoints.names import local_base, local_controlnet
+    from maquette.evaluation.protocol import Protocol
     from maquette.foundation.outputs import check_pngs
+    from maquette.foundation.settings import check_device, check_dtype
+    from maquette.sampling.config import Sampling
 
     protocol = Protocol(scenes, steps, guidance, batch_size)
+    Sampling(steps, guidance, batch_size=batch_size)
     names = [name.strip("/").replace("/", "-") for name in nets]
     check_pngs([output / f"{name}.png" for name in names])
+    check_device(device)
+    check_dtype(dtype)
+    if base is not None:
+        local_base(base)
+    for net in nets:
+        local_controlnet(net)
+    from maquette.checkpoints import load_base, load_controlnet
+    from maquette.evaluation.controlnet import Uncontrolled, evaluate_controlnet
+
     conditions, bases = zip(*(_said(net) for net in nets), strict=True)
     model = load_base(base or _only(bases), device, dtype)
     loaded = [load_controlnet(net, model) for net in nets]
     uncontrolled = Uncontrolled(model, protocol)
-    for name, condition, net in zip(names, conditions, loaded, strict=True):
-        report = evaluate_controlnet(net, condition, uncontrolled, output / f"{name}.png")
+    for name, condition, one in zip(names, conditions, loaded, strict=True):
+        report = evaluate_controlnet(one, condition, uncontrolled, output / f"{name}.png")
         report.save(output / f"{name}.json")
         print(f"{name}: {report.table()}\n\n{output / name}.json, {output / name}.png\n")
 

@@ -7,22 +7,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def read_size(text: str | None) -> tuple[int, int] | None:
-    """Width and height out of WIDTHxHEIGHT."""
-    from maquette.errors import MaquetteError
-
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdigit() and int(side) for side in sides):
-        raise MaquetteError(f"--size is WIDTHxHEIGHT in pixels, such as 128x128, not {text!r}.")
-    return int(sides[0]), int(sides[1])
-
-
 def framed(picture: "Image.Image", size: tuple[int, int], categorical: bool = False) -> "Image.Image":
     """A picture at a size, its middle where the shapes differ, and then a note; classes by the nearest pixel."""
-    from PIL import Image
-
+    from maquette.conditions.requirements import resampling
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import fit
 
@@ -32,4 +19,4 @@ def framed(picture: "Image.Image", size: tuple[int, int], categorical: bool = Fa
             MaquetteWarning,
             stacklevel=2,
         )
-    return fit(picture, size, Image.Resampling.NEAREST if categorical else Image.Resampling.LANCZOS)
+    return fit(picture, size, resampling(categorical))

@@ -1,6 +1,8 @@
 """maquette generate"""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,16 +59,20 @@ def run(
     again: Annotated[Path | None, typer.Option(help="Make a picture again from its own record.")] = None,
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""
-    from maquette.base import DIORAMA_GUIDANCE
-    from maquette.cli.framing import framed, read_size
-    from maquette.conditions.detect import detectors
+    from maquette.checkpoints.names import local_base, local_controlnet
+    from maquette.cli.framing import framed
+    from maquette.conditions.requirements import is_categorical
+    from maquette.controlnet.choices import check_strength
+    from maquette.diorama.constants import GUIDANCE
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import open_picture
-    from maquette.foundation.settings import read_named
+    from maquette.foundation.settings import check_device, check_dtype, read_named, read_size
+    from maquette.sampling.config import Sampling
     from maquette.sampling.record import ControlRecord, Record
-    from maquette.sampling.settings import check_size
 
     given = [name for name in words.params if getattr(words.get_parameter_source(name), "name", "") == "COMMANDLINE"]
+    if device is not None:
+        check_device(device)
     if again is not None:
         _check_alone(given)
         _again(again, output or again.with_stem(f"{again.stem}-again"), device, low_memory)
@@ -75,27 +81,35 @@ def run(
         _check_unsteered(given)
     targets = _targets(output or Path("out.png"), count)
     source = open_picture(picture) if picture is not None else None
-    asked = read_size(size)
+    asked = read_size(size) if size is not None else None
     options = read_named(option or [], "--option", "low=80")
+    guidance = guidance if guidance is not None else (GUIDANCE if base == "diorama" else 9.0)
+    Sampling(steps, guidance, condition_in, sampler=sampler, seed=seed)  # type: ignore[arg-type]
+    check_dtype(dtype)
+    local_base(base)
+    detector_name = None if source is None or map_given else _detector_of(condition, base, options)
+    name = controlnet or f"{base}/{condition.removeprefix(f'{base}/')}"
+    if source is not None:
+        check_strength(weight, start, end)
+        local_controlnet(name)
     if map_given and options:
         warnings.warn("--option has no effect on a map that is given.", MaquetteWarning, stacklevel=2)
-    detector = None if source is None or map_given else _detector(condition, base, device or "cpu", options)
+    detector = None if detector_name is None else _open(detector_name, condition, device or "cpu")
+    from maquette.sampling.settings import check_size
+
     model = _load(base, device or "cpu", dtype, low_memory)
     wanted = asked or (model.size, model.size)
     check_size(model, wanted)
     controls = []
     if source is not None:
-        shown = framed(
-            source, wanted, categorical=map_given and condition in detectors and detectors[condition].categorical
-        )
+        shown = framed(source, wanted, categorical=map_given and is_categorical(condition))
         if detector is not None:
             shown = detector(shown, **options)
-        name = controlnet or f"{base}/{condition.removeprefix(f'{base}/')}"
         controls.append(ControlRecord(name, ControlRecord.pack(shown), weight, start, end))
     settings: dict[str, Any] = {
         "negative_prompt": negative_prompt,
         "steps": steps,
-        "guidance": guidance if guidance is not None else (DIORAMA_GUIDANCE if base == "diorama" else 9.0),
+        "guidance": guidance,
         "condition_in": condition_in,
         "sampler": sampler,
         "seed": seed,
@@ -107,7 +121,7 @@ def run(
     records = [Record(*made_with, number, device=model.device.type) for number in range(count)]
     made = _controls(records[0], model)
     if detector is not None:
-        made[0].net.contract.check_detector(detector.kind.name)
+        made[0].net.contract.check_detector(detector.spec.name)
     _write(_make(records[0], model, made), records, targets)
 
 
@@ -117,17 +131,35 @@ def _load(name: str, device: str, dtype: str, low_memory: bool) -> "Base":
     return load_base(name, device, dtype, low_memory=low_memory)
 
 
-def _detector(condition: str, base: str, device: str, options: dict[str, Any]) -> "Detector":
-    """The detector of a condition, the base's own where it has one; opened before anything large is loaded."""
-    from maquette.conditions.detect import Detector, detectors, kind_named
+def _detector_of(condition: str, base: str, options: dict[str, Any]) -> str:
+    """The name of a condition's detector, the base's own where it has one; its options are checked."""
+    from maquette.conditions.registry import detector_spec, detectors
+    from maquette.conditions.requirements import drawn_by
     from maquette.errors import MaquetteError
 
-    name = f"{base}/{condition}" if f"{base}/{condition}" in detectors else condition
-    if name in detectors and detectors[name].words:
+    name = drawn_by(condition, base)
+    if name in detectors and detectors[name].outputs_text:
         raise MaquetteError(f"{name} writes words, which steer nothing; give them as --prompt.")
-    try:
-        kind_named(name).options.given(name, options)
+    with _or_a_map(condition):
+        detector_spec(name).options.given(name, options)
+    return name
+
+
+def _open(name: str, condition: str, device: str) -> "Detector":
+    """Before anything large is loaded."""
+    from maquette.conditions.detect import Detector
+
+    with _or_a_map(condition):
         return Detector(name, device=device)
+
+
+@contextmanager
+def _or_a_map(condition: str) -> Iterator[None]:
+    """What cannot be drawn can be given."""
+    from maquette.errors import MaquetteError
+
+    try:
+        yield
     except MaquetteError as error:
         raise MaquetteError(f"{error} Or give a {condition} map with --map.") from None
 
@@ -179,12 +211,16 @@ def _options(names: list[str]) -> str:
 
 def _again(path: Path, output: Path, device: str | None, low_memory: bool) -> None:
     """Make one picture again from its record."""
+    from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.errors import MaquetteWarning
     from maquette.foundation.outputs import check_pngs
     from maquette.sampling.record import Record
 
     check_pngs([output])
     record = Record.load(path)
+    local_base(record.base)
+    for control in record.controls:
+        local_controlnet(control.controlnet)
     model = _load(record.base, device or record.device, record.dtype, low_memory)
     if model.device.type != record.device:
         warnings.warn(

@@ -1,9 +1,12 @@
 """maquette train"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from maquette.training.config import TrainingConfig
 
 EXAMPLE = "maquette train diorama/canny --output runs/canny --max-steps 500"
 
@@ -52,11 +55,13 @@ def run(
     flags = {name: value for name, value in flags.items() if name not in ("recipe", "settings")}
     from maquette.foundation.settings import read_named
     from maquette.training.config import TrainingConfig
-    from maquette.training.log import Log
-    from maquette.training.loop import train
 
     given = {**_before(recipe, output, resume), **read_named(settings or [], "--set", "ema=0.999"), **flags}
     config = TrainingConfig.of(given, {name: "--" + name.replace("_", "-") for name in flags})
+    _check_names(config)
+    from maquette.training.log import Log
+    from maquette.training.loop import train
+
     try:
         folder = train(config)
     except KeyboardInterrupt:
@@ -65,6 +70,22 @@ def run(
         hold = Log(folder, config.condition).converged()
         print("The condition has not taken hold yet." if hold is None else f"The condition took hold at step {hold}.")
     print(folder)
+
+
+def _check_names(config: "TrainingConfig") -> None:
+    """Base, ControlNet, data and device: what names can tell before anything large is imported."""
+    from maquette.checkpoints.names import local_base, local_controlnet
+    from maquette.data.rows import Columns
+    from maquette.data.source import find_reader
+    from maquette.foundation.settings import check_device
+
+    check_device(config.device)
+    local_base(config.base)
+    if config.start_from is not None:
+        local_controlnet(config.start_from)
+    if config.data is not None:
+        columns = Columns(config.picture_column, config.condition_column, config.text_column, not config.detect)
+        find_reader(config.data, columns)
 
 
 def _before(recipe: str, output: Path, resume: bool) -> dict[str, Any]:

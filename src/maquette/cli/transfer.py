@@ -15,6 +15,11 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="The new ControlNet's folder.")],
 ) -> None:
     """Move a ControlNet to another base of its family, by what sets the two bases apart."""
+    from maquette.checkpoints.names import local_base, local_controlnet
+
+    local_controlnet(net)
+    for base in (old, new):
+        local_base(base)
     from maquette.checkpoints.load import find_controlnet
     from maquette.checkpoints.transfer import transfer
 

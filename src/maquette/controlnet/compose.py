@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from maquette.backbones.protocol import Residuals
+from maquette.controlnet.choices import check_strength
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 
@@ -44,13 +45,7 @@ class Control:
                 f"A condition tensor holds values from 0 to 1 (-1 where inpainting's is masked), not "
                 f"{float(self.condition.min()):g} to {float(self.condition.max()):g}."
             )
-        if not 0 <= self.start <= self.end <= 1:
-            raise MaquetteError(
-                f"A control's start and end are shares of the steps with 0 ≤ start ≤ end ≤ 1, "
-                f"not start={self.start} and end={self.end}."
-            )
-        if not -10 <= self.weight <= 10:
-            raise MaquetteError(f"A control's weight lies between -10 and 10, usually 0 to 2, not {self.weight}.")
+        check_strength(self.weight, self.start, self.end)
 
     def active(self, step: int, steps: int) -> bool:
         """Whether it is run in a step at all; the rule by which diffusers switches."""

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from maquette.conditions.detect import detectors
+from maquette.conditions.registry import detectors
 from maquette.errors import MaquetteError, MaquetteWarning
 
 SAMPLES = 64  # weights in a fingerprint

@@ -1,28 +1,28 @@
 """Detectors with parameters by chance, as the paper trains on them; without a source of chance, their usual ones."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.canny import DIORAMA, by_chance, canny
 from maquette.conditions.detect import Detector
-from maquette.conditions.scribble import scribble
+from maquette.conditions.detectors.canny import DIORAMA, canny, random_thresholds
+from maquette.conditions.detectors.scribble import scribble
+from maquette.conditions.requirements import random_options, random_seed
 from maquette.data.pairs import Draw
 
 
 def draw_canny(picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
-    """Thresholds drawn: low 30 to 130, high 1.5 to 3 times that."""
+    """Thresholds at random, or the diorama's own."""
     if rng is None:
         return canny(picture, **DIORAMA)
-    return canny(picture, *by_chance(rng))
+    return canny(picture, *random_thresholds(rng))
 
 
 def draw_scribble(picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
     """Strokes thresholded, masked and thickened by chance, but for one in five."""
-    by_chance = rng is not None and rng.random() < 0.8
-    return scribble(picture, seed=int(rng.integers(2**31)) if by_chance and rng is not None else None)
+    return scribble(picture, seed=random_seed(rng) if rng is not None and rng.random() < 0.8 else None)
 
 
 DRAWS: dict[str, Draw] = {"canny": draw_canny, "scribble": draw_scribble}
@@ -40,8 +40,7 @@ class Drawn:
 
     def __call__(self, picture: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
         detector = _opened(self.detector)
-        seeded = rng is not None and any(one.name == "seed" for one in fields(detector.kind.options))
-        return detector(picture, **({"seed": int(rng.integers(2**31))} if seeded and rng is not None else {}))
+        return detector(picture, **({} if rng is None else random_options(detector.spec, rng)))
 
 
 def draw_named(name: str) -> Draw:

@@ -10,15 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.depth import depth_map
-from maquette.conditions.normal import normal_map
-from maquette.conditions.pose import pose_map
-from maquette.conditions.segmentation import class_map
+from maquette.conditions.detectors.canny import RANDOM_THRESHOLDS
+from maquette.conditions.drawing.class_maps import class_map
+from maquette.conditions.drawing.skeletons import pose_map
+from maquette.conditions.drawing.surfaces import depth_map, normal_map
 from maquette.data.chance import draw_canny, draw_scribble
 from maquette.data.framing import View
 from maquette.data.pairs import Draw
 from maquette.data.rows import Example
-from maquette.diorama import SIZE, dataset
+from maquette.diorama import SIZE, constants, dataset
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
@@ -54,7 +54,7 @@ CONDITIONS: dict[str, Condition] = {
         ("images",),
         _of_pixels(draw_canny),
         _of_pixels(draw_canny),
-        "thresholds drawn: low 30 to 130, high 1.5 to 3 times that",
+        f"thresholds drawn: {RANDOM_THRESHOLDS}",
     ),
     "depth": Condition(("depth",), _exact(depth_map), lambda d: d.astype(np.float32), "exact depth, near bright"),
     "normal": Condition(
@@ -78,6 +78,9 @@ CONDITIONS: dict[str, Condition] = {
     ),
     "segmentation": Condition(("classes",), _exact(class_map), lambda classes: classes, "exact classes, a colour each"),
 }
+
+
+assert tuple(CONDITIONS) == constants.CONDITIONS
 
 
 def condition_named(name: str) -> Condition:

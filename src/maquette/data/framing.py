@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
+from maquette.conditions.requirements import resampling
 from maquette.data.rows import Example
 from maquette.errors import MaquetteError
 
@@ -70,8 +71,7 @@ class Framing:
 
     def frame_condition(self, condition: Image.Image, size: tuple[int, int], view: "View") -> Image.Image:
         """A condition alone, in the frame (width, height) of its picture."""
-        method = Image.Resampling.NEAREST if self.categorical else Image.Resampling.LANCZOS
-        return _cut(condition, size, view, method)
+        return _cut(condition, size, view, resampling(self.categorical))
 
 
 @dataclass(frozen=True)

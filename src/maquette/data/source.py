@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from maquette.data.bare import Bare, pictures_in
@@ -29,13 +30,21 @@ def open_source(name: str | Path, columns: Columns = AS_USUAL) -> Source:
             where no conditions are to be read, a folder of pictures alone.
         columns: what the pairs' parts are called, where that is not what is usual there.
     """
+    return find_reader(name, columns)()
+
+
+def find_reader(name: str | Path, columns: Columns = AS_USUAL) -> Callable[[], Source]:
+    """What opens a data set of that name; nothing of its content is read yet.
+
+    Raises `MaquetteError` where no such files are there, or none that can be read as pairs.
+    """
     path = Path(name)
     if path.is_dir():
-        return _open_folder(path, columns)
+        return _of_folder(path, columns)
     if is_local(name):
-        return _open_files(expand(str(name)), columns)
+        return _of_files(expand(str(name)), columns)
     if HUB.fullmatch(str(name)):
-        return open_hub(str(name), columns)
+        return partial(open_hub, str(name), columns)
     raise MaquetteError(f"There is no data set {str(name)!r}. {_TAKEN}")
 
 
@@ -44,28 +53,28 @@ def is_local(name: str | Path) -> bool:
     return Path(name).exists() or Path(name).suffix in READERS
 
 
-def _open_folder(folder: Path, columns: Columns) -> Source:
+def _of_folder(folder: Path, columns: Columns) -> Callable[[], Source]:
     if find_index(folder):
-        return Folder(folder, columns)
+        return partial(Folder, folder, columns)
     for suffix, reader in READERS.items():
         files = sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))  # not half-written
         if files:
-            return reader(files, columns)
+            return partial(reader, files, columns)
     named = columns.has_conditions or columns.picture or columns.text  # which a bare folder has not
     if not named and (pictures := pictures_in(folder)):
-        return Bare(folder, pictures, columns)
+        return partial(Bare, folder, pictures, columns)
     raise MaquetteError(
         f"{str(folder)!r} holds no {', no '.join(LAYOUTS)}, and no *{' or *'.join(READERS)}; write a metadata.jsonl "
         'into it, a line a picture: {"file_name": "1.png", "conditioning_image": "edges/1.png", "text": "a red house"}.'
     )
 
 
-def _open_files(files: Sequence[Path], columns: Columns) -> Source:
+def _of_files(files: Sequence[Path], columns: Columns) -> Callable[[], Source]:
     suffixes = {file.suffix for file in files}
     reader = READERS.get(suffixes.pop()) if len(suffixes) == 1 else None
     if reader is None:
         raise MaquetteError(f"{str(files[0])!r} is of no kind that is read as pairs. {_TAKEN}")
-    return reader(files, columns)
+    return partial(reader, files, columns)
 
 
 def expand(pattern: str) -> list[Path]:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.base import Base
-from maquette.conditions.networks.perception import Eye
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import CLASSES, Scene
 from maquette.diorama.things import Thing
 from maquette.foundation.pixels import to_signed
@@ -35,11 +35,13 @@ class Obedience:
     coloured: float  # share of them whose kind is seen in the right colour
 
 
-def obedience(pictures: list[Image.Image], scenes: list[Scene], eye: Eye, batch_size: int = 50) -> Obedience:
+def obedience(
+    pictures: list[Image.Image], scenes: list[Scene], eye: PerceptionModel, batch_size: int = 50
+) -> Obedience:
     """Whether each picture, made from its scene's caption, shows what the caption names."""
     verdicts: list[tuple[bool, bool]] = []
     for start in range(0, len(pictures), batch_size):
-        seen = eye.see(pictures[start : start + batch_size])
+        seen = eye.predict(pictures[start : start + batch_size])
         for row, scene in enumerate(scenes[start : start + batch_size]):
             things = scene.world.things
             verdicts += [shows(seen.classes[row], seen.colours[row], thing, things) for thing in things]

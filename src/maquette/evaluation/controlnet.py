@@ -8,15 +8,14 @@ import numpy as np
 import torch
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base
-from maquette.conditions.networks.perception import Eye
+from maquette.base import Base
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs
 from maquette.diorama import SIZE, dataset
-from maquette.diorama.captions import DEFAULT_PROMPT
-from maquette.errors import MaquetteError
 from maquette.evaluation.base import through
+from maquette.evaluation.protocol import PROMPTS, Protocol
 from maquette.foundation.files import written_whole
 from maquette.foundation.pixels import to_unit
 from maquette.foundation.progress import steps_bar
@@ -24,23 +23,7 @@ from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.sampling.generate import generate
 
-PROMPTS = ("true", "default", "none", "conflicting")
 SHOWN = 8  # scenes on the grid
-
-
-@dataclass(frozen=True)
-class Protocol:
-    scenes: int = 500  # of the test range, which no training sees
-    steps: int = 20
-    guidance: float = DIORAMA_GUIDANCE
-    batch_size: int = 32
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.scenes < 2:
-            raise MaquetteError(
-                f"An evaluation takes 2 scenes or more, since one's caption serves another, not {self.scenes}."
-            )
 
 
 @dataclass(frozen=True)
@@ -82,13 +65,17 @@ class Uncontrolled:
 
     def pictures(self, kind: str, captions: list[str]) -> list[Image.Image]:
         if kind not in self._pictures:
-            prompts = prompts_of(kind, captions)
+            prompts = PROMPTS[kind](captions)
             self._pictures[kind] = _generate(self.base, prompts, [], self.protocol, f"no control, {kind} prompt")
         return self._pictures[kind]
 
 
 def evaluate_controlnet(
-    net: ControlNet, condition: str, uncontrolled: Uncontrolled, grid: Path | None = None, eye: Eye | None = None
+    net: ControlNet,
+    condition: str,
+    uncontrolled: Uncontrolled,
+    grid: Path | None = None,
+    eye: PerceptionModel | None = None,
 ) -> Report:
     """Generate with and without control for every kind of prompt, and score it; pictures go to `grid`."""
     base, protocol = uncontrolled.base, uncontrolled.protocol
@@ -105,7 +92,7 @@ def evaluate_controlnet(
         return float(np.nanmean(fidelity(condition, pictures, truth, eye)))
 
     for kind in PROMPTS:
-        pictures = _generate(base, prompts_of(kind, pairs.captions), [control], protocol, f"{condition}, {kind} prompt")
+        pictures = _generate(base, PROMPTS[kind](pairs.captions), [control], protocol, f"{condition}, {kind} prompt")
         controlled[kind] = score(pictures)
         shown.append(pictures[:SHOWN])
         plain[kind] = score(uncontrolled.pictures(kind, pairs.captions))
@@ -114,16 +101,6 @@ def evaluate_controlnet(
         grid.parent.mkdir(parents=True, exist_ok=True)
         sheet(shown, labels=("condition", "source", *PROMPTS)).save(grid)
     return Report(condition, protocol, score(reconstructed), score([*sources[1:], sources[0]]), controlled, plain)
-
-
-def prompts_of(kind: str, captions: list[str]) -> list[str]:
-    """True: the scene's own caption; default: the paper's; none: empty; conflicting: another scene's caption."""
-    return {
-        "true": captions,
-        "default": [DEFAULT_PROMPT] * len(captions),
-        "none": [""] * len(captions),
-        "conflicting": [*captions[1:], captions[0]],
-    }[kind]
 
 
 def _generate(

@@ -4,10 +4,9 @@ from typing import NamedTuple
 
 import torch
 
-from maquette.errors import MaquetteError
-from maquette.foundation.registry import unknown
+from maquette.foundation.settings import DTYPE_NAMES, check_dtype, no_device
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
 
 
 class Placement(NamedTuple):
@@ -24,10 +23,9 @@ def find_placement(device: str, dtype: str | torch.dtype) -> Placement:
     """
     place = _device(device)
     words = str(dtype).removeprefix("torch.")
+    check_dtype(words)
     if words == "auto":
         return Placement(place, torch.bfloat16 if _has_bfloat16(place) else torch.float32)
-    if words not in DTYPES:
-        raise MaquetteError(unknown("dtype", words, ["auto", *DTYPES]))
     return Placement(place, DTYPES[words])
 
 
@@ -38,10 +36,7 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0]
-        raise MaquetteError(
-            f"There is no device {name!r} here ({reason}); give 'auto', 'cpu', or 'cuda' or 'mps' where it is."
-        ) from error
+        raise no_device(name, str(error).splitlines()[0]) from error
     return device
 
 

@@ -1,28 +1,50 @@
 """Names for things of one kind; an unknown name is answered with the nearest known ones."""
 
 import difflib
-from collections.abc import Iterator
-from typing import Generic, TypeVar
+import importlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar, cast
 
 from maquette.errors import MaquetteError
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class Deferred:
+    """An entry that is not imported yet."""
+
+    path: str  # module:attribute
+
+    def load(self) -> object:
+        module, _, attribute = self.path.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
 class Registry(Generic[T]):
     def __init__(self, kind: str) -> None:
         self.kind = kind  # "detector", as error messages say it
-        self._entries: dict[str, T] = {}
+        self._entries: dict[str, T | Deferred] = {}
 
     def add(self, name: str, entry: T, *, anew: bool = False) -> T:
         assert anew or name not in self._entries, f"{self.kind} {name!r} is registered twice"
         self._entries[name] = entry
         return entry
 
+    def add_lazily(self, name: str, path: str) -> None:
+        """An entry that is imported when it is first asked for, from "module:attribute"."""
+        assert name not in self._entries, f"{self.kind} {name!r} is registered twice"
+        self._entries[name] = Deferred(path)
+
     def __getitem__(self, name: str) -> T:
         if name not in self._entries:
             raise MaquetteError(unknown(self.kind, name, self._entries))
-        return self._entries[name]
+        entry = self._entries[name]
+        if isinstance(entry, Deferred):
+            entry = cast(T, entry.load())
+            self._entries[name] = entry
+        return entry
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._entries)
@@ -34,7 +56,7 @@ class Registry(Generic[T]):
         return name in self._entries
 
 
-def unknown(kind: str, name: object, known: "dict[str, T] | list[str]") -> str:
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """A sentence on a name that is not among the known ones."""
     return f"There is no {kind} {name!r}{nearest(name, list(known))}."
 

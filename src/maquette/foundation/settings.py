@@ -1,4 +1,4 @@
-"""Settings as users type them: values read, and what is wrong with one by its type and range."""
+"""Settings as users type them: values read, and what is wrong with one. Nothing here imports torch."""
 
 import math
 import tomllib
@@ -9,7 +9,50 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from maquette.errors import MaquetteError
-from maquette.foundation.registry import nearest
+from maquette.foundation.registry import nearest, unknown
+
+DTYPE_NAMES = ("float32", "bfloat16", "float16")
+DEVICE_TYPES = (
+    "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "meta", "ipu", "mkldnn", "opengl", "opencl", "ideep", "hip",
+    "ve", "fpga", "maia", "lazy", "vulkan", "privateuseone",
+)  # fmt: skip
+"""Types of devices that torch has names for."""
+
+
+def check_dtype(name: str) -> None:
+    """`MaquetteError` for a precision that is neither "auto" nor known."""
+    if name not in ("auto", *DTYPE_NAMES):
+        raise MaquetteError(unknown("dtype", name, ["auto", *DTYPE_NAMES]))
+
+
+def check_device(name: str) -> None:
+    """`MaquetteError` for a device of a type that torch has no name for; whether it is there, only torch can say."""
+    kind, colon, number = name.partition(":")
+    if name != "auto" and (kind not in DEVICE_TYPES or (colon and not number.isdecimal())):
+        raise no_device(name, f"torch knows {', '.join(DEVICE_TYPES[:4])} and others, with a number as in cuda:0")
+
+
+def no_device(name: str, reason: str) -> MaquetteError:
+    return MaquetteError(
+        f"There is no device {name!r} here ({reason}); give 'auto', 'cpu', or 'cuda' or 'mps' where it is."
+    )
+
+
+def read_size(text: str, one_number: bool = False) -> tuple[int, int]:
+    """Width and height in pixels out of WIDTHxHEIGHT.
+
+    Args:
+        one_number: whether one number may stand for both.
+
+    Raises `MaquetteError` for anything else.
+    """
+    sides = text.lower().split("x")
+    if one_number and len(sides) == 1:
+        sides *= 2
+    if len(sides) != 2 or not all(side.isdigit() and int(side) for side in sides):
+        form = "pixels or one number, such as 512 or 768x512" if one_number else "pixels, such as 128x128"
+        raise MaquetteError(f"--size is WIDTHxHEIGHT in {form}, not {text!r}.")
+    return int(sides[0]), int(sides[1])
 
 
 def read_named(settings: Sequence[str], flag: str, example: str) -> dict[str, Any]:

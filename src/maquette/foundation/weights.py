@@ -17,20 +17,11 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from maquette.errors import MaquetteError
+from maquette.foundation.weight_files import find_weights, weights_kind
+
+__all__ = ["Shape", "Weights", "find_weights", "open_weights"]
 
 Shape = tuple[int, ...]
-LONGEST_HEADER = 100_000_000  # bytes: the format's own limit
-
-
-STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-ENDINGS = (
-    ".safetensors.index.json",
-    ".safetensors",
-    ".safetensors.index.fp16.json",
-    ".fp16.safetensors",
-    ".bin.index.json",
-    ".bin",
-)
 
 
 class Weights(Mapping[str, Tensor]):
@@ -75,32 +66,15 @@ class Weights(Mapping[str, Tensor]):
         return self.renamed({name: name.removeprefix(prefix) for name in self if name.startswith(prefix)})
 
 
-def find_weights(folder: Path) -> Path | None:
-    """The weights in a folder as diffusers and transformers name them: safetensors first, the fp16 variant after."""
-    paths = (folder / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS)
-    return next((path for path in paths if path.is_file()), None)
-
-
 def open_weights(path: Path) -> Weights:
     """A .safetensors, .pth, .ckpt or .bin file, or a sharded one's index (.index.json).
 
     Raises `MaquetteError` for a file that is missing, cut off, of no known format, or that wants to run code.
     """
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(9)
-    except OSError as error:
-        raise MaquetteError(f"The weights {str(path)!r} cannot be read ({error.strerror}).") from error
-    if ".index." in path.name and path.suffix == ".json":
+    kind = weights_kind(path)
+    if kind == "index":
         return _open_shards(path)
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
-        return _open_safetensors(path)
-    if head[:2] == b"PK" or head[:1] == b"\x80":  # a zip of torch's, or a bare pickle
-        return _open_torch(path, mapped=head[:2] == b"PK")
-    raise MaquetteError(
-        f"{str(path)!r} holds no weights: it begins neither as .safetensors nor as a file of torch; "
-        "a page or a pointer may have been saved in its place: fetch it anew."
-    )
+    return _open_safetensors(path) if kind == "safetensors" else _open_torch(path, mapped=kind == "zip")
 
 
 def _open_safetensors(path: Path) -> Weights:

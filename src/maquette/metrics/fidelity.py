@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.canny import DIORAMA, canny
-from maquette.conditions.networks.perception import Eye, Seen
-from maquette.conditions.scribble import scribble
+from maquette.conditions.detectors.canny import DIORAMA, canny
+from maquette.conditions.detectors.scribble import scribble
+from maquette.conditions.networks.perception import Perceived, PerceptionModel
 from maquette.metrics.edges import edge_f1
 from maquette.metrics.keypoints import share_found
 from maquette.metrics.segments import mean_iou
@@ -38,7 +38,7 @@ _BY_DRAWING: dict[str, Callable[[Image.Image], Image.Image]] = {
     "canny": lambda picture: canny(picture, **DIORAMA),
     "scribble": scribble,
 }
-_BY_SIGHT: dict[str, Callable[[Seen, int, Any], float]] = {
+_BY_SIGHT: dict[str, Callable[[Perceived, int, Any], float]] = {
     "depth": lambda seen, row, wanted: depth_accuracy(seen.depth[row], wanted),
     "normal": lambda seen, row, wanted: normal_accuracy(seen.normals[row], wanted),
     "pose": lambda seen, row, wanted: share_found(seen.keypoints[row], wanted),
@@ -52,7 +52,7 @@ def needs_eye(condition: str) -> bool:
 
 
 def fidelity(
-    condition: str, pictures: Sequence[Image.Image], wanted: Sequence[Any], eye: Eye | None = None
+    condition: str, pictures: Sequence[Image.Image], wanted: Sequence[Any], eye: PerceptionModel | None = None
 ) -> list[float]:
     """The score of each picture; NaN where a scene has nothing to be found (no person, for poses).
 
@@ -65,10 +65,10 @@ def fidelity(
     if condition in _BY_DRAWING:
         again = _BY_DRAWING[condition]
         return [edge_f1(_strokes(again(one)), _strokes(true)) for one, true in zip(pictures, wanted, strict=True)]
-    eye = eye or Eye()
+    eye = eye or PerceptionModel()
     scores = []
     for start in range(0, len(pictures), 50):
-        seen = eye.see(list(pictures[start : start + 50]))
+        seen = eye.predict(list(pictures[start : start + 50]))
         for row, true in enumerate(wanted[start : start + 50]):
             scores.append(_BY_SIGHT[condition](seen, row, true))
     return scores

@@ -15,10 +15,10 @@ from PIL import Image
 
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
-from maquette.conditions.canny import DIORAMA, canny
-from maquette.conditions.depth import depth_map
-from maquette.conditions.networks.perception import Eye
-from maquette.conditions.pose import pose_map
+from maquette.conditions.detectors.canny import DIORAMA, canny
+from maquette.conditions.drawing.skeletons import pose_map
+from maquette.conditions.drawing.surfaces import depth_map
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.compose import Control
 from maquette.diorama import scene
 from maquette.foundation.files import written_whole
@@ -79,7 +79,7 @@ def demo(picture: Path | None, prompt: str | None, output: Path) -> Result:
     """Make the sheet; a prompt takes the place of the first one of the picture's row."""
     started = time.perf_counter()
     check_pngs([output])
-    base, eye = load_base("diorama"), Eye()
+    base, eye = load_base("diorama"), PerceptionModel()
     rows = [_picture_row(base, open_picture(picture or HOUSE), prompt), *_scene_rows()]
     drawn, words, scores = [], [], {}
     with steps_bar("generating") as progress:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from maquette.conditions.detect import Detector, detectors
+from maquette.conditions.detect import Detector
+from maquette.conditions.registry import detectors
 from maquette.diorama import scene
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit, open_picture
@@ -43,7 +44,7 @@ def draw(recipe: Recipe) -> None:
         except MaquetteError as error:
             print(f"{name} is left out: {error}")
             continue
-        if detectors[name].words:
+        if detectors[name].outputs_text:
             captions = [str(words) for words in answers]
         else:
             rows.append(answers)

@@ -16,14 +16,13 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb, fit
 from maquette.foundation.pixels import to_unit
 from maquette.foundation.seeds import generators, noise
-from maquette.sampling.guidance import ConditionIn, ResolutionWeights, classifier_free, resolution_weights
+from maquette.sampling.config import ConditionIn, ResolutionWeights, Sampling, check_prompts
+from maquette.sampling.guidance import classifier_free, resolution_weights
 from maquette.sampling.masked import Masked
 from maquette.sampling.schedule import Scheduler, make_scheduler
 from maquette.sampling.settings import (
     LARGEST,
-    Sampling,
     check_controls,
-    check_prompts,
     check_size,
     nearest_size,
     warn_of_unused,

@@ -1,14 +1,11 @@
 """Classifier-free guidance, and where the condition enters it (v3 §3.4)."""
 
 from collections.abc import Sequence
-from typing import Literal
 
 from torch import Tensor
 
 from maquette.backbones.protocol import Slot
-
-ConditionIn = Literal["both", "conditional", "weighted"]
-ResolutionWeights = Literal["normalised", "literal"]
+from maquette.sampling.config import ResolutionWeights
 
 
 def classifier_free(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:

@@ -1,9 +1,6 @@
-"""What can be asked of one generation, checked before anything is computed."""
+"""What is asked of one generation, checked against its base and its controls before anything is computed."""
 
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import get_args
 
 import torch
 from torch import Tensor
@@ -11,63 +8,9 @@ from torch import Tensor
 from maquette.base import Base
 from maquette.controlnet.compose import Control
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.registry import unknown
-from maquette.sampling.guidance import ConditionIn, ResolutionWeights
-from maquette.sampling.schedule import SAMPLERS
+from maquette.sampling.config import Sampling
 
-MOST_STEPS = 1000
 LARGEST = 4096  # pixels, a side
-MOST_SEEDS = 2**63
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample, beside the prompt and the controls."""
-
-    steps: int = 20  # 1 to 1000
-    guidance: float = 9.0  # β of classifier-free guidance, 0 to 50; 1 is none
-    condition_in: ConditionIn = "both"  # both branches, the conditional one, or there with resolution weights
-    resolution_weights: ResolutionWeights = "normalised"  # of condition_in="weighted"
-    sampler: str = "ddim"
-    strength: float = 1.0  # with a start picture: share of the noise put on it, above 0 to 1
-    seed: int = 0  # picture i starts from seed + i
-    batch_size: int = 8  # pictures at once
-
-    def __post_init__(self) -> None:
-        _whole("steps", self.steps, 1, MOST_STEPS)
-        _whole("seed", self.seed, 0, MOST_SEEDS)
-        _whole("batch_size", self.batch_size, 1, None)
-        _number("guidance", self.guidance, 0, 50)
-        _number("strength", self.strength, 0, 1)
-        if self.strength == 0:
-            raise MaquetteError("strength is above 0: at 0 nothing would be generated.")
-        for name, known in (
-            ("condition_in", list(get_args(ConditionIn))),
-            ("resolution_weights", list(get_args(ResolutionWeights))),
-            ("sampler", list(SAMPLERS)),
-        ):
-            if getattr(self, name) not in known:
-                raise MaquetteError(unknown(name, getattr(self, name), known))
-
-
-def _whole(name: str, value: object, least: int, most: int | None) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
-        span = f"from {least} to {most}" if most is not None else f"of {least} or more"
-        raise MaquetteError(f"{name} is a whole number {span}, not {value!r}.")
-
-
-def _number(name: str, value: object, least: float, most: float) -> None:
-    if not isinstance(value, int | float) or not least <= value <= most:  # a NaN is in no span
-        raise MaquetteError(f"{name} lies between {least} and {most}, not {value!r}.")
-
-
-def check_prompts(prompt: str | Sequence[str], count: int) -> list[str]:
-    """One prompt a picture."""
-    _whole("count", count, 1, None)
-    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt or ())
-    if not prompts or not all(isinstance(one, str) for one in prompts):
-        raise MaquetteError(f"A prompt is a text, or a list of texts with one a picture, not {prompt!r}.")
-    return prompts
 
 
 def check_controls(base: Base, controls: list[Control]) -> None:

@@ -7,8 +7,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from maquette.controlnet.encoder import EncoderName
-from maquette.controlnet.network import Connect, Kind
+from maquette.controlnet.choices import Connect, EncoderName, Kind
 from maquette.data.framing import Crop
 from maquette.errors import MaquetteError
 from maquette.foundation.files import written_whole

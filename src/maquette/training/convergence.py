@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from maquette.base import DIORAMA_GUIDANCE, Base
-from maquette.conditions.networks.perception import Eye
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.framing import View
@@ -59,7 +59,7 @@ class Monitor:
     base: Base
     pairs: Pairs
     rows: Sequence[int]
-    eye: Eye | None
+    eye: PerceptionModel | None
     scored: bool
     guidance: float = DIORAMA_GUIDANCE  # under prompts, for the sheets
 

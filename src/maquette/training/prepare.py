@@ -11,7 +11,8 @@ from torch import nn
 
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base, load_controlnet
-from maquette.conditions.networks.perception import Eye
+from maquette.conditions.networks.perception import PerceptionModel
+from maquette.conditions.requirements import resampling_words
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
@@ -198,7 +199,7 @@ def make_monitor(config: TrainingConfig, base: Base, material: Material) -> Moni
         return None
     looks = needs_eye(config.condition) if config.condition in NAMES else False
     scored = config.condition in NAMES and (config.data is None or not looks)
-    eye = Eye(device=str(base.device)) if looks and scored else None
+    eye = PerceptionModel(device=str(base.device)) if looks and scored else None
     guidance = DIORAMA_GUIDANCE if config.base == "diorama" else PAPER_GUIDANCE
     return Monitor(base, material.measured, material.held_out, eye, scored, guidance)
 
@@ -224,4 +225,4 @@ def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, ste
 
 
 def _resize(config: TrainingConfig) -> str:
-    return f"scaled to cover the frame, by {'the nearest pixel' if config.categorical else 'Lanczos'}, and cut"
+    return f"scaled to cover the frame, by {resampling_words(config.categorical)}, and cut"

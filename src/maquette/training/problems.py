@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from maquette.conditions.detect import kind_named
-from maquette.data.diorama import CONDITIONS
+from maquette.conditions.registry import detector_spec
+from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import nearest
 from maquette.foundation.settings import problem
@@ -65,7 +65,7 @@ def _size(value: Any) -> str | None:
 
 def _draws(condition: Any) -> bool:
     try:
-        return not kind_named(condition).words
+        return not detector_spec(condition).outputs_text
     except MaquetteError:
         return False
 

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from maquette.base import Base
-from maquette.controlnet.network import Connect, ControlNet
+from maquette.controlnet.choices import Connect
+from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 from maquette.training.config import TrainingConfig, Unlock
 

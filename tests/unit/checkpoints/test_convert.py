@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import maquette as mq
 from maquette.checkpoints.convert import convert, largest_difference
 from maquette.checkpoints.info import info
-from maquette.checkpoints.load import bundled
+from maquette.checkpoints.names import bundled
 from maquette.checkpoints.save import save_base
 from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app

@@ -3,20 +3,20 @@
 import numpy as np
 
 import maquette as mq
-from maquette.conditions.canny import by_chance, canny
+from maquette.conditions.detectors.canny import canny, random_thresholds
 
 
 def test_with_a_seed_thresholds_are_drawn_and_the_given_ones_have_no_effect() -> None:
     picture = mq.diorama.scene(3).image
     seen = mq.detect("canny", picture, seed=5)
-    assert seen == canny(picture, *by_chance(np.random.default_rng(5)))
+    assert seen == canny(picture, *random_thresholds(np.random.default_rng(5)))
     assert seen == mq.detect("canny", picture, low=0, high=1, seed=5)
     assert len({mq.detect("canny", picture, seed=seed).tobytes() for seed in range(8)}) > 4
 
 
 def test_drawn_thresholds_keep_their_range() -> None:
     rng = np.random.default_rng(0)
-    low, high = np.array([by_chance(rng) for _ in range(500)]).T
+    low, high = np.array([random_thresholds(rng) for _ in range(500)]).T
     assert low.min() >= 30 and low.max() <= 130
     assert (high / low).min() >= 1.5 and (high / low).max() <= 3
     assert low.std() > 20 and (high / low).std() > 0.3

@@ -11,7 +11,7 @@ from tests.unit.conditions.tiny_models import DEVIATION, MEAN, write_depth_anyth
 from transformers import AutoModelForDepthEstimation
 
 import maquette as mq
-from maquette.conditions.depth import disparity_map
+from maquette.conditions.drawing.surfaces import disparity_map
 from maquette.conditions.networks.pretrained import Pretrained
 from maquette.errors import MaquetteError
 

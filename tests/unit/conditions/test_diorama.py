@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 import maquette as mq
-from maquette.conditions.diorama import PERSON, key_points
-from maquette.conditions.segmentation import read_classes, write_classes
+from maquette.conditions.detectors.diorama import PERSON, key_points
+from maquette.conditions.drawing.class_maps import read_classes, write_classes
 from maquette.data.diorama import CONDITIONS
 from maquette.metrics.segments import mean_iou
 
@@ -85,4 +85,4 @@ def test_class_numbers_are_kept_and_drawn_again(tmp_path) -> None:
     picture = mq.diorama.scene(9).image
     (classes,) = detector.find([picture])
     write_classes(classes, tmp_path / "one.classes.png")
-    assert detector.kind.record.draw(read_classes(tmp_path / "one.classes.png")) == detector(picture)
+    assert detector.spec.record.draw(read_classes(tmp_path / "one.classes.png")) == detector(picture)

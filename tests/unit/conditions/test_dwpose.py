@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from tests.unit.conditions.tiny_onnx import write_tiny_dwpose
 
+from maquette.conditions.drawing.people import from_coco
 from maquette.conditions.networks.dwpose import DWPose, boxes_of, from_whole_body, peaks_of
-from maquette.conditions.people import from_coco
 from maquette.errors import MaquetteError
 
 PLACES = 8 * 8 + 4 * 4 + 2 * 2  # of 64×64 in steps of 8, 16 and 32

@@ -7,9 +7,8 @@ from PIL import Image
 from tests.unit.conditions.random_weights import write_random
 
 import maquette as mq
-from maquette.conditions.batches import AT_ONCE
-from maquette.conditions.greys import greys, shown
-from maquette.conditions.hed import stepped
+from maquette.conditions.detectors.hed import stepped
+from maquette.conditions.inference import AT_ONCE, grayscale_inference, shown
 
 
 @pytest.mark.parametrize(
@@ -30,7 +29,7 @@ def test_the_size_at_which_a_picture_is_seen(size, resolution, seen) -> None:
         sizes.extend(one.size for one in pictures)
         return np.stack([np.full(one.size[::-1], 0.5, np.float32) for one in pictures])
 
-    (levels,) = greys([Image.new("RGB", size)], resolution, 16, look, AT_ONCE)
+    (levels,) = grayscale_inference([Image.new("RGB", size)], resolution, 16, look, AT_ONCE)
     assert sizes == [seen]
     assert levels.shape == size[::-1]
     assert np.ptp(levels) < 1e-6
@@ -43,10 +42,10 @@ def test_large_pictures_are_seen_one_at_a_time_and_small_ones_together() -> None
         counts.append(len(pictures))
         return np.zeros((len(pictures), *pictures[0].size[::-1]), np.float32)
 
-    greys([Image.new("RGB", (256, 256))] * 9, None, 16, look, AT_ONCE)
+    grayscale_inference([Image.new("RGB", (256, 256))] * 9, None, 16, look, AT_ONCE)
     assert counts == [9]
     counts.clear()
-    greys([Image.new("RGB", (1400, 1024))] * 2, None, 16, look, AT_ONCE)
+    grayscale_inference([Image.new("RGB", (1400, 1024))] * 2, None, 16, look, AT_ONCE)
     assert counts == [1, 1]
 
 

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import maquette as mq
-from maquette.conditions.lines import hough, lsd
+from maquette.conditions.detectors.lines import hough, lsd
 
 
 def roofs(size: int) -> Image.Image:

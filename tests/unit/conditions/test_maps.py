@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from maquette import diorama
-from maquette.conditions.depth import depth_map
-from maquette.conditions.normal import normal_map
-from maquette.conditions.pose import COLOURS, LIMBS, pose_map
-from maquette.conditions.segmentation import DIORAMA_PALETTE, class_map
+from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE, class_map
+from maquette.conditions.drawing.skeletons import COLOURS, LIMBS, pose_map
+from maquette.conditions.drawing.surfaces import depth_map, normal_map
 
 
 @pytest.fixture(scope="module")

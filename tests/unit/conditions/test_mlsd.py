@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from tests.unit.conditions.random_weights import write_random
 
 import maquette as mq
-from maquette.conditions.mlsd import draw, segments
+from maquette.conditions.detectors.mlsd import draw, segments
 from maquette.conditions.networks.mlsd import Tiny
 
 REAL = Path(__file__).resolve().parents[4] / "shared/data/weights/mlsd_tiny_512_fp32.pth"

@@ -10,7 +10,7 @@ from tests.unit.conditions.random_weights import by_formula, write_random
 
 import maquette as mq
 from maquette.conditions.networks.mlsd import Large
-from maquette.conditions.networks.perception import Eye, Perception
+from maquette.conditions.networks.perception import Perception, PerceptionModel
 from maquette.errors import MaquetteError
 
 SCENE = 11
@@ -82,7 +82,7 @@ def test_foreign_tensors_are_counted_by_themselves(held, tmp_path) -> None:
 def test_opening_the_diorama_s_network_draws_from_no_random_source() -> None:
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
-    Eye()
+    PerceptionModel()
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -90,7 +90,7 @@ def test_the_diorama_s_network_is_what_its_file_holds_in_float32() -> None:
     held = load_file(files("maquette") / "weights/diorama/perception.safetensors")
     network = Perception().eval()
     network.load_state_dict({name: value.float() for name, value in held.items()})
-    eye = Eye()
+    eye = PerceptionModel()
     assert {value.dtype for value in eye.network.parameters()} == {torch.float32}
     pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():

@@ -5,14 +5,37 @@ import math
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.unit.conditions.tiny_models import write_tiny
 
 import maquette as mq
-from maquette.conditions.depth import Disparity
-from maquette.conditions.normal import normals_from_depth, normals_from_disparity
+from maquette.conditions.detectors.depth import Disparity
+from maquette.conditions.detectors.normal import normals_from_disparity
 from maquette.diorama.world import HALF_VIEW
 
 FIELD_OF_VIEW = 2 * math.degrees(math.atan(HALF_VIEW))
+
+
+def normals_from_depth(depth: NDArray[np.floating], field_of_view: float) -> NDArray[np.float32]:
+    """Unit normals (H, W, 3) of the surfaces that depth shows; axes right, up, towards the viewer.
+
+    On a plane 1 / depth is linear in the picture, so that its gradient gives the normal exactly. Where depth jumps, the
+    normal is of no surface.
+
+    Args:
+        depth: (H, W) metres along the camera's axis, above 0.
+        field_of_view: of the picture's width, in degrees, above 0 and below 180; pixels are square.
+    """
+    height, width = depth.shape
+    pixel = 2 * math.tan(math.radians(field_of_view) / 2) / width  # at distance 1
+    disparity = np.pad(1 / np.asarray(depth, np.float64), 1, "reflect", reflect_type="odd")
+    across = (disparity[1:-1, 2:] - disparity[1:-1, :-2]) / (2 * pixel)
+    upwards = (disparity[:-2, 1:-1] - disparity[2:, 1:-1]) / (2 * pixel)
+    right = (np.arange(width) + 0.5 - width / 2) * pixel
+    up = (height / 2 - np.arange(height)[:, None] - 0.5) * pixel
+    towards = disparity[1:-1, 1:-1] - right * across - up * upwards
+    normals = np.stack([-across, -upwards, towards], axis=2)
+    return (normals / np.linalg.norm(normals, axis=2, keepdims=True)).astype(np.float32)
 
 
 def smooth(depth: np.ndarray, ratio: float = 1.03) -> np.ndarray:

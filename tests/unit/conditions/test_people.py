@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maquette.conditions.people import (
+from maquette.conditions.drawing.people import (
     FACE,
     People,
+    completeness,
     from_coco,
     read_people,
-    shares,
-    whole_body_share,
+    whole_body_completeness,
     write_people,
 )
 from maquette.errors import MaquetteError
@@ -66,10 +66,10 @@ def test_shares_of_a_whole_body() -> None:
     body = np.zeros((2, 18, 3))
     body[0, :5, 2], body[1, 4:10, 2] = 1, 0.2
     people = People.of_bodies(body, (10, 10))
-    assert shares(people).tolist() == [5 / 18, 6 / 18]
-    assert whole_body_share(people) == 6 / 18
-    assert whole_body_share(people.only(np.array([True, False]))) == 5 / 18
-    assert whole_body_share(People.of_bodies(body[:0], (10, 10))) == 0
+    assert completeness(people).tolist() == [5 / 18, 6 / 18]
+    assert whole_body_completeness(people) == 6 / 18
+    assert whole_body_completeness(people.only(np.array([True, False]))) == 5 / 18
+    assert whole_body_completeness(People.of_bodies(body[:0], (10, 10))) == 0
 
 
 def test_files_give_back_what_was_written(people, tmp_path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maquette.conditions.people import FACE, People
-from maquette.conditions.pose import COLOURS, LIMBS, people_map, pose_map
+from maquette.conditions.drawing.people import FACE, People
+from maquette.conditions.drawing.skeletons import COLOURS, LIMBS, people_map, pose_map
 
 # as annotator/openpose/util.py of the paper's code lists them, counted from 1; of its 19 limbs it draws the first 17
 PUBLISHED_LIMBS = [

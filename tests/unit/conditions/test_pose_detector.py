@@ -12,9 +12,9 @@ from tests.unit.conditions.tiny_pose import write_tiny
 
 import maquette as mq
 from maquette.cli.detect import run
-from maquette.conditions.catalogue import one_detector
-from maquette.conditions.people import shares, whole_body_share
-from maquette.conditions.pose import people_map
+from maquette.conditions.drawing.people import completeness, whole_body_completeness
+from maquette.conditions.drawing.skeletons import people_map
+from maquette.conditions.listing import one_detector
 from maquette.errors import MaquetteError
 
 
@@ -45,11 +45,11 @@ def test_options_leave_points_and_people_out(detector, picture) -> None:
     all_points = detector.find([picture], confidence=0.0)[0]
     sure = detector.find([picture], confidence=0.9)[0]
     assert 0 < (sure.body[..., 2] > 0).sum() < (all_points.body[..., 2] > 0).sum()
-    least = float(np.median(shares(sure)))
+    least = float(np.median(completeness(sure)))
     kept = detector.find([picture], confidence=0.9, least=least)[0]
     assert 0 < len(kept) < len(sure)
-    assert shares(kept).min() >= least
-    assert whole_body_share(kept) == whole_body_share(sure)
+    assert completeness(kept).min() >= least
+    assert whole_body_completeness(kept) == whole_body_completeness(sure)
     assert not np.asarray(detector(picture, person=1.0)).any()
 
 

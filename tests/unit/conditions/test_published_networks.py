@@ -24,7 +24,7 @@ from tests.unit.conditions.random_weights import NETWORKS, by_formula, write_ran
 from torch import Tensor, nn
 
 import maquette as mq
-from maquette.conditions.mlsd import segments
+from maquette.conditions.detectors.mlsd import segments
 from maquette.conditions.networks.hed import Hed
 
 PUBLISHED: dict[str, Any] = json.loads(Path(__file__).with_name("published_networks.json").read_text())

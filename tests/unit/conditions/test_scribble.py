@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 import maquette as mq
-from maquette.conditions import scribble as module
-from maquette.conditions.drawing import cleaned
-from maquette.conditions.softedge import soft_edges
-from maquette.conditions.strokes import grown, shrunk, thickness, without_specks
-from maquette.conditions.synthesis import crests, synthesised, without_some
+from maquette.conditions.detectors import scribble as module
+from maquette.conditions.detectors.softedge import soft_edges
+from maquette.conditions.drawing.cleaning import cleaned
+from maquette.conditions.drawing.morphology import dilate, erode, remove_small_components, thickness
+from maquette.conditions.drawing.synthesis import crests, synthesised, without_some
 from maquette.errors import MaquetteError
 
 OFFLINE = ["edges", "softedge", "xdog", "drawing"]
@@ -74,7 +74,7 @@ def test_hed_is_opened_once_and_only_when_it_is_asked_for(monkeypatch) -> None:
         opened.append((weights, device))
         return lambda pictures, options: [mq.detect("softedge", one) for one in pictures]
 
-    monkeypatch.setattr(module, "HED", replace(module.HED, open=open_hed))
+    monkeypatch.setattr(module, "HED", replace(module.HED, load=open_hed))
     assert module.SCRIBBLE.offline and module.SCRIBBLE.weights
     detector = mq.Detector("scribble", device="cpu")
     detector(shapes(64))
@@ -99,7 +99,7 @@ def test_strokes_without_chance_follow_the_edges_and_are_as_thick_as_asked() -> 
     for width in (1, 3, 5):
         strokes = synthesised(soft, width)
         assert thickness(strokes) == pytest.approx(4 * width, rel=0.25)
-        near = grown(((soft > 0.25) * 255).astype(np.uint8), 2 * width + 3)
+        near = dilate(((soft > 0.25) * 255).astype(np.uint8), 2 * width + 3)
         assert strokes.any() and not (strokes > near).any()
 
 
@@ -109,7 +109,7 @@ def test_crests_are_thin_and_complete() -> None:
     found = crests(ring, 0.5, 1.0)
     assert np.abs(np.hypot(x - 100, y - 100)[found > 0] - 70).max() < 2
     assert thickness(found) < 2
-    assert cv2.connectedComponents(255 - grown(found, 1))[0] == 3  # it parts the inside from the outside
+    assert cv2.connectedComponents(255 - dilate(found, 1))[0] == 3  # it parts the inside from the outside
 
 
 def test_a_share_of_the_strokes_is_masked() -> None:
@@ -138,14 +138,14 @@ def test_thickness_is_measured(width: int) -> None:
     bar = np.zeros((90, 300), np.uint8)
     bar[40 : 40 + width, 20:280] = 255
     assert thickness(bar) == pytest.approx(width, rel=0.15)
-    assert thickness(grown(bar, 3)) == pytest.approx(width + 6, rel=0.15)
-    assert np.array_equal(shrunk(grown(bar, 3), 3), bar)
+    assert thickness(dilate(bar, 3)) == pytest.approx(width + 6, rel=0.15)
+    assert np.array_equal(erode(dilate(bar, 3), 3), bar)
 
 
 def test_specks_are_left_out() -> None:
     strokes = np.zeros((50, 50), np.uint8)
     strokes[5, 5:8] = strokes[20:30, 20] = 255
-    assert without_specks(strokes, 4).sum() == 10 * 255
+    assert remove_small_components(strokes, 4).sum() == 10 * 255
 
 
 # drawings

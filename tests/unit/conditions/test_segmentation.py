@@ -7,24 +7,36 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from numpy.typing import NDArray
 from PIL import Image
 from tests.unit.conditions.tiny_models import DEVIATION, MEAN, write_tiny, write_upernet
 from torch import nn
 
 import maquette as mq
-from maquette.conditions.palettes import ADE20K, COCO, COCO_STUFF
-from maquette.conditions.segmentation import (
+from maquette.conditions.drawing.class_maps import (
     PALETTES,
     Classes,
     class_map,
-    classes_of,
     draw_classes,
     read_classes,
     write_classes,
 )
+from maquette.conditions.drawing.palettes import ADE20K, COCO, COCO_STUFF
 from maquette.errors import MaquetteError
 
 NETWORKS = {"upernet": 150, "mask2former": 150, "oneformer": 133}
+
+
+def classes_of(picture: Image.Image, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Class numbers (H, W) of a picture painted in a palette (K, 3); the reverse of `class_map`.
+
+    A colour that is not in the palette, as brushes leave at their rims, counts as the nearest one that is (RGB). Of
+    classes with one colour it is the first.
+    """
+    pixels = np.asarray(picture.convert("RGB"))
+    colours, where = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
+    apart = [((palette.astype(np.int32) - colour) ** 2).sum(axis=1).argmin() for colour in colours.astype(np.int32)]
+    return np.array(apart, np.uint8)[where.ravel()].reshape(pixels.shape[:2])
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 import maquette as mq
-from maquette.conditions.softedge import soft_edges
+from maquette.conditions.detectors.softedge import soft_edges
 
 
 def halves(left: tuple[int, int, int], right: tuple[int, int, int], size: int = 256) -> Image.Image:

@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from tests.unit.conditions.tiny_pose import SEEN, write_tiny
 
 import maquette as mq
+from maquette.conditions.networks.person_crop import Window
 from maquette.conditions.networks.vitpose import DEVIATION, MEAN, VitPose, _placed, peaks_of
-from maquette.conditions.networks.windows import Window
 from maquette.errors import MaquetteError
 
 PERSON = 0.5

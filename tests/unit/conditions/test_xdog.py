@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maquette.conditions.xdog import xdog
+from maquette.conditions.detectors.xdog import xdog
 
 
 def grey(levels: np.ndarray) -> Image.Image:

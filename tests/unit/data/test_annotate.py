@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 from tests.unit.data.conftest import as_folder, as_parquet, as_tar, kept, picture
 
-from maquette.conditions.detect import detect, detectors
-from maquette.conditions.kind import Kind, Record
-from maquette.conditions.published import Published
+from maquette.conditions.detect import detect
+from maquette.conditions.registry import detectors
+from maquette.conditions.spec import DetectorSpec, Record
+from maquette.conditions.weight_sources import WeightSource
 from maquette.data.annotating.annotate import Job, Maker, Summary, annotate
 from maquette.data.annotating.annotation import Annotation
 from maquette.data.annotating.cluster import OnCluster
@@ -260,13 +261,13 @@ def test_the_largest_are_chosen_and_keep_their_order(tmp_path, monkeypatch) -> N
     assert made(source, tmp_path / "out", **asked) == summary
 
 
-def seeing(kind: Kind, monkeypatch) -> Kind:
+def seeing(kind: DetectorSpec, monkeypatch) -> DetectorSpec:
     """A kind that is known for the length of a test."""
     monkeypatch.setitem(detectors._entries, kind.name, kind)
     return kind
 
 
-WEIGHTS = {"usual": Published("org/weights", {"net.pth": None}, 1, "MIT")}
+WEIGHTS = {"usual": WeightSource("org/weights", {"net.pth": None}, 1, "MIT")}
 
 
 class Negative:
@@ -290,7 +291,7 @@ class Negative:
 
 def test_a_network_sees_batches_that_others_decode(folder, tmp_path, monkeypatch) -> None:
     network = Negative()
-    seeing(Kind("negative", "", network.open, weights=WEIGHTS), monkeypatch)
+    seeing(DetectorSpec("negative", "", network.open, weights=WEIGHTS), monkeypatch)
     Image.new("RGB", (96, 64), (9, 9, 9)).save(folder / "3.png")
     summary = made(folder, tmp_path / "out", run=None, condition="negative", shard_size=4, batch_size=3)
     assert network.batches == [1, 3, 1, 1]  # the first shows that it works
@@ -301,7 +302,7 @@ def test_a_network_sees_batches_that_others_decode(folder, tmp_path, monkeypatch
 
 def test_only_the_picture_that_is_refused_is_lost_from_its_batch(folder, tmp_path, monkeypatch) -> None:
     network = Negative()
-    seeing(Kind("negative", "", network.open, weights=WEIGHTS), monkeypatch)
+    seeing(DetectorSpec("negative", "", network.open, weights=WEIGHTS), monkeypatch)
     Image.new("RGB", (96, 64), (9, 9, 9)).save(folder / "1.png")
     summary = made(folder, tmp_path / "out", condition="negative", shard_size=5, batch_size=5)
     assert network.batches == [1, 5, 1, 1, 1, 1, 1]
@@ -313,7 +314,7 @@ def test_weights_that_cannot_be_had_are_no_fault_of_the_pictures(folder, tmp_pat
     def see(pictures: object, options: object) -> list[Image.Image]:
         raise MaquetteError("There are no weights.")
 
-    seeing(Kind("late", "", lambda weights, device: see, weights=WEIGHTS), monkeypatch)
+    seeing(DetectorSpec("late", "", lambda weights, device: see, weights=WEIGHTS), monkeypatch)
     with pytest.raises(MaquetteError, match="There are no weights"):
         made(folder, tmp_path / "out", condition="late")
     assert not contents(tmp_path / "out")
@@ -323,7 +324,7 @@ def test_captions_stand_in_for_texts(tmp_path, monkeypatch) -> None:
     def words(weights: object, device: str):
         return lambda pictures, options: [f"{one.width} wide" for one in pictures]
 
-    seeing(Kind("words", "", words, words=True), monkeypatch)
+    seeing(DetectorSpec("words", "", words, outputs_text=True), monkeypatch)
     source = sized([(64, 64), (100, 64)], tmp_path / "source")
     made(source, tmp_path / "out", caption="words")
     assert [example.text for example in rows(tmp_path / "out")] == ["64 wide", "100 wide"]
@@ -336,7 +337,9 @@ def test_pictures_in_which_too_little_is_found(tmp_path, monkeypatch) -> None:
         raise AssertionError
 
     draw = Record(".json", lambda found: Image.new("RGB", (64 * found, 64)), nothing, nothing)
-    kind = Kind("wide", "", lambda w, d: lambda ps, o: [p.width // 64 for p in ps], record=draw, share=lambda n: n / 4)
+    kind = DetectorSpec(
+        "wide", "", lambda w, d: lambda ps, o: [p.width // 64 for p in ps], record=draw, completeness=lambda n: n / 4
+    )
     seeing(kind, monkeypatch)
     source = sized([(64, 64), (128, 64), (256, 64)], tmp_path / "source")
     asked = {"condition": "wide", "columns": Columns(has_texts=False)}
@@ -362,7 +365,9 @@ def test_pictures_in_which_too_little_is_found(tmp_path, monkeypatch) -> None:
     ],
 )
 def test_what_cannot_be_asked(asked, words, folder, tmp_path, monkeypatch) -> None:
-    seeing(Kind("words", "", lambda weights, device: lambda pictures, options: [], words=True), monkeypatch)
+    seeing(
+        DetectorSpec("words", "", lambda weights, device: lambda pictures, options: [], outputs_text=True), monkeypatch
+    )
     with pytest.raises(MaquetteError, match=words):
         made(folder, tmp_path / "out", **asked)
 

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 import maquette as mq
-from maquette.conditions.detect import detectors
+from maquette.conditions.registry import detectors
 from maquette.data.chance import DRAWS, draw_named
 from maquette.errors import MaquetteError
 

@@ -77,8 +77,8 @@ def test_frechet_distance_of_normal_distributions() -> None:
 
 
 def drawn(condition: str, scene: diorama.Scene):
-    from maquette.conditions.canny import DIORAMA, canny
-    from maquette.conditions.scribble import scribble
+    from maquette.conditions.detectors.canny import DIORAMA, canny
+    from maquette.conditions.detectors.scribble import scribble
 
     return {
         "canny": lambda: canny(scene.image, **DIORAMA),

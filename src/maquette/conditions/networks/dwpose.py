@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.networks.windows import Window
-from maquette.conditions.people import FACE, HAND, People, from_coco
+from maquette.conditions.drawing.people import FACE, HAND, People, from_coco
+from maquette.conditions.networks.person_crop import Window
 from maquette.errors import MaquetteError
 
 BOXES, POINTS = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"

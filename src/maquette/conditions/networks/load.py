@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from maquette.conditions.published import Published, locate
+from maquette.conditions.weight_sources import WeightSource, locate
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import find_placement
 from maquette.foundation.pixels import to_unit
@@ -21,7 +21,7 @@ WRAPPED = "module."  # what torch's DataParallel puts before every name
 
 def open_network(
     detector: str,
-    known: Mapping[str, Published],
+    known: Mapping[str, WeightSource],
     weights: str | Path | None,
     device: str,
     build: Callable[[Weights], N],
@@ -54,7 +54,7 @@ def batch_of(pictures: Sequence[Image.Image], network: nn.Module) -> Tensor:
     return torch.stack([to_unit(picture) for picture in pictures]).to(place)
 
 
-def _file(detector: str, known: Mapping[str, Published], weights: str | Path | None) -> Path:
+def _file(detector: str, known: Mapping[str, WeightSource], weights: str | Path | None) -> Path:
     path = locate(detector, known, weights)
     if not path.is_dir():
         return path

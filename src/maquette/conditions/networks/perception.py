@@ -69,7 +69,7 @@ def _stage(narrow: int, wide: int, stride: int) -> nn.Sequential:
 
 
 @dataclass(frozen=True)
-class Seen:
+class Perceived:
     """What the network sees in B pictures."""
 
     classes: NDArray[np.uint8]  # (B, H, W)
@@ -79,7 +79,7 @@ class Seen:
     keypoints: NDArray[np.float32]  # (B, 18, H, W) heat
 
 
-class Eye:
+class PerceptionModel:
     """The shipped network, or one in a file, ready to look."""
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
@@ -92,10 +92,10 @@ class Eye:
         self.device = next(self.network.parameters()).device
 
     @torch.no_grad()
-    def see(self, pictures: list[Image.Image]) -> Seen:
+    def predict(self, pictures: list[Image.Image]) -> Perceived:
         """Pictures of one size, sides multiples of 16."""
         maps = self.network(self._pixels(pictures))
-        return Seen(
+        return Perceived(
             classes=maps["classes"].argmax(dim=1).to(torch.uint8).cpu().numpy(),
             colours=maps["colours"].argmax(dim=1).to(torch.uint8).cpu().numpy(),
             depth=(NEAREST / maps["disparity"][:, 0].clamp_min(NEAREST / 1000)).cpu().numpy(),

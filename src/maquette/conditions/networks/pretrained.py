@@ -15,9 +15,9 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
-from maquette.conditions.batches import working_size
+from maquette.conditions.inference import working_size
 from maquette.conditions.networks.load import batch_of
-from maquette.conditions.published import Published, locate
+from maquette.conditions.weight_sources import WeightSource, locate
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import find_placement
 from maquette.foundation.weights import find_weights, open_weights
@@ -48,7 +48,7 @@ class Pretrained:
     def __init__(
         self,
         detector: str,
-        known: Mapping[str, Published],
+        known: Mapping[str, WeightSource],
         weights: str | Path | None,
         device: str,
         family: Any,

@@ -20,9 +20,9 @@ from transformers import (
     VitPoseForPoseEstimation,
 )
 
+from maquette.conditions.drawing.people import People, from_coco
+from maquette.conditions.networks.person_crop import Window
 from maquette.conditions.networks.pretrained import open_model, read_wishes, sound
-from maquette.conditions.networks.windows import Window
-from maquette.conditions.people import People, from_coco
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import find_placement
 

@@ -1,13 +1,14 @@
 """What is asked of an annotation: of which pictures, what is drawn and written, and which are left out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-from maquette.conditions.detect import kind_named
-from maquette.conditions.kind import Kind
+from maquette.conditions.registry import detector_spec
+from maquette.conditions.requirements import random_options
+from maquette.conditions.spec import DetectorSpec
 from maquette.data.rows import SMALLEST, Columns
 from maquette.errors import MaquetteError
 
@@ -43,31 +44,30 @@ class Annotation:
     shard_size: int = 1000
 
     def __post_init__(self) -> None:
-        kind = self.kind
-        if kind.words:
-            raise MaquetteError(f"{kind.name} writes words, not conditions; give it as --caption.")
-        if self.caption is not None and not kind_named(self.caption).words:
+        spec = self.spec
+        if spec.outputs_text:
+            raise MaquetteError(f"{spec.name} writes words, not conditions; give it as --caption.")
+        if self.caption is not None and not detector_spec(self.caption).outputs_text:
             raise MaquetteError(f"{self.caption} draws maps, and texts are written by a detector that writes words.")
-        takes_seeds = "seed" in [one.name for one in fields(kind.options)]
-        if self.seed is not None and not takes_seeds:
-            raise MaquetteError(f"{kind.name} has no seed: its maps follow from the pictures alone; leave it out.")
+        if self.seed is not None and not spec.takes_seed:
+            raise MaquetteError(f"{spec.name} has no seed: its maps follow from the pictures alone; leave it out.")
         if self.seed is not None and "seed" in self.options:
             raise MaquetteError("A seed is either one for all rows, as an option, or gives each row its own, not both.")
-        if self.found is not None and kind.share is None:
-            raise MaquetteError(f"{kind.name} does not tell which share of a whole it has found; leave --found out.")
-        kind.options.given(kind.name, self.options)
+        if self.found is not None and spec.completeness is None:
+            raise MaquetteError(f"{spec.name} does not tell which share of a whole it has found; leave --found out.")
+        spec.options.given(spec.name, self.options)
         for name, low in (("smallest", SMALLEST), ("largest", 1), ("shard_size", 1)):
             if (value := getattr(self, name)) is not None and value < low:
                 raise MaquetteError(f"{name} is a whole number of {low} or more, not {value}.")
 
     @property
-    def kind(self) -> Kind:
-        return kind_named(self.condition)
+    def spec(self) -> DetectorSpec:
+        return detector_spec(self.condition)
 
     @property
     def has_networks(self) -> bool:
         """Whether a network draws or writes."""
-        return self.kind.is_network or (self.caption is not None and kind_named(self.caption).is_network)
+        return self.spec.is_network or (self.caption is not None and detector_spec(self.caption).is_network)
 
     @property
     def read(self) -> Columns:
@@ -80,9 +80,9 @@ class Annotation:
         """The detector's options for a row of the source."""
         if self.seed is None:
             return dict(self.options)
-        return {**self.options, "seed": int(np.random.default_rng((self.seed, row)).integers(2**31))}
+        return {**self.options, **random_options(self.spec, np.random.default_rng((self.seed, row)))}
 
     def settings(self) -> dict[str, Any]:
         """What is kept beside the result, defaults of the detector with it; plain values, as JSON has them."""
-        chosen = self.kind.options.given(self.condition, self.options)
+        chosen = self.spec.options.given(self.condition, self.options)
         return {**asdict(self), "options": asdict(chosen)}

@@ -47,12 +47,12 @@ class Drawing:
                 yield Pair(one.number, one.content, one.ending, png(self._map(enough[one])), text)
 
     def _map(self, found: Any) -> Image.Image:
-        record = self.detector.kind.record
+        record = self.detector.spec.record
         return record.draw(found) if record else found
 
     def _is_enough(self, found: Any) -> bool:
-        share = self.detector.kind.share
-        return self.asked.found is None or share is None or share(found) >= self.asked.found
+        completeness = self.detector.spec.completeness
+        return self.asked.found is None or completeness is None or completeness(found) >= self.asked.found
 
     def _texts(self, rows: Sequence[Decoded], done: Done) -> list[tuple[Decoded, str]]:
         if self.captioner is None:

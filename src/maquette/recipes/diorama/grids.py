@@ -17,8 +17,8 @@ from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.foundation.sheets import sheet
 from maquette.recipes.command import from_command_line
+from maquette.sampling.config import ConditionIn, ResolutionWeights
 from maquette.sampling.generate import generate
-from maquette.sampling.guidance import ConditionIn, ResolutionWeights
 
 SCENES = (1, 7, 20, 57, 61, 62)  # of the test range: people beside other things
 PAIRS = (("depth", "pose"), ("canny", "segmentation"))

@@ -15,7 +15,7 @@ from PIL import Image
 
 from maquette.base import DIORAMA_GUIDANCE, Base
 from maquette.checkpoints import load_base
-from maquette.conditions.networks.perception import Eye
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import Scene, dataset, scene
 from maquette.evaluation.base import obedience, reconstruction
 from maquette.foundation.files import written_whole
@@ -45,7 +45,7 @@ class Recipe:
 
 
 def report(recipe: Recipe) -> dict[str, float]:
-    base, eye = load_base(recipe.base, recipe.device, recipe.dtype), Eye(recipe.eye, recipe.device)
+    base, eye = load_base(recipe.base, recipe.device, recipe.dtype), PerceptionModel(recipe.eye, recipe.device)
     true = _pictures(2 * recipe.pictures)
     scenes = [scene(dataset.TEST + row) for row in range(recipe.judged)]
     captions = rendered.captions(recipe.pictures, first=dataset.TEST)

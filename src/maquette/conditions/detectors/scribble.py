@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import scaled
-from maquette.conditions.drawing import cleaned
-from maquette.conditions.hed import HED
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.detectors.hed import HED
+from maquette.conditions.detectors.softedge import softedge
+from maquette.conditions.detectors.xdog import xdog
+from maquette.conditions.drawing.cleaning import cleaned
+from maquette.conditions.drawing.morphology import Strokes, remove_small_components
+from maquette.conditions.drawing.synthesis import synthesised
+from maquette.conditions.inference import scaled
 from maquette.conditions.options import Options, option
-from maquette.conditions.softedge import softedge
-from maquette.conditions.strokes import Strokes, without_specks
-from maquette.conditions.synthesis import synthesised
-from maquette.conditions.xdog import xdog
+from maquette.conditions.spec import DetectorSpec, Predict
 from maquette.errors import MaquetteError
 
 DRAWN_AT = 128  # pixels, the short side at which edges are found: in larger pictures a hand would not follow finer ones
@@ -53,7 +53,7 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
     low = 60 if seed is None else rng.uniform(40, 110)
     grey = cv2.cvtColor(np.asarray(seen), cv2.COLOR_RGB2GRAY)
     edges = cv2.Canny(cv2.GaussianBlur(grey, (0, 0), 1.2), low, 2.2 * low)
-    strokes = without_specks(edges, 8)
+    strokes = remove_small_components(edges, 8)
     if seed is not None:
         strokes = _mask_some(strokes, rng)
         strokes = _shaken(strokes, rng)
@@ -64,11 +64,11 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
     return Image.fromarray(drawn).convert("RGB")
 
 
-def open_scribble(weights: str | Path | None, device: str) -> See:
+def open_scribble(weights: str | Path | None, device: str) -> Predict:
     """Scribbles from any source; HED's network is opened when it is first asked for."""
-    network = cache(lambda: HED.open(weights, device))
+    network = cache(lambda: HED.load(weights, device))
 
-    def see(pictures: list[Image.Image], options: ScribbleOptions) -> list[Image.Image]:
+    def predict(pictures: list[Image.Image], options: ScribbleOptions) -> list[Image.Image]:
         if weights is not None and options.source != "hed":
             raise MaquetteError(f'scribble has weights for source="hed", not for {options.source!r}; leave one out.')
         if options.source == "edges":
@@ -81,7 +81,7 @@ def open_scribble(weights: str | Path | None, device: str) -> See:
             soft = [(xdog if options.source == "xdog" else softedge)(one) for one in pictures]
         return [_shown(synthesised(_levels(one), options.width, options.seed)) for one in soft]
 
-    return see
+    return predict
 
 
 def _levels(soft: Image.Image) -> NDArray[np.float32]:
@@ -113,7 +113,7 @@ def _shaken(strokes: Strokes, rng: np.random.Generator) -> Strokes:
     return np.asarray(moved, np.uint8)
 
 
-SCRIBBLE = Kind(
+SCRIBBLE = DetectorSpec(
     "scribble",
     "thick simplified strokes, white on black",
     open_scribble,

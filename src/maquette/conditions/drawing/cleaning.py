@@ -5,8 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import scaled, working_size
-from maquette.conditions.strokes import Strokes, grown, thickness, without_specks
+from maquette.conditions.drawing.morphology import Strokes, dilate, remove_small_components, thickness
+from maquette.conditions.inference import scaled, working_size
 
 DARKEST = 32  # level of the paper, below which its grain would look like strokes
 SMALL = 256  # pixels of the short side at which the paper is estimated
@@ -30,8 +30,8 @@ def cleaned(picture: Image.Image, width: int = 3) -> Strokes:
     faintest = max(FAINTEST, GRAIN * grain)
     beside = cv2.dilate(ink, np.ones((2 * round(1.5 * scale) + 1,) * 2, np.uint8))
     faint = (ink > faintest) & (ink > FALL * beside)
-    strokes = without_specks(_with_a_pixel_of(ink > SURE * faintest, faint), int(8 * scale))
-    return grown(strokes, max(0.0, (width * scale - thickness(strokes)) / 2))
+    strokes = remove_small_components(_with_a_pixel_of(ink > SURE * faintest, faint), int(8 * scale))
+    return dilate(strokes, max(0.0, (width * scale - thickness(strokes)) / 2))
 
 
 def inked(picture: Image.Image) -> tuple[NDArray[np.float32], float]:

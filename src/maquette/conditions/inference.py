@@ -1,4 +1,7 @@
-"""How networks see pictures of any size: at a working size that follows from a picture's own, one size in a batch."""
+"""How networks see pictures of any size: at a working size that follows from a picture's own, one size in a batch.
+
+Maps in levels of grey are made by networks that see a picture at its own size.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -8,12 +11,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.conditions.options import option
+
 if TYPE_CHECKING:
     from torch import nn
 
 AT_ONCE = 2**21  # pixels in a batch: eight pictures of 512 × 512, whose features take some two gigabytes
 ON_CPU = 2**18  # the same where larger batches leave the caches and gain nothing
 LONGEST = 4.0  # a picture is seen no longer than this times its short side: a strip is squeezed
+SMALLEST, LARGEST = 256, 1024  # pixels, the short side of what a network sees unless told otherwise
+
+RESOLUTION = option(
+    None, "Short side of what the network sees, in pixels; without, the picture's own, from 256 to 1024.", 64, 4096
+)
 
 
 def working_size(size: tuple[int, int], short: int, multiple: int) -> tuple[int, int]:
@@ -24,17 +34,17 @@ def working_size(size: tuple[int, int], short: int, multiple: int) -> tuple[int,
     return width, height
 
 
-def in_batches(
+def resize_batches(
     pictures: Sequence[Image.Image],
     size_of: Callable[[tuple[int, int]], tuple[int, int]],
-    see: Callable[[list[Image.Image]], Sequence[Any]],
+    predict: Callable[[list[Image.Image]], Sequence[Any]],
     pixels: int = AT_ONCE,
 ) -> list[Any]:
     """What a network sees in each picture, in their order.
 
     Args:
         size_of: the working size for a picture's; both (width, height).
-        see: pictures of one size in, an answer each out.
+        predict: pictures of one size in, an answer each out.
         pixels: in a batch, of the working size.
     """
     groups: dict[tuple[int, int], list[int]] = {}
@@ -45,7 +55,7 @@ def in_batches(
         at_once = max(1, pixels // (size[0] * size[1]))
         for start in range(0, len(numbers), at_once):
             chunk = numbers[start : start + at_once]
-            answers.update(zip(chunk, see([scaled(pictures[number], size) for number in chunk]), strict=True))
+            answers.update(zip(chunk, predict([scaled(pictures[number], size) for number in chunk]), strict=True))
     return [answers[number] for number in range(len(pictures))]
 
 
@@ -70,3 +80,31 @@ def back(answer: NDArray[Any], size: tuple[int, int], categorical: bool = False)
     smaller = size[0] * size[1] < answer.shape[0] * answer.shape[1]  # by areas: lines stay whole
     method = cv2.INTER_NEAREST if categorical else cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(answer, size, interpolation=method))
+
+
+def grayscale_inference(
+    pictures: Sequence[Image.Image],
+    resolution: int | None,
+    multiple: int,
+    look: Callable[[list[Image.Image]], NDArray[np.float32]],
+    pixels: int,
+) -> list[NDArray[np.float32]]:
+    """What a network draws of each picture: (h, w) in [0, 1], of the picture's own size.
+
+    Args:
+        resolution: short side of what the network sees; None: the picture's own, from 256 to 1024.
+        multiple: of which both sides are.
+        look: pictures of one size in, (B, h, w) of that size in [0, 1] out.
+        pixels: in a batch.
+    """
+
+    def seen(size: tuple[int, int]) -> tuple[int, int]:
+        return working_size(size, resolution or min(max(min(size), SMALLEST), LARGEST), multiple)
+
+    found = resize_batches(pictures, seen, lambda group: list(look(group)), pixels)
+    return [back(one, picture.size) for one, picture in zip(found, pictures, strict=True)]
+
+
+def shown(levels: NDArray[np.float32]) -> Image.Image:
+    """(h, w) from 0, black, to 1, white, as RGB; fractions of a level are cut off."""
+    return Image.fromarray((levels.clip(0, 1) * 255).astype(np.uint8)).convert("RGB")

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from maquette.conditions.strokes import Strokes, grown, shrunk, without_specks
+from maquette.conditions.drawing.morphology import Strokes, dilate, erode, remove_small_components
 
 DIRECTIONS = [
     np.array(rows, np.uint8)
@@ -70,15 +70,15 @@ def _morphed(strokes: Strokes, wide: float, rng: np.random.Generator) -> Strokes
     """Left alone, dilated, eroded, opened or closed, by up to a fifth of a stroke's width."""
     operation, radius = rng.integers(5), wide * rng.uniform(0.05, 0.2)
     if operation in (1, 4):
-        strokes = grown(strokes, radius)
+        strokes = dilate(strokes, radius)
     if operation in (2, 3, 4):
-        strokes = shrunk(strokes, radius)
-    return grown(strokes, radius) if operation == 3 else strokes
+        strokes = erode(strokes, radius)
+    return dilate(strokes, radius) if operation == 3 else strokes
 
 
 def _thick(lines: Strokes, width: float) -> Strokes:
-    return grown(lines, max(0.0, (width - 1) / 2))
+    return dilate(lines, max(0.0, (width - 1) / 2))
 
 
 def _specks_gone(lines: Strokes, scale: float) -> Strokes:
-    return without_specks(lines, int(8 * scale))
+    return remove_small_components(lines, int(8 * scale))

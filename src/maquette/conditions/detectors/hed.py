@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import pixels_at_once
-from maquette.conditions.greys import RESOLUTION, greys, shown
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.inference import RESOLUTION, grayscale_inference, pixels_at_once, shown
 from maquette.conditions.options import Options, option
-from maquette.conditions.published import Published
+from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.weight_sources import WeightSource
 
 WEIGHTS = {
-    "apache2": Published(
+    "apache2": WeightSource(
         "lllyasviel/Annotators",
         {"ControlNetHED.pth": "5ca93762ffd68a29fee1af9d495bf6aab80ae86f08905fb35472a083a4c7a8fa"},
         megabytes=30,
@@ -35,7 +34,7 @@ def stepped(levels: NDArray[np.float32]) -> NDArray[np.float32]:
     return (np.minimum(np.floor(levels * 3), 2) / 2).astype(np.float32)
 
 
-def open_hed(weights: str | Path | None, device: str) -> See:
+def open_hed(weights: str | Path | None, device: str) -> Predict:
     """HED, ready to look."""
     import torch
 
@@ -49,11 +48,11 @@ def open_hed(weights: str | Path | None, device: str) -> See:
         edges: NDArray[np.float32] = network(batch_of(pictures, network) * 255).sigmoid().cpu().numpy()
         return edges
 
-    def see(pictures: list[Image.Image], options: HedOptions) -> list[Image.Image]:
-        maps = greys(pictures, options.resolution, 16, look, pixels_at_once(network))
+    def predict(pictures: list[Image.Image], options: HedOptions) -> list[Image.Image]:
+        maps = grayscale_inference(pictures, options.resolution, 16, look, pixels_at_once(network))
         return [shown(stepped(one) if options.safe else one) for one in maps]
 
-    return see
+    return predict
 
 
-HED = Kind("hed", "soft edges, white on black", open_hed, HedOptions, library="PyTorch", weights=WEIGHTS)
+HED = DetectorSpec("hed", "soft edges, white on black", open_hed, HedOptions, library="PyTorch", weights=WEIGHTS)

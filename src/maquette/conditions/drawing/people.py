@@ -69,14 +69,14 @@ def from_coco(points: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.insert(np.asarray(points, np.float64)[:, list(COCO)], 1, neck, axis=1)
 
 
-def shares(people: People) -> NDArray[np.float64]:
+def completeness(people: People) -> NDArray[np.float64]:
     """How much of a whole body each person shows: found key points of 18, (P,) in [0, 1]."""
     return (people.body[..., 2] > 0).mean(axis=1)
 
 
-def whole_body_share(people: People) -> float:
+def whole_body_completeness(people: People) -> float:
     """Of the person of whom most is found; 0 where there is nobody. The paper trains on pictures with 0.3 or more."""
-    return float(shares(people).max(initial=0))
+    return float(completeness(people).max(initial=0))
 
 
 PARTS = {"hand_left_keypoints_2d": HAND, "hand_right_keypoints_2d": HAND, "face_keypoints_2d": FACE}

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from maquette.conditions.kind import Kind, Record, See
+from maquette.conditions.drawing.people import People, completeness, read_people, whole_body_completeness, write_people
+from maquette.conditions.drawing.skeletons import people_map
 from maquette.conditions.options import Options, option
-from maquette.conditions.people import People, read_people, shares, whole_body_share, write_people
-from maquette.conditions.pose import people_map
-from maquette.conditions.published import Parts, Published, locate, locate_parts, users_own
+from maquette.conditions.spec import DetectorSpec, Predict, Record
+from maquette.conditions.weight_sources import Parts, WeightSource, locate, locate_parts, users_own
 from maquette.errors import MaquetteError
 
 CONFIGURED = {"config.json": None, "preprocessor_config.json": None}
 
-_POINTS = Published(
+_POINTS = WeightSource(
     "usyd-community/vitpose-base-simple",
     {
         **CONFIGURED,
@@ -30,7 +30,7 @@ _POINTS = Published(
 VITPOSE = {
     "vitpose-base": Parts(
         {
-            "boxes": Published(
+            "boxes": WeightSource(
                 "PekingU/rtdetr_r50vd_coco_o365",
                 {
                     **CONFIGURED,
@@ -45,7 +45,7 @@ VITPOSE = {
     ),
     "vitpose-base-r18": Parts(
         {
-            "boxes": Published(
+            "boxes": WeightSource(
                 "PekingU/rtdetr_r18vd_coco_o365",
                 {
                     **CONFIGURED,
@@ -61,7 +61,7 @@ VITPOSE = {
 }
 
 DWPOSE = {
-    "dwpose": Published(
+    "dwpose": WeightSource(
         "yzd-v/DWPose",
         {
             "yolox_l.onnx": "7860ae79de6c89a3c1eb72ae9a2756c0ccfbe04b7791bb5880afabd97855a411",
@@ -73,7 +73,7 @@ DWPOSE = {
     )
 }
 
-WEIGHTS: dict[str, Parts | Published] = {**VITPOSE, **DWPOSE}
+WEIGHTS: dict[str, Parts | WeightSource] = {**VITPOSE, **DWPOSE}
 
 Finder = Callable[[Sequence[Image.Image], float], list[People]]
 
@@ -89,7 +89,7 @@ class PoseOptions(Options):
     face: bool = option(False, "Whether to draw faces; DWPose then finds all points.")
 
 
-def open_pose(weights: str | Path | None, device: str) -> See:
+def open_pose(weights: str | Path | None, device: str) -> Predict:
     """Networks by need: RT-DETR and ViTPose for bodies; YOLOX and DWPose for hands and faces, and where they are asked
     for by name.
 
@@ -112,11 +112,11 @@ def open_pose(weights: str | Path | None, device: str) -> See:
 
         return DWPose(locate("pose", DWPOSE, own), device)
 
-    def see(pictures: list[Image.Image], options: PoseOptions) -> list[People]:
+    def predict(pictures: list[Image.Image], options: PoseOptions) -> list[People]:
         finder = of_whole_bodies() if whole_only or options.hands or options.face else of_bodies()
         return [_chosen(people, options) for people in finder(pictures, options.person)]
 
-    return see
+    return predict
 
 
 def _has_parts(own: Path) -> bool:
@@ -133,11 +133,11 @@ def _has_parts(own: Path) -> bool:
 def _chosen(people: People, options: PoseOptions) -> People:
     settled = people.settled(options.confidence)
     asked = People(settled.size, settled.body, settled.hands * options.hands, settled.face * options.face)
-    share = shares(asked)
+    share = completeness(asked)
     return asked.only((share > 0) & (share >= options.least))
 
 
-POSE = Kind(
+POSE = DetectorSpec(
     "pose",
     "skeletons of people in Openpose's colours",
     open_pose,
@@ -145,5 +145,5 @@ POSE = Kind(
     library="transformers, onnxruntime",
     weights=WEIGHTS,
     record=Record(".json", people_map, write_people, read_people),
-    share=whole_body_share,
+    completeness=whole_body_completeness,
 )

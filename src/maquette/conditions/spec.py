@@ -1,22 +1,23 @@
 """What every detector says of itself: what it draws, its options, its weights, and how it is opened."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from maquette.conditions.options import Options
-from maquette.conditions.published import Parts, Published
+from maquette.conditions.weight_sources import Parts, WeightSource, users_own
+from maquette.errors import MaquetteError
 
-See = Callable[[list[Image.Image], Any], list[Any]]
+Predict = Callable[[list[Image.Image], Any], list[Any]]
 """RGB pictures of any sizes and options in; for each its map, of its own size: RGB, or grey (mode L) where that is all.
 
 For captions its words, and for kinds with a record what the map is drawn from.
 """
 
-Open = Callable[[str | Path | None, str], See]
+Load = Callable[[str | Path | None, str], Predict]
 """Weights (a name among the published ones, a file, a folder; None: the usual ones) and a device in, as
 `torch.device` takes it or "auto". Networks are loaded here, or when they are first needed."""
 
@@ -32,21 +33,32 @@ class Record:
 
 
 @dataclass(frozen=True)
-class Kind:
+class DetectorSpec:
     """A detector, before it is opened."""
 
     name: str
     draws: str  # what its maps show, in words
-    open: Open
+    load: Load
     options: type[Options] = Options
     library: str = "OpenCV"  # what computes
-    weights: Mapping[str, Published | Parts] = field(default_factory=dict)  # by name, the usual ones first
+    weights: Mapping[str, WeightSource | Parts] = field(default_factory=dict)  # by name, the usual ones first
     weights_by_option: bool = False  # needed for some of its options only, and not for the usual ones
     categorical: bool = False  # colours name things: never to be mixed
-    words: bool = False  # its answer is a text, not a map
+    outputs_text: bool = False  # its answer is a text, not a map
     record: Record | None = None
     of_scene: Callable[[Any], Image.Image] | None = None  # the exact map of one of the diorama's scenes
-    share: Callable[[Any], float] | None = None  # of a whole find that one holds, 0 to 1: of a body's key points
+    completeness: Callable[[Any], float] | None = None  # of a whole find that one holds, 0 to 1: of a body's key points
+
+    def check_weights(self, weights: str | Path | None) -> None:
+        """`MaquetteError` for weights that are neither published for it nor there, or where it takes none."""
+        if weights is not None and not self.weights:
+            raise MaquetteError(f"{self.name} takes no weights; leave them out.")
+        users_own(self.name, list(self.weights), weights)
+
+    @property
+    def takes_seed(self) -> bool:
+        """Whether its parameters can be drawn at random."""
+        return "seed" in [one.name for one in fields(self.options)]
 
     @property
     def offline(self) -> bool:
@@ -59,7 +71,7 @@ class Kind:
         return not self.offline or self.library == "PyTorch"
 
 
-def each(draw: Callable[..., Image.Image]) -> Open:
+def each(draw: Callable[..., Image.Image]) -> Load:
     """A function of one picture and options by name as a detector without weights."""
 
     def draw_all(pictures: list[Image.Image], options: Options) -> list[Image.Image]:

@@ -7,11 +7,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.kind import Kind, each
 from maquette.conditions.options import Options, option
+from maquette.conditions.spec import DetectorSpec, each
 
 DIORAMA = {"low": 50.0, "high": 120.0}
 """Thresholds at which the diorama's edges are drawn and scored: its nights are dark."""
+
+RANDOM_LOW, RANDOM_RATIO = (30, 130), (1.5, 3)  # of the lower threshold; of the upper one to it
+RANDOM_THRESHOLDS = (
+    f"low {RANDOM_LOW[0]} to {RANDOM_LOW[1]}, high {RANDOM_RATIO[0]:g} to {RANDOM_RATIO[1]:g} times that"
+)
+"""Thresholds as trainings draw them (paper v1 §3.5, which gives no numbers), in words."""
 
 
 @dataclass(frozen=True)
@@ -19,7 +25,7 @@ class CannyOptions(Options):
     low: float = option(100, "Gradient below which nothing is an edge.", 0, 2040)
     high: float = option(200, "Gradient from which an edge is one by itself, not only along another.", 0, 2040)
     seed: int | None = option(
-        None, "With one, thresholds by chance: low 30 to 130, high 1.5 to 3 times that; low and high have no effect.", 0
+        None, f"With one, thresholds by chance: {RANDOM_THRESHOLDS}; low and high have no effect.", 0
     )
 
     def unfit(self) -> Iterator[str]:
@@ -41,10 +47,10 @@ def canny(picture: Image.Image, low: float = 100, high: float = 200) -> Image.Im
     return _edges(picture, low, high).convert("RGB")
 
 
-def by_chance(rng: np.random.Generator) -> tuple[float, float]:
-    """Thresholds low and high as trainings draw them (paper v1 §3.5, which gives no numbers)."""
-    low = rng.uniform(30, 130)
-    return low, low * rng.uniform(1.5, 3)
+def random_thresholds(rng: np.random.Generator) -> tuple[float, float]:
+    """Low and high, as `RANDOM_THRESHOLDS` says."""
+    low = rng.uniform(*RANDOM_LOW)
+    return low, low * rng.uniform(*RANDOM_RATIO)
 
 
 def _edges(picture: Image.Image, low: float, high: float) -> Image.Image:
@@ -53,7 +59,7 @@ def _edges(picture: Image.Image, low: float, high: float) -> Image.Image:
 
 
 def _drawn(picture: Image.Image, low: float, high: float, seed: int | None) -> Image.Image:
-    return _edges(picture, *((low, high) if seed is None else by_chance(np.random.default_rng(seed))))
+    return _edges(picture, *((low, high) if seed is None else random_thresholds(np.random.default_rng(seed))))
 
 
-CANNY = Kind("canny", "edges, white on black", each(_drawn), CannyOptions)
+CANNY = DetectorSpec("canny", "edges, white on black", each(_drawn), CannyOptions)

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from maquette.conditions.batches import in_batches
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.inference import resize_batches
 from maquette.conditions.options import Options, option
-from maquette.conditions.published import Published
+from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.weight_sources import WeightSource
 from maquette.errors import MaquetteError
 
 AT_ONCE = 8 * 384 * 384  # pixels in a batch, on a CPU too: most of the time goes into words
 
 WEIGHTS = {
-    "blip-base": Published(
+    "blip-base": WeightSource(
         "Salesforce/blip-image-captioning-base",
         {
             "config.json": "f7846f82f4e2c4a2ccbab9ae8b0e44873540a271a76a1288effd078180c13a82",
@@ -39,7 +39,7 @@ class CaptionOptions(Options):
     )
 
 
-def _open(weights: str | Path | None, device: str) -> See:
+def _open(weights: str | Path | None, device: str) -> Predict:
     import torch
     from transformers import AutoModelForImageTextToText, AutoTokenizer
 
@@ -51,7 +51,7 @@ def _open(weights: str | Path | None, device: str) -> See:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what is made where there are no files of it
         raise MaquetteError(f"{str(network.folder)!r} holds no words of caption; add tokenizer.json or vocab.txt.")
 
-    def see(pictures: list[Image.Image], options: CaptionOptions) -> list[str]:
+    def predict(pictures: list[Image.Image], options: CaptionOptions) -> list[str]:
         @torch.inference_mode()
         def look(group: list[Image.Image]) -> list[str]:
             tokens = network.model.generate(
@@ -62,9 +62,11 @@ def _open(weights: str | Path | None, device: str) -> See:
             )
             return [" ".join(words.split()) for words in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
-        return in_batches(pictures, network.size_of, look, AT_ONCE)
+        return resize_batches(pictures, network.size_of, look, AT_ONCE)
 
-    return see
+    return predict
 
 
-CAPTION = Kind("caption", "a caption", _open, CaptionOptions, library="transformers", weights=WEIGHTS, words=True)
+CAPTION = DetectorSpec(
+    "caption", "a caption", _open, CaptionOptions, library="transformers", weights=WEIGHTS, outputs_text=True
+)

@@ -12,7 +12,7 @@ from maquette.foundation.registry import unknown
 
 
 @dataclass(frozen=True)
-class Published:
+class WeightSource:
     """Files of a repository on the Hugging Face Hub."""
 
     repository: str
@@ -34,7 +34,7 @@ class Parts:
     A folder of the user's holds a folder for each, by the part's name.
     """
 
-    parts: Mapping[str, Published]
+    parts: Mapping[str, WeightSource]
 
     @property
     def megabytes(self) -> int:
@@ -49,7 +49,7 @@ class Parts:
         return " && ".join(one.command for one in self.parts.values())
 
 
-def locate(detector: str, known: Mapping[str, Published], weights: str | Path | None) -> Path:
+def locate(detector: str, known: Mapping[str, WeightSource], weights: str | Path | None) -> Path:
     """Where a detector's weights lie: the file, or where they are several the folder.
 
     Args:
@@ -81,7 +81,7 @@ def users_own(detector: str, known: list[str], weights: str | Path | None) -> Pa
     return path
 
 
-def fetch(detector: str, published: Published) -> Path:
+def fetch(detector: str, published: WeightSource) -> Path:
     """The file from the Hub's cache, or from the Hub, saying so; of several files the folder."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, in_batches, pixels_at_once
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.drawing.class_maps import PALETTES, RECORD, Classes
+from maquette.conditions.inference import back, pixels_at_once, resize_batches
 from maquette.conditions.options import Options, option
-from maquette.conditions.published import Published
-from maquette.conditions.segmentation import PALETTES, RECORD, Classes
+from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.weight_sources import WeightSource
 from maquette.errors import MaquetteError
 
 LARGE = 2  # times the memory that batches are measured by: a Swin-L's features
@@ -26,7 +26,7 @@ _CLIP = {  # the tokenizer of OneFormer's task, in each of its repositories
 _ONEFORMER = ("config.json", "preprocessor_config.json", "tokenizer_config.json", *_CLIP, "pytorch_model.bin")
 
 WEIGHTS = {
-    "oneformer-ade20k": Published(
+    "oneformer-ade20k": WeightSource(
         "shi-labs/oneformer_ade20k_swin_large",
         {
             "config.json": "27452b656a467dbdebdf879dc413d6f3facd2bfe3643824ae66c32c22884b4bd",
@@ -39,7 +39,7 @@ WEIGHTS = {
         "MIT",
         "4a5bac8e64f82681a12db2e151a4c2f4ce6092b2",
     ),
-    "oneformer-ade20k-tiny": Published(
+    "oneformer-ade20k-tiny": WeightSource(
         "shi-labs/oneformer_ade20k_swin_tiny",
         {
             "config.json": "091cbc7c980128ae63b2a15d882923f326f85926ef163adad00c24bd90228896",
@@ -52,8 +52,8 @@ WEIGHTS = {
         "MIT",
         "05f2812b1eccf9909b3897777450f8d68148cafc",
     ),
-    "oneformer-coco": Published("shi-labs/oneformer_coco_swin_large", dict.fromkeys(_ONEFORMER), 880, "MIT"),
-    "upernet": Published(
+    "oneformer-coco": WeightSource("shi-labs/oneformer_coco_swin_large", dict.fromkeys(_ONEFORMER), 880, "MIT"),
+    "upernet": WeightSource(
         "openmmlab/upernet-convnext-small",
         {
             **dict.fromkeys(("config.json", "preprocessor_config.json")),
@@ -62,7 +62,7 @@ WEIGHTS = {
         327,
         "MIT",
     ),
-    "mask2former-ade20k": Published(
+    "mask2former-ade20k": WeightSource(
         "facebook/mask2former-swin-large-ade-semantic",
         {
             **dict.fromkeys(("config.json", "preprocessor_config.json")),
@@ -72,7 +72,7 @@ WEIGHTS = {
         "other (see its page)",
         "aa25c92404a40599614215e76514c79b427c7527",
     ),
-    "mask2former-coco": Published(
+    "mask2former-coco": WeightSource(
         "facebook/mask2former-swin-large-coco-panoptic",
         dict.fromkeys(("config.json", "preprocessor_config.json", "model.safetensors")),
         866,
@@ -93,7 +93,7 @@ class SegmentationOptions(Options):
 TASK = "the task is semantic"  # what OneFormer is told
 
 
-def _open(weights: str | Path | None, device: str) -> See:
+def _open(weights: str | Path | None, device: str) -> Predict:
     import torch
     from transformers import AutoModelForSemanticSegmentation
 
@@ -112,8 +112,8 @@ def _open(weights: str | Path | None, device: str) -> See:
         scores = _scores(network.model(pixel_values=pixels, **told), pixels.shape[2:])
         return list(scores.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
-    def see(pictures: list[Image.Image], options: SegmentationOptions) -> list[Classes]:
-        found = in_batches(
+    def predict(pictures: list[Image.Image], options: SegmentationOptions) -> list[Classes]:
+        found = resize_batches(
             pictures,
             lambda size: network.size_of(size, options.resolution),
             look,
@@ -124,7 +124,7 @@ def _open(weights: str | Path | None, device: str) -> See:
             for one, picture in zip(found, pictures, strict=True)
         ]
 
-    return see
+    return predict
 
 
 def _palette(count: int) -> str:
@@ -159,7 +159,7 @@ def _scores(answer: Any, size: Sequence[int]) -> Any:
     return (classes.mT @ masks.flatten(2)).unflatten(2, size)
 
 
-SEGMENTATION = Kind(
+SEGMENTATION = DetectorSpec(
     "segmentation",
     "a class for each pixel, in its data set's palette",
     _open,

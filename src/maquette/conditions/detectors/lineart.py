@@ -12,11 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import pixels_at_once
-from maquette.conditions.greys import RESOLUTION, greys, shown
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.inference import RESOLUTION, grayscale_inference, pixels_at_once, shown
 from maquette.conditions.options import Options
-from maquette.conditions.published import Published
+from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.weight_sources import WeightSource
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -24,14 +23,14 @@ if TYPE_CHECKING:
 REVISION = "982e7edaec38759d914a963c48c4726685de7d96"
 
 WEIGHTS = {
-    "fine": Published(
+    "fine": WeightSource(
         "lllyasviel/Annotators",
         {"sk_model.pth": "c686ced2a666b4850b4bb6ccf0748031c3eda9f822de73a34b8979970d90f0c6"},
         megabytes=18,
         licence="MIT",
         revision=REVISION,
     ),
-    "coarse": Published(
+    "coarse": WeightSource(
         "lllyasviel/Annotators",
         {"sk_model2.pth": "30a534781061f34e83bb9406b4335da4ff2616c95d22a585c1245aa8363e74e0"},
         megabytes=18,
@@ -41,7 +40,7 @@ WEIGHTS = {
 }
 
 ANIME_WEIGHTS = {
-    "anime2sketch": Published(
+    "anime2sketch": WeightSource(
         "lllyasviel/Annotators",
         {"netG.pth": "ccabdcc3f5cf3c07cf65d58776acb21df7dfda825cdc70c9766a93fd62bfc488"},
         megabytes=218,
@@ -56,7 +55,7 @@ class LineartOptions(Options):
     resolution: int | None = RESOLUTION
 
 
-def open_lineart(weights: str | Path | None, device: str) -> See:
+def open_lineart(weights: str | Path | None, device: str) -> Predict:
     """The generator of informative drawings, ready to look."""
     from maquette.conditions.networks.lineart import Drawer
     from maquette.conditions.networks.load import open_network
@@ -65,7 +64,7 @@ def open_lineart(weights: str | Path | None, device: str) -> See:
     return _inverted(network, network, multiple=4)
 
 
-def open_lineart_anime(weights: str | Path | None, device: str) -> See:
+def open_lineart_anime(weights: str | Path | None, device: str) -> Predict:
     """The generator of Anime2Sketch (Xiang et al. 2021), ready to look."""
     from maquette.conditions.networks.lineart import Sketcher
     from maquette.conditions.networks.load import open_network
@@ -74,7 +73,7 @@ def open_lineart_anime(weights: str | Path | None, device: str) -> See:
     return _inverted(network, lambda unit: network(unit * 2 - 1) / 2 + 0.5, multiple=256)
 
 
-def _inverted(network: "nn.Module", draw: Callable[["Tensor"], "Tensor"], multiple: int) -> See:
+def _inverted(network: "nn.Module", draw: Callable[["Tensor"], "Tensor"], multiple: int) -> Predict:
     """From pictures (B, 3, h, w) drawn as (B, 1, h, w), both in [0, 1], to maps."""
     import torch
 
@@ -85,16 +84,19 @@ def _inverted(network: "nn.Module", draw: Callable[["Tensor"], "Tensor"], multip
         lines: NDArray[np.float32] = (1 - draw(batch_of(pictures, network))[:, 0]).cpu().numpy()
         return lines
 
-    def see(pictures: list[Image.Image], options: LineartOptions) -> list[Image.Image]:
-        return [shown(one) for one in greys(pictures, options.resolution, multiple, look, pixels_at_once(network))]
+    def predict(pictures: list[Image.Image], options: LineartOptions) -> list[Image.Image]:
+        return [
+            shown(one)
+            for one in grayscale_inference(pictures, options.resolution, multiple, look, pixels_at_once(network))
+        ]
 
-    return see
+    return predict
 
 
-LINEART = Kind(
+LINEART = DetectorSpec(
     "lineart", "a line drawing, white on black", open_lineart, LineartOptions, library="PyTorch", weights=WEIGHTS
 )
-LINEART_ANIME = Kind(
+LINEART_ANIME = DetectorSpec(
     "lineart_anime",
     "a line drawing as of anime, white on black",
     open_lineart_anime,

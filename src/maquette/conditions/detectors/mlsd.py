@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import in_batches, pixels_at_once, working_size
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.inference import pixels_at_once, resize_batches, working_size
 from maquette.conditions.options import Options, option
-from maquette.conditions.published import Published
+from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.weight_sources import WeightSource
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,14 +22,14 @@ MULTIPLE = 64
 MOST = 200  # segments of a picture
 
 WEIGHTS = {
-    "large": Published(
+    "large": WeightSource(
         "lllyasviel/Annotators",
         {"mlsd_large_512_fp32.pth": "5696f168eb2c30d4374bbfd45436f7415bb4d88da29bea97eea0101520fba082"},
         megabytes=7,
         licence="Apache-2.0",
         revision="982e7edaec38759d914a963c48c4726685de7d96",
     ),
-    "tiny": Published(
+    "tiny": WeightSource(
         "lllyasviel/ControlNet",
         {"annotator/ckpts/mlsd_tiny_512_fp32.pth": None},
         megabytes=3,
@@ -88,7 +88,7 @@ def draw(lines: NDArray[np.float64], size: tuple[int, int]) -> Image.Image:
     return Image.fromarray(canvas).convert("RGB")
 
 
-def open_mlsd(weights: str | Path | None, device: str) -> See:
+def open_mlsd(weights: str | Path | None, device: str) -> Predict:
     """M-LSD, ready to look; which of its two networks follows from the weights."""
     import torch
 
@@ -106,9 +106,9 @@ def open_mlsd(weights: str | Path | None, device: str) -> See:
         constant = torch.full_like(seen[:, :1], 1 / 255)  # the fourth channel was a byte of 1
         return segments(network(torch.cat([seen, constant], dim=1) * 2 - 1), options.score, options.distance)
 
-    def see(pictures: list[Image.Image], options: MlsdOptions) -> list[Image.Image]:
+    def predict(pictures: list[Image.Image], options: MlsdOptions) -> list[Image.Image]:
         short = options.resolution or LEARNED_AT
-        found = in_batches(
+        found = resize_batches(
             pictures,
             lambda size: working_size(size, short, MULTIPLE),
             lambda group: look(group, options),
@@ -116,7 +116,9 @@ def open_mlsd(weights: str | Path | None, device: str) -> See:
         )
         return [draw(lines, picture.size) for lines, picture in zip(found, pictures, strict=True)]
 
-    return see
+    return predict
 
 
-MLSD = Kind("mlsd", "straight lines, white on black", open_mlsd, MlsdOptions, library="PyTorch", weights=WEIGHTS)
+MLSD = DetectorSpec(
+    "mlsd", "straight lines, white on black", open_mlsd, MlsdOptions, library="PyTorch", weights=WEIGHTS
+)

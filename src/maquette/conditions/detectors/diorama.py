@@ -14,17 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, in_batches, pixels_at_once, working_size
-from maquette.conditions.depth import depth_map
-from maquette.conditions.kind import Kind, Open, Record, See
-from maquette.conditions.normal import normal_map
+from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE, RECORD, Classes, class_map
+from maquette.conditions.drawing.people import People, read_people, whole_body_completeness, write_people
+from maquette.conditions.drawing.skeletons import people_map, pose_map
+from maquette.conditions.drawing.surfaces import depth_map, normal_map
+from maquette.conditions.inference import back, pixels_at_once, resize_batches, working_size
 from maquette.conditions.options import Options, option
-from maquette.conditions.people import People, read_people, whole_body_share, write_people
-from maquette.conditions.pose import people_map, pose_map
-from maquette.conditions.segmentation import DIORAMA_PALETTE, RECORD, Classes, class_map
+from maquette.conditions.spec import DetectorSpec, Load, Predict, Record
 
 if TYPE_CHECKING:
-    from maquette.conditions.networks.perception import Seen
+    from maquette.conditions.networks.perception import Perceived
 
 MULTIPLE = 16  # of which sides are that the network sees
 SKY, PERSON = 0, len(DIORAMA_PALETTE) - 1  # classes
@@ -58,37 +57,39 @@ def key_points(heat: NDArray[np.floating], classes: NDArray[np.integer]) -> NDAr
     return people[people[..., 2].any(axis=1)]
 
 
-def _people(seen: "Seen", row: int, size: tuple[int, int]) -> People:
+def _people(seen: "Perceived", row: int, size: tuple[int, int]) -> People:
     bodies = key_points(seen.keypoints[row], seen.classes[row])
     bodies[..., :2] *= np.divide(size, seen.classes.shape[:0:-1])
     return People.of_bodies(bodies, size)
 
 
-def _opened(answer: Callable[["Seen", int, tuple[int, int]], Any]) -> Open:
+def _opened(answer: Callable[["Perceived", int, tuple[int, int]], Any]) -> Load:
     """A detector that answers from what the network sees in row `row` of a batch, for a picture of that size."""
 
-    def opened(weights: str | Path | None, device: str) -> See:
-        from maquette.conditions.networks.perception import Eye
+    def opened(weights: str | Path | None, device: str) -> Predict:
+        from maquette.conditions.networks.perception import PerceptionModel
         from maquette.foundation.devices import find_placement
 
-        eye = Eye(device=str(find_placement(device, "float32").device))
+        eye = PerceptionModel(device=str(find_placement(device, "float32").device))
 
-        def see(pictures: list[Image.Image], options: SceneOptions) -> list[Any]:
-            def look(group: list[Image.Image]) -> list[tuple["Seen", int]]:
-                seen = eye.see(group)
+        def predict(pictures: list[Image.Image], options: SceneOptions) -> list[Any]:
+            def look(group: list[Image.Image]) -> list[tuple["Perceived", int]]:
+                seen = eye.predict(group)
                 return [(seen, row) for row in range(len(group))]
 
             sizes = partial(working_size, short=options.resolution, multiple=MULTIPLE)
-            found = in_batches(pictures, sizes, look, pixels_at_once(eye.network))
+            found = resize_batches(pictures, sizes, look, pixels_at_once(eye.network))
             return [answer(seen, row, picture.size) for (seen, row), picture in zip(found, pictures, strict=True)]
 
-        return see
+        return predict
 
     return opened
 
 
-def _kind(name: str, draws: str, answer: Callable[["Seen", int, tuple[int, int]], Any], **more: Any) -> Kind:
-    return Kind(f"diorama/{name}", draws, _opened(answer), SceneOptions, library="PyTorch", **more)
+def _kind(
+    name: str, draws: str, answer: Callable[["Perceived", int, tuple[int, int]], Any], **more: Any
+) -> DetectorSpec:
+    return DetectorSpec(f"diorama/{name}", draws, _opened(answer), SceneOptions, library="PyTorch", **more)
 
 
 # Exact maps are rounded as the scenes that trainings read from the disk: depth to 16 bits, normals to 127 steps.
@@ -117,8 +118,6 @@ POSE = _kind(
     "people of the embedded world",
     _people,
     record=Record(".json", people_map, write_people, read_people),
-    share=whole_body_share,
+    completeness=whole_body_completeness,
     of_scene=lambda scene: pose_map(scene.keypoints[scene.keypoints[:, :, 2].any(axis=1)], scene.image.size),
 )
-
-DIORAMA = (DEPTH, NORMAL, SEGMENTATION, POSE)

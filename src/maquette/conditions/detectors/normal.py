@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, working_size
-from maquette.conditions.depth import RESOLUTION, WEIGHTS, Disparity
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.detectors.depth import RESOLUTION, WEIGHTS, Disparity
+from maquette.conditions.drawing.surfaces import normal_map
+from maquette.conditions.inference import back, working_size
 from maquette.conditions.options import Options, option
+from maquette.conditions.spec import DetectorSpec, Predict
 
 VIEWER = 2 * math.pi  # the published part of a normal towards the viewer, beside 3×3 Sobel gradients of disparity
 SPREAD = 1000.0  # what disparities of other networks are spread over: the order of those of MiDaS's hybrid
@@ -29,34 +30,6 @@ class NormalOptions(Options):
         "left", "Where red surfaces face: left as in the published ControlNets, right as in the diorama's."
     )
     resolution: int | None = RESOLUTION
-
-
-def normal_map(normals: NDArray[np.floating]) -> Image.Image:
-    """Unit normals (H, W, 3) in the camera's axes as a picture: [-1, 1] becomes [0, 255]; no surface is grey."""
-    levels = np.clip(np.asarray(normals, np.float32) * 0.5 + 0.5, 0, 1)
-    return Image.fromarray((levels * 255 + 0.5).astype(np.uint8))
-
-
-def normals_from_depth(depth: NDArray[np.floating], field_of_view: float) -> NDArray[np.float32]:
-    """Unit normals (H, W, 3) of the surfaces that depth shows; axes right, up, towards the viewer.
-
-    On a plane 1 / depth is linear in the picture, so that its gradient gives the normal exactly. Where depth jumps, the
-    normal is of no surface.
-
-    Args:
-        depth: (H, W) metres along the camera's axis, above 0.
-        field_of_view: of the picture's width, in degrees, above 0 and below 180; pixels are square.
-    """
-    height, width = depth.shape
-    pixel = 2 * math.tan(math.radians(field_of_view) / 2) / width  # at distance 1
-    disparity = np.pad(1 / np.asarray(depth, np.float64), 1, "reflect", reflect_type="odd")
-    across = (disparity[1:-1, 2:] - disparity[1:-1, :-2]) / (2 * pixel)
-    upwards = (disparity[:-2, 1:-1] - disparity[2:, 1:-1]) / (2 * pixel)
-    right = (np.arange(width) + 0.5 - width / 2) * pixel
-    up = (height / 2 - np.arange(height)[:, None] - 0.5) * pixel
-    towards = disparity[1:-1, 1:-1] - right * across - up * upwards
-    normals = np.stack([-across, -upwards, towards], axis=2)
-    return (normals / np.linalg.norm(normals, axis=2, keepdims=True)).astype(np.float32)
 
 
 def normals_from_disparity(disparity: NDArray[np.floating], background: float, strength: float) -> NDArray[np.float32]:
@@ -79,7 +52,7 @@ def normals_from_disparity(disparity: NDArray[np.floating], background: float, s
     return np.asarray(normals / np.linalg.norm(normals, axis=2, keepdims=True), np.float32)
 
 
-def _open(weights: str | Path | None, device: str) -> See:
+def _open(weights: str | Path | None, device: str) -> Predict:
     estimator = Disparity("normal", weights, device)
 
     def draw(picture: Image.Image, seen: NDArray[np.float32], options: NormalOptions) -> Image.Image:
@@ -92,11 +65,13 @@ def _open(weights: str | Path | None, device: str) -> See:
             normals = normals * np.array([-1, 1, 1], np.float32)
         return normal_map(back(normals, picture.size))
 
-    def see(pictures: list[Image.Image], options: NormalOptions) -> list[Image.Image]:
+    def predict(pictures: list[Image.Image], options: NormalOptions) -> list[Image.Image]:
         found = estimator.of(pictures, options.resolution)
         return [draw(picture, one, options) for picture, one in zip(pictures, found, strict=True)]
 
-    return see
+    return predict
 
 
-NORMAL = Kind("normal", "normals from depth", _open, NormalOptions, library="transformers and OpenCV", weights=WEIGHTS)
+NORMAL = DetectorSpec(
+    "normal", "normals from depth", _open, NormalOptions, library="transformers and OpenCV", weights=WEIGHTS
+)

@@ -7,11 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, scaled, working_size
-from maquette.conditions.greys import LARGEST, shown
-from maquette.conditions.hed import stepped
-from maquette.conditions.kind import Kind, each
+from maquette.conditions.detectors.hed import stepped
+from maquette.conditions.inference import LARGEST, back, scaled, shown, working_size
 from maquette.conditions.options import Options, option
+from maquette.conditions.spec import DetectorSpec, each
 
 SCALES = (1.0, 2.0, 4.0)  # times the option sigma
 AROUND = 16.0  # times the option sigma: of the Gaussian that is an edge's surroundings
@@ -63,4 +62,4 @@ def softedge(picture: Image.Image, sigma: float = 1.5, contrast: float = 10, saf
     return shown(stepped(soft) if safe else soft)
 
 
-SOFTEDGE = Kind("softedge", "soft edges, white on black", each(softedge), SoftedgeOptions)
+SOFTEDGE = DetectorSpec("softedge", "soft edges, white on black", each(softedge), SoftedgeOptions)

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.canny import unordered
-from maquette.conditions.kind import Kind, each
+from maquette.conditions.detectors.canny import unordered
 from maquette.conditions.options import Options, option
+from maquette.conditions.spec import DetectorSpec, each
 
 FEWEST = 10  # votes: in fewer pixels of a small picture a line is any curve
 
@@ -81,5 +81,5 @@ def _drawn(segments: NDArray[np.float32], picture: Image.Image) -> Image.Image:
     return Image.fromarray(drawn).convert("RGB")
 
 
-HOUGH = Kind("hough", "straight lines (Hough), white on black", each(hough), HoughOptions)
-LSD = Kind("lsd", "straight lines (LSD), white on black", each(lsd), LsdOptions)
+HOUGH = DetectorSpec("hough", "straight lines (Hough), white on black", each(hough), HoughOptions)
+LSD = DetectorSpec("lsd", "straight lines (LSD), white on black", each(lsd), LsdOptions)

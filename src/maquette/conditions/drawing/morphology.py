@@ -7,12 +7,12 @@ from numpy.typing import NDArray
 Strokes = NDArray[np.uint8]
 
 
-def grown(strokes: Strokes, radius: float) -> Strokes:
+def dilate(strokes: Strokes, radius: float) -> Strokes:
     """All within so many pixels of a stroke."""
     return np.where(_distances(255 - strokes) <= radius, np.uint8(255), np.uint8(0))
 
 
-def shrunk(strokes: Strokes, radius: float) -> Strokes:
+def erode(strokes: Strokes, radius: float) -> Strokes:
     """All of a stroke that is farther than so many pixels from its outside; the picture's border is no outside."""
     return np.where(_distances(strokes) > radius, np.uint8(255), np.uint8(0))
 
@@ -27,7 +27,7 @@ def thickness(strokes: Strokes) -> float:
     return (about + max(0.0, about**2 - 4) ** 0.5) / 2
 
 
-def without_specks(strokes: Strokes, least: int) -> Strokes:
+def remove_small_components(strokes: Strokes, least: int) -> Strokes:
     """Strokes of at least so many pixels."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     keep = stats[:count, cv2.CC_STAT_AREA] >= least

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
-from maquette.conditions.kind import Record
-from maquette.conditions.palettes import ADE20K, COCO, COCO_STUFF
+from maquette.conditions.drawing.palettes import ADE20K, COCO, COCO_STUFF
+from maquette.conditions.spec import Record
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
@@ -43,18 +43,6 @@ class Classes:
 def class_map(classes: NDArray[np.integer], palette: NDArray[np.uint8] = DIORAMA_PALETTE) -> Image.Image:
     """Class numbers (H, W) as a picture in a palette (K, 3)."""
     return Image.fromarray(palette[classes])
-
-
-def classes_of(picture: Image.Image, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class numbers (H, W) of a picture painted in a palette (K, 3); the reverse of `class_map`.
-
-    A colour that is not in the palette, as brushes leave at their rims, counts as the nearest one that is (RGB). Of
-    classes with one colour it is the first.
-    """
-    pixels = np.asarray(picture.convert("RGB"))
-    colours, where = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    apart = [((palette.astype(np.int32) - colour) ** 2).sum(axis=1).argmin() for colour in colours.astype(np.int32)]
-    return np.array(apart, np.uint8)[where.ravel()].reshape(pixels.shape[:2])
 
 
 def draw_classes(classes: Classes) -> Image.Image:

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.batches import back, in_batches, pixels_at_once
-from maquette.conditions.kind import Kind, See
+from maquette.conditions.drawing.surfaces import disparity_map
+from maquette.conditions.inference import back, pixels_at_once, resize_batches
 from maquette.conditions.options import Options, option
-from maquette.conditions.published import Published
+from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.weight_sources import WeightSource
 from maquette.errors import MaquetteError
 
 FILES = ("config.json", "preprocessor_config.json")
 
 WEIGHTS = {
-    "dpt-hybrid": Published(
+    "dpt-hybrid": WeightSource(
         "Intel/dpt-hybrid-midas",
         {
             **dict.fromkeys(FILES),
@@ -28,14 +29,14 @@ WEIGHTS = {
         "Apache-2.0",
         "11eaf7a1cf4bd70740697dbc216f98980c0aeb03",
     ),
-    "dpt-large": Published(
+    "dpt-large": WeightSource(
         "Intel/dpt-large",
         dict.fromkeys((*FILES, "pytorch_model.bin")),
         1370,
         "Apache-2.0",
         "bc15f29aa3a80d532f2ed650b5e16ac48d8958f9",
     ),
-    "depth-anything-small": Published(
+    "depth-anything-small": WeightSource(
         "depth-anything/Depth-Anything-V2-Small-hf",
         {
             "config.json": "c56698d3643dde1f83ea2212759e6b31a22b8f827246a36dd007ee8a22b3ff75",
@@ -46,14 +47,14 @@ WEIGHTS = {
         "Apache-2.0",
         "5426e4f0f36572d16453bbda7a8389317b1bef99",
     ),
-    "depth-anything-base": Published(
+    "depth-anything-base": WeightSource(
         "depth-anything/Depth-Anything-V2-Base-hf",
         dict.fromkeys((*FILES, "model.safetensors")),
         390,
         "CC-BY-NC-4.0",
         "b1958afc87fb45a9e3746cb387596094de553ed8",
     ),
-    "depth-anything-large": Published(
+    "depth-anything-large": WeightSource(
         "depth-anything/Depth-Anything-V2-Large-hf",
         {
             **dict.fromkeys(FILES),
@@ -81,25 +82,6 @@ class DepthOptions(Options):
     metric: bool | None = option(
         None, "Whether the network predicts metres, near being small; without, as its configuration says."
     )
-
-
-def depth_map(depth: NDArray[np.floating]) -> Image.Image:
-    """Metres (H, W) as a grey picture: disparity 1 / depth, as MiDaS predicts it, the nearest pixel white."""
-    disparity = 1 / np.maximum(np.asarray(depth, np.float32), 1e-3)
-    levels = disparity / max(float(disparity.max()), 1e-9)
-    return Image.fromarray((levels * 255 + 0.5).astype(np.uint8)).convert("RGB")
-
-
-def disparity_map(disparity: NDArray[np.floating], clip: float = 0) -> Image.Image:
-    """Disparity (H, W) of any scale and offset as a grey picture, from black, far, to white, near.
-
-    Args:
-        clip: share of the pixels that is black, and that is white, beside the farthest and the nearest one; 0 to 0.4.
-            With 0 as MiDaS is drawn for the published ControlNets.
-    """
-    low, high = np.quantile(disparity, [clip, 1 - clip])
-    levels = np.clip((disparity - low) / max(float(high - low), 1e-9), 0, 1)
-    return Image.fromarray((levels * 255).astype(np.uint8)).convert("RGB")
 
 
 class Disparity:
@@ -139,21 +121,21 @@ class Disparity:
             found = self.network.model(pixel_values=self.network.pixels(group)).predicted_depth.cpu().numpy()
             return list(1 / np.maximum(found, 1e-3) if in_metres else found)
 
-        return in_batches(
+        return resize_batches(
             pictures, lambda size: self.network.size_of(size, short), look, pixels_at_once(self.network.model)
         )
 
 
-def _open(weights: str | Path | None, device: str) -> See:
+def _open(weights: str | Path | None, device: str) -> Predict:
     estimator = Disparity("depth", weights, device)
 
-    def see(pictures: list[Image.Image], options: DepthOptions) -> list[Image.Image]:
+    def predict(pictures: list[Image.Image], options: DepthOptions) -> list[Image.Image]:
         found = estimator.of(pictures, options.resolution, options.metric)
         return [
             disparity_map(back(one, picture.size), options.clip) for one, picture in zip(found, pictures, strict=True)
         ]
 
-    return see
+    return predict
 
 
-DEPTH = Kind("depth", "depth, near is bright", _open, DepthOptions, library="transformers", weights=WEIGHTS)
+DEPTH = DetectorSpec("depth", "depth, near is bright", _open, DepthOptions, library="transformers", weights=WEIGHTS)

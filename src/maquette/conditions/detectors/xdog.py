@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.greys import shown
-from maquette.conditions.kind import Kind, each
+from maquette.conditions.inference import shown
 from maquette.conditions.options import Options, option
+from maquette.conditions.spec import DetectorSpec, each
 
 FINEST = 0.6  # pixels: narrower Gaussians see single pixels
 
@@ -44,4 +44,4 @@ def xdog(
     return shown(np.tanh(softness * np.maximum(0, threshold - sharpened)))
 
 
-XDOG = Kind("xdog", "a line drawing (XDoG), white on black", each(xdog), XdogOptions)
+XDOG = DetectorSpec("xdog", "a line drawing (XDoG), white on black", each(xdog), XdogOptions)

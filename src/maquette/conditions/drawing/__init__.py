@@ -1,0 +1,1 @@
+"""How maps are drawn, from key points, classes, surfaces and strokes."""

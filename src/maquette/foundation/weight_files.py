@@ -1,0 +1,48 @@
+"""Files of weights by their names and first bytes; torch is not imported for it."""
+
+from pathlib import Path
+from typing import Literal
+
+from maquette.errors import MaquetteError
+
+LONGEST_HEADER = 100_000_000  # bytes: the limit of the safetensors format
+
+STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
+ENDINGS = (
+    ".safetensors.index.json",
+    ".safetensors",
+    ".safetensors.index.fp16.json",
+    ".fp16.safetensors",
+    ".bin.index.json",
+    ".bin",
+)
+
+
+def find_weights(folder: Path) -> Path | None:
+    """The weights in a folder as diffusers and transformers name them: safetensors first, the fp16 variant after."""
+    paths = (folder / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def weights_kind(path: Path) -> Literal["index", "safetensors", "zip", "pickle"]:
+    """What a file is: the index of shards by its name, all else by its first bytes.
+
+    Raises `MaquetteError` for a file that cannot be read, and for one of no known format.
+    """
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(9)
+    except OSError as error:
+        raise MaquetteError(f"The weights {str(path)!r} cannot be read ({error.strerror}).") from error
+    if ".index." in path.name and path.suffix == ".json":
+        return "index"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
+        return "safetensors"
+    if head[:2] == b"PK":  # a zip of torch's
+        return "zip"
+    if head[:1] == b"\x80":
+        return "pickle"
+    raise MaquetteError(
+        f"{str(path)!r} holds no weights: it begins neither as .safetensors nor as a file of torch; "
+        "a page or a pointer may have been saved in its place: fetch it anew."
+    )
