@@ -26,7 +26,7 @@ def test_the_whole_package_stays_under_95_megabytes() -> None:
 def test_the_base_is_a_small_stable_diffusion(base) -> None:
     assert base.backbone.downscale == 8
     assert [slot.downscale for slot in base.backbone.slots] == [1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8]
-    assert base.backbone.prediction == "v_prediction"
+    assert base.noise.prediction == "v_prediction"
     assert base.size == 128
 
 

@@ -36,15 +36,20 @@ def run(
     option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
     map_given: Annotated[bool, typer.Option("--map", help="The picture is a condition map already.")] = False,
     negative_prompt: Annotated[str, typer.Option(help="What not to show.")] = "",
-    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
-    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 9, for the diorama 4.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps; without, the base's own: 20.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance; without, the base's own: 9, the diorama's 4.")
+    ] = None,
     weight: Annotated[float, typer.Option(help="Factor on the control.")] = 1.0,
     start: Annotated[float, typer.Option(help="Share of the steps after which the control sets in.")] = 0.0,
     end: Annotated[float, typer.Option(help="Share of the steps after which it is left out.")] = 1.0,
     condition_in: Annotated[str, typer.Option(help="Guidance branch: both, conditional or weighted.")] = "both",
     sampler: Annotated[
-        str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc.")
-    ] = "ddim",
+        str | None,
+        typer.Option(
+            help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc; without, the base's own: ddim."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
     count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
@@ -57,14 +62,13 @@ def run(
     again: Annotated[Path | None, typer.Option(help="Make a picture again from its own record.")] = None,
 ) -> None:
     """Generate pictures that follow a picture's shapes and a prompt."""
-    from maquette.base import DIORAMA_GUIDANCE
     from maquette.cli.framing import framed, read_size
     from maquette.conditions.detect import detectors
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import open_picture
     from maquette.foundation.settings import read_named
     from maquette.sampling.record import ControlRecord, Record
-    from maquette.sampling.settings import check_size
+    from maquette.sampling.size import check_size
 
     given = [name for name in words.params if getattr(words.get_parameter_source(name), "name", "") == "COMMANDLINE"]
     if again is not None:
@@ -92,12 +96,13 @@ def run(
             shown = detector(shown, **options)
         name = controlnet or f"{base}/{condition.removeprefix(f'{base}/')}"
         controls.append(ControlRecord(name, ControlRecord.pack(shown), weight, start, end))
+    own = model.defaults
     settings: dict[str, Any] = {
         "negative_prompt": negative_prompt,
-        "steps": steps,
-        "guidance": guidance if guidance is not None else (DIORAMA_GUIDANCE if base == "diorama" else 9.0),
+        "steps": steps if steps is not None else own.steps,
+        "guidance": guidance if guidance is not None else own.guidance,
         "condition_in": condition_in,
-        "sampler": sampler,
+        "sampler": sampler if sampler is not None else own.sampler,
         "seed": seed,
         "count": count,
         "size": list(wanted),

@@ -1,14 +1,14 @@
 """Fidelity of a ControlNet on unseen scenes under the paper's four kinds of prompt (v3 §4.1)."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.base import Base
 from maquette.conditions.networks.perception import Eye
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
@@ -31,8 +31,8 @@ SHOWN = 8  # scenes on the grid
 @dataclass(frozen=True)
 class Protocol:
     scenes: int = 500  # of the test range, which no training sees
-    steps: int = 20
-    guidance: float = DIORAMA_GUIDANCE
+    steps: int | None = None  # of sampling, and its guidance: without a value the base's own
+    guidance: float | None = None
     batch_size: int = 32
     seed: int = 0
 
@@ -41,6 +41,12 @@ class Protocol:
             raise MaquetteError(
                 f"An evaluation takes 2 scenes or more, since one's caption serves another, not {self.scenes}."
             )
+
+    def on(self, base: Base) -> "Protocol":
+        """With the base's own steps and guidance where none are given."""
+        own = base.defaults
+        steps = own.steps if self.steps is None else self.steps
+        return replace(self, steps=steps, guidance=own.guidance if self.guidance is None else self.guidance)
 
 
 @dataclass(frozen=True)
@@ -77,7 +83,7 @@ class Uncontrolled:
     """The base's own pictures for each kind of prompt, made once however many ControlNets are measured."""
 
     def __init__(self, base: Base, protocol: Protocol) -> None:
-        self.base, self.protocol = base, protocol
+        self.base, self.protocol = base, protocol.on(base)
         self._pictures: dict[str, list[Image.Image]] = {}
 
     def pictures(self, kind: str, captions: list[str]) -> list[Image.Image]:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -12,11 +12,11 @@ from maquette.base import Base
 from maquette.controlnet.compose import Control
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import unknown
+from maquette.noise.process import steps_taken
+from maquette.noise.samplers import SAMPLERS
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights
-from maquette.sampling.schedule import SAMPLERS
 
 MOST_STEPS = 1000
-LARGEST = 4096  # pixels, a side
 MOST_SEEDS = 2**63
 
 
@@ -48,6 +48,23 @@ class Sampling:
         ):
             if getattr(self, name) not in known:
                 raise MaquetteError(unknown(name, getattr(self, name), known))
+
+    @staticmethod
+    def on(base: Base, **asked: Any) -> "Sampling":
+        """What is asked for, and of steps, guidance and sampler what suits the base where they are None.
+
+        Raises `MaquetteError` for a value out of range, or a sampler that the base's noise does not know.
+        """
+        own = {name: value for name, value in vars(base.defaults).items() if asked.get(name) is None}
+        sampling = Sampling(**{**asked, **own})
+        if sampling.sampler not in base.noise.samplers:
+            known = list(base.noise.samplers)
+            raise MaquetteError(f"For the base {base.name!r}: {unknown('sampler', sampling.sampler, known)}")
+        return sampling
+
+    def steps_taken(self, started: bool) -> int:
+        """With a start picture, the last ones alone."""
+        return steps_taken(self.steps, self.strength) if started else self.steps
 
 
 def _whole(name: str, value: object, least: int, most: int | None) -> None:
@@ -97,26 +114,6 @@ def check_controls(base: Base, controls: list[Control]) -> None:
             )
 
 
-def check_size(base: Base, size: tuple[int, int]) -> None:
-    """Width and height must suit the base."""
-    step = base.size_step
-    whole = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
-    if not whole or any(side < step or side % step or side > LARGEST for side in size):
-        hint = f"; {nearest_size(base, size)} would do" if whole else ""
-        raise MaquetteError(
-            f"size is (width, height) in multiples of {step} pixels from {step} to {LARGEST} for the base "
-            f"{base.name!r}, not {size!r}{hint}."
-        )
-
-
-def nearest_size(base: Base, size: tuple[int, int]) -> tuple[int, int]:
-    """The size that the base takes nearest to one given; one that is too large is scaled down whole."""
-    step, most = base.size_step, LARGEST // base.size_step * base.size_step
-    scale = min(1.0, most / max(*size, 1))
-    width, height = (max(step, round(side * scale / step) * step) for side in size)
-    return width, height
-
-
 def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, negative: bool) -> None:
     """A note for every setting that changes nothing here.
 
@@ -124,7 +121,7 @@ def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, n
         started: whether there is a start picture.
         negative: whether there is a negative prompt.
     """
-    steps = max(1, int(sampling.steps * sampling.strength)) if started else sampling.steps
+    steps = sampling.steps_taken(started)
     notes = {
         "strength has no effect without a start picture (image=)": sampling.strength != 1 and not started,
         "condition_in has no effect without controls": sampling.condition_in != "both" and not controls,

@@ -24,7 +24,7 @@ def folder(tmp_path_factory) -> Path:
 def test_a_folder_is_read_as_it_was_saved(folder) -> None:
     base, before = mq.load_base(folder), tiny_base("sd15")
     assert (base.device.type, base.dtype, base.size) == ("cpu", torch.float32, 128)
-    assert base.backbone.prediction == "epsilon"
+    assert base.noise.prediction == "epsilon"
     z, text = torch.randn(1, 4, 16, 16), before.encode_text(["a b"])
     assert torch.equal(base.encode_text(["a b"]).states, text.states)
     assert torch.equal(base.predict(z, 7, text), before.predict(z, 7, text))
