@@ -16,7 +16,7 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.training import convergence, loop, prepare
+from maquette.training import convergence, prepare, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
 from maquette.training.convergence import LEVELS, Monitor, takes_hold
@@ -79,7 +79,7 @@ def test_poses_are_learnt_from_scenes_with_people(monkeypatch, tmp_path) -> None
 def test_resumed_is_unbroken_bitwise(base, config, tmp_path, monkeypatch, precision) -> None:
     whole = mq.train(config(output=tmp_path / "whole", precision=precision), base)
     calls = 0
-    compute = loop.step.loss
+    compute = step.loss
 
     def fall(*args):
         nonlocal calls
@@ -88,11 +88,11 @@ def test_resumed_is_unbroken_bitwise(base, config, tmp_path, monkeypatch, precis
             raise FallError
         return compute(*args)
 
-    monkeypatch.setattr(loop.step, "loss", fall)
+    monkeypatch.setattr(step, "loss", fall)
     broken = config(output=tmp_path / "broken", precision=precision)
     with pytest.raises(FallError):
         mq.train(broken, base)
-    monkeypatch.setattr(loop.step, "loss", compute)
+    monkeypatch.setattr(step, "loss", compute)
     again = mq.train(config(output=tmp_path / "broken", precision=precision, resume=True), base)
     first, second = weights(whole), weights(again)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -163,11 +163,11 @@ def test_a_kill_before_the_first_state_measures_the_start_once(base, config, mon
     def fall(*_: object) -> None:
         raise FallError
 
-    compute = loop.step.loss
-    monkeypatch.setattr(loop.step, "loss", fall)
+    compute = step.loss
+    monkeypatch.setattr(step, "loss", fall)
     with pytest.raises(FallError):
         mq.train(config(), base)
-    monkeypatch.setattr(loop.step, "loss", compute)
+    monkeypatch.setattr(step, "loss", compute)
     run = mq.train(config(resume=True), base)
     assert [line["step"] for line in lines(run) if "fidelity" in line] == [0, 3, 6]
 

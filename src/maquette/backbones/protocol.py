@@ -146,7 +146,7 @@ class Encoder(Protocol):
 
 
 class Backbone(Protocol):
-    """The seven questions."""
+    """The six questions."""
 
     network: nn.Module  # all its weights, locked unless a training unlocks some
     latent_channels: int

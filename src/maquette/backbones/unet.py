@@ -70,7 +70,7 @@ def _run(block: nn.Module, x: Tensor, time: Tensor, text: Tensor, **more: Any) -
 
 
 class UNetBackbone:
-    """Answers the seven questions from a U-Net's own configuration.
+    """Answers the six questions from a U-Net's own configuration.
 
     Args:
         unet: locked from here on: its parameters stop requiring gradients.

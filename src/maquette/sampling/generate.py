@@ -9,12 +9,11 @@ from torch import Tensor
 from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
 from maquette.controlnet.compose import Control
-from maquette.errors import MaquetteError
 from maquette.foundation.seeds import generators, noise
 from maquette.sampling.denoiser import Denoiser, EncodedControl
 from maquette.sampling.guidance import ConditionIn, ResolutionWeights
 from maquette.sampling.masked import Masked, Start
-from maquette.sampling.settings import Sampling, check_controls, check_prompts, warn_of_unused
+from maquette.sampling.settings import Sampling, check_controls, check_prompts, check_start, warn_of_unused
 from maquette.sampling.size import choose_size
 
 Progress = Callable[[int, int], None]
@@ -47,8 +46,8 @@ def generate(
     Args:
         prompt: one for all pictures, or a sequence with one each (`count` is then its length).
         controls: ControlNets with their condition maps; their residuals add up.
-        steps, guidance, sampler: without a value the base's own, `base.defaults`.
-        condition_in, resolution_weights, strength: see `Sampling`.
+        steps, guidance, sampler, condition_in, resolution_weights, strength: see `Sampling`; the first three are the
+            base's own (`base.defaults`) without a value.
         size: (width, height); without it the first condition map's or the start picture's, else the base's own.
         image: a start picture; `strength` says how much of it is noised away.
         mask: white where `image` may change; the rest stays (v3 §3.4, masked diffusion).
@@ -63,10 +62,8 @@ def generate(
     )  # fmt: skip
     prompts = check_prompts(prompt, count)
     check_prompts(negative_prompt, 1)
-    if mask is not None and image is None:
-        raise MaquetteError("A mask says which part of a start picture may change; give image= too.")
-    controls = [controls] if isinstance(controls, Control) else list(controls)
-    check_controls(base, controls)
+    check_start(image, mask)
+    controls = check_controls(base, controls)
     warn_of_unused(sampling, controls, started=image is not None, negative=bool(negative_prompt))
     size = choose_size(base, size, controls, image)
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from maquette.base import Base
@@ -87,8 +88,15 @@ def check_prompts(prompt: str | Sequence[str], count: int) -> list[str]:
     return prompts
 
 
-def check_controls(base: Base, controls: list[Control]) -> None:
-    """Every control must be made for this base, and stand where it stands."""
+def check_start(image: Image.Image | None, mask: Image.Image | None) -> None:
+    """A mask needs a start picture."""
+    if mask is not None and image is None:
+        raise MaquetteError("A mask says which part of a start picture may change; give image= too.")
+
+
+def check_controls(base: Base, asked: Sequence[Control] | Control) -> list[Control]:
+    """One control or several as a list: every one must be made for this base, and stand where it stands."""
+    controls = [asked] if isinstance(asked, Control) else list(asked)
     for number, control in enumerate(controls, start=1):
         if not isinstance(control, Control):
             raise MaquetteError(f"controls is a list of Control(net, condition), not of {type(control).__name__}.")
@@ -112,6 +120,7 @@ def check_controls(base: Base, controls: list[Control]) -> None:
                 f"Control {number} of {len(controls)} is in {control.net.dtype} on {control.net.device}, the base in "
                 f"{base.dtype} on {base.home}; move it with net.to({base.home.type!r}, {base.dtype})."
             )
+    return controls
 
 
 def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, negative: bool) -> None:
