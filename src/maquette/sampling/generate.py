@@ -46,8 +46,7 @@ def generate(
     Args:
         prompt: one for all pictures, or a sequence with one each (`count` is then its length).
         controls: ControlNets with their condition maps; their residuals add up.
-        steps, guidance, sampler, condition_in, resolution_weights, strength: see `Sampling`; the first three are the
-            base's own (`base.defaults`) without a value.
+        steps, guidance, sampler: without a value the base's own (`base.defaults`); they and other settings: `Sampling`.
         size: (width, height); without it the first condition map's or the start picture's, else the base's own.
         image: a start picture; `strength` says how much of it is noised away.
         mask: white where `image` may change; the rest stays (v3 §3.4, masked diffusion).
@@ -60,8 +59,7 @@ def generate(
         base, steps=steps, guidance=guidance, condition_in=condition_in, resolution_weights=resolution_weights,
         sampler=sampler, strength=strength, seed=seed, batch_size=batch_size,
     )  # fmt: skip
-    prompts = check_prompts(prompt, count)
-    check_prompts(negative_prompt, 1)
+    prompts = check_prompts(prompt, negative_prompt, count)
     check_start(image, mask)
     controls = check_controls(base, controls)
     warn_of_unused(sampling, controls, started=image is not None, negative=bool(negative_prompt))

@@ -79,12 +79,14 @@ def _number(name: str, value: object, least: float, most: float) -> None:
         raise MaquetteError(f"{name} lies between {least} and {most}, not {value!r}.")
 
 
-def check_prompts(prompt: str | Sequence[str], count: int) -> list[str]:
-    """One prompt a picture."""
+def check_prompts(prompt: str | Sequence[str], negative: str, count: int) -> list[str]:
+    """One prompt a picture; there is one negative prompt for all."""
     _whole("count", count, 1, None)
     prompts = [prompt] * count if isinstance(prompt, str) else list(prompt or ())
     if not prompts or not all(isinstance(one, str) for one in prompts):
         raise MaquetteError(f"A prompt is a text, or a list of texts with one a picture, not {prompt!r}.")
+    if not isinstance(negative, str):
+        raise MaquetteError(f"A prompt is a text, and a negative prompt one for all pictures, not {negative!r}.")
     return prompts
 
 
