@@ -51,14 +51,15 @@ def read(folder: Path, rank: int) -> None:
     from maquette.data.framing import Framing
     from maquette.data.pairs import SourcePairs
     from maquette.data.source import open_source
+    from maquette.noise.ddpm import DDPM
     from maquette.training.config import TrainingConfig
-    from maquette.training.draws import Draws, Place, load
+    from maquette.training.draws import Draws, LatentSpec, Place, load
     from maquette.training.order import batches
 
     pairs = SourcePairs.open("rings", open_source(folder), Framing((64, 64)))
     config = TrainingConfig(condition="rings", output="unused", data=str(folder))
     order = batches([list(pairs.blocks())], BATCH, config.shuffle_window, seed=0)
-    draws = Draws(pairs, None, config, [np.arange(len(pairs))], 4, 8, 1000)
+    draws = Draws(pairs, None, config, [np.arange(len(pairs))], LatentSpec(DDPM({}), 4, 8, 64))
     places = (
         [Place(step, place, row) for place, row in enumerate(rows)][rank::2]
         for step, rows in enumerate(itertools.islice(order, STEPS))

@@ -88,10 +88,10 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
     import maquette as mq
     from maquette.backbones.protocol import TextFeatures
     from maquette.training.attention import faster_attention
+    from maquette.training.loss import loss
     from maquette.training.processes import Processes
     from maquette.training.stages import stage_of
     from maquette.training.state import State
-    from maquette.training.step import loss
 
     base = make_base(asked.width)
     batch = {
@@ -115,7 +115,7 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
         text, condition = TextFeatures(batch["text"]), batch["condition"]
         with faster_attention(base.device, *state.networks):
             with torch.autocast(asked.device, torch.bfloat16):
-                value = loss(state.model, state.noise, batch["latents"], text, condition, timesteps, noise)
+                value = loss(state.model, base.noise, batch["latents"], text, condition, timesteps, noise)
             state.backward(value)
         state.step()
 
@@ -127,19 +127,17 @@ def finetune(asked: argparse.Namespace) -> Callable[[], None]:
     import torch.nn.functional as F
 
     from maquette.training.attention import faster_attention
-    from maquette.training.step import noise_schedule
 
     base = make_base(asked.width)
     unet = base.backbone.unet.to(asked.device).train().requires_grad_(True)
     batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items() if name in ("latents", "text")}
     optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-5, fused=True)
-    schedule = noise_schedule(base)
 
     def step() -> None:
         optimiser.zero_grad()
         noise = torch.randn_like(batch["latents"])
         timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
-        noisy = schedule.add_noise(batch["latents"], noise, timesteps)
+        noisy = base.noise.noised(batch["latents"], noise, timesteps)
         with faster_attention(base.device, unet):
             with torch.autocast(asked.device, torch.bfloat16):
                 prediction = unet(noisy, timesteps, batch["text"]).sample
@@ -238,9 +236,10 @@ def samples_a_second() -> float:
     from maquette.data.pairs import SourcePairs
     from maquette.data.source import open_source
     from maquette.data.store import Store
+    from maquette.noise.ddpm import DDPM
     from maquette.training.cache import Cache, text_key
     from maquette.training.config import TrainingConfig
-    from maquette.training.draws import Batch, Draws, Place
+    from maquette.training.draws import Batch, Draws, LatentSpec, Place
 
     torch.set_num_threads(1)
     count = 256
@@ -262,7 +261,7 @@ def samples_a_second() -> float:
         store.put((text_key(b"", words), {"states": states}) for words in ["", *map(str, range(count))])
         pairs = SourcePairs.open("edges", open_source(folder), Framing((512, 512)))
         config = TrainingConfig(condition="edges", output="unused", data=str(folder))
-        draws = Draws(pairs, Cache(store, pictures, b""), config, [np.arange(count)], 4, 8, 1000)
+        draws = Draws(pairs, Cache(store, pictures, b""), config, [np.arange(count)], LatentSpec(DDPM({}), 4, 8, 64))
         started = time.perf_counter()
         for start in range(0, count, 32):
             Batch.of([draws[Place(0, row, row)] for row in range(start, start + 32)])

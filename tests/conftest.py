@@ -118,7 +118,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         steps_offset=1,
         prediction_type=prediction,
     )
-    backbone = UNetBackbone(unet, prediction, downscale=8)
+    backbone = UNetBackbone(unet, downscale=8)
     return Base(f"tiny-{family}", backbone, vae, clips, dict(schedule.config), 128, blank_is_zero=family == "sdxl")
 
 

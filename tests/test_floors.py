@@ -9,7 +9,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "maquette"
 
 FLOORS = [
     {"errors", "foundation"},
-    {"backbones", "conditions", "diorama", "formats"},
+    {"backbones", "conditions", "diorama", "formats", "noise"},
     {"controlnet", "data", "metrics", "text"},
     {"base"},
     {"checkpoints", "sampling"},

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -10,12 +11,20 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maquette.backbones.protocol import Backbone, Residuals, TextFeatures
-from maquette.diorama.constants import GUIDANCE
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import from_signed, to_signed
+from maquette.noise.config import noise_process
+from maquette.noise.process import image_tokens
 from maquette.text import Clip, encode_one, encode_two, size_ids
 
-DIORAMA_GUIDANCE = GUIDANCE  # the scale of classifier-free guidance that suits the bundled base
+
+@dataclass(frozen=True)
+class Defaults:
+    """What suits a base where a generation does not say it; without more, what v3 §4 takes for Stable Diffusion."""
+
+    steps: int = 20
+    guidance: float = 9.0  # scale of classifier-free guidance
+    sampler: str = "ddim"
 
 
 class Base:
@@ -35,12 +44,14 @@ class Base:
         schedule: dict[str, Any],
         size: int,
         blank_is_zero: bool = False,
+        defaults: Defaults | None = None,
     ) -> None:
         self.name = name
         self.work_on: torch.device | None = None
         self.backbone = backbone
         self.clips = tuple(clips)  # one, XL's two, or none where the weights came without
-        self.schedule = schedule  # configuration of the noise schedule, in diffusers' words
+        self.noise = noise_process(schedule)
+        self.defaults = defaults or Defaults(sampler=self.noise.samplers[0])
         self.size = size  # side of the pictures it was trained on, pixels
         self.blank_is_zero = blank_is_zero  # XL: a missing negative prompt is zeros, not the empty prompt's features
         self._check_text()
@@ -101,9 +112,18 @@ class Base:
         return next(self.backbone.network.parameters()).dtype
 
     @property
+    def schedule(self) -> dict[str, Any]:
+        """Configuration of the noise schedule, in diffusers' words."""
+        return self.noise.config
+
+    @property
     def size_step(self) -> int:
         """Width and height of a picture are multiples of this many pixels."""
         return self.backbone.downscale * max(slot.downscale for slot in self.backbone.slots)
+
+    def image_tokens(self, size: tuple[int, int]) -> int:
+        """Of one image of a size (width, height): the cells of the backbone's coarsest level."""
+        return image_tokens(size, self.size_step)
 
     def predict(
         self,
@@ -112,7 +132,7 @@ class Base:
         text: Tensor | TextFeatures,
         residuals: Residuals | None = None,
     ) -> Tensor:
-        """The backbone's prediction (noise or velocity, as `backbone.prediction` says), like latents in shape."""
+        """The backbone's prediction (what `noise.prediction` says), like latents in shape."""
         return self.backbone.decode(self.backbone.encode(latents, timestep, text), residuals)
 
     def encode_text(self, prompts: list[str], size: tuple[int, int] | None = None) -> TextFeatures:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import maquette as mq
+from maquette.base import Defaults
 from maquette.checkpoints.names import bundled
 from maquette.data.diorama import CONDITIONS
 
@@ -26,7 +27,8 @@ def test_the_whole_package_stays_under_95_megabytes() -> None:
 def test_the_base_is_a_small_stable_diffusion(base) -> None:
     assert base.backbone.downscale == 8
     assert [slot.downscale for slot in base.backbone.slots] == [1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8]
-    assert base.backbone.prediction == "v_prediction"
+    assert base.noise.prediction == "v_prediction"
+    assert base.defaults == Defaults(steps=20, guidance=4.0, sampler="ddim")
     assert base.size == 128
 
 

@@ -102,7 +102,7 @@ def test_rows_are_held_out_and_never_trained_on(base, settings, tmp_path, monkey
     monkeypatch.setattr(
         loop.Run,
         "check_finite",
-        lambda run, loss, batch, done: (seen.update(batch.rows.tolist()), check(run, loss, batch, done)),
+        lambda run, batch, done, loss: (seen.update(batch.rows.tolist()), check(run, batch, done, loss)),
     )
     mq.train(settings(max_steps=10, held_out=4), base)
     assert len(seen) == 8

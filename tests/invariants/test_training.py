@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler
 from tests.conftest import randomise, tiny_base
 
 import maquette as mq
@@ -15,11 +16,10 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.training import convergence, loop, prepare
+from maquette.training import convergence, prepare, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
 from maquette.training.convergence import LEVELS, Monitor, takes_hold
-from maquette.training.step import noise_schedule, target
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_poses_are_learnt_from_scenes_with_people(monkeypatch, tmp_path) -> None
 def test_resumed_is_unbroken_bitwise(base, config, tmp_path, monkeypatch, precision) -> None:
     whole = mq.train(config(output=tmp_path / "whole", precision=precision), base)
     calls = 0
-    compute = loop.step.loss
+    compute = step.loss
 
     def fall(*args):
         nonlocal calls
@@ -88,11 +88,11 @@ def test_resumed_is_unbroken_bitwise(base, config, tmp_path, monkeypatch, precis
             raise FallError
         return compute(*args)
 
-    monkeypatch.setattr(loop.step, "loss", fall)
+    monkeypatch.setattr(step, "loss", fall)
     broken = config(output=tmp_path / "broken", precision=precision)
     with pytest.raises(FallError):
         mq.train(broken, base)
-    monkeypatch.setattr(loop.step, "loss", compute)
+    monkeypatch.setattr(step, "loss", compute)
     again = mq.train(config(output=tmp_path / "broken", precision=precision, resume=True), base)
     first, second = weights(whole), weights(again)
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -163,11 +163,11 @@ def test_a_kill_before_the_first_state_measures_the_start_once(base, config, mon
     def fall(*_: object) -> None:
         raise FallError
 
-    compute = loop.step.loss
-    monkeypatch.setattr(loop.step, "loss", fall)
+    compute = step.loss
+    monkeypatch.setattr(step, "loss", fall)
     with pytest.raises(FallError):
         mq.train(config(), base)
-    monkeypatch.setattr(loop.step, "loss", compute)
+    monkeypatch.setattr(step, "loss", compute)
     run = mq.train(config(resume=True), base)
     assert [line["step"] for line in lines(run) if "fidelity" in line] == [0, 3, 6]
 
@@ -224,11 +224,11 @@ def test_nothing_to_resume_is_said(base, config) -> None:
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_the_target_is_what_the_base_predicts(prediction) -> None:
-    schedule = noise_schedule(tiny_base("sd15", prediction))
+    process = tiny_base("sd15", prediction).noise
     z, noise, t = torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), torch.tensor([10, 700])
-    alpha = schedule.alphas_cumprod[t].view(-1, 1, 1, 1)
+    alpha = DDPMScheduler.from_config(process.config).alphas_cumprod[t].view(-1, 1, 1, 1)
     expected = noise if prediction == "epsilon" else alpha.sqrt() * noise - (1 - alpha).sqrt() * z
-    assert torch.allclose(target(schedule, z, noise, t), expected, atol=1e-6)
+    assert torch.allclose(process.target(z, noise, t), expected, atol=1e-6)
 
 
 def test_when_a_condition_takes_hold() -> None:

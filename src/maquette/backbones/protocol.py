@@ -6,13 +6,10 @@ L text tokens, D text width.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-
-Prediction = Literal["epsilon", "v_prediction", "sample"]
-"""What a backbone predicts, in diffusers' words."""
 
 
 @dataclass(frozen=True)
@@ -149,14 +146,13 @@ class Encoder(Protocol):
 
 
 class Backbone(Protocol):
-    """The seven questions."""
+    """The six questions."""
 
     network: nn.Module  # all its weights, locked unless a training unlocks some
     latent_channels: int
     downscale: int  # pixels to one latent cell, a side
     text: TextInputs
     slots: tuple[Slot, ...]
-    prediction: Prediction
 
     def copy_encoder(self) -> nn.Module:
         """A trainable copy of the blocks that a ControlNet copies; an `Encoder`."""

@@ -7,7 +7,7 @@ import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Encoded, Prediction, Residuals, Slot, TextFeatures, TextInputs
+from maquette.backbones.protocol import Encoded, Residuals, Slot, TextFeatures, TextInputs
 from maquette.errors import MaquetteError
 
 _COPIED_CONFIG = (
@@ -70,19 +70,17 @@ def _run(block: nn.Module, x: Tensor, time: Tensor, text: Tensor, **more: Any) -
 
 
 class UNetBackbone:
-    """Answers the seven questions from a U-Net's own configuration.
+    """Answers the six questions from a U-Net's own configuration.
 
     Args:
         unet: locked from here on: its parameters stop requiring gradients.
-        prediction: what it predicts, from the schedule beside it.
         downscale: pixels to one latent cell, from the autoencoder beside it.
     """
 
-    def __init__(self, unet: UNet2DConditionModel, prediction: Prediction = "epsilon", downscale: int = 8) -> None:
+    def __init__(self, unet: UNet2DConditionModel, downscale: int = 8) -> None:
         _refuse_other_conditioning(unet)
         self.unet = self.network = unet.requires_grad_(False)
         self.encoder = UNetEncoder(unet)
-        self.prediction: Prediction = prediction
         self.downscale = downscale
         self.latent_channels: int = unet.config.in_channels
         self.text = TextInputs(_text_width(unet), _pooled_width(unet))

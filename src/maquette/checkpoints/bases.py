@@ -10,16 +10,17 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
-from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
-from maquette.base import Base
+from maquette.base import Base, Defaults
 from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae, part_weights
 from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
+from maquette.checkpoints.save import DEFAULTS
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import snapshot
 from maquette.foundation.weights import Weights, find_weights, open_weights
+from maquette.noise.process import Prediction
 from maquette.text import Clip, read_tokenizer
 
 HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
@@ -82,13 +83,34 @@ def _load_folder(name: str, folder: Path, where: Placement, asked: Prediction | 
     unet_config = _settings(folder, "unet", UNet2DConditionModel.load_config)
     unet = filled(lambda: UNet2DConditionModel.from_config(unet_config), part_weights(folder, "unet"), where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    backbone = UNetBackbone(unet, schedule.get("prediction_type", "epsilon"), downscale)
+    backbone = UNetBackbone(unet, downscale)
     clips = [_clip(folder, "", CLIPTextModel, where)]
     if backbone.text.pooled_width is not None:
         clips.append(_clip(folder, "_2", CLIPTextModelWithProjection, where))
     size = _side(unet.config.sample_size, folder) * downscale
     blank_is_zero = len(clips) == 2 and index.get("force_zeros_for_empty_prompt", False)
-    return Base(name, backbone, autoencoder, clips, schedule, size, blank_is_zero)
+    return Base(name, backbone, autoencoder, clips, schedule, size, blank_is_zero, _defaults(folder))
+
+
+def _defaults(folder: Path) -> Defaults | None:
+    """What the base's folder says of its steps, guidance and sampler; None where it says nothing.
+
+    Raises `MaquetteError` where that is not as `save_base` writes it.
+    """
+    path = folder / DEFAULTS
+    if not path.exists():
+        return None
+    try:
+        defaults = Defaults(**json.loads(path.read_text("utf-8")))
+        kinds = (int, int | float, str)
+        if not all(isinstance(value, kind) for value, kind in zip(vars(defaults).values(), kinds, strict=True)):
+            raise ValueError("a value is of another kind")
+    except (OSError, ValueError, TypeError) as error:
+        raise MaquetteError(
+            f"The {DEFAULTS} of the base in {str(folder)!r} cannot be read ({error}); it holds steps, guidance and "
+            'sampler, as {"steps": 20, "guidance": 9.0, "sampler": "ddim"}. Mend it, or leave it out.'
+        ) from error
+    return defaults
 
 
 def _schedule(folder: Path, asked: Prediction | None) -> dict[str, Any]:

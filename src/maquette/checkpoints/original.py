@@ -23,7 +23,6 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae
@@ -34,6 +33,7 @@ from maquette.formats import text_names, topology, unet_names, vae_names
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
 from maquette.foundation.weights import Weights, open_weights
+from maquette.noise.process import Prediction
 from maquette.text import Clip, MissingTokenizer, read_tokenizer
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
@@ -118,7 +118,7 @@ def load_original_base(
         vae_settings = {**topology.vae_config(vae_weights.shapes), "scaling_factor": scale}
         autoencoder = filled_vae(vae_settings, vae_weights, where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
-    backbone = UNetBackbone(unet, predicts, downscale)
+    backbone = UNetBackbone(unet, downscale)
     size = config["sample_size"] * downscale
     return Base(str(path), backbone, autoencoder, clips, _schedule(weights, predicts), size, family is XL)
 

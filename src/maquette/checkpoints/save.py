@@ -5,11 +5,12 @@ from pathlib import Path
 
 from torch import nn
 
-from maquette.base import Base
+from maquette.base import Base, Defaults
 from maquette.errors import MaquetteError
 from maquette.foundation.files import written_whole
 
 SCHEDULE = "scheduler_config.json"
+DEFAULTS = "maquette.json"  # steps, guidance and sampler that suit the base
 
 
 def save_base(base: Base, folder: Path, network: nn.Module | None = None) -> None:
@@ -29,8 +30,15 @@ def save_base(base: Base, folder: Path, network: nn.Module | None = None) -> Non
         clip.tokenizer.save_pretrained(folder / f"tokenizer{number}")  # type: ignore[union-attr]
     with written_whole(folder / "scheduler" / SCHEDULE) as path:
         path.write_text(json.dumps(base.schedule, indent=2) + "\n")
+    write_defaults(base.defaults, folder)
     with written_whole(folder / "model_index.json") as path:
         path.write_text(json.dumps(_index(base), indent=2) + "\n")
+
+
+def write_defaults(defaults: Defaults, folder: Path) -> None:
+    """Write what suits a base into its folder, where `load_base` finds it."""
+    with written_whole(folder / DEFAULTS) as path:
+        path.write_text(json.dumps(vars(defaults)) + "\n")
 
 
 def _index(base: Base) -> dict[str, object]:

@@ -12,8 +12,8 @@ EXAMPLE = "maquette evaluate diorama/canny runs/mine --scenes 100"
 def run(
     nets: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' folders, or bundled: diorama/canny.")],
     scenes: Annotated[int, typer.Option(help="Unseen scenes.")] = 500,
-    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
-    guidance: Annotated[float, typer.Option(help="Classifier-free guidance.")] = 4.0,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps; without, the base's own.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; without, the base's own.")] = None,
     batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 32,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the reports.")] = Path("runs/evaluation"),
     base: Annotated[str | None, typer.Option(help="Base that they steer; without, the one they say.")] = None,
@@ -28,7 +28,7 @@ def run(
     from maquette.sampling.config import Sampling
 
     protocol = Protocol(scenes, steps, guidance, batch_size)
-    Sampling(steps, guidance, batch_size=batch_size)
+    Sampling.check(steps=steps, guidance=guidance, batch_size=batch_size)
     names = [name.strip("/").replace("/", "-") for name in nets]
     check_pngs([output / f"{name}.png" for name in names])
     check_device(device)

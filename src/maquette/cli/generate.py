@@ -38,15 +38,20 @@ def run(
     option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
     map_given: Annotated[bool, typer.Option("--map", help="The picture is a condition map already.")] = False,
     negative_prompt: Annotated[str, typer.Option(help="What not to show.")] = "",
-    steps: Annotated[int, typer.Option(help="Sampling steps.")] = 20,
-    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; 9, for the diorama 4.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps; without, the base's own: 20.")] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="Classifier-free guidance; without, the base's own: 9, the diorama's 4.")
+    ] = None,
     weight: Annotated[float, typer.Option(help="Factor on the control.")] = 1.0,
     start: Annotated[float, typer.Option(help="Share of the steps after which the control sets in.")] = 0.0,
     end: Annotated[float, typer.Option(help="Share of the steps after which it is left out.")] = 1.0,
     condition_in: Annotated[str, typer.Option(help="Guidance branch: both, conditional or weighted.")] = "both",
     sampler: Annotated[
-        str, typer.Option(help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc.")
-    ] = "ddim",
+        str | None,
+        typer.Option(
+            help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc; without, the base's own: ddim."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
     count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
@@ -63,7 +68,6 @@ def run(
     from maquette.cli.framing import framed
     from maquette.conditions.requirements import is_categorical
     from maquette.controlnet.choices import check_strength
-    from maquette.diorama.constants import GUIDANCE
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import open_picture
     from maquette.foundation.settings import check_device, check_dtype, read_named, read_size
@@ -83,8 +87,8 @@ def run(
     source = open_picture(picture) if picture is not None else None
     asked = read_size(size) if size is not None else None
     options = read_named(option or [], "--option", "low=80")
-    guidance = guidance if guidance is not None else (GUIDANCE if base == "diorama" else 9.0)
-    Sampling(steps, guidance, condition_in, sampler=sampler, seed=seed)  # type: ignore[arg-type]
+    asked_of_sampling = {"steps": steps, "guidance": guidance, "sampler": sampler}
+    Sampling.check(**asked_of_sampling, condition_in=condition_in, seed=seed)
     check_dtype(dtype)
     local_base(base)
     detector_name = None if source is None or map_given else _detector_of(condition, base, options)
@@ -95,7 +99,7 @@ def run(
     if map_given and options:
         warnings.warn("--option has no effect on a map that is given.", MaquetteWarning, stacklevel=2)
     detector = None if detector_name is None else _open(detector_name, condition, device or "cpu")
-    from maquette.sampling.settings import check_size
+    from maquette.sampling.size import check_size
 
     model = _load(base, device or "cpu", dtype, low_memory)
     wanted = asked or (model.size, model.size)
@@ -106,12 +110,13 @@ def run(
         if detector is not None:
             shown = detector(shown, **options)
         controls.append(ControlRecord(name, ControlRecord.pack(shown), weight, start, end))
+    own = model.defaults
     settings: dict[str, Any] = {
         "negative_prompt": negative_prompt,
-        "steps": steps,
-        "guidance": guidance,
+        "steps": steps if steps is not None else own.steps,
+        "guidance": guidance if guidance is not None else own.guidance,
         "condition_in": condition_in,
-        "sampler": sampler,
+        "sampler": sampler if sampler is not None else own.sampler,
         "seed": seed,
         "count": count,
         "size": list(wanted),

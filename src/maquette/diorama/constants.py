@@ -2,5 +2,3 @@
 
 CONDITIONS = ("canny", "depth", "normal", "pose", "scribble", "segmentation")
 """Conditions that its scenes have maps of (`data.diorama.CONDITIONS` says how each is made)."""
-
-GUIDANCE = 4.0  # the scale of classifier-free guidance that suits the bundled base

@@ -60,7 +60,7 @@ class Uncontrolled:
     """The base's own pictures for each kind of prompt, made once however many ControlNets are measured."""
 
     def __init__(self, base: Base, protocol: Protocol) -> None:
-        self.base, self.protocol = base, protocol
+        self.base, self.protocol = base, protocol.on(base)
         self._pictures: dict[str, list[Image.Image]] = {}
 
     def pictures(self, kind: str, captions: list[str]) -> list[Image.Image]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.detectors.canny import DIORAMA, canny
 from maquette.conditions.drawing.skeletons import pose_map
@@ -89,7 +89,7 @@ def demo(picture: Path | None, prompt: str | None, output: Path) -> Result:
             def move(done: int, total: int, before: int = number) -> None:
                 progress(before * total + done, len(rows) * total)
 
-            pictures = generate(base, row.prompts, [control], guidance=DIORAMA_GUIDANCE, seed=1, progress=move)
+            pictures = generate(base, row.prompts, [control], seed=1, progress=move)
             scores[row.condition] = fidelity(row.condition, pictures, [row.truth] * len(pictures), eye)
             drawn.append([row.source, row.map, *pictures])
             words.append(["source", row.condition, *_captions(row, scores[row.condition])])

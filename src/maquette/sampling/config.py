@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
-from maquette.sampling.schedule import SAMPLERS
+from maquette.noise.choices import SAMPLERS, steps_taken
+
+if TYPE_CHECKING:
+    from maquette.base import Base
 
 ConditionIn = Literal["both", "conditional", "weighted"]
 ResolutionWeights = Literal["normalised", "literal"]
@@ -44,6 +47,31 @@ class Sampling:
             if getattr(self, name) not in known:
                 raise MaquetteError(unknown(name, getattr(self, name), known))
 
+    @staticmethod
+    def check(**asked: Any) -> None:
+        """Of what is asked for, all that can be said before the base is there; None is the base's own.
+
+        Raises `MaquetteError` for a value out of range or an unknown name.
+        """
+        Sampling(**{name: value for name, value in asked.items() if value is not None})
+
+    @staticmethod
+    def on(base: "Base", **asked: Any) -> "Sampling":
+        """What is asked for, and of steps, guidance and sampler what suits the base where they are None.
+
+        Raises `MaquetteError` for a value out of range, or a sampler that the base's noise does not know.
+        """
+        own = {name: value for name, value in vars(base.defaults).items() if asked.get(name) is None}
+        sampling = Sampling(**{**asked, **own})
+        if sampling.sampler not in base.noise.samplers:
+            known = list(base.noise.samplers)
+            raise MaquetteError(f"For the base {base.name!r}: {unknown('sampler', sampling.sampler, known)}")
+        return sampling
+
+    def steps_taken(self, started: bool) -> int:
+        """With a start picture, the last ones alone."""
+        return steps_taken(self.steps, self.strength) if started else self.steps
+
 
 def _whole(name: str, value: object, least: int, most: int | None) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least or (most is not None and value > most):
@@ -56,10 +84,12 @@ def _number(name: str, value: object, least: float, most: float) -> None:
         raise MaquetteError(f"{name} lies between {least} and {most}, not {value!r}.")
 
 
-def check_prompts(prompt: str | Sequence[str], count: int) -> list[str]:
-    """One prompt a picture."""
+def check_prompts(prompt: str | Sequence[str], negative: str, count: int) -> list[str]:
+    """One prompt a picture; there is one negative prompt for all."""
     _whole("count", count, 1, None)
     prompts = [prompt] * count if isinstance(prompt, str) else list(prompt or ())
     if not prompts or not all(isinstance(one, str) for one in prompts):
         raise MaquetteError(f"A prompt is a text, or a list of texts with one a picture, not {prompt!r}.")
+    if not isinstance(negative, str):
+        raise MaquetteError(f"A prompt is a text, and a negative prompt one for all pictures, not {negative!r}.")
     return prompts

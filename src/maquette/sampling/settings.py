@@ -1,8 +1,10 @@
 """What is asked of one generation, checked against its base and its controls before anything is computed."""
 
 import warnings
+from collections.abc import Sequence
 
 import torch
+from PIL import Image
 from torch import Tensor
 
 from maquette.base import Base
@@ -10,11 +12,16 @@ from maquette.controlnet.compose import Control
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.sampling.config import Sampling
 
-LARGEST = 4096  # pixels, a side
+
+def check_start(image: Image.Image | None, mask: Image.Image | None) -> None:
+    """A mask needs a start picture."""
+    if mask is not None and image is None:
+        raise MaquetteError("A mask says which part of a start picture may change; give image= too.")
 
 
-def check_controls(base: Base, controls: list[Control]) -> None:
-    """Every control must be made for this base, and stand where it stands."""
+def check_controls(base: Base, asked: Sequence[Control] | Control) -> list[Control]:
+    """One control or several as a list: every one must be made for this base, and stand where it stands."""
+    controls = [asked] if isinstance(asked, Control) else list(asked)
     for number, control in enumerate(controls, start=1):
         if not isinstance(control, Control):
             raise MaquetteError(f"controls is a list of Control(net, condition), not of {type(control).__name__}.")
@@ -38,26 +45,7 @@ def check_controls(base: Base, controls: list[Control]) -> None:
                 f"Control {number} of {len(controls)} is in {control.net.dtype} on {control.net.device}, the base in "
                 f"{base.dtype} on {base.home}; move it with net.to({base.home.type!r}, {base.dtype})."
             )
-
-
-def check_size(base: Base, size: tuple[int, int]) -> None:
-    """Width and height must suit the base."""
-    step = base.size_step
-    whole = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
-    if not whole or any(side < step or side % step or side > LARGEST for side in size):
-        hint = f"; {nearest_size(base, size)} would do" if whole else ""
-        raise MaquetteError(
-            f"size is (width, height) in multiples of {step} pixels from {step} to {LARGEST} for the base "
-            f"{base.name!r}, not {size!r}{hint}."
-        )
-
-
-def nearest_size(base: Base, size: tuple[int, int]) -> tuple[int, int]:
-    """The size that the base takes nearest to one given; one that is too large is scaled down whole."""
-    step, most = base.size_step, LARGEST // base.size_step * base.size_step
-    scale = min(1.0, most / max(*size, 1))
-    width, height = (max(step, round(side * scale / step) * step) for side in size)
-    return width, height
+    return controls
 
 
 def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, negative: bool) -> None:
@@ -67,7 +55,7 @@ def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, n
         started: whether there is a start picture.
         negative: whether there is a negative prompt.
     """
-    steps = max(1, int(sampling.steps * sampling.strength)) if started else sampling.steps
+    steps = sampling.steps_taken(started)
     notes = {
         "strength has no effect without a start picture (image=)": sampling.strength != 1 and not started,
         "condition_in has no effect without controls": sampling.condition_in != "both" and not controls,

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.base import Base
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.compose import Control
 from maquette.controlnet.network import ControlNet
@@ -27,7 +27,6 @@ from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import fidelity
 from maquette.sampling.generate import generate
 from maquette.training.memory import at_once
-from maquette.training.step import noise_schedule, target
 
 LEVELS = (100, 300, 500, 700, 900)  # timesteps at which the gain is taken
 STEPS = 12  # of sampling: fewer than the usual 20, for a number every hundred steps
@@ -61,7 +60,6 @@ class Monitor:
     rows: Sequence[int]
     eye: PerceptionModel | None
     scored: bool
-    guidance: float = DIORAMA_GUIDANCE  # under prompts, for the sheets
 
     def measure(self, net: ControlNet) -> tuple[float, Image.Image]:
         """Mean fidelity over the held-out conditions, NaN where nothing scores it; and a sheet of some of them."""
@@ -89,7 +87,7 @@ class Monitor:
 
     def _losses(self, net: ControlNet, rows: list[int], generator: torch.Generator) -> dict[int, tuple[float, float]]:
         """Of some rows, by noise level: without the control, and with it."""
-        base, schedule, size = self.base, noise_schedule(self.base), self.pairs.shape(rows[0])
+        base, size = self.base, self.pairs.shape(rows[0])
         latents = base.encode_pictures([self.pairs.picture(row, View()) for row in rows]).float()
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
         text = base.encode_text([""] * len(rows), size)
@@ -97,8 +95,8 @@ class Monitor:
         losses = {}
         for level in LEVELS:
             timesteps = torch.full((len(rows),), level, device=latents.device)
-            noisy = schedule.add_noise(latents, noise, timesteps).to(base.dtype)
-            wanted = target(schedule, latents, noise, timesteps)
+            noisy = base.noise.noised(latents, noise, timesteps).to(base.dtype)
+            wanted = base.noise.target(latents, noise, timesteps)
             encoded = base.backbone.encode(noisy, timesteps, text)
             residuals = net(noisy.to(net.dtype), timesteps, text, features)
             without, controlled = (
@@ -109,7 +107,7 @@ class Monitor:
 
     def _generate(self, net: ControlNet, maps: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
         condition = torch.stack([to_unit(one) for one in maps])
-        guidance = self.guidance if any(prompts) else 1
+        guidance = None if any(prompts) else 1  # the base's own, where it has an effect
         together = at_once((condition.shape[3], condition.shape[2]))
         with _at_rest(net), torch.no_grad():
             return generate(

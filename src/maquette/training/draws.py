@@ -16,11 +16,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from maquette.base import Base
 from maquette.data.framing import View
 from maquette.data.pairs import Pairs
 from maquette.data.rows import Fault, RowError
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_pixels
+from maquette.noise.process import NoiseProcess, image_tokens
 from maquette.training.cache import Cache
 from maquette.training.config import TrainingConfig
 
@@ -69,6 +71,28 @@ class Batch:
 
 
 @dataclass(frozen=True)
+class LatentSpec:
+    """What a row depends on of the base, without its weights: processes that read ahead have it too."""
+
+    process: NoiseProcess
+    channels: int  # of the latents
+    downscale: int  # pixels to one latent cell, a side
+    size_step: int  # pixels to one image token, a side
+
+    @staticmethod
+    def of(base: Base) -> "LatentSpec":
+        return LatentSpec(base.noise, base.backbone.latent_channels, base.backbone.downscale, base.size_step)
+
+    def latents(self, size: tuple[int, int]) -> tuple[int, int, int]:
+        """The shape (C, h, w) of the latents of pictures (width, height)."""
+        width, height = size
+        return self.channels, height // self.downscale, width // self.downscale
+
+    def tokens(self, size: tuple[int, int]) -> int:
+        return image_tokens(size, self.size_step)
+
+
+@dataclass(frozen=True)
 class Draws(Dataset[dict[str, Any]]):
     """Rows by their place in a training."""
 
@@ -76,9 +100,7 @@ class Draws(Dataset[dict[str, Any]]):
     cache: Cache | None
     config: TrainingConfig
     groups: Sequence[NDArray[np.intp]]  # rows of one shape each: what may stand for one another
-    channels: int  # of the latents
-    downscale: int
-    timesteps: int  # of the noise schedule
+    spec: LatentSpec
 
     def __getitem__(self, place: Place) -> dict[str, Any]:
         seed = (self.config.seed, place.step, place.number)
@@ -94,9 +116,9 @@ class Draws(Dataset[dict[str, Any]]):
         rng = np.random.default_rng(seed)
         generator = torch.Generator().manual_seed(int(rng.integers(2**63)))
         drop_text, drop_condition = torch.rand(2, generator=generator).tolist()
-        timestep = torch.randint(self.timesteps, (), generator=generator)
-        width, height = (side // self.downscale for side in self.pairs.shape(row))
-        sample, noise = torch.randn((2, self.channels, height, width), generator=generator)
+        size = self.pairs.shape(row)
+        (timestep,) = self.spec.process.sample_times(1, generator, self.spec.tokens(size))
+        sample, noise = torch.randn((2, *self.spec.latents(size)), generator=generator)
         view = self.pairs.view(rng)
         words = "" if drop_text < self.config.prompt_drop else self.pairs.text(row)
         moments = self.cache.moments(row, view) if self.cache else None

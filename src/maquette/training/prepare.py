@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.conditions.requirements import resampling_words
@@ -25,7 +25,8 @@ from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import DTYPES
 from maquette.metrics.fidelity import NAMES, needs_eye
-from maquette.training import checkpoint, step
+from maquette.noise.process import PREDICTIONS
+from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.convergence import Monitor
 from maquette.training.order import Rows, grouped
@@ -34,7 +35,6 @@ from maquette.training.processes import Processes
 from maquette.training.tracking import check_tracker
 
 FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks, and more than it bears
-PAPER_GUIDANCE = 9.0  # v3 §4
 MAY_DIFFER = {
     "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",
     "track", "gradient_checkpointing", "compile",
@@ -72,10 +72,10 @@ def check_base(base: Base, config: TrainingConfig) -> None:
             f"The base {base.name!r} was loaded in {str(base.dtype).removeprefix('torch.')}; to "
             f"{'train it (unlock)' if config.unlock else 'work in float32 (precision)'}, load it in float32."
         )
-    if base.backbone.prediction not in step.PREDICTIONS:
+    if base.noise.prediction not in PREDICTIONS:
         raise MaquetteError(
-            f"The base {base.name!r} predicts {base.backbone.prediction!r}, and training knows "
-            f"{' and '.join(step.PREDICTIONS)}; give such a base."
+            f"The base {base.name!r} predicts {base.noise.prediction!r}, and training knows "
+            f"{', '.join(PREDICTIONS)}; give such a base."
         )
     if base.backbone.slots[0].channels >= FULL_WIDTH and config.learning_rate > FULL_WIDTH_RATE:
         warnings.warn(
@@ -200,8 +200,7 @@ def make_monitor(config: TrainingConfig, base: Base, material: Material) -> Moni
     looks = needs_eye(config.condition) if config.condition in NAMES else False
     scored = config.condition in NAMES and (config.data is None or not looks)
     eye = PerceptionModel(device=str(base.device)) if looks and scored else None
-    guidance = DIORAMA_GUIDANCE if config.base == "diorama" else PAPER_GUIDANCE
-    return Monitor(base, material.measured, material.held_out, eye, scored, guidance)
+    return Monitor(base, material.measured, material.held_out, eye, scored)
 
 
 def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, steps: int) -> Contract:

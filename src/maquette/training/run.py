@@ -3,8 +3,7 @@
 import json
 import math
 import signal
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,9 +24,11 @@ from maquette.training.prepare import Material
 from maquette.training.processes import Processes
 from maquette.training.report import write_report
 from maquette.training.state import State
+from maquette.training.step import precision
 from maquette.training.tracking import Tracker
 
 BROKEN, BEST = "broken.jsonl", "best.pt"
+LOG_EVERY = 25  # steps between two lines of loss
 
 
 @dataclass
@@ -42,6 +43,7 @@ class Run:
     bar: "tqdm[int] | None" = None
     shown: dict[str, str] = field(default_factory=dict)  # on the bar
     noticed: int | None = None  # the step after which the condition was seen to have taken hold
+    finished: int = 0  # steps
 
     @staticmethod
     def begin(
@@ -54,7 +56,7 @@ class Run:
             log.rewind(start)
         processes.wait()
         run = Run(config, material, monitor, processes, log, Tracker.open(config, processes))
-        run.noticed = log.noticed()
+        run.noticed, run.finished = log.noticed(), start
         run.note_faults(list(material.faults))
         return run
 
@@ -68,6 +70,8 @@ class Run:
 
     def steps(self, start: int) -> Iterator[int]:
         """Those that are left, with a bar."""
+        if self.is_over(start):
+            return
         last, hidden = self.config.max_steps, not self.processes.is_first
         self.bar = tqdm(range(start, last), "training", last, initial=start, unit=" steps", disable=hidden)
         yield from self.bar
@@ -87,14 +91,39 @@ class Run:
             self.bar.set_postfix(self.shown, refresh=False)
         self._record(step, loss=round(loss, 5))
 
-    def measure(self, step: int, state: State, precision: AbstractContextManager[object]) -> None:
+    def measure_start(self, state: State) -> None:
+        """Before the first step: what was not measured when the run was stopped, or never."""
+        if self.is_due(self.finished) and not self.is_measured(self.finished):
+            self.measure(self.finished, state)
+
+    def after_step(self, finished: int, loss: Tensor, state: State, asked: Callable[[], int]) -> bool:
+        """Log, measure and save what is due after so many steps; whether the run is over before its last step.
+
+        Args:
+            loss: of this process, ().
+            asked: for the signal that came to any process, or 0: then the state is saved and the run left.
+        """
+        self.finished, last = finished, finished == self.config.max_steps
+        if finished % LOG_EVERY == 0 or last:
+            self.write(finished, self.processes.mean(loss).item())
+        stopped = asked()
+        if self.is_due(finished) and not stopped:  # else it is measured when the run goes on
+            self.measure(finished, state)
+        over = self.is_over(finished)
+        if finished % self.config.checkpoint_every == 0 or last or over or stopped:
+            state.save(finished)
+        if stopped:
+            self.leave(finished, stopped)
+        return over
+
+    def measure(self, step: int, state: State) -> None:
         """Fidelity and gain after so many steps: written down, drawn, and acted upon.
 
         All processes measure the same, since none may have all of the weights; the first one writes.
         """
         assert self.monitor is not None, "a run without measurements measures nothing"
         net = state.measured()
-        with precision:
+        with precision(self.config, state.base):
             (score, drawn), gains = self.monitor.measure(net), self.monitor.gain(net)
         gain = sum(one.gain for one in gains.values()) / len(gains)
         share = gain / (sum(one.without for one in gains.values()) / len(gains))
@@ -155,7 +184,7 @@ class Run:
         lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
         return [Fault(**json.loads(line)) for line in lines]
 
-    def check_finite(self, loss: Tensor, batch: Batch, done: int) -> None:
+    def check_finite(self, batch: Batch, done: int, loss: Tensor) -> None:
         """A loss that is not finite stops the run before it spoils the weights."""
         if torch.isfinite(loss):
             return

@@ -1,6 +1,5 @@
 """The paper's regimes, one after another in a run: middle block only, all blocks, the base unlocked (v1 §3.5)."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +10,7 @@ from maquette.base import Base
 from maquette.controlnet.choices import Connect
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
+from maquette.training import schedule
 from maquette.training.config import TrainingConfig, Unlock
 
 
@@ -78,7 +78,9 @@ def _eight_bit() -> Any:
     return AdamW8bit
 
 
-def set_rates(optimiser: torch.optim.Optimizer, rates: Sequence[float]) -> None:
-    """The learning rate of each group."""
+def set_rates(optimiser: torch.optim.Optimizer, config: TrainingConfig, done: int) -> None:
+    """The learning rate of each group, the ControlNet's and the base's, after so many steps."""
+    share = getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
+    rates = config.learning_rate * share, config.unlock_learning_rate * share
     for group, rate in zip(optimiser.param_groups, rates, strict=False):
         group["lr"] = rate

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
-from diffusers import DDPMScheduler
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
@@ -18,9 +17,9 @@ from maquette.errors import MaquetteError
 from maquette.training import checkpoint, sharding
 from maquette.training.average import averaged
 from maquette.training.config import TrainingConfig
+from maquette.training.loss import Controlled
 from maquette.training.processes import Processes
 from maquette.training.stages import Stage, enter, make_optimiser, unlocked_parameters
-from maquette.training.step import Controlled, noise_schedule
 
 
 @dataclass
@@ -32,7 +31,6 @@ class State:
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
     processes: Processes
-    noise: DDPMScheduler
     sharded: list[FSDPModule]  # what is split over processes
     templates: tuple[ControlNet, nn.Module | None] | None  # net and base before they were split, in the CPU's memory
     stage: Stage | None = None
@@ -47,15 +45,20 @@ class State:
             templates = copy.deepcopy(net).cpu(), copy.deepcopy(trained).cpu() if trained else None
             sharded = sharding.shard(net, trained)
         scaler = torch.amp.GradScaler(base.device.type, enabled=config.precision == "float16")
-        optimiser, noise = make_optimiser(config, base, net), noise_schedule(base)
-        return State(config, base, net, optimiser, average, scaler, processes, noise, sharded, templates)
+        optimiser = make_optimiser(config, base, net)
+        return State(config, base, net, optimiser, average, scaler, processes, sharded, templates)
 
     @property
     def networks(self) -> tuple[nn.Module, nn.Module]:
         return self.base.backbone.network, self.net
 
-    def enter(self, stage: Stage) -> None:
-        """Train what a stage trains: as one network, compiled where that is asked for, and alike in every process."""
+    def enter(self, stage: Stage) -> bool:
+        """Train what a stage trains; whether that is anything new.
+
+        It is one network, compiled where that is asked for, and alike in every process.
+        """
+        if stage == self.stage:
+            return False
         enter(stage, self.base, self.net)
         self.stage, self.measured().design = stage, self.net.design
         model: nn.Module = Controlled(self.base.backbone, self.net)
@@ -65,6 +68,7 @@ class State:
             idle = stage.connect == "middle"  # what leads to the other residuals alone, as in a lite copy
             model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=idle)
         self.model = model
+        return True
 
     def gathering(self, wanted: bool) -> AbstractContextManager[object]:
         """Gradients are exchanged between processes once a step: in the backward pass of its last part."""

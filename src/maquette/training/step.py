@@ -1,77 +1,75 @@
-"""The loss of one batch."""
+"""One step of a training: gradients in parts, clipped, and the optimiser's update."""
 
-import torch.nn.functional as F
-from diffusers import DDPMScheduler
-from torch import Tensor, nn
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 
-from maquette.backbones.protocol import Backbone, TextFeatures
+import torch
+from torch import Tensor
+
+from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
-from maquette.controlnet.network import ControlNet
-
-PREDICTIONS = ("epsilon", "v_prediction")
-
-
-class Controlled(nn.Module):
-    """A backbone and a ControlNet on it as one network: what several processes train and a compiler sees."""
-
-    def __init__(self, backbone: Backbone, net: ControlNet) -> None:
-        super().__init__()
-        self.network, self.net = backbone.network, net
-        self.backbone = backbone
-
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextFeatures, condition: Tensor) -> Tensor:
-        encoded = self.backbone.encode(noisy, timesteps, text)
-        residuals = self.net(noisy, timesteps, text, self.net.encode(condition))
-        return self.backbone.decode(encoded, residuals)
+from maquette.foundation.devices import DTYPES
+from maquette.foundation.pixels import signed, unit
+from maquette.training import cache as caches
+from maquette.training.config import TrainingConfig
+from maquette.training.draws import Batch
+from maquette.training.loss import loss
+from maquette.training.memory import fitted
+from maquette.training.state import State
 
 
-def noise_schedule(base: Base) -> DDPMScheduler:
-    """The base's own schedule, for putting noise on and for the target; its tables lie on the base's device."""
-    known = {key: value for key, value in base.schedule.items() if not key.startswith("_")}
-    schedule = DDPMScheduler.from_config(known)
-    schedule.alphas_cumprod = schedule.alphas_cumprod.to(base.device)
-    return schedule
-
-
-def target(schedule: DDPMScheduler, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the base was trained to predict, and the ControlNet's training therefore too."""
-    kind = schedule.config.prediction_type
-    if kind == "epsilon":
-        return noise
-    if kind == "v_prediction":
-        velocity: Tensor = schedule.get_velocity(latents, noise, timesteps)
-        return velocity
-    raise AssertionError(f"the training was begun on a base that predicts {kind!r}")
-
-
-def min_snr_weights(schedule: DDPMScheduler, timesteps: Tensor, gamma: float) -> Tensor:
-    """min(SNR, γ) / SNR for ε, min(SNR, γ) / (SNR + 1) for v (Hang et al. 2023, eq. 7 and §3.4), one a row."""
-    alpha = schedule.alphas_cumprod[timesteps].double()
-    snr = alpha / (1 - alpha)
-    share = (gamma / snr).clamp(max=1)  # min(SNR, γ) / SNR, and 1 where a schedule ends in noise alone
-    velocity = schedule.config.prediction_type == "v_prediction"
-    return (share * snr / (snr + 1) if velocity else share).float()
-
-
-def loss(
-    model: nn.Module,
-    schedule: DDPMScheduler,
-    latents: Tensor,
-    text: TextFeatures,
-    condition: Tensor,
-    timesteps: Tensor,
-    noise: Tensor,
-    min_snr: float = 0.0,
-) -> Tensor:
-    """E‖ε − ε_θ(z_t, t, c_t, c_f)‖² (v3, eq. 5), or of v where the base predicts it.
+def train_step(state: State, batch: Batch, check: Callable[[Tensor], None]) -> Tensor:
+    """Train on this process's rows of a batch; their loss, ().
 
     Args:
-        model: a `Controlled`, wrapped or not.
-        latents, noise: (B, C, h, w); timesteps (B,); condition (B, 3, H, W).
-        min_snr: γ of the weighting, 0 for none.
+        check: is given the loss before the weights change, and raises where it will not do.
+
+    Raises `MaquetteError` where the memory is too small for it, with what would fit.
     """
-    noisy = schedule.add_noise(latents, noise, timesteps)
-    prediction = model(noisy, timesteps, text, condition)
-    errors = F.mse_loss(prediction.float(), target(schedule, latents, noise, timesteps).float(), reduction="none")
-    each = errors.mean(dim=(1, 2, 3))
-    return (each * min_snr_weights(schedule, timesteps, min_snr)).mean() if min_snr else each.mean()
+    descend = partial(_descend, state, batch, check)
+    return fitted(descend, state.config.accumulation, len(batch), alone=state.processes.count == 1)
+
+
+def _descend(state: State, batch: Batch, check: Callable[[Tensor], None], parts: int) -> Tensor:
+    """One step of the optimiser, its gradients computed in so many parts, one after another; the loss."""
+    state.optimiser.zero_grad()
+    size = len(batch) // parts
+    total = torch.zeros((), device=state.base.device)
+    for number in range(parts):
+        with state.gathering(number == parts - 1):
+            part_loss = _loss(state, batch.part(number * size, (number + 1) * size)) / parts
+            state.backward(part_loss)
+        total += part_loss.detach()
+    check(total)
+    state.step()
+    return total
+
+
+def _loss(state: State, part: Batch) -> Tensor:
+    """Of some rows of a batch; the autoencoder and the text encoders compute as they were loaded."""
+    config, base = state.config, state.base
+    moments = part.moments
+    if moments is None:
+        assert part.pictures is not None, "without a cache, the pictures come along"
+        moments = caches.encode(base, signed(part.pictures))
+    latents = base.scale_latents(caches.draw(moments, part.sample)).to(base.device)
+    text = _text(base, part).to(base.device)
+    condition, noise = unit(part.conditions.to(base.device)), part.noise.to(base.device)
+    timesteps = part.timesteps.to(base.device)
+    with precision(config, base):
+        return loss(state.model, base.noise, latents, text, condition, timesteps, noise, config.min_snr)
+
+
+def _text(base: Base, part: Batch) -> TextFeatures:
+    height, width = part.conditions.shape[1:3]
+    if part.states is None:
+        return base.encode_text(part.words, (width, height))
+    return TextFeatures(part.states, part.pooled, base.size_ids(len(part), (width, height)))
+
+
+def precision(config: TrainingConfig, base: Base) -> AbstractContextManager[object]:
+    """In which networks compute while they are trained and measured."""
+    if config.precision == "float32":
+        return nullcontext()
+    return torch.autocast(base.device.type, DTYPES[config.precision])

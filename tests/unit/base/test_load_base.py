@@ -9,7 +9,7 @@ import torch
 from tests.conftest import tiny_base
 
 import maquette as mq
-from maquette.base import Base
+from maquette.base import Base, Defaults
 from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError, MaquetteWarning
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory) -> Path:
 def test_a_folder_is_read_as_it_was_saved(folder) -> None:
     base, before = mq.load_base(folder), tiny_base("sd15")
     assert (base.device.type, base.dtype, base.size) == ("cpu", torch.float32, 128)
-    assert base.backbone.prediction == "epsilon"
+    assert base.noise.prediction == "epsilon"
     z, text = torch.randn(1, 4, 16, 16), before.encode_text(["a b"])
     assert torch.equal(base.encode_text(["a b"]).states, text.states)
     assert torch.equal(base.predict(z, 7, text), before.predict(z, 7, text))
@@ -49,6 +49,22 @@ def test_parts_that_do_not_belong_together(folder, tmp_path) -> None:
     narrow, wide = tiny_base("sd15"), tiny_base("sd21")
     with pytest.raises(MaquetteError, match=r"The text encoder of the base 'mixed' is \d+ wide"):
         Base("mixed", narrow.backbone, narrow.autoencoder, wide.clips, narrow.schedule, 128)
+
+
+def test_what_suits_a_base_is_kept_in_its_folder(folder, tmp_path) -> None:
+    base = tiny_base("sd15")
+    assert mq.load_base(folder).defaults == base.defaults == Defaults(20, 9.0, "ddim")
+    base.defaults = Defaults(7, 3.5, "euler")
+    save_base(base, tmp_path)
+    assert mq.load_base(tmp_path).defaults == base.defaults
+    (tmp_path / "maquette.json").write_text('{"guidance": 2}')
+    assert mq.load_base(tmp_path).defaults == Defaults(20, 2, "ddim")
+    (tmp_path / "maquette.json").unlink()  # as diffusers writes it
+    assert mq.load_base(tmp_path).defaults == Defaults()
+    for wrong in ("{", "[1]", '{"stepps": 3}', '{"steps": "20"}', '{"sampler": null}'):
+        (tmp_path / "maquette.json").write_text(wrong)
+        with pytest.raises(MaquetteError, match=r"maquette\.json of the base in .* cannot be read"):
+            mq.load_base(tmp_path)
 
 
 def test_low_memory_on_the_cpu_has_no_effect_and_says_so(folder) -> None:

@@ -82,7 +82,7 @@ def model(family: str, tokenizer: Path) -> Base:
         "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
         "num_train_timesteps": 1000, "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": prediction,
     }  # fmt: skip
-    return Base(family, UNetBackbone(unet.eval(), prediction), vae.eval(), clips, schedule, 128, family == "xl")
+    return Base(family, UNetBackbone(unet.eval()), vae.eval(), clips, schedule, 128, family == "xl")
 
 
 def named(encoder) -> dict[str, torch.Tensor]:
@@ -156,9 +156,9 @@ def test_one_file_is_the_model(family: str, suffix: str, tokenizer, tmp_path) ->
     if family == "sd2":
         beside(path, "v")
     base = mq.load_base(path, tokenizer=tokenizer)
-    assert base.backbone.prediction == before.backbone.prediction
+    assert base.noise.prediction == before.noise.prediction
     assert base.size == {"sd1": 512, "sd2": 768, "xl": 1024}[family]
-    assert base.schedule["prediction_type"] == before.backbone.prediction
+    assert base.schedule["prediction_type"] == before.noise.prediction
     z, picture = torch.randn(1, 4, 16, 16), mq.diorama.scene(1).image
     with torch.no_grad():
         ours, theirs = (one.encode_text(["a b c"], (128, 128)) for one in (base, before))
@@ -206,9 +206,9 @@ def test_what_a_file_predicts_is_never_guessed(tmp_path, tokenizer) -> None:
     write_weights(unet, path, {})
     with pytest.raises(MaquetteError, match="does not say what it predicts"):
         mq.load_base(path)
-    assert mq.load_base(path, prediction="epsilon").backbone.prediction == "epsilon"
+    assert mq.load_base(path, prediction="epsilon").noise.prediction == "epsilon"
     write_weights(unet, path, {"modelspec.prediction_type": "v"})
-    assert mq.load_base(path).backbone.prediction == "v_prediction"
+    assert mq.load_base(path).noise.prediction == "v_prediction"
     with pytest.raises(MaquetteError, match="says that it predicts 'v_prediction', not 'epsilon'"):
         mq.load_base(path, prediction="epsilon")
 
@@ -218,7 +218,7 @@ def test_a_yaml_that_leaves_the_prediction_out_means_noise(tmp_path, tokenizer) 
     path = tmp_path / "v2-1.safetensors"
     write_weights(whole(model("sd2", tokenizer), "sd2"), path, {})
     path.with_suffix(".yaml").write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n")
-    assert mq.load_base(path, tokenizer=tokenizer).backbone.prediction == "epsilon"
+    assert mq.load_base(path, tokenizer=tokenizer).noise.prediction == "epsilon"
 
 
 def test_a_text_encoder_without_the_unused_layer(tmp_path, tokenizer) -> None:

@@ -4,9 +4,9 @@ import torch
 from maquette.backbones.protocol import Residuals, Slot
 from maquette.controlnet.compose import Control, total
 from maquette.errors import MaquetteError
+from maquette.noise.samplers import make_scheduler
 from maquette.sampling.config import Sampling
 from maquette.sampling.guidance import classifier_free, resolution_weights
-from maquette.sampling.schedule import make_scheduler
 
 SLOTS = [Slot(f"{d}", 4, d) for d in (1, 1, 1, 2, 2, 2, 4, 4, 4, 8, 8, 8, 8)]
 

@@ -7,14 +7,15 @@ from tests.own_pairs import write_pairs
 from maquette.data.framing import Framing
 from maquette.data.pairs import SourcePairs
 from maquette.data.source import open_source
+from maquette.noise.ddpm import DDPM
 from maquette.training.config import TrainingConfig
-from maquette.training.draws import Draws, Place
+from maquette.training.draws import Draws, LatentSpec, Place
 
 
 def draws(folder, **changes) -> Draws:
     pairs = SourcePairs.open("rings", open_source(folder), Framing((64, 64)))
     config = TrainingConfig(condition="rings", output="unused", data=str(folder), **changes)
-    return Draws(pairs, None, config, [np.arange(len(pairs))], 4, 8, 1000)
+    return Draws(pairs, None, config, [np.arange(len(pairs))], LatentSpec(DDPM({}), 4, 8, 64))
 
 
 def test_about_the_asked_share_is_dropped(tmp_path) -> None:

@@ -7,9 +7,10 @@ from diffusers.training_utils import compute_snr
 from tests.conftest import FAMILIES, randomise, text_for, tiny_base
 
 import maquette as mq
+from maquette.noise.ddpm import DDPM
+from maquette.training.loss import Controlled, loss
 from maquette.training.memory import checkpointed
 from maquette.training.stages import Stage, enter
-from maquette.training.step import Controlled, loss, min_snr_weights, noise_schedule
 
 
 def gradients(base, net, *, least_memory: bool = False, min_snr: float = 0.0) -> dict[str, torch.Tensor]:
@@ -20,7 +21,7 @@ def gradients(base, net, *, least_memory: bool = False, min_snr: float = 0.0) ->
     net.zero_grad()
     with checkpointed(least_memory, base.backbone.network, net):
         value = loss(
-            Controlled(base.backbone, net), noise_schedule(base), latents, text_for(base.backbone), condition,
+            Controlled(base.backbone, net), base.noise, latents, text_for(base.backbone), condition,
             torch.tensor([100, 800]), noise, min_snr,
         )  # fmt: skip
         value.backward()
@@ -53,10 +54,11 @@ def test_checkpointed_gradients_are_the_gradients(family) -> None:
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_min_snr_weights_are_those_of_the_paper(prediction) -> None:
     schedule = DDPMScheduler(prediction_type=prediction)
+    process = DDPM(dict(schedule.config))
     timesteps = torch.arange(0, 1000, 50)
     snr = compute_snr(schedule, timesteps)
     expected = torch.minimum(snr, torch.tensor(5.0)) / (snr if prediction == "epsilon" else snr + 1)
-    assert torch.allclose(min_snr_weights(schedule, timesteps, 5.0), expected, rtol=1e-4)
+    assert torch.allclose(process.loss_weights(timesteps, 5.0), expected, rtol=1e-4)
 
 
 def test_min_snr_changes_the_gradients() -> None:
@@ -92,6 +94,6 @@ def test_a_stage_trains_what_it_says(stage, trained) -> None:
 
 
 def test_min_snr_weights_hold_where_a_schedule_ends_in_noise_alone() -> None:
-    schedule = DDPMScheduler(beta_schedule="scaled_linear", rescale_betas_zero_snr=True)
-    schedule.alphas_cumprod[999] = 0
-    assert min_snr_weights(schedule, torch.tensor([999]), 5.0).tolist() == [1.0]
+    process = DDPM({"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True})
+    process._schedule.alphas_cumprod[999] = 0
+    assert process.loss_weights(torch.tensor([999]), 5.0).tolist() == [1.0]

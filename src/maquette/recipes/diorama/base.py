@@ -12,11 +12,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from maquette.noise.config import noise_process
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import autoencoder, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
@@ -27,6 +28,18 @@ from maquette.training.schedule import cosine
 
 WIDTH = 128  # of the text states
 AVERAGE_EVERY = 4  # steps
+SCHEDULE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "prediction_type": "v_prediction",
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+    "steps_offset": 1,
+    "timestep_spacing": "trailing",
+}
+"""The noise schedule that the base is trained on, in diffusers' words."""
 
 
 @dataclass(frozen=True)
@@ -85,19 +98,6 @@ class TextAndUNet(torch.nn.Module):
         return prediction
 
 
-def schedule() -> DDIMScheduler:
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="v_prediction",
-        clip_sample=False,
-        set_alpha_to_one=False,
-        steps_offset=1,
-        timestep_spacing="trailing",
-    )
-
-
 def train(recipe: Recipe) -> TextAndUNet:
     moments = autoencoder.posteriors(recipe.run, recipe.scenes, recipe.device)
     captions = scenes.captions(recipe.scenes)
@@ -109,8 +109,7 @@ def train(recipe: Recipe) -> TextAndUNet:
     optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
     parts: Parts = {"model": model, "average": average, "optimiser": optimiser}
     predict = torch.compile(model) if recipe.compile else model
-    noise_schedule = schedule()
-    noise_schedule.alphas_cumprod = noise_schedule.alphas_cumprod.to(recipe.device)
+    process = noise_process(SCHEDULE)
     losses: list[Tensor] = []
     rate, report = partial(_rate, recipe), partial(stage.taken, losses)
     for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report):
@@ -121,8 +120,8 @@ def train(recipe: Recipe) -> TextAndUNet:
         words = torch.where(drop, empty, tokens[rows])
         timesteps = draw_timesteps(recipe.batch_size, generator)
         noise = torch.randn(latents.shape, generator=generator, device=recipe.device)
-        noisy = noise_schedule.add_noise(latents, noise, timesteps)
-        target = noise_schedule.get_velocity(latents, noise, timesteps)
+        noisy = process.noised(latents, noise, timesteps)
+        target = process.target(latents, noise, timesteps)
         with torch.autocast(recipe.device, torch.bfloat16):
             prediction = predict(noisy, timesteps, words)
         loss = F.mse_loss(prediction.float(), target)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.controlnet.compose import Control
 from maquette.data.diorama import Pairs
@@ -87,7 +87,7 @@ def _pairs(condition: str) -> Pairs:
 
 
 def _one(base: Base, prompt: str, controls: list[Control], seed: int) -> Image.Image:
-    return generate(base, prompt, controls, guidance=DIORAMA_GUIDANCE, seed=seed)[0]
+    return generate(base, prompt, controls, seed=seed)[0]
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from maquette.base import DIORAMA_GUIDANCE, Base
+from maquette.base import Base
 from maquette.checkpoints import load_base
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import Scene, dataset, scene
@@ -35,8 +35,8 @@ class Recipe:
     pictures: int = 2000  # generated, for the Fréchet distance
     judged: int = 500  # of them, for obedience to the prompt
     reconstructed: int = 1000
-    steps: int = 20
-    guidance: float = DIORAMA_GUIDANCE
+    steps: int | None = None  # of sampling, and its guidance: without a value the base's own
+    guidance: float | None = None
     batch_size: int = 50
     base: str = "diorama"
     eye: Path | None = None  # weights of the network that looks, the shipped ones without

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, DDIMScheduler
 from torch.optim.swa_utils import AveragedModel
 from transformers import CLIPTokenizer
 
+from maquette.base import Defaults
 from maquette.checkpoints import load_base, load_controlnet
+from maquette.checkpoints.save import write_defaults
 from maquette.data.diorama import CONDITIONS
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import base as recipes
@@ -33,6 +35,8 @@ INDEX = {
     "unet": ["diffusers", "UNet2DConditionModel"],
     "vae": ["diffusers", "AutoencoderKL"],
 }
+
+DEFAULTS = Defaults(steps=20, guidance=4.0, sampler="ddim")
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,8 @@ def ship_base(run: Path, folder: Path) -> None:
     for name, part in (("vae", vae), ("unet", average.unet), ("text_encoder", average.text_encoder)):
         part.half().save_pretrained(folder / name)
     tokenizer.save_pretrained(folder / "tokenizer")
-    recipes.schedule().save_pretrained(folder / "scheduler")
+    DDIMScheduler.from_config(recipes.SCHEDULE).save_pretrained(folder / "scheduler")
+    write_defaults(DEFAULTS, folder)
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
 
 

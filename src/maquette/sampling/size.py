@@ -1,0 +1,64 @@
+"""The size of what is generated: what was asked for, or what a condition or a start picture has."""
+
+import warnings
+from collections.abc import Iterator
+
+from PIL import Image
+
+from maquette.base import Base
+from maquette.controlnet.compose import Control
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.images import as_rgb
+
+LARGEST = 4096  # pixels, a side
+
+
+def choose_size(
+    base: Base, asked: tuple[int, int] | None, controls: list[Control], image: Image.Image | None
+) -> tuple[int, int]:
+    """What was asked for, else the first condition map's or the start picture's, rounded, else the base's own."""
+    if asked is not None:
+        check_size(base, asked)
+        return asked
+    given = next(_given_sizes(controls, image), None)
+    if given is None:
+        check_size(base, (base.size, base.size))
+        return (base.size, base.size)
+    size = nearest_size(base, given)
+    if size != given:
+        warnings.warn(
+            f"The {'condition' if controls else 'start picture'} is {given[0]}×{given[1]} pixels and the base "
+            f"{base.name!r} takes multiples of {base.size_step} up to {LARGEST}: the pictures are "
+            f"{size[0]}×{size[1]}; give size= for another.",
+            MaquetteWarning,
+            stacklevel=3,
+        )
+    return size
+
+
+def _given_sizes(controls: list[Control], image: Image.Image | None) -> Iterator[tuple[int, int]]:
+    for condition in (*(control.condition for control in controls), *([image] if image else [])):
+        if isinstance(condition, Image.Image):
+            yield as_rgb(condition).size
+        else:
+            yield condition.shape[-1], condition.shape[-2]
+
+
+def check_size(base: Base, size: tuple[int, int]) -> None:
+    """Width and height must suit the base."""
+    step = base.size_step
+    whole = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
+    if not whole or any(side < step or side % step or side > LARGEST for side in size):
+        hint = f"; {nearest_size(base, size)} would do" if whole else ""
+        raise MaquetteError(
+            f"size is (width, height) in multiples of {step} pixels from {step} to {LARGEST} for the base "
+            f"{base.name!r}, not {size!r}{hint}."
+        )
+
+
+def nearest_size(base: Base, size: tuple[int, int]) -> tuple[int, int]:
+    """The size that the base takes nearest to one given; one that is too large is scaled down whole."""
+    step, most = base.size_step, LARGEST // base.size_step * base.size_step
+    scale = min(1.0, most / max(*size, 1))
+    width, height = (max(step, round(side * scale / step) * step) for side in size)
+    return width, height
