@@ -59,7 +59,7 @@ class DetectorSpec:
     @property
     def takes_seed(self) -> bool:
         """Whether its parameters can be drawn at random."""
-        return "seed" in [one.name for one in fields(self.options)]
+        return any(option.name == "seed" for option in fields(self.options))
 
     @property
     def offline(self) -> bool:
