@@ -1,1 +1,1 @@
-"""The command line, one file a verb: parse, call, print."""
+"""The command line, one file a verb: parse, check names and values, import what computes, call, print."""

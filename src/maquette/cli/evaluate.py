@@ -35,8 +35,8 @@ def run(
     check_dtype(dtype)
     if base is not None:
         local_base(base)
-    for net in nets:
-        local_controlnet(net)
+    for name in nets:
+        local_controlnet(name)
     from maquette.checkpoints import load_base, load_controlnet
     from maquette.evaluation.controlnet import Uncontrolled, evaluate_controlnet
 
@@ -44,8 +44,8 @@ def run(
     model = load_base(base or _only(bases), device, dtype)
     loaded = [load_controlnet(net, model) for net in nets]
     uncontrolled = Uncontrolled(model, protocol)
-    for name, condition, one in zip(names, conditions, loaded, strict=True):
-        report = evaluate_controlnet(one, condition, uncontrolled, output / f"{name}.png")
+    for name, condition, net in zip(names, conditions, loaded, strict=True):
+        report = evaluate_controlnet(net, condition, uncontrolled, output / f"{name}.png")
         report.save(output / f"{name}.json")
         print(f"{name}: {report.table()}\n\n{output / name}.json, {output / name}.png\n")
 

@@ -99,7 +99,7 @@ def run(
     if map_given and options:
         warnings.warn("--option has no effect on a map that is given.", MaquetteWarning, stacklevel=2)
     detector = None if detector_name is None else _open(detector_name, condition, device or "cpu")
-    from maquette.sampling.size import check_size
+    from maquette.sampling.size import check_size  # torch from here on
 
     model = _load(base, device or "cpu", dtype, low_memory)
     wanted = asked or (model.size, model.size)

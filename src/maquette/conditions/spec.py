@@ -53,12 +53,13 @@ class DetectorSpec:
         """`MaquetteError` for weights that are neither published for it nor there, or where it takes none."""
         if weights is not None and not self.weights:
             raise MaquetteError(f"{self.name} takes no weights; leave them out.")
-        users_own(self.name, list(self.weights), weights)
+        if not self.weights_by_option:  # else whether it takes them at all follows from the options
+            users_own(self.name, list(self.weights), weights)
 
     @property
     def takes_seed(self) -> bool:
         """Whether its parameters can be drawn at random."""
-        return "seed" in [one.name for one in fields(self.options)]
+        return any(option.name == "seed" for option in fields(self.options))
 
     @property
     def offline(self) -> bool:
