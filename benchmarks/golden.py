@@ -209,13 +209,14 @@ def trained(folder: Path, name: str) -> dict[str, str]:
 
 
 def converted(folder: Path, name: str) -> dict[str, str]:
-    """Tensors, and the bytes of what is written the same every time: not of torch's own format."""
+    """Tensors, and beside them whole files: not of torch's own format, which holds a name by chance."""
     if not (folder / "net").exists():
         prepare_conversions(folder)
     command(folder, *CONVERSIONS[name])
     target = folder / name
     written = sorted(target.iterdir()) if target.is_dir() else [target]
-    files = {f"bytes of {path.name}": of_bytes(path) for path in written if path.suffix in (".safetensors", ".json")}
+    readers = {".safetensors": of_safetensors, ".json": of_bytes}
+    files = {path.name: readers[path.suffix](path) for path in written if path.suffix in readers}
     return {"tensors": of_tensors(target), **files}
 
 
@@ -263,6 +264,17 @@ def of_tensors(path: Path) -> str:
         found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
     return found.hexdigest()
+
+
+def of_safetensors(path: Path) -> str:
+    """SHA-256 of a file with its header's entries sorted: the library hands metadata out in an order by chance.
+
+    Format: the header's length (8 bytes, little-endian), the header (JSON), the tensors' bytes.
+    """
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:start]), sort_keys=True)
+    return hashlib.sha256(header.encode() + content[start:]).hexdigest()
 
 
 def of_bytes(path: Path) -> str:
