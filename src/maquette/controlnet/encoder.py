@@ -1,11 +1,8 @@
 """The condition encoder, c_f = E(c_i): a picture of a condition to features of the backbone's latent size."""
 
 import math
-from typing import Literal
 
 from torch import Tensor, nn
-
-EncoderName = Literal["release", "paper"]
 
 
 class ReleaseEncoder(nn.Module):

@@ -3,21 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
 from maquette.backbones.protocol import Backbone, Encoded, Residuals, Slot, TextFeatures, TextInputs
+from maquette.controlnet.choices import Connect, EncoderName, Kind
 from maquette.controlnet.contract import Contract
-from maquette.controlnet.encoder import ENCODERS, EncoderName
+from maquette.controlnet.encoder import ENCODERS
 from maquette.controlnet.variants import LiteEncoder
 from maquette.controlnet.zero import zero_convolution
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
-
-Connect = Literal["all", "middle"]
-Kind = Literal["zero", "gaussian", "lite"]
 
 
 @dataclass(frozen=True)
