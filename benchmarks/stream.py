@@ -57,8 +57,8 @@ def read(folder: Path, rank: int) -> None:
 
     pairs = SourcePairs.open("rings", open_source(folder), Framing((64, 64)))
     config = TrainingConfig(condition="rings", output="unused", data=str(folder))
-    order = batches([list(pairs.blocks())], BATCH, config.shuffle_window, seed=0)
-    draws = Draws(pairs, None, config, [np.arange(len(pairs))], 4, 8, 1000)
+    order = batches([list(pairs.blocks())], BATCH, config.data.shuffle_window, seed=0)
+    draws = Draws(pairs, None, config.data, [np.arange(len(pairs))], 4, 8, 1000, config.seed)
     places = (
         [Place(step, place, row) for place, row in enumerate(rows)][rank::2]
         for step, rows in enumerate(itertools.islice(order, STEPS))

@@ -47,6 +47,7 @@ class Setting:
     above: float | None = None  # a bound that is not allowed itself
     below: float | None = None
     check: Callable[[Any], str | None] | None = None  # in place of type and range: what is wrong with a value
+    allowed: str = ""  # what that check allows, in words
     needs: str | None = None  # the flat name of the setting without which this one has no effect
     may_differ: bool | When = False  # in a run that is resumed
     flat: str = ""  # its name where no table is named; unique among all tables
@@ -65,15 +66,34 @@ class Setting:
     @property
     def range(self) -> str:
         """Which values are allowed, as a table shows it."""
+        if self.allowed:
+            return self.allowed
         bounds = [
             *([] if self.low is None or self.high is not None else [f"{self.low:g} or more"]),
             *([] if self.low is None or self.high is None else [f"{self.low:g} to {self.high:g}"]),
             *([] if self.above is None else [f"above {self.above:g}"]),
             *([] if self.below is None else [f"below {self.below:g}"]),
         ]
-        words = [word for hint in self.alternatives if get_origin(hint) is Literal for word in get_args(hint)]
         plain = [getattr(hint, "__name__", str(hint)) for hint in self.alternatives if get_origin(hint) is None]
-        return ", ".join([*(bounds or plain), *words])
+        return ", ".join([*(bounds or plain), *self.choices])
+
+    @property
+    def usual(self) -> str:
+        """The default, as TOML has it where that can be said; empty where there is none."""
+        if self.default is None or self.default is REQUIRED:
+            return ""
+        if isinstance(self.default, bool):
+            return str(self.default).lower()
+        return f"{self.default:g}" if isinstance(self.default, float) else str(self.default)
+
+    @property
+    def choices(self) -> list[str]:
+        """Words of which it may be one."""
+        return [word for hint in self.alternatives if get_origin(hint) is Literal for word in get_args(hint)]
+
+    def may_differ_in(self, config: Any) -> bool:
+        """Whether a run may be resumed with another value than it was begun with."""
+        return self.may_differ.holds(config) if isinstance(self.may_differ, When) else self.may_differ
 
     def problem(self, value: Any) -> str | None:
         """What is wrong with a value, as a sentence goes on after the setting's name; None where it is sound."""

@@ -109,12 +109,12 @@ def read_settings(path: Path) -> dict[str, Any]:
 
 
 def _checked(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
-    """All settings by flat name, defaults among them."""
+    """All settings by flat name: those given, in their order, then defaults."""
     missing = given.missing(TrainingConfig)
-    defaults = {flat: one.default for flat, one in known.items() if one.default is not REQUIRED}
+    left = {flat: one.default for flat, one in known.items() if flat not in given.values and flat not in missing}
+    values = {**given.values, **left}
     problems = [*given.problems, *(f"{flat} is missing" for flat in missing)]
-    found = problems_of({**defaults, **given.values}, known)
-    problems += [f"{given.typed.get(flat, flat)} {words}" for flat, words in found]
+    problems += [f"{given.typed.get(flat, flat)} {words}" for flat, words in problems_of(values, known)]
     if problems:
         raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
-    return {**defaults, **given.values}
+    return values

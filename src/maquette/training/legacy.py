@@ -9,7 +9,7 @@ from maquette.errors import MaquetteWarning
 from maquette.foundation.declared import Setting
 
 RENAMED = {"data": "data.source", "optimiser": "optimizer.name"}
-"""What version 0.1 called settings that have another name now, and their paths; all others were only put into tables."""
+"""What version 0.1 called settings that have another name now, and their paths; others were only put into tables."""
 
 
 def modern(settings: Mapping[str, Any], known: Mapping[str, Setting], path: Path) -> dict[str, Any]:
@@ -22,11 +22,13 @@ def modern(settings: Mapping[str, Any], known: Mapping[str, Setting], path: Path
     read: dict[str, Any] = {}
     moved: dict[str, str] = {}
     for name, value in settings.items():
-        now = RENAMED.get(name) or (known[name].path if name in known else name)
-        if now == name or name in parts and isinstance(value, Mapping):
+        if name in parts and isinstance(value, Mapping):
             read[name] = value
-        elif name in known or name in RENAMED:
-            read[name if name in known else now], moved[name] = value, now
+            continue
+        path_now = RENAMED.get(name) or (known[name].path if name in known else name)
+        read[name if name in known else path_now] = value
+        if path_now != name:
+            moved[name] = path_now
     if moved:
         warnings.warn(
             f"{str(path)!r} has settings as version 0.1 wrote them; they stand in tables now: {_tables(moved)}.",

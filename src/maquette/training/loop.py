@@ -23,6 +23,7 @@ from maquette.training.config import TrainingConfig
 from maquette.training.draws import Batch, Draws, Place, load
 from maquette.training.memory import checkpointed, fitted, keep_pages
 from maquette.training.order import batches
+from maquette.training.parts import Precision
 from maquette.training.prepare import (
     Material,
     check_folder,
@@ -54,9 +55,9 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     Raises `MaquetteError` when the folder holds another run, or none to go on with; when too many pairs are broken;
     when the loss is not finite, the memory too small or the disk full. Ctrl-C and SIGTERM save the state and leave.
     """
-    processes = Processes(config.device)
+    processes = Processes(config.hardware.device)
     check_folder(config)
-    check_shares(config, processes.count)
+    check_shares(config.data.batch_size, config.hardware.accumulation, processes.count)
     processes.wait()  # none writes before all have looked
     base, net = open_networks(config, base, str(processes.device))
     try:
@@ -73,31 +74,32 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, processes: Proce
     start = finished = state.restore()
     drawn = _draw(config, base, material, processes, start)
     run = Run.begin(config, material, monitor, processes, start)
-    state.enter(stage_of(config, start, run.noticed))
+    state.enter(stage_of(config.model, start, run.noticed))
     if run.is_due(start) and not run.is_measured(start):
-        run.measure(start, state, _precision(config, base))
+        run.measure(start, state, _precision(config.hardware.precision, base))
     with (
         asked_to_stop(processes) as asked,
         faster_attention(base.device, *state.networks),
-        checkpointed(config.gradient_checkpointing, *state.networks),
+        checkpointed(config.hardware.gradient_checkpointing, *state.networks),
     ):
         for done in () if run.is_over(start) else run.steps(start):
-            stage = stage_of(config, done, run.noticed)
+            stage = stage_of(config.model, done, run.noticed)
             if stage != state.stage:
                 state.enter(stage)
                 run.tell(f"step {done}: training {stage}")
             batch = next(drawn)
             run.note_faults(batch.faults)
-            share = getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
-            set_rates(state.optimiser, (config.learning_rate * share, config.unlock_learning_rate * share))
+            share = getattr(schedule, config.optimizer.decay)(done, config.max_steps, config.optimizer.warmup)
+            peaks = config.optimizer.learning_rate, config.optimizer.unlock_learning_rate
+            set_rates(state.optimiser, [peak * share for peak in peaks])
             descend = partial(_descend, config, run, state, batch, done)
-            loss = fitted(descend, config.accumulation, len(batch), alone=processes.count == 1)
+            loss = fitted(descend, config.hardware.accumulation, len(batch), alone=processes.count == 1)
             finished = done + 1
             if finished % LOG_EVERY == 0 or finished == config.max_steps:
                 run.write(finished, processes.mean(loss).item())
             stopped = asked()
             if run.is_due(finished) and not stopped:  # else it is measured when the run goes on
-                run.measure(finished, state, _precision(config, base))
+                run.measure(finished, state, _precision(config.hardware.precision, base))
             over = run.is_over(finished)
             if finished % config.checkpoint_every == 0 or finished == config.max_steps or over or stopped:
                 state.save(finished)
@@ -111,18 +113,20 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, processes: Proce
 def _draw(config: TrainingConfig, base: Base, material: Material, processes: Processes, start: int) -> Iterator[Batch]:
     """This process's share of the batch of each step, from a step on."""
     pairs = material.pairs
-    keep = config.cache and pairs.views() is not None
-    cache = caches.fill(base, pairs, config.cache_folder, processes) if keep else None
+    keep = config.data.cache and pairs.views() is not None
+    cache = caches.fill(base, pairs, config.data.cache_folder, processes) if keep else None
     rows = [np.concatenate(group) for group in material.groups]
     levels = int(base.schedule.get("num_train_timesteps", 1000))
-    draws = Draws(pairs, cache, config, rows, base.backbone.latent_channels, base.backbone.downscale, levels)
+    draws = Draws(
+        pairs, cache, config.data, rows, base.backbone.latent_channels, base.backbone.downscale, levels, config.seed
+    )
 
     def places() -> Iterator[list[Place]]:
-        order = batches(material.groups, config.batch_size, config.shuffle_window, config.seed)
+        order = batches(material.groups, config.data.batch_size, config.data.shuffle_window, config.seed)
         for number, chosen in enumerate(itertools.islice(order, start, config.max_steps), start):
             yield processes.share([Place(number, place, row) for place, row in enumerate(chosen)])
 
-    return load(draws, places(), config.workers)
+    return load(draws, places(), config.data.workers)
 
 
 def _descend(config: TrainingConfig, run: Run, state: State, batch: Batch, done: int, parts: int) -> Tensor:
@@ -151,8 +155,8 @@ def _loss(config: TrainingConfig, state: State, part: Batch) -> Tensor:
     text = _text(base, part).to(base.device)
     condition, added = unit(part.conditions.to(base.device)), part.noise.to(base.device)
     timesteps = part.timesteps.to(base.device)
-    with _precision(config, base):
-        return step.loss(state.model, state.noise, latents, text, condition, timesteps, added, config.min_snr)
+    with _precision(config.hardware.precision, base):
+        return step.loss(state.model, state.noise, latents, text, condition, timesteps, added, config.optimizer.min_snr)
 
 
 def _text(base: Base, part: Batch) -> TextFeatures:
@@ -167,18 +171,18 @@ def _finish(run: Run, state: State, finished: int) -> Path:
     config, base = run.config, state.base
     net, network = state.finished()
     if run.processes.is_first:
-        if config.keep_best:
+        if config.monitor.keep_best:
             finished = put_best(net, config.output)
         net.contract = contract_of(config, net, network, finished)
         net.save(config.output)
-        if config.unlock:
+        if config.model.unlock:
             save_base(base, config.output / "base", network)
     run.tracker.close()
     run.processes.wait()
     return config.output
 
 
-def _precision(config: TrainingConfig, base: Base) -> AbstractContextManager[object]:
-    if config.precision == "float32":
+def _precision(precision: Precision, base: Base) -> AbstractContextManager[object]:
+    if precision == "float32":
         return nullcontext()
-    return torch.autocast(base.device.type, DTYPES[config.precision])
+    return torch.autocast(base.device.type, DTYPES[precision])

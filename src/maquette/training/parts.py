@@ -45,9 +45,9 @@ class DataConfig(Declared):
     )
     size: int | tuple[int, int] | None = setting(
         None,
-        "Width and height of what the model sees, pixels, multiples of 64; one number for both; the base's own "
-        "without.",
+        "Width and height of what the model sees, pixels; one number for both; the base's own without.",
         check=_size,
+        allowed="multiples of 64",
         needs="data",
     )
     buckets: bool = setting(
@@ -63,9 +63,7 @@ class DataConfig(Declared):
     flip: float = setting(
         0.0, "Share of the pairs that are mirrored; not for conditions that know left from right.", 0, 1, needs="data"
     )
-    categorical: bool = setting(
-        False, "Conditions are class maps, whose colours are never mixed.", needs="data"
-    )
+    categorical: bool = setting(False, "Conditions are class maps, whose colours are never mixed.", needs="data")
     prompt_drop: float = setting(0.5, "Share of the prompts replaced by the empty one (v3 §3.3).", 0, 1)
     condition_drop: float = setting(0.0, "Share of the condition maps replaced by black.", 0, 1)
     broken: float = setting(
@@ -102,9 +100,7 @@ class ModelConfig(Declared):
 
     start_from: str | None = setting(None, "A trained ControlNet to go on from, in place of a fresh one.")
     encoder: EncoderName = setting("release", "Layout of the condition encoder.")
-    connect: Connect = setting(
-        "all", 'Or "middle": the middle block\'s residual alone (v1\'s small-scale training).'
-    )
+    connect: Connect = setting("all", "Or \"middle\": the middle block's residual alone (v1's small-scale training).")
     kind: Kind = setting("zero", 'Or the ablations "gaussian" and "lite".')
     reconnect: int | Literal["converged"] | None = setting(
         None,
@@ -182,9 +178,7 @@ class HardwareConfig(Declared):
         "Compute activations again in the backward pass: far less memory, about a third more time.",
         may_differ=True,
     )
-    compile: bool = setting(
-        False, "By torch.compile: a slow first step, faster ones after it.", may_differ=True
-    )
+    compile: bool = setting(False, "By torch.compile: a slow first step, faster ones after it.", may_differ=True)
     shard: bool = setting(
         False, "Split the trained weights and the optimiser's state over the processes (FSDP).", may_differ=True
     )
