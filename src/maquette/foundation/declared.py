@@ -6,7 +6,6 @@ Checks, flags of the command line, its help and the tables of the documentation 
 import types
 from collections.abc import Callable, Iterator
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
@@ -41,7 +40,7 @@ class Setting:
     part: str | None  # the table it stands in; None for the top
     hint: Any
     default: Any
-    words: str
+    words: str = ""
     low: float | None = None
     high: float | None = None
     above: float | None = None  # a bound that is not allowed itself
@@ -115,10 +114,10 @@ class Setting:
         return tuple(value) if isinstance(value, list) else value
 
 
-@cache
 def settings_of(declared: type) -> dict[str, Setting]:
     """All settings of a class by their flat names, those of its parts among them, in the order of its fields."""
-    hints, found = get_type_hints(declared), {}
+    hints = get_type_hints(declared)
+    found: dict[str, Setting] = {}
     for one in fields(declared):
         hint = hints[one.name]
         if isinstance(hint, type) and is_dataclass(hint):

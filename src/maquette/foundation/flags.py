@@ -41,16 +41,15 @@ def with_flags(
 
 def read_flags(given: Mapping[str, Any], settings: Iterable[Setting]) -> dict[str, Any]:
     """Those that were typed; values that may be of several kinds as TOML has them."""
-    typed = {one.flat: given[one.flat] for one in settings if given[one.flat] is not None}
-    mixed = {one.flat for one in settings if _kind(one) is None}
-    return {name: read_value(value) if name in mixed else value for name, value in typed.items()}
+    typed = [(one, given[one.flat]) for one in settings if given[one.flat] is not None]
+    return {one.flat: one.read(read_value(value)) if _kind(one) is None else value for one, value in typed}
 
 
 def _kind(one: Setting) -> type | None:
     """What the command line reads; None where a value may be of several kinds."""
     if len(one.alternatives) > 1:
         return None
-    return next((hint for hint in one.alternatives if hint in PLAIN), str)
+    return next((hint for hint in one.alternatives if hint in PLAIN), str if one.choices else None)
 
 
 def _parameter(one: Setting, required: bool) -> inspect.Parameter:

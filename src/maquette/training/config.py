@@ -3,7 +3,7 @@
 import json
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -52,11 +52,11 @@ class TrainingConfig:
     checkpoint_every: int = setting(250, "Steps between two saved states; the last two are kept.", 1, may_differ=True)
     seed: int = setting(0, "Decides all chance of the run.", 0)
     resume: bool = setting(False, "Go on from the last state in `output`.", may_differ=True)
-    data: DataConfig
-    model: ModelConfig
-    optimizer: OptimizerConfig
-    monitor: MonitorConfig
-    hardware: HardwareConfig
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    monitor: MonitorConfig = field(default_factory=MonitorConfig)
+    hardware: HardwareConfig = field(default_factory=HardwareConfig)
 
     def __init__(self, given: Given | None = None, /, **settings: Any) -> None:
         given = Given.of(TrainingConfig, settings) if given is None else given

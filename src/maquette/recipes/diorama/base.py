@@ -17,7 +17,7 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import autoencoder, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
 from maquette.training.average import averaged
@@ -160,4 +160,4 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 
 if __name__ == "__main__":
-    train(from_command_line(Recipe, __doc__))
+    run(train, Recipe, __doc__)
