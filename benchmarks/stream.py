@@ -58,8 +58,9 @@ def read(folder: Path, rank: int) -> None:
 
     pairs = SourcePairs.open("rings", open_source(folder), Framing((64, 64)))
     config = TrainingConfig(condition="rings", output="unused", data=str(folder))
-    order = batches([list(pairs.blocks())], BATCH, config.shuffle_window, seed=0)
-    draws = Draws(pairs, None, config, [np.arange(len(pairs))], LatentSpec(DDPM({}), 4, 8, 64))
+    order = batches([list(pairs.blocks())], BATCH, config.data.shuffle_window, seed=0)
+    spec = LatentSpec(DDPM({}), 4, 8, 64)
+    draws = Draws(pairs, None, config.data, [np.arange(len(pairs))], spec, config.seed)
     places = (
         [Place(step, place, row) for place, row in enumerate(rows)][rank::2]
         for step, rows in enumerate(itertools.islice(order, STEPS))

@@ -105,7 +105,7 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
         condition="canny", output="unused", device=asked.device, connect=connect, learning_rate=1e-5
     )
     state = State.make(config, base, net, Processes(asked.device))
-    state.enter(stage_of(config, 0, None))
+    state.enter(stage_of(config.model, 0, None))
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
@@ -261,7 +261,8 @@ def samples_a_second() -> float:
         store.put((text_key(b"", words), {"states": states}) for words in ["", *map(str, range(count))])
         pairs = SourcePairs.open("edges", open_source(folder), Framing((512, 512)))
         config = TrainingConfig(condition="edges", output="unused", data=str(folder))
-        draws = Draws(pairs, Cache(store, pictures, b""), config, [np.arange(count)], LatentSpec(DDPM({}), 4, 8, 64))
+        spec = LatentSpec(DDPM({}), 4, 8, 64)
+        draws = Draws(pairs, Cache(store, pictures, b""), config.data, [np.arange(count)], spec, config.seed)
         started = time.perf_counter()
         for start in range(0, count, 32):
             Batch.of([draws[Place(0, row, row)] for row in range(start, start + 32)])

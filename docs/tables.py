@@ -4,9 +4,6 @@ python docs/tables.py            # writes them into training.md, detectors.md an
 python docs/tables.py --check    # only says whether they are there
 """
 
-import ast
-import inspect
-import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +11,8 @@ from pathlib import Path
 
 from maquette.conditions.registry import detectors
 from maquette.evaluation.protocol import PROMPTS
-from maquette.training.config import TrainingConfig
+from maquette.foundation.declared import REQUIRED, Setting, When, settings_of
+from maquette.training.config import PARTS, TrainingConfig
 
 DOCS = Path(__file__).parent
 START, END = "<!-- table: python docs/tables.py -->", "<!-- end of table -->"
@@ -22,16 +20,25 @@ CONDITIONS = ("canny", "scribble", "segmentation", "depth", "normal", "pose")
 
 
 def settings() -> Iterator[str]:
-    """From the words under each field of the configuration."""
-    yield "| setting | usual | meaning |"
-    yield "| --- | --- | --- |"
-    body = ast.parse(inspect.getsource(TrainingConfig)).body[0].body
-    for field, words in itertools.pairwise(body):
-        if isinstance(field, ast.AnnAssign):
-            default = f"`{ast.unparse(field.value)}`" if field.value else "(needed)"
-            said = isinstance(words, ast.Expr) and isinstance(words.value, ast.Constant)
-            meaning = " ".join(str(words.value.value).split()) if said else ""
-            yield f"| `{ast.unparse(field.target)}` | {default} | {meaning} |"
+    """From the fields of the configuration, one table for each of its parts; `*`: may differ in a resumed run."""
+    tables = {None: "At the top of a file.", **{name: str(part.__doc__) for name, part in PARTS.items()}}
+    known = settings_of(TrainingConfig).values()
+    for number, (part, words) in enumerate(tables.items()):
+        yield from [""] * bool(number)
+        yield f"`[{part}]`: {words}" if part else words
+        yield ""
+        yield "| setting | usual | range | meaning |"
+        yield "| --- | --- | --- | --- |"
+        for one in (one for one in known if one.part == part):
+            usual = "(needed)" if one.default is REQUIRED else f"`{one.usual}`" if one.usual else ""
+            flat = "" if one.flat == one.name else f" (`{one.flat}`)"
+            yield f"| `{one.name}`{flat}{_differs(one)} | {usual} | {one.range} | {one.words} |"
+
+
+def _differs(one: Setting) -> str:
+    if isinstance(one.may_differ, When):
+        return f" \\* {one.may_differ.words}"
+    return " \\*" * one.may_differ
 
 
 def fidelities() -> Iterator[str]:

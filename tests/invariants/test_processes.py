@@ -91,4 +91,4 @@ def test_regimes_on_two_processes_are_those_on_one(tmp_path, fresh) -> None:
 def test_batches_that_cannot_be_shared_are_refused(tmp_path) -> None:
     config = TrainingConfig(**{**tiny_training.SETTINGS, "output": tmp_path, "batch_size": 6, "accumulation": 2})
     with pytest.raises(MaquetteError, match="a multiple of 2 processes × 2 parts, not 6"):
-        check_shares(config, 2)
+        check_shares(config.data.batch_size, config.hardware.accumulation, 2)

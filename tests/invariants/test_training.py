@@ -159,6 +159,20 @@ def test_going_on_for_longer_is_having_gone_on(base, config, tmp_path) -> None:
     assert TrainingConfig.load(parts / "training.json").max_steps == 6
 
 
+def test_a_run_of_version_0_1_goes_on(base, config, tmp_path) -> None:
+    """Its states are read as they are, its settings with a note."""
+    off = {"evaluate_every": 0, "held_out": 16}
+    whole = mq.train(config(output=tmp_path / "whole", **off), base)
+    mq.train(config(output=tmp_path / "old", **off, max_steps=3), base)
+    kept = tmp_path / "old" / "training.json"
+    flat = {one.flat: value for one, value in TrainingConfig.load(kept).items()}
+    kept.write_text(json.dumps(flat, default=str))
+    with pytest.warns(MaquetteWarning, match=r"as version 0\.1 wrote them"):
+        again = mq.train(config(output=tmp_path / "old", **off, resume=True), base)
+    expected, found = weights(whole), weights(again)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
 def test_a_kill_before_the_first_state_measures_the_start_once(base, config, monkeypatch) -> None:
     def fall(*_: object) -> None:
         raise FallError

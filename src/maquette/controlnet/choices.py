@@ -5,8 +5,11 @@ from typing import Literal
 from maquette.errors import MaquetteError
 
 EncoderName = Literal["release", "paper"]
+"""Layout of the condition encoder: the published one, or the paper's words."""
 Connect = Literal["all", "middle"]
+"""Which residuals are used: every slot, or the middle block's alone (small-scale training)."""
 Kind = Literal["zero", "gaussian", "lite"]
+"""Zero convolutions; Gaussian ones or convolutions in the copy's place, for ablations."""
 
 
 def check_strength(weight: float, start: float, end: float) -> None:

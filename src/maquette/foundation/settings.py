@@ -62,11 +62,16 @@ def read_named(settings: Sequence[str], flag: str, example: str) -> dict[str, An
         name, equals, value = one.partition("=")
         if not equals:
             raise MaquetteError(f"{flag} is NAME=VALUE, such as {example}, not {one!r}.")
-        try:
-            found[name.strip()] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError:
-            found[name.strip()] = value
+        found[name.strip()] = read_value(value)
     return found
+
+
+def read_value(words: str) -> Any:
+    """A value as TOML has it, or else a word."""
+    try:
+        return tomllib.loads(f"value = {words}")["value"]
+    except tomllib.TOMLDecodeError:
+        return words
 
 
 def problem(value: Any, hint: Any, low: float | None = None, high: float | None = None) -> str | None:

@@ -1,19 +1,26 @@
-"""A recipe's settings from the command line: one flag a field."""
+"""Recipes from the command line: one flag for each of a recipe's settings."""
 
-import argparse
-from dataclasses import fields
-from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, get_args
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import typer
+
+from maquette.foundation.declared import settings_of
+from maquette.foundation.flags import read_flags, with_flags
 
 Recipe = TypeVar("Recipe")
 
 
-def from_command_line(recipe: type[Recipe], words: str | None) -> Recipe:
-    """Read `--name-of-field VALUE` for every field that is a number, a word or a path, or one of them or None."""
-    parser = argparse.ArgumentParser(description=words, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for field in fields(recipe):  # type: ignore[arg-type]
-        kind: Any = get_args(field.type)[0] if isinstance(field.type, UnionType) else field.type
-        if kind in (int, float, str, Path):
-            parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default, metavar="VALUE")
-    return recipe(**vars(parser.parse_args()))
+def run(make: Callable[[Recipe], object], recipe: type[Recipe], words: str | None) -> None:
+    """Make what a recipe describes, its settings read as `--name-of-field VALUE`.
+
+    Args:
+        words: for the help; lines that are indented stay as they are.
+    """
+    settings = settings_of(recipe).values()
+
+    def command(**flags: Any) -> None:
+        make(recipe(**read_flags(flags, settings)))
+
+    command.__doc__ = (words or "").replace("\n\n    ", "\n\n\b\n    ")
+    typer.run(with_flags(command, settings))

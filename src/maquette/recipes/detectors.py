@@ -18,7 +18,7 @@ from maquette.diorama import scene
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit, open_picture
 from maquette.foundation.sheets import sheet
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -70,4 +70,4 @@ def _weights(recipe: Recipe, name: str) -> Path | None:
 
 
 if __name__ == "__main__":
-    draw(from_command_line(Recipe, __doc__))
+    run(draw, Recipe, __doc__)

@@ -24,7 +24,7 @@ from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_pixels
 from maquette.noise.process import NoiseProcess, image_tokens
 from maquette.training.cache import Cache
-from maquette.training.config import TrainingConfig
+from maquette.training.parts import DataConfig
 
 ATTEMPTS = 100  # rows in the place of one that is broken
 
@@ -98,12 +98,13 @@ class Draws(Dataset[dict[str, Any]]):
 
     pairs: Pairs
     cache: Cache | None
-    config: TrainingConfig
+    settings: DataConfig
     groups: Sequence[NDArray[np.intp]]  # rows of one shape each: what may stand for one another
     spec: LatentSpec
+    seed: int  # of the run
 
     def __getitem__(self, place: Place) -> dict[str, Any]:
-        seed = (self.config.seed, place.step, place.number)
+        seed = (self.seed, place.step, place.number)
         faults: list[Fault] = []
         for row in self._candidates(place.row, seed):
             try:
@@ -120,14 +121,14 @@ class Draws(Dataset[dict[str, Any]]):
         (timestep,) = self.spec.process.sample_times(1, generator, self.spec.tokens(size))
         sample, noise = torch.randn((2, *self.spec.latents(size)), generator=generator)
         view = self.pairs.view(rng)
-        words = "" if drop_text < self.config.prompt_drop else self.pairs.text(row)
+        words = "" if drop_text < self.settings.prompt_drop else self.pairs.text(row)
         moments = self.cache.moments(row, view) if self.cache else None
         picture, condition = self._seen(row, view, rng, cached=moments is not None)
         text = self.cache.text(words) if self.cache else None
         shown = to_pixels(condition)
         return {
             "rows": torch.tensor(row),
-            "conditions": torch.zeros_like(shown) if drop_condition < self.config.condition_drop else shown,
+            "conditions": torch.zeros_like(shown) if drop_condition < self.settings.condition_drop else shown,
             "moments": moments,
             "pictures": picture and to_pixels(picture),
             "states": text and text.states,

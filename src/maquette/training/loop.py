@@ -46,9 +46,9 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     Raises `MaquetteError` when the folder holds another run, or none to go on with; when too many pairs are broken;
     when the loss is not finite, the memory too small or the disk full. Ctrl-C and SIGTERM save the state and leave.
     """
-    processes = Processes(config.device)
+    processes = Processes(config.hardware.device)
     check_folder(config)
-    check_shares(config, processes.count)
+    check_shares(config.data.batch_size, config.hardware.accumulation, processes.count)
     processes.wait()  # none writes before all have looked
     base, net = open_networks(config, base, str(processes.device))
     try:
@@ -65,19 +65,19 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, processes: Proce
     start = state.restore()
     batches = _batches(config, base, material, processes, start)
     run = Run.begin(config, material, monitor, processes, start)
-    state.enter(stage_of(config, start, run.noticed))
+    state.enter(stage_of(config.model, start, run.noticed))
     run.measure_start(state)
     with (
         asked_to_stop(processes) as asked,
         faster_attention(base.device, *state.networks),
-        checkpointed(config.gradient_checkpointing, *state.networks),
+        checkpointed(config.hardware.gradient_checkpointing, *state.networks),
     ):
         for step in run.steps(start):
-            if state.enter(stage := stage_of(config, step, run.noticed)):
+            if state.enter(stage := stage_of(config.model, step, run.noticed)):
                 run.tell(f"step {step}: training {stage}")
             batch = next(batches)
             run.note_faults(batch.faults)
-            set_rates(state.optimiser, config, step)
+            set_rates(state.optimiser, config.optimizer, step, config.max_steps)
             loss = train_step(state, batch, partial(run.check_finite, batch, step))
             if run.after_step(step + 1, loss, state, asked):
                 break
@@ -89,17 +89,17 @@ def _batches(
 ) -> Iterator[Batch]:
     """This process's share of the batch of each step, from a step on."""
     pairs = material.pairs
-    keep = config.cache and pairs.views() is not None
-    cache = caches.fill(base, pairs, config.cache_folder, processes) if keep else None
+    keep = config.data.cache and pairs.views() is not None
+    cache = caches.fill(base, pairs, config.data.cache_folder, processes) if keep else None
     rows = [np.concatenate(group) for group in material.groups]
-    draws = Draws(pairs, cache, config, rows, LatentSpec.of(base))
+    draws = Draws(pairs, cache, config.data, rows, LatentSpec.of(base), config.seed)
 
     def places() -> Iterator[list[Place]]:
-        order = batches_of(material.groups, config.batch_size, config.shuffle_window, config.seed)
+        order = batches_of(material.groups, config.data.batch_size, config.data.shuffle_window, config.seed)
         for number, chosen in enumerate(itertools.islice(order, start, config.max_steps), start):
             yield processes.share([Place(number, place, row) for place, row in enumerate(chosen)])
 
-    return load(draws, places(), config.workers)
+    return load(draws, places(), config.data.workers)
 
 
 def _finish(run: Run, state: State) -> Path:
@@ -107,10 +107,10 @@ def _finish(run: Run, state: State) -> Path:
     config, base = run.config, state.base
     net, network = state.finished()
     if run.processes.is_first:
-        steps = put_best(net, config.output) if config.keep_best else run.finished
+        steps = put_best(net, config.output) if config.monitor.keep_best else run.finished
         net.contract = contract_of(config, net, network, steps)
         net.save(config.output)
-        if config.unlock:
+        if config.model.unlock:
             save_base(base, config.output / "base", network)
     run.tracker.close()
     run.processes.wait()

@@ -30,30 +30,23 @@ from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.convergence import Monitor
 from maquette.training.order import Rows, grouped
+from maquette.training.parts import DataConfig
 from maquette.training.problems import without_effect
 from maquette.training.processes import Processes
 from maquette.training.tracking import check_tracker
 
 FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks, and more than it bears
-MAY_DIFFER = {
-    "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",
-    "track", "gradient_checkpointing", "compile",
-}  # fmt: skip
-"""Settings that change nothing of what comes out, up to rounding: a resumed run may have others."""
 
 
 def check_folder(config: TrainingConfig) -> None:
     """The run's folder must be free, or hold what is to be resumed, begun with the same settings."""
-    check_tracker(config)
-    for words in without_effect(config):
+    check_tracker(config.monitor.track, config.output)
+    for words in without_effect(config.items()):
         warnings.warn(words, MaquetteWarning, stacklevel=3)
     kept = config.output / CONFIG
     if config.resume:
-        before = vars(TrainingConfig.load(kept))
-        may_differ = set(MAY_DIFFER)
-        if config.decay == "constant":  # under a cosine, the last step decides every learning rate
-            may_differ.add("max_steps")
-        changed = [name for name, value in vars(config).items() if name not in may_differ and before[name] != value]
+        pairs = zip(config.items(), TrainingConfig.load(kept).items(), strict=True)
+        changed = [one.flat for (one, value), (_, before) in pairs if value != before and not one.may_differ_in(config)]
         if changed:
             raise MaquetteError(
                 f"The run in {str(config.output)!r} was begun with other settings ({', '.join(changed)}); "
@@ -67,20 +60,20 @@ def check_base(base: Base, config: TrainingConfig) -> None:
     """What this training knows, and a learning rate that is not another base's."""
     if not base.clips:
         raise MaquetteError(f"The base {base.name!r} came without a text encoder; give one with it.")
-    if base.dtype != torch.float32 and (config.unlock or config.precision == "float32"):
+    if base.dtype != torch.float32 and (config.model.unlock or config.hardware.precision == "float32"):
         raise MaquetteError(
             f"The base {base.name!r} was loaded in {str(base.dtype).removeprefix('torch.')}; to "
-            f"{'train it (unlock)' if config.unlock else 'work in float32 (precision)'}, load it in float32."
+            f"{'train it (unlock)' if config.model.unlock else 'work in float32 (precision)'}, load it in float32."
         )
     if base.noise.prediction not in PREDICTIONS:
         raise MaquetteError(
             f"The base {base.name!r} predicts {base.noise.prediction!r}, and training knows "
             f"{', '.join(PREDICTIONS)}; give such a base."
         )
-    if base.backbone.slots[0].channels >= FULL_WIDTH and config.learning_rate > FULL_WIDTH_RATE:
+    if base.backbone.slots[0].channels >= FULL_WIDTH and config.optimizer.learning_rate > FULL_WIDTH_RATE:
         warnings.warn(
-            f"A learning rate of {config.learning_rate:g} is made for narrow bases; Stable Diffusion's ControlNets "
-            "were trained at 1e-5.",
+            f"A learning rate of {config.optimizer.learning_rate:g} is made for narrow bases; Stable Diffusion's "
+            "ControlNets were trained at 1e-5.",
             MaquetteWarning,
             stacklevel=3,
         )
@@ -94,21 +87,22 @@ def open_networks(config: TrainingConfig, given: Base | None, device: str) -> tu
     """
     base = given or load_base(config.base, device)
     check_base(base, config)
-    if config.start_from is None:
-        net = ControlNet.attach(base, config.encoder, config.connect, config.kind, config.seed)
+    model = config.model
+    if model.start_from is None:
+        net = ControlNet.attach(base, model.encoder, model.connect, model.kind, config.seed)
     else:
-        net = load_controlnet(config.start_from, base)
+        net = load_controlnet(model.start_from, base)
     net = net.float().train()
-    if given is None and not config.unlock:
-        nn.Module.to(base.backbone.network, DTYPES[config.precision])
+    if given is None and not model.unlock:
+        nn.Module.to(base.backbone.network, DTYPES[config.hardware.precision])
     return base, net
 
 
-def check_shares(config: TrainingConfig, processes: int) -> None:
-    if config.batch_size % (processes * config.accumulation):
+def check_shares(batch_size: int, accumulation: int, processes: int) -> None:
+    if batch_size % (processes * accumulation):
         raise MaquetteError(
             f"batch_size counts the pictures of a step over all processes and parts: a multiple of {processes} "
-            f"processes × {config.accumulation} parts, not {config.batch_size}."
+            f"processes × {accumulation} parts, not {batch_size}."
         )
 
 
@@ -125,51 +119,51 @@ class Material:
 
 def open_material(config: TrainingConfig, base: Base, processes: Processes) -> Material:
     """The diorama's scenes, or a user's own pairs, of which some are held out."""
-    if config.data is None:
-        for seeds in _seeds(config) if processes.is_first_here else ():
-            dataset.prepare(seeds, diorama.SCENES)  # once a machine
-        processes.wait()
-        return _scenes(config)
-    columns = Columns(config.picture_column, config.condition_column, config.text_column, not config.detect)
-    source = open_source(config.data, columns)
-    size = config.frame or (base.size, base.size)
-    framing = Framing(size, config.buckets, config.crop, config.flip, config.categorical)
-    draw = draw_named(config.condition) if config.detect else None
-    pairs = SourcePairs.open(config.condition, source, framing, draw)
+    data, held_out = config.data, config.monitor.held_out if config.monitor.evaluate_every else 0
+    if data.source is None:
+        return _scenes(config.condition, data.scenes, held_out, processes)
+    pairs, faults = _own_pairs(config.condition, data, base.size)
     groups = [list(pairs.blocks())]
-    if config.buckets:
+    if data.buckets:
         groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])
-    if not config.evaluate_every:
-        return Material(pairs, groups, pairs, [], source.faults)
-    held_out = _held_out(config, pairs, groups)
-    return Material(pairs, _without(groups, held_out), pairs, held_out, source.faults)
+    if not held_out:
+        return Material(pairs, groups, pairs, [], faults)
+    rows = _held_out(config, pairs, groups)
+    return Material(pairs, _without(groups, rows), pairs, rows, faults)
 
 
-def _scenes(config: TrainingConfig) -> Material:
-    pairs, *measured = (diorama.Pairs.load(config.condition, seeds) for seeds in _seeds(config))
-    groups = [list(pairs.blocks())]
-    return (
-        Material(pairs, groups, measured[0], range(config.held_out)) if measured else Material(pairs, groups, pairs, [])
-    )
+def _scenes(condition: str, count: int, held_out: int, processes: Processes) -> Material:
+    """Scenes to train on, and so many to measure, if any are."""
+    seeds = [range(dataset.TRAIN, dataset.TRAIN + count)]
+    if held_out:
+        seeds.append(range(dataset.VALIDATION, dataset.VALIDATION + held_out))
+    for one in seeds if processes.is_first_here else ():
+        dataset.prepare(one, diorama.SCENES)  # once a machine
+    processes.wait()
+    pairs, *measured = (diorama.Pairs.load(condition, one) for one in seeds)
+    return Material(pairs, [list(pairs.blocks())], measured[0] if measured else pairs, range(held_out))
 
 
-def _seeds(config: TrainingConfig) -> list[range]:
-    """Scenes to train on, and those to measure, if any are."""
-    trained = range(dataset.TRAIN, dataset.TRAIN + config.scenes)
-    measured = range(dataset.VALIDATION, dataset.VALIDATION + config.held_out)
-    return [trained, measured] if config.evaluate_every else [trained]
+def _own_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePairs, Sequence[Fault]]:
+    assert data.source is not None, "without a source, scenes are trained on"
+    columns = Columns(data.picture_column, data.condition_column, data.text_column, not data.detect)
+    source = open_source(data.source, columns)
+    framing = Framing(data.frame or (size, size), data.buckets, data.crop, data.flip, data.categorical)
+    draw = draw_named(condition) if data.detect else None
+    return SourcePairs.open(condition, source, framing, draw), source.faults
 
 
 def _held_out(config: TrainingConfig, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
     """Rows of one shape that can be read, drawn from the most frequent one."""
+    count = config.monitor.held_out
     largest = np.concatenate(max(groups, key=lambda group: sum(map(len, group))))
     of_shape = " of the most frequent shape" if len(groups) > 1 else ""
     found: list[int] = []
-    if len(largest) > config.held_out:
-        found = _readable(pairs, np.random.default_rng(config.seed).permutation(largest).tolist(), config.held_out)
-    if len(found) < config.held_out:
+    if len(largest) > count:
+        found = _readable(pairs, np.random.default_rng(config.seed).permutation(largest).tolist(), count)
+    if len(found) < count:
         raise MaquetteError(
-            f"{config.data!r} has {len(largest)} rows{of_shape}, of which held_out = {config.held_out} that can "
+            f"{config.data.source!r} has {len(largest)} rows{of_shape}, of which held_out = {count} that can "
             "be read are to be measured and never trained on: there are too few; give more, or a smaller held_out."
         )
     return found
@@ -195,19 +189,19 @@ def _without(groups: list[list[Rows]], rows: list[int]) -> list[list[Rows]]:
 
 
 def make_monitor(config: TrainingConfig, base: Base, material: Material) -> Monitor | None:
-    if not config.evaluate_every:
+    if not config.monitor.evaluate_every:
         return None
     looks = needs_eye(config.condition) if config.condition in NAMES else False
-    scored = config.condition in NAMES and (config.data is None or not looks)
+    scored = config.condition in NAMES and (config.data.source is None or not looks)
     eye = PerceptionModel(device=str(base.device)) if looks and scored else None
     return Monitor(base, material.measured, material.held_out, eye, scored)
 
 
 def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, steps: int) -> Contract:
     """What a ControlNet was trained to be given, on a base of this network."""
-    of_scenes = config.data is None
-    draws = config.detect or of_scenes
-    as_scenes = of_scenes or (config.detect and config.condition in DRAWS)
+    of_scenes = config.data.source is None
+    draws = config.data.detect or of_scenes
+    as_scenes = of_scenes or (config.data.detect and config.condition in DRAWS)
     made = diorama.CONDITIONS[config.condition].words if as_scenes else None
     return replace(
         net.contract,  # of one that was gone on from: its channels' order, and whether it is pooled
@@ -215,13 +209,13 @@ def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, ste
         detector=f"diorama/{config.condition}" if of_scenes else config.condition,
         detector_version=f"maquette {version('maquette')}" if draws else None,
         detector_options=made,
-        resize="none: drawn at the pictures' size" if draws else _resize(config),
-        base=str(config.output / "base") if config.unlock else config.base,
+        resize="none: drawn at the pictures' size" if draws else _resize(config.data.categorical),
+        base=str(config.output / "base") if config.model.unlock else config.base,
         base_fingerprint=fingerprint(network.state_dict()),
-        prompt_drop=config.prompt_drop,
+        prompt_drop=config.data.prompt_drop,
         optimiser_steps=steps,
     )
 
 
-def _resize(config: TrainingConfig) -> str:
-    return f"scaled to cover the frame, by {resampling_words(config.categorical)}, and cut"
+def _resize(categorical: bool) -> str:
+    return f"scaled to cover the frame, by {resampling_words(categorical)}, and cut"

@@ -1,66 +1,22 @@
 """What is wrong with the settings of a training, all of it at once, each by its name."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import fields
-from typing import Any, get_type_hints
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from maquette.conditions.registry import detector_spec
 from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
+from maquette.foundation.declared import Setting
 from maquette.foundation.registry import nearest
-from maquette.foundation.settings import problem
 
-Problem = tuple[str, str]  # a setting's name, and what is wrong with it
-
-LEAST = {
-    "scenes": 1, "shuffle_window": 1, "workers": 0, "max_steps": 1, "batch_size": 1, "accumulation": 1, "warmup": 0,
-    "reconnect": 1, "unlock_at": 0, "evaluate_every": 0, "held_out": 1, "stop_after": 0, "checkpoint_every": 1,
-    "seed": 0, "size": 64,
-}  # fmt: skip
-SHARES = ("prompt_drop", "condition_drop", "flip", "broken")
-POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
+Problem = tuple[str, str]  # a setting's flat name, and what is wrong with it
 
 
-NEEDS = {
-    **dict.fromkeys(("picture_column", "condition_column", "text_column", "detect", "size", "buckets"), "data"),
-    **dict.fromkeys(("crop", "flip", "categorical", "broken", "shuffle_window"), "data"),
-    **dict.fromkeys(("unlock_at", "unlock_learning_rate"), "unlock"),
-    "cache_folder": "cache", "held_out": "evaluate_every",
-}  # fmt: skip
-"""Settings that do nothing while another is off."""
-
-
-def problems_of(given: Mapping[str, Any], settings: type) -> Iterator[Problem]:
-    """Of settings by name (some may be missing) by the types of the class that holds them, and of how they meet."""
-    hints = get_type_hints(settings)
-    sound = set()
-    for name, value in given.items():
-        words = _problem(name, value, hints[name])
-        if words is None:
-            sound.add(name)
-        else:
-            yield name, words
-    yield from _together({name: given[name] for name in sound})
-
-
-def _problem(name: str, value: Any, hint: Any) -> str | None:
-    if name == "size":
-        return _size(value)
-    if name in SHARES:
-        return problem(value, hint, 0, 1)
-    words = problem(value, hint, LEAST.get(name, 0))
-    if words is None and name in POSITIVE and value == 0:
-        return "is above 0"
-    if words is None and name == "ema" and value >= 1:
-        return "is below 1: a decay"
-    return words
-
-
-def _size(value: Any) -> str | None:
-    pair = list(value) if isinstance(value, list | tuple) and len(value) == 2 else [value]
-    if value is not None and any(problem(one, int, LEAST["size"]) for one in pair):
-        return f"is a whole number of {LEAST['size']} or more, or two, not {value!r}"
-    return f"is a multiple of 64 pixels, not {value!r}" if value and any(one % 64 for one in pair) else None
+def problems_of(given: Mapping[str, Any], known: Mapping[str, Setting]) -> Iterator[Problem]:
+    """Of settings by flat name (some may be missing), each as it was declared, and of how they meet."""
+    found = {flat: known[flat].problem(value) for flat, value in given.items()}
+    yield from ((flat, words) for flat, words in found.items() if words is not None)
+    yield from _together({flat: value for flat, value in given.items() if found[flat] is None})
 
 
 def _draws(condition: Any) -> bool:
@@ -104,16 +60,20 @@ def _together(given: Mapping[str, Any]) -> Iterator[Problem]:
         yield "flip", f"mirrors pictures, and not what the colours of {condition} mean; leave it out"
 
 
-def without_effect(config: Any) -> list[str]:
-    """Sentences on settings that were given and do nothing."""
-    usual = {field.name: field.default for field in fields(config)}
-    found = [
-        name for name, other in NEEDS.items() if getattr(config, name) != usual[name] and not getattr(config, other)
-    ]
-    words = [f"{name} has no effect without {NEEDS[name]}." for name in found]
-    if config.data and config.scenes != usual["scenes"]:
+def without_effect(items: Iterable[tuple[Setting, Any]]) -> list[str]:
+    """Sentences on settings that were given and do nothing.
+
+    Args:
+        items: of a training that was checked.
+    """
+    settings = list(items)
+    values = {one.flat: value for one, value in settings}
+    changed = {one.flat for one, value in settings if value != one.default}
+    idle = [one for one, _ in settings if one.flat in changed and one.needs and not values[one.needs]]
+    words = [f"{one.flat} has no effect without {one.needs}." for one in idle]
+    if values["data"] and "scenes" in changed:
         words.append("scenes has no effect with data of one's own.")
     for name in ("reconnect", "unlock_at"):
-        if isinstance(getattr(config, name), int) and getattr(config, name) >= config.max_steps:
-            words.append(f"{name} has no effect at {getattr(config, name)}, after the last step.")
+        if isinstance(values[name], int) and values[name] >= values["max_steps"]:
+            words.append(f"{name} has no effect at {values[name]}, after the last step.")
     return words

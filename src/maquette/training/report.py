@@ -1,6 +1,5 @@
 """`report.html`: a run on one page that opens from disk."""
 
-from dataclasses import asdict
 from html import escape
 from pathlib import Path
 
@@ -56,7 +55,7 @@ def write_report(config: TrainingConfig, log: Log, faults: list[Fault]) -> None:
         grids=_grids(config.output / "grids"),
         faults=_faults(faults),
         measurements=_measurements(log),
-        settings=_table([[name, str(value)] for name, value in asdict(config).items() if value is not None]),
+        settings=_table([[one.path, str(value)] for one, value in config.items() if value is not None]),
     )
     with written_whole(config.output / REPORT) as path:
         path.write_text(page, "utf-8")

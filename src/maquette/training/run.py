@@ -55,14 +55,16 @@ class Run:
             config.save(config.output / CONFIG)
             log.rewind(start)
         processes.wait()
-        run = Run(config, material, monitor, processes, log, Tracker.open(config, processes))
+        settings = {one.path: value for one, value in config.items()}
+        tracker = Tracker.open(config.monitor.track, config.output, settings, processes)
+        run = Run(config, material, monitor, processes, log, tracker)
         run.noticed, run.finished = log.noticed(), start
         run.note_faults(list(material.faults))
         return run
 
     def is_due(self, step: int) -> bool:
         """Whether this step is measured."""
-        every = self.config.evaluate_every
+        every = self.config.monitor.evaluate_every
         return self.monitor is not None and (step % every == 0 or step == self.config.max_steps)
 
     def is_measured(self, step: int) -> bool:
@@ -86,7 +88,7 @@ class Run:
         rate = self.bar.format_dict["rate"] if self.bar is not None else None
         self.shown |= {"loss": f"{loss:.3f}"}
         if rate:
-            self.shown["images/s"] = f"{rate * self.config.batch_size:.1f}"
+            self.shown["images/s"] = f"{rate * self.config.data.batch_size:.1f}"
         if self.bar is not None:
             self.bar.set_postfix(self.shown, refresh=False)
         self._record(step, loss=round(loss, 5))
@@ -123,14 +125,14 @@ class Run:
         """
         assert self.monitor is not None, "a run without measurements measures nothing"
         net = state.measured()
-        with precision(self.config, state.base):
+        with precision(self.config.hardware.precision, state.base):
             (score, drawn), gains = self.monitor.measure(net), self.monitor.gain(net)
         gain = sum(one.gain for one in gains.values()) / len(gains)
         share = gain / (sum(one.without for one in gains.values()) / len(gains))
         levels = {f"gain at t={level}": round(one.gain, 5) for level, one in gains.items()}
         score, gain, share = self.processes.told((score, gain, share))
         values = {"fidelity": round(score, 4), "gain": round(gain, 5), "gain share": round(share, 5), **levels}
-        if self.config.keep_best and self._is_best(share if math.isnan(score) else score):
+        if self.config.monitor.keep_best and self._is_best(share if math.isnan(score) else score):
             weights = sharding.whole(net.state_dict())
             if self.processes.is_first:
                 checkpoint.write(self.config.output / BEST, {"step": step, "net": weights})
@@ -157,7 +159,7 @@ class Run:
 
     def is_over(self, finished: int) -> bool:
         """Whether the run stops before its last step, since the condition has taken hold."""
-        after = self.config.stop_after
+        after = self.config.monitor.stop_after
         return after is not None and self.noticed is not None and finished >= self.noticed + after
 
     def note_faults(self, found: list[Fault]) -> None:
@@ -171,11 +173,11 @@ class Run:
             with (self.config.output / BROKEN).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(vars(fault), ensure_ascii=False) + "\n")
         rows = len(self.material.pairs) + len(self.material.faults)
-        if len(self.faults) > self.config.broken * rows:
+        if len(self.faults) > self.config.data.broken * rows:
             raise MaquetteError(
-                f"{len(self.faults)} of {rows} rows could not be read, more than the share of {self.config.broken:g} "
-                f"that may be broken; {str(self.config.output / BROKEN)!r} names them. Mend them, or give a larger "
-                "share (broken)."
+                f"{len(self.faults)} of {rows} rows could not be read, more than the share of "
+                f"{self.config.data.broken:g} that may be broken; {str(self.config.output / BROKEN)!r} names them. "
+                "Mend them, or give a larger share (broken)."
             )
 
     def _known_faults(self) -> list[Fault]:

@@ -11,7 +11,7 @@ from maquette.controlnet.choices import Connect
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 from maquette.training import schedule
-from maquette.training.config import TrainingConfig, Unlock
+from maquette.training.parts import ModelConfig, OptimizerConfig, Unlock
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,15 @@ class Stage:
         )
 
 
-def stage_of(config: TrainingConfig, done: int, hold: int | None) -> Stage:
+def stage_of(model: ModelConfig, done: int, hold: int | None) -> Stage:
     """The stage after so many steps.
 
     Args:
         hold: the step after which the condition was seen to have taken hold.
     """
-    since = hold if config.reconnect == "converged" else config.reconnect
-    middle = config.connect == "middle" and (since is None or done < since)
-    return Stage("middle" if middle else "all", config.unlock if done >= config.unlock_at else None)
+    since = hold if model.reconnect == "converged" else model.reconnect
+    middle = model.connect == "middle" and (since is None or done < since)
+    return Stage("middle" if middle else "all", model.unlock if done >= model.unlock_at else None)
 
 
 def enter(stage: Stage, base: Base, net: ControlNet) -> None:
@@ -56,17 +56,21 @@ def unlocked_parameters(base: Base, unlock: Unlock) -> list[nn.Parameter]:
     return base.backbone.decoder_parameters() if unlock == "decoder" else list(base.backbone.network.parameters())
 
 
-def make_optimiser(config: TrainingConfig, base: Base, net: ControlNet) -> torch.optim.Optimizer:
+def make_optimiser(
+    settings: OptimizerConfig, unlock: Unlock | None, base: Base, net: ControlNet
+) -> torch.optim.Optimizer:
     """AdamW over all that any stage trains; what has no gradient yet is passed over and takes no memory.
 
     The second group, where there is one, is the base's.
     """
     groups: list[dict[str, object]] = [{"params": list(net.parameters())}]
-    if config.unlock:
-        groups.append({"params": unlocked_parameters(base, config.unlock)})
-    if config.optimiser == "adamw":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
-    eight_bit: torch.optim.Optimizer = _eight_bit()(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    if unlock:
+        groups.append({"params": unlocked_parameters(base, unlock)})
+    if settings.name == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    eight_bit: torch.optim.Optimizer = _eight_bit()(
+        groups, lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     return eight_bit
 
 
@@ -78,9 +82,10 @@ def _eight_bit() -> Any:
     return AdamW8bit
 
 
-def set_rates(optimiser: torch.optim.Optimizer, config: TrainingConfig, done: int) -> None:
-    """The learning rate of each group, the ControlNet's and the base's, after so many steps."""
-    share = getattr(schedule, config.decay)(done, config.max_steps, config.warmup)
-    rates = config.learning_rate * share, config.unlock_learning_rate * share
-    for group, rate in zip(optimiser.param_groups, rates, strict=False):
-        group["lr"] = rate
+def set_rates(optimiser: torch.optim.Optimizer, settings: OptimizerConfig, done: int, steps: int) -> None:
+    """The learning rate of each group, the ControlNet's and the base's, after `done` of so many steps."""
+    share = getattr(schedule, settings.decay)(done, steps, settings.warmup)
+    for group, peak in zip(
+        optimiser.param_groups, (settings.learning_rate, settings.unlock_learning_rate), strict=False
+    ):
+        group["lr"] = peak * share

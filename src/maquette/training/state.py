@@ -3,6 +3,7 @@
 import copy
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -18,13 +19,19 @@ from maquette.training import checkpoint, sharding
 from maquette.training.average import averaged
 from maquette.training.config import TrainingConfig
 from maquette.training.loss import Controlled
+from maquette.training.parts import HardwareConfig, Unlock
 from maquette.training.processes import Processes
 from maquette.training.stages import Stage, enter, make_optimiser, unlocked_parameters
 
 
 @dataclass
 class State:
-    config: TrainingConfig
+    folder: Path  # of the run
+    max_steps: int
+    unlock: Unlock | None  # what of the base is trained too
+    clip: float  # largest norm of the gradient
+    min_snr: float  # γ of the loss's weighting, 0 for none
+    hardware: HardwareConfig
     base: Base
     net: ControlNet
     optimiser: torch.optim.Optimizer
@@ -38,15 +45,24 @@ class State:
 
     @staticmethod
     def make(config: TrainingConfig, base: Base, net: ControlNet, processes: Processes) -> "State":
-        average = averaged(net, config.ema) if config.ema else None
+        unlock = config.model.unlock
+        average = averaged(net, config.optimizer.ema) if config.optimizer.ema else None
         sharded, templates = [], None
-        if config.shard and processes.count > 1:
-            trained = base.backbone.network if config.unlock else None
+        if config.hardware.shard and processes.count > 1:
+            trained = base.backbone.network if unlock else None
             templates = copy.deepcopy(net).cpu(), copy.deepcopy(trained).cpu() if trained else None
             sharded = sharding.shard(net, trained)
-        scaler = torch.amp.GradScaler(base.device.type, enabled=config.precision == "float16")
-        optimiser = make_optimiser(config, base, net)
-        return State(config, base, net, optimiser, average, scaler, processes, sharded, templates)
+        scaler = torch.amp.GradScaler(base.device.type, enabled=config.hardware.precision == "float16")
+        optimiser = make_optimiser(config.optimizer, unlock, base, net)
+        own = (
+            config.output,
+            config.max_steps,
+            unlock,
+            config.optimizer.clip,
+            config.optimizer.min_snr,
+            config.hardware,
+        )
+        return State(*own, base, net, optimiser, average, scaler, processes, sharded, templates)
 
     @property
     def networks(self) -> tuple[nn.Module, nn.Module]:
@@ -62,7 +78,7 @@ class State:
         enter(stage, self.base, self.net)
         self.stage, self.measured().design = stage, self.net.design
         model: nn.Module = Controlled(self.base.backbone, self.net)
-        if self.config.compile:
+        if self.hardware.compile:
             model = cast(nn.Module, torch.compile(model))
         if self.processes.count > 1 and not self.sharded:
             idle = stage.connect == "middle"  # what leads to the other residuals alone, as in a lite copy
@@ -85,7 +101,7 @@ class State:
         """One step of the optimiser, down the gradient whose norm is cut to `clip`."""
         self.scaler.unscale_(self.optimiser)
         trained = [one for group in self.optimiser.param_groups for one in group["params"] if one.grad is not None]
-        torch.nn.utils.clip_grad_norm_(trained, self.config.clip)
+        torch.nn.utils.clip_grad_norm_(trained, self.clip)
         self.scaler.step(self.optimiser)
         self.scaler.update()
         if self.average is not None:
@@ -100,13 +116,13 @@ class State:
         state: dict[str, Any] = {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict()}
         if self.average is not None:
             state["average"] = self.average.state_dict()
-        if self.config.unlock:
+        if self.unlock:
             state["base"] = self._base_weights()
         gathered = sharding.whole(state)
         if self.processes.is_first:
-            path = checkpoint.state_at(self.config.output, step)
+            path = checkpoint.state_at(self.folder, step)
             checkpoint.write(path, {"step": step, "scaler": self.scaler.state_dict(), **gathered})
-            checkpoint.forget_old(self.config.output)
+            checkpoint.forget_old(self.folder)
         self.processes.wait()
 
     def restore(self) -> int:
@@ -114,20 +130,20 @@ class State:
 
         Raises `MaquetteError` where that is beyond the last step asked for.
         """
-        state = checkpoint.last(self.config.output)
+        state = checkpoint.last(self.folder)
         if state is None:
             return 0
-        if state["step"] > self.config.max_steps:
+        if state["step"] > self.max_steps:
             raise MaquetteError(
-                f"The run in {str(self.config.output)!r} has done {state['step']} steps already; max_steps is "
-                f"{state['step']} or more, not {self.config.max_steps}."
+                f"The run in {str(self.folder)!r} has done {state['step']} steps already; max_steps is "
+                f"{state['step']} or more, not {self.max_steps}."
             )
         sharding.load_network(self.net, state["net"])
         sharding.load_optimiser(self.optimiser, state["optimiser"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
-        if self.config.unlock:
+        if self.unlock:
             network = self.base.backbone.network
             sharding.load_network(network, {**network.state_dict(), **state["base"]})
         step: int = state["step"]
@@ -146,7 +162,7 @@ class State:
         return net, of_base or network
 
     def _base_weights(self) -> dict[str, Tensor]:
-        assert self.config.unlock is not None
-        trained = {id(one) for one in unlocked_parameters(self.base, self.config.unlock)}
+        assert self.unlock is not None
+        trained = {id(one) for one in unlocked_parameters(self.base, self.unlock)}
         named = self.base.backbone.network.named_parameters()
         return {name: value.detach() for name, value in named if id(value) in trained}

@@ -12,10 +12,10 @@ from maquette.base import Base
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.pixels import signed, unit
 from maquette.training import cache as caches
-from maquette.training.config import TrainingConfig
 from maquette.training.draws import Batch
 from maquette.training.loss import loss
 from maquette.training.memory import fitted
+from maquette.training.parts import Precision
 from maquette.training.state import State
 
 
@@ -28,7 +28,7 @@ def train_step(state: State, batch: Batch, check: Callable[[Tensor], None]) -> T
     Raises `MaquetteError` where the memory is too small for it, with what would fit.
     """
     descend = partial(_descend, state, batch, check)
-    return fitted(descend, state.config.accumulation, len(batch), alone=state.processes.count == 1)
+    return fitted(descend, state.hardware.accumulation, len(batch), alone=state.processes.count == 1)
 
 
 def _descend(state: State, batch: Batch, check: Callable[[Tensor], None], parts: int) -> Tensor:
@@ -48,7 +48,7 @@ def _descend(state: State, batch: Batch, check: Callable[[Tensor], None], parts:
 
 def _loss(state: State, part: Batch) -> Tensor:
     """Of some rows of a batch; the autoencoder and the text encoders compute as they were loaded."""
-    config, base = state.config, state.base
+    base = state.base
     moments = part.moments
     if moments is None:
         assert part.pictures is not None, "without a cache, the pictures come along"
@@ -57,8 +57,8 @@ def _loss(state: State, part: Batch) -> Tensor:
     text = _text(base, part).to(base.device)
     condition, noise = unit(part.conditions.to(base.device)), part.noise.to(base.device)
     timesteps = part.timesteps.to(base.device)
-    with precision(config, base):
-        return loss(state.model, base.noise, latents, text, condition, timesteps, noise, config.min_snr)
+    with precision(state.hardware.precision, base):
+        return loss(state.model, base.noise, latents, text, condition, timesteps, noise, state.min_snr)
 
 
 def _text(base: Base, part: Batch) -> TextFeatures:
@@ -68,8 +68,8 @@ def _text(base: Base, part: Batch) -> TextFeatures:
     return TextFeatures(part.states, part.pooled, base.size_ids(len(part), (width, height)))
 
 
-def precision(config: TrainingConfig, base: Base) -> AbstractContextManager[object]:
+def precision(name: Precision, base: Base) -> AbstractContextManager[object]:
     """In which networks compute while they are trained and measured."""
-    if config.precision == "float32":
+    if name == "float32":
         return nullcontext()
-    return torch.autocast(base.device.type, DTYPES[config.precision])
+    return torch.autocast(base.device.type, DTYPES[name])

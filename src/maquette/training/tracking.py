@@ -1,10 +1,11 @@
 """Measurements sent elsewhere too: TensorBoard, and whatever else accelerate knows."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from maquette.errors import MaquetteError
-from maquette.training.config import TrainingConfig
 from maquette.training.processes import Processes
 
 
@@ -13,17 +14,17 @@ class Tracker:
     tracker: Any  # of accelerate; None for nowhere
 
     @staticmethod
-    def open(config: TrainingConfig, processes: Processes) -> "Tracker":
-        """The tracker that the settings name, in the first process."""
-        if config.track is None or not processes.is_first:
+    def open(track: str | None, folder: Path, settings: Mapping[str, Any], processes: Processes) -> "Tracker":
+        """The tracker of a name, in the first process, told the run's settings."""
+        if track is None or not processes.is_first:
             return Tracker(None)
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        kind = LOGGER_TYPE_TO_CLASS[config.track]
-        where = {"logging_dir": str(config.output)} if kind.requires_logging_directory else {}
-        tracker = kind(config.output.name, **where)
+        kind = LOGGER_TYPE_TO_CLASS[track]
+        where = {"logging_dir": str(folder)} if kind.requires_logging_directory else {}
+        tracker = kind(folder.name, **where)
         tracker.start()
-        tracker.store_init_configuration({name: _plain(value) for name, value in asdict(config).items()})
+        tracker.store_init_configuration({name: _plain(value) for name, value in settings.items()})
         return Tracker(tracker)
 
     def log(self, step: int, values: dict[str, float]) -> None:
@@ -35,16 +36,16 @@ class Tracker:
             self.tracker.finish()
 
 
-def check_tracker(config: TrainingConfig) -> None:
+def check_tracker(track: str | None, folder: Path) -> None:
     """Raises `MaquetteError` where the tracker that the settings name is unknown, or not installed."""
-    if config.track is None:
+    if track is None:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
 
-    if config.track not in LOGGER_TYPE_TO_CLASS:
-        raise MaquetteError(f"track is one of {', '.join(map(str, LOGGER_TYPE_TO_CLASS))}, not {config.track!r}.")
-    if not filter_trackers([config.track], str(config.output)):
-        raise MaquetteError(f"{config.track!r} is not installed: pip install {config.track}, or leave out track.")
+    if track not in LOGGER_TYPE_TO_CLASS:
+        raise MaquetteError(f"track is one of {', '.join(map(str, LOGGER_TYPE_TO_CLASS))}, not {track!r}.")
+    if not filter_trackers([track], str(folder)):
+        raise MaquetteError(f"{track!r} is not installed: pip install {track}, or leave out track.")
 
 
 def _plain(value: Any) -> Any:

@@ -1,9 +1,15 @@
 """Settings: every problem at once, by the name that was typed."""
 
+import json
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.declared import settings_of
 from maquette.training.config import TrainingConfig, read_settings
+from maquette.training.parts import OptimizerConfig
 from maquette.training.problems import without_effect
 
 
@@ -55,15 +61,16 @@ def test_what_cannot_be(changes, words) -> None:
 
 def test_settings_from_a_file_are_told_of_together(tmp_path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('condition = "canny"\noutput = "runs/x"\nlearning_rate = 3e-4  # found by trying\n')
-    assert TrainingConfig.of(read_settings(path)).learning_rate == 3e-4
-    path.write_text('condtion = "canny"\nbatch_size = "32"\nresume = 1\n')
+    path.write_text('condition = "canny"\noutput = "x"\n[optimizer]\nlearning_rate = 3e-4  # found by trying\n')
+    assert TrainingConfig.of(read_settings(path)).optimizer.learning_rate == 3e-4
+    path.write_text('condtion = "canny"\nresume = 1\n[data]\nbatch_size = "32"\n[optimizer]\nlearningrate = 1\n')
     with pytest.raises(MaquetteError) as error:
         TrainingConfig.of(read_settings(path))
     for words in (
         "There is no setting 'condtion'; did you mean 'condition'",
         "condition is missing; output is missing",
-        "batch_size is a whole number of 1 or more, not '32'",
+        "data.batch_size is a whole number of 1 or more, not '32'",
+        "There is no setting 'optimizer.learningrate'; did you mean 'optimizer.learning_rate'",
         "resume is true or false, not 1",
     ):
         assert words in str(error.value)
@@ -86,12 +93,115 @@ def test_what_was_kept_is_what_was_given(tmp_path) -> None:
 
 
 def test_settings_without_effect_are_named() -> None:
-    assert without_effect(config()) == []
-    assert without_effect(config(flip=0.5, unlock_at=3)) == [
+    assert without_effect(config().items()) == []
+    assert without_effect(config(flip=0.5, unlock_at=3).items()) == [
         "flip has no effect without data.",
         "unlock_at has no effect without unlock.",
     ]
-    assert without_effect(config(connect="middle", reconnect=1000)) == [
+    assert without_effect(config(connect="middle", reconnect=1000).items()) == [
         "reconnect has no effect at 1000, after the last step."
     ]
-    assert without_effect(config(data="x", scenes=3)) == ["scenes has no effect with data of one's own."]
+    assert without_effect(config(data="x", scenes=3).items()) == ["scenes has no effect with data of one's own."]
+
+
+BOUNDS = {
+    **dict.fromkeys(("max_steps", "checkpoint_every", "scenes", "batch_size", "shuffle_window", "accumulation"), 1),
+    **dict.fromkeys(("held_out", "reconnect"), 1),
+    **dict.fromkeys(("seed", "workers", "unlock_at", "warmup", "evaluate_every", "stop_after"), 0),
+}
+SHARES = ("flip", "prompt_drop", "condition_drop", "broken")
+POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
+FROM_NOTHING = ("weight_decay", "ema", "min_snr")
+SWITCHES = (
+    "resume", "detect", "buckets", "categorical", "cache", "keep_best", "gradient_checkpointing", "compile", "shard",
+)  # fmt: skip
+TEXTS = (
+    "condition", "output", "base", "data", "picture_column", "condition_column", "text_column", "cache_folder",
+    "start_from", "track", "device",
+)  # fmt: skip
+CHOICES = ("crop", "encoder", "connect", "kind", "unlock", "decay", "optimiser", "precision")
+WRONG = [
+    *((name, low - 1, f"{name} is a whole number of {low} or more, not {low - 1}") for name, low in BOUNDS.items()),
+    *((name, value, f"{name} is a number from 0 to 1, not {value}") for name in SHARES for value in (-0.1, 1.1)),
+    *((name, 0, f"{name} is above 0, not 0") for name in POSITIVE),
+    *((name, -1, f"{name} is a number of 0 or more, not -1") for name in (*POSITIVE, *FROM_NOTHING)),
+    *((name, "yes", f"{name} is true or false, not 'yes'") for name in SWITCHES),
+    *((name, 3, f"{name} is a text, not 3") for name in TEXTS),
+    *((name, "paper-like", f"{name} cannot be 'paper-like'") for name in CHOICES),
+    ("size", 32, "size is a whole number of 64 or more, or two, not 32"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "words"), WRONG)
+def test_each_setting_has_its_bounds(name, value, words) -> None:
+    with pytest.raises(MaquetteError) as error:
+        config(**{name: value})
+    assert words in str(error.value)
+
+
+def test_no_setting_is_without_a_test_of_its_bounds() -> None:
+    assert {name for name, _, _ in WRONG} == set(settings_of(TrainingConfig))
+
+
+def test_parts_check_themselves() -> None:
+    with pytest.raises(MaquetteError, match=r"^learning_rate is above 0, not 0; ema is below 1, not 1\.5\.$"):
+        OptimizerConfig(learning_rate=0, ema=1.5)
+
+
+def test_flat_names_tables_and_parts_say_the_same() -> None:
+    flat = config(data="pairs", learning_rate=3e-4, optimiser="adamw8bit")
+    assert flat.data.source == "pairs" and flat.optimizer.name == "adamw8bit"
+    assert flat == config(data={"source": "pairs"}, optimizer={"learning_rate": 3e-4, "name": "adamw8bit"})
+    assert flat == config(data={"source": Path("pairs")}, optimizer=OptimizerConfig(3e-4, name="adamw8bit"))
+    assert flat == TrainingConfig.of(
+        {"condition": "canny", "output": "runs/x", "data.source": "pairs", "optimizer.learning_rate": 3e-4}
+        | {"optimizer.name": "adamw8bit"}
+    )
+    assert replace(config(), learning_rate=3e-4, data="pairs", optimiser="adamw8bit") == flat
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"learning_rate": 1, "optimizer": {"learning_rate": 1}}, "are the same setting; give one of them"),
+        ({"model": 3}, "model is a table of settings: [model], or model.start_from = ..."),
+        ({"optmizer.ema": 0.9}, "There is no table 'optmizer'; did you mean 'optimizer'"),
+        ({"optimizer.ema": 2}, "optimizer.ema is below 1, not 2"),
+        ({"shrad": True}, "There is no setting 'shrad'; did you mean 'shard'"),
+        ({"model": {"reconnect": 5}}, 'model.reconnect needs connect = "middle"'),
+    ],
+)
+def test_names_that_cannot_be(changes, words) -> None:
+    with pytest.raises(MaquetteError) as error:
+        config(**changes)
+    assert words in str(error.value)
+
+
+def test_a_file_of_version_0_1_is_read_and_told_of(tmp_path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('condition = "rings"\noutput = "x"\ndata = "pairs"\nema = 0.9\nwarmup = 3\n')
+    now = r"\[data\] source \(was data\); \[optimizer\] ema, warmup\.$"
+    with pytest.warns(MaquetteWarning, match=rf"mine\.toml' has settings as version 0\.1 wrote them; .*: {now}"):
+        settings = TrainingConfig.of(read_settings(path))
+    assert settings == TrainingConfig(condition="rings", output="x", data="pairs", ema=0.9, warmup=3)
+
+
+def test_a_run_of_version_0_1_is_read(tmp_path) -> None:
+    """All of its settings were kept side by side, the unset ones as null."""
+    given = config(output=tmp_path, optimiser="adamw8bit", size=None, seed=3)
+    kept = {one.flat: value for one, value in given.items()}
+    (tmp_path / "training.json").write_text(json.dumps(kept, default=str))
+    with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimiser\)"):
+        assert TrainingConfig.load(tmp_path / "training.json") == given
+
+
+def test_what_a_resumed_run_may_change() -> None:
+    """Nothing that decides what comes out; the last step does where the learning rate falls to it."""
+    constant, cosine = (
+        {one.flat for one, _ in c.items() if one.may_differ_in(c)} for c in (config(), config(decay="cosine"))
+    )
+    assert cosine == {
+        "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",
+        "track", "gradient_checkpointing", "compile",
+    }  # fmt: skip
+    assert constant == {*cosine, "max_steps"}

@@ -15,7 +15,7 @@ from maquette.training.draws import Draws, LatentSpec, Place
 def draws(folder, **changes) -> Draws:
     pairs = SourcePairs.open("rings", open_source(folder), Framing((64, 64)))
     config = TrainingConfig(condition="rings", output="unused", data=str(folder), **changes)
-    return Draws(pairs, None, config, [np.arange(len(pairs))], LatentSpec(DDPM({}), 4, 8, 64))
+    return Draws(pairs, None, config.data, [np.arange(len(pairs))], LatentSpec(DDPM({}), 4, 8, 64), config.seed)
 
 
 def test_about_the_asked_share_is_dropped(tmp_path) -> None:

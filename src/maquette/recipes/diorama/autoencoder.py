@@ -19,7 +19,7 @@ from tqdm import tqdm
 from maquette.diorama import CLASSES, SIZE, dataset
 from maquette.foundation.files import written_whole
 from maquette.metrics.pixels import psnr
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
 from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
@@ -201,4 +201,4 @@ def whiten(vae: AutoencoderKL, moments: Tensor) -> None:
 
 
 if __name__ == "__main__":
-    train(from_command_line(Recipe, __doc__))
+    run(train, Recipe, __doc__)

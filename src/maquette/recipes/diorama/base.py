@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from maquette.noise.config import noise_process
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import autoencoder, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
 from maquette.training.average import averaged
@@ -159,4 +159,4 @@ def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
 
 
 if __name__ == "__main__":
-    train(from_command_line(Recipe, __doc__))
+    run(train, Recipe, __doc__)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maquette.diorama import dataset
 from maquette.metrics.pixels import psnr
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
 from maquette.recipes.diorama.autoencoder import classes_weight, posteriors, quality, reconstruction_loss
 from maquette.training.checkpoint import Parts
@@ -65,4 +65,4 @@ def decoding_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    train(from_command_line(Recipe, __doc__))
+    run(train, Recipe, __doc__)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from maquette.data.diorama import CONDITIONS
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import autoencoder, base, decoder, perception, ship
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.loop import train
@@ -74,4 +74,4 @@ def train_controlnets(recipe: Recipe, settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    make(from_command_line(Recipe, __doc__))
+    run(make, Recipe, __doc__)

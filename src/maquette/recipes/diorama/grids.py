@@ -16,7 +16,7 @@ from maquette.controlnet.compose import Control
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.foundation.sheets import sheet
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.sampling.config import ConditionIn, ResolutionWeights
 from maquette.sampling.generate import generate
 
@@ -91,4 +91,4 @@ def _one(base: Base, prompt: str, controls: list[Control], seed: int) -> Image.I
 
 
 if __name__ == "__main__":
-    draw(from_command_line(Recipe, __doc__))
+    run(draw, Recipe, __doc__)

@@ -17,7 +17,7 @@ from torch import Tensor
 from maquette.conditions.networks.perception import NEAREST, Perception
 from maquette.diorama import SIZE
 from maquette.foundation.files import written_whole
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
 from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
@@ -114,4 +114,4 @@ def heat_maps(keypoints: Tensor) -> Tensor:
 
 
 if __name__ == "__main__":
-    train(from_command_line(Recipe, __doc__))
+    run(train, Recipe, __doc__)

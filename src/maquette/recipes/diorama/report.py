@@ -22,7 +22,7 @@ from maquette.foundation.files import written_whole
 from maquette.foundation.progress import steps_bar
 from maquette.foundation.sheets import sheet
 from maquette.metrics.frechet import frechet_distance
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes as rendered
 from maquette.sampling.generate import generate
 
@@ -112,4 +112,4 @@ def _save(
 
 
 if __name__ == "__main__":
-    report(from_command_line(Recipe, __doc__))
+    run(report, Recipe, __doc__)

@@ -20,7 +20,7 @@ from maquette.base import Defaults
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.checkpoints.save import write_defaults
 from maquette.data.diorama import CONDITIONS
-from maquette.recipes.command import from_command_line
+from maquette.recipes.command import run
 from maquette.recipes.diorama import base as recipes
 
 INDEX = {
@@ -76,4 +76,4 @@ def _averaged(run: Path, tokenizer: CLIPTokenizer, latent_channels: int) -> reci
 
 
 if __name__ == "__main__":
-    ship(from_command_line(Recipe, __doc__))
+    run(ship, Recipe, __doc__)

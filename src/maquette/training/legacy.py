@@ -1,0 +1,47 @@
+"""Settings as version 0.1 wrote them into TOML files and `training.json`: without tables."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maquette.errors import MaquetteWarning
+from maquette.foundation.declared import Setting
+
+RENAMED = {"data": "data.source", "optimiser": "optimizer.name"}
+"""What version 0.1 called settings that have another name now, and their paths; others were only put into tables."""
+
+
+def modern(settings: Mapping[str, Any], known: Mapping[str, Setting], path: Path) -> dict[str, Any]:
+    """The settings of a file in the names of today; a warning says what has another one.
+
+    Args:
+        known: today's settings by their flat names.
+    """
+    parts = {one.part for one in known.values()}
+    read: dict[str, Any] = {}
+    moved: dict[str, str] = {}
+    for name, value in settings.items():
+        if name in parts and isinstance(value, Mapping):
+            read[name] = value
+            continue
+        path_now = RENAMED.get(name) or (known[name].path if name in known else name)
+        read[name if name in known else path_now] = value
+        if path_now != name:
+            moved[name] = path_now
+    if moved:
+        warnings.warn(
+            f"{str(path)!r} has settings as version 0.1 wrote them; they stand in tables now: {_tables(moved)}.",
+            MaquetteWarning,
+            stacklevel=4,
+        )
+    return read
+
+
+def _tables(moved: Mapping[str, str]) -> str:
+    """Moved settings by table, with their names where those are others."""
+    tables: dict[str, list[str]] = {}
+    for name, path in moved.items():
+        part, _, now = path.rpartition(".")
+        tables.setdefault(part, []).append(now if now == name else f"{now} (was {name})")
+    return "; ".join(f"[{part}] {', '.join(names)}" for part, names in tables.items())

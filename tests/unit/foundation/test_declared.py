@@ -1,0 +1,70 @@
+"""Settings told once: what a field says is what is checked, shown and read from a command line."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from maquette.errors import MaquetteError
+from maquette.foundation.declared import REQUIRED, Declared, setting, settings_of
+from maquette.foundation.flags import read_flags, with_flags
+from maquette.foundation.given import Given
+
+
+@dataclass(frozen=True)
+class Oven(Declared):
+    heat: float = setting(180.0, "Degrees Celsius.", 0, 300)
+    door: Literal["open", "shut"] = setting("shut", "How it stands.")
+    log: Path | None = setting(None, "Where to.", flat="oven_log")
+
+
+@dataclass(frozen=True)
+class Kitchen:
+    cook: str = setting(REQUIRED, "Who.")
+    hours: tuple[int, ...] = (8, 20)
+    loud: bool = False
+    oven: Oven = field(default_factory=Oven)
+
+
+def test_parts_are_found_by_flat_name_and_by_path() -> None:
+    known = settings_of(Kitchen)
+    assert [(flat, one.path) for flat, one in known.items()] == [
+        ("cook", "cook"), ("hours", "hours"), ("loud", "loud"),
+        ("heat", "oven.heat"), ("door", "oven.door"), ("oven_log", "oven.log"),
+    ]  # fmt: skip
+    assert [known[name].range for name in ("heat", "door", "oven_log")] == ["0 to 300", "open, shut", "Path"]
+    assert [known[name].usual for name in ("heat", "loud", "oven_log", "cook")] == ["180", "false", "", ""]
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    with pytest.raises(MaquetteError, match=r"^heat is a number from 0 to 300, not 301; door cannot be 'ajar'"):
+        Oven(heat=301, door="ajar")  # type: ignore[arg-type]
+    assert Oven(log="here").log == Path("here")  # type: ignore[arg-type]
+
+
+def test_what_is_given_later_comes_first() -> None:
+    before = Given.of(Kitchen, {"cook": "Ada", "oven": {"heat": 100, "door": "open"}})
+    given = Given.of(Kitchen, {"oven.heat": 200}, {"oven.heat": "--heat"}).over(before)
+    assert given.values == {"cook": "Ada", "heat": 200, "door": "open"}
+    assert given.typed == {"cook": "cook", "heat": "--heat", "door": "oven.door"}
+    assert Given.of(Kitchen, {}).missing(Kitchen) == ["cook"]
+
+
+def test_flags_of_every_kind() -> None:
+    settings, found = settings_of(Kitchen).values(), {}
+
+    def command(**flags: Any) -> None:
+        """Cook."""
+        found.update(read_flags(flags, settings))
+
+    app = typer.Typer()
+    app.command()(with_flags(command, settings, required=("cook",)))
+    words = ["--cook", "7", "--hours", "[9, 12]", "--loud", "--heat", "90", "--oven-log", "x"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    assert found == {"cook": "7", "hours": (9, 12), "loud": True, "heat": 90.0, "oven_log": Path("x")}
+    for words, problem in ((["--cook", "Ada", "--heat", "hot"], "'hot' is not"), ([], "Missing option '--cook'")):
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 2 and problem in result.output

@@ -1,0 +1,81 @@
+"""`maquette train`: flags, help and `--set` follow from the settings."""
+
+import re
+
+import pytest
+from typer.testing import CliRunner
+
+from maquette.cli.main import app
+from maquette.errors import MaquetteError
+from maquette.foundation.declared import settings_of
+from maquette.training import loop
+from maquette.training.config import TrainingConfig
+
+
+@pytest.fixture
+def settings(monkeypatch, tmp_path):
+    """What a command line would train, without training it."""
+    monkeypatch.chdir(tmp_path)
+    found = []
+
+    def stop(config: TrainingConfig) -> None:
+        found.append(config)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(loop, "train", stop)
+
+    def given(*words: str) -> TrainingConfig:
+        result = CliRunner().invoke(app, ["train", *words, "--output", "run"])
+        if isinstance(result.exception, MaquetteError):
+            raise result.exception
+        assert result.exit_code == 130, result.output
+        return found.pop()
+
+    return given
+
+
+def expected(**changes) -> TrainingConfig:
+    return TrainingConfig(condition="canny", output="run", **changes)
+
+
+def test_flags(settings) -> None:
+    """One of each kind that the command line reads."""
+    words = (
+        "--max-steps 5 --learning-rate 3e-4 --decay cosine --no-cache --compile --cache-folder x --optimiser adamw8bit"
+    )
+    assert settings("diorama/canny", *words.split()) == expected(
+        max_steps=5,
+        learning_rate=3e-4,
+        decay="cosine",
+        cache=False,
+        compile=True,
+        cache_folder="x",
+        optimiser="adamw8bit",
+    )
+    mixed = settings("diorama/canny", "--connect", "middle", "--reconnect", "7", "--size", "[128, 64]")
+    assert mixed == expected(connect="middle", reconnect=7, size=(128, 64))
+    assert settings("diorama/canny", "--connect", "middle", "--reconnect", "converged").model.reconnect == "converged"
+
+
+def test_set_with_and_without_a_table(settings) -> None:
+    for name in ("optimizer.learning_rate", "learning_rate"):
+        assert settings("diorama/canny", "--set", f"{name}=3e-4") == expected(learning_rate=3e-4)
+    with pytest.raises(MaquetteError, match=r"optimizer\.ema is below 1, not 2; warmup is .*; --batch-size is a whole"):
+        settings("diorama/canny", "--batch-size", "0", "--set", "optimizer.ema=2", "--set", "warmup=-1")
+
+
+def test_flags_come_before_set_and_set_before_a_file(settings, tmp_path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'condition = "canny"\n[optimizer]\nlearning_rate = 1e-5\nema = 0.5\nwarmup = 1\n'
+    )
+    given = settings(
+        "mine.toml", "--set", "ema=0.6", "--set", "optimizer.learning_rate=2e-5", "--learning-rate", "3e-5"
+    )
+    assert given == expected(learning_rate=3e-5, ema=0.6, warmup=1)
+
+
+def test_help_has_every_setting(monkeypatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = re.sub(r"\x1b\[[\d;]*m", "", CliRunner().invoke(app, ["train", "--help"]).output)
+    for one in settings_of(TrainingConfig).values():
+        assert re.search(rf"--(no-)?{one.flat.replace('_', '-')}\b", shown), one.flat
