@@ -20,6 +20,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import snapshot
 from maquette.foundation.weights import Weights, find_weights, open_weights
+from maquette.noise.config import noise_process
 from maquette.noise.process import Prediction
 from maquette.text import Clip, read_tokenizer
 
@@ -89,10 +90,10 @@ def _load_folder(name: str, folder: Path, where: Placement, asked: Prediction | 
         clips.append(_clip(folder, "_2", CLIPTextModelWithProjection, where))
     size = _side(unet.config.sample_size, folder) * downscale
     blank_is_zero = len(clips) == 2 and index.get("force_zeros_for_empty_prompt", False)
-    return Base(name, backbone, autoencoder, clips, schedule, size, blank_is_zero, _defaults(folder))
+    return Base(name, backbone, autoencoder, clips, schedule, size, blank_is_zero, _defaults(folder, schedule))
 
 
-def _defaults(folder: Path) -> Defaults | None:
+def _defaults(folder: Path, schedule: dict[str, Any]) -> Defaults | None:
     """What the base's folder says of its steps, guidance and sampler; None where it says nothing.
 
     Raises `MaquetteError` where that is not as `save_base` writes it.
@@ -101,7 +102,8 @@ def _defaults(folder: Path) -> Defaults | None:
     if not path.exists():
         return None
     try:
-        defaults = Defaults(**json.loads(path.read_text("utf-8")))
+        own = {"sampler": noise_process(schedule).samplers[0]}
+        defaults = Defaults(**{**own, **json.loads(path.read_text("utf-8"))})
         kinds = (int, int | float, str)
         if not all(isinstance(value, kind) for value, kind in zip(vars(defaults).values(), kinds, strict=True)):
             raise ValueError("a value is of another kind")
