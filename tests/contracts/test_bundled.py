@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import maquette as mq
-from maquette.checkpoints.load import bundled
+from maquette.checkpoints.controlnets import bundled
 from maquette.data.diorama import CONDITIONS
 
 PACKAGE = Path(mq.__file__).parent

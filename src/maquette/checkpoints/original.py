@@ -26,15 +26,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from maquette.backbones.protocol import Prediction
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
+from maquette.checkpoints.controlnets import read_controlnet
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae
-from maquette.controlnet import files
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 from maquette.formats import text_names, topology, unet_names, vae_names
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
 from maquette.foundation.weights import Weights, open_weights
-from maquette.text import Clip, MissingTokenizer, read_tokenizer
+from maquette.text.clip import Clip, ClipText, MissingTokenizer, XLText, read_tokenizer
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 OPENCLIP_LAYERS = 24  # of the text encoder of SD 2.x, the last of them unused
@@ -75,7 +75,7 @@ def load_original(path: str | Path, num_heads: int | None = None, **settings: An
     Args: those of `load_original_base`.
     """
     base = load_original_base(path, num_heads, **settings)
-    return base, files.load(Path(path), base.backbone).eval().requires_grad_(False)
+    return base, read_controlnet(Path(path), base.backbone).eval().requires_grad_(False)
 
 
 def load_original_base(
@@ -120,7 +120,10 @@ def load_original_base(
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, predicts, downscale)
     size = config["sample_size"] * downscale
-    return Base(str(path), backbone, autoencoder, clips, _schedule(weights, predicts), size, family is XL)
+    text = None
+    if clips:
+        text = XLText(*clips, zero_empty_prompt=True) if family is XL else ClipText(*clips)
+    return Base(str(path), backbone, autoencoder, text, _schedule(weights, predicts), size)
 
 
 def _refuse_continuous_noise(weights: Weights) -> None:

@@ -15,7 +15,7 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="The new ControlNet's folder.")],
 ) -> None:
     """Move a ControlNet to another base of its family, by what sets the two bases apart."""
-    from maquette.checkpoints.load import find_controlnet
+    from maquette.checkpoints.controlnets import find_controlnet
     from maquette.checkpoints.transfer import transfer
 
     print(transfer(find_controlnet(net), old, new, output))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maquette.backbones.protocol import Residuals, TextFeatures
+from maquette.backbones.residuals import Residuals
 from maquette.base import Base
 from maquette.controlnet.compose import Control, total
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -28,6 +28,7 @@ from maquette.sampling.settings import (
     nearest_size,
     warn_of_unused,
 )
+from maquette.text.conditioning import Conditioning
 
 
 def generate(
@@ -124,7 +125,7 @@ class _Condition:
             return self
         return _Condition(self.control, self.maps, _encode(base, self.control, self.maps[start : start + count]))
 
-    def residuals(self, latents: Tensor, timestep: Tensor, text: TextFeatures) -> Residuals:
+    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning) -> Residuals:
         """For a batch, or for its two branches one after the other."""
         features = self.features
         if len(features) not in (1, len(latents)):
@@ -135,14 +136,14 @@ class _Condition:
 @torch.no_grad()
 def _encode(base: Base, control: Control, maps: Tensor) -> Tensor:
     with base.at_work(control.net):
-        return control.net.encode(maps)
+        return control.net.encode(control.net.condition_input(maps, base.encode_maps))
 
 
 @torch.no_grad()
 def _sample(
     base: Base,
-    text: TextFeatures,
-    negative: TextFeatures,
+    text: Conditioning,
+    negative: Conditioning,
     conditions: list[_Condition],
     sampling: Sampling,
     sources: list[torch.Generator],
@@ -157,7 +158,7 @@ def _sample(
     _check_timesteps(scheduler, base, sampling)
     one_sided = sampling.condition_in != "both" or any(one.control.net.contract.pooled for one in conditions)
     guided = _guided(text, negative, sampling, one_sided)
-    both = TextFeatures.cat([*[negative] * count, text]) if guided else text
+    both = Conditioning.cat([*[negative] * count, text]) if guided else text
     steps = max(1, int(sampling.steps * sampling.strength)) if masked else sampling.steps
     timesteps = scheduler.timesteps[(sampling.steps - steps) * scheduler.order :]
     drawn = _noise(base, sources, size)
@@ -187,9 +188,9 @@ def _check_timesteps(scheduler: Scheduler, base: Base, sampling: Sampling) -> No
         )
 
 
-def _guided(text: TextFeatures, negative: TextFeatures, sampling: Sampling, one_sided: bool) -> bool:
+def _guided(text: Conditioning, negative: Conditioning, sampling: Sampling, one_sided: bool) -> bool:
     """Whether there are two branches: not without guidance, nor where both would be the same."""
-    same = not one_sided and all(torch.equal(row, negative.states[0]) for row in text.states)
+    same = not one_sided and text.is_all(negative)
     return sampling.guidance != 1 and not same
 
 
@@ -198,7 +199,7 @@ def _residuals(
     active: list[_Condition],
     latents: Tensor,
     timestep: Tensor,
-    text: TextFeatures,
+    text: Conditioning,
     guided: bool,
     sampling: Sampling,
 ) -> Residuals | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maquette.controlnet.encoder import EncoderName
-from maquette.controlnet.network import Connect, Kind
+from maquette.controlnet.network import Connect, Variant
 from maquette.data.framing import Crop
 from maquette.errors import MaquetteError
 from maquette.foundation.files import written_whole
@@ -103,7 +103,7 @@ class TrainingConfig:
     """Layout of the condition encoder."""
     connect: Connect = "all"
     """Or "middle": the middle block's residual alone (v1's small-scale training)."""
-    kind: Kind = "zero"
+    kind: Variant = "zero"
     """Or the ablations "gaussian" and "lite"."""
     reconnect: int | Literal["converged"] | None = None
     """The step from which all residuals are used after "middle", or when the condition has taken hold."""

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.pixels import signed, unit
+from maquette.text.conditioning import Conditioning
 from maquette.training import cache as caches
 from maquette.training import schedule, step
 from maquette.training.attention import faster_attention
@@ -147,19 +147,20 @@ def _loss(config: TrainingConfig, state: State, part: Batch) -> Tensor:
     if moments is None:
         assert part.pictures is not None, "without a cache, the pictures come along"
         moments = caches.encode(base, signed(part.pictures))
-    latents = base.scale_latents(caches.draw(moments, part.sample)).to(base.device)
+    latents = base.sample_latents(moments, part.sample).to(base.device)
     text = _text(base, part).to(base.device)
-    condition, added = unit(part.conditions.to(base.device)), part.noise.to(base.device)
+    condition = state.net.condition_input(unit(part.conditions.to(base.device)), base.encode_maps)
+    added = part.noise.to(base.device)
     timesteps = part.timesteps.to(base.device)
     with _precision(config, base):
         return step.loss(state.model, state.noise, latents, text, condition, timesteps, added, config.min_snr)
 
 
-def _text(base: Base, part: Batch) -> TextFeatures:
+def _text(base: Base, part: Batch) -> Conditioning:
     height, width = part.conditions.shape[1:3]
-    if part.states is None:
+    if part.text is None:
         return base.encode_text(part.words, (width, height))
-    return TextFeatures(part.states, part.pooled, base.size_ids(len(part), (width, height)))
+    return base.text.with_size(part.text, (width, height))
 
 
 def _finish(run: Run, state: State, finished: int) -> Path:

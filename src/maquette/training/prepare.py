@@ -64,7 +64,7 @@ def check_folder(config: TrainingConfig) -> None:
 
 def check_base(base: Base, config: TrainingConfig) -> None:
     """What this training knows, and a learning rate that is not another base's."""
-    if not base.clips:
+    if base.text_encoder is None:
         raise MaquetteError(f"The base {base.name!r} came without a text encoder; give one with it.")
     if base.dtype != torch.float32 and (config.unlock or config.precision == "float32"):
         raise MaquetteError(

@@ -4,9 +4,10 @@ import torch.nn.functional as F
 from diffusers import DDPMScheduler
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Backbone, TextFeatures
+from maquette.backbones.protocol import Backbone
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
+from maquette.text.conditioning import Conditioning
 
 PREDICTIONS = ("epsilon", "v_prediction")
 
@@ -19,10 +20,10 @@ class Controlled(nn.Module):
         self.network, self.net = backbone.network, net
         self.backbone = backbone
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextFeatures, condition: Tensor) -> Tensor:
-        encoded = self.backbone.encode(noisy, timesteps, text)
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Conditioning, condition: Tensor) -> Tensor:
+        prepared = self.backbone.prepare(noisy, timesteps, text)
         residuals = self.net(noisy, timesteps, text, self.net.encode(condition))
-        return self.backbone.decode(encoded, residuals)
+        return self.backbone.finish(prepared, residuals)
 
 
 def noise_schedule(base: Base) -> DDPMScheduler:
@@ -57,7 +58,7 @@ def loss(
     model: nn.Module,
     schedule: DDPMScheduler,
     latents: Tensor,
-    text: TextFeatures,
+    text: Conditioning,
     condition: Tensor,
     timesteps: Tensor,
     noise: Tensor,
@@ -67,7 +68,7 @@ def loss(
 
     Args:
         model: a `Controlled`, wrapped or not.
-        latents, noise: (B, C, h, w); timesteps (B,); condition (B, 3, H, W).
+        latents, noise: (B, C, h, w); timesteps (B,); condition as `ControlNet.encode` takes it.
         min_snr: γ of the weighting, 0 for none.
     """
     noisy = schedule.add_noise(latents, noise, timesteps)

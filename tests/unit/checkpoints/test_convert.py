@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 import maquette as mq
 from maquette.checkpoints.convert import convert, largest_difference
 from maquette.checkpoints.info import info
-from maquette.checkpoints.load import bundled
+from maquette.checkpoints.controlnets import bundled
 from maquette.checkpoints.save import save_base
 from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
-from maquette.controlnet.files import WEIGHTS
+from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.write import write_weights
 from maquette.foundation.weights import open_weights
