@@ -12,11 +12,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from maquette.text.conditioning import Conditioning
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 from maquette.text.clip import Clip, ClipText, XLText
+from maquette.text.conditioning import Conditioning
 
 FAMILIES = ("sd15", "sd21", "sdxl", "diorama")
 """Topologies under test: 13 slots, 13 with linear projections, 10 with pooled text, 13 at the embedded size."""
@@ -98,15 +98,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
     """A whole base on random weights; its autoencoder has f = 8, its tokenizer knows letters."""
     torch.manual_seed(seed)
     unet = tiny_unet(family, seed)
-    vae = AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        latent_channels=unet.config.in_channels,
-        norm_num_groups=4,
-        sample_size=128,
-    ).eval()
+    vae = tiny_vae(unet.config.in_channels)
     clips = [tiny_clip(CLIPTextModel, 8 if family == "sdxl" else unet.config.cross_attention_dim, context)]
     if family == "sdxl":
         clips.append(tiny_clip(CLIPTextModelWithProjection, 16, context, projection_dim=20))
@@ -122,6 +114,19 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
     backbone = UNetBackbone(unet, prediction, downscale=8)
     text = XLText(*clips, zero_empty_prompt=True) if family == "sdxl" else ClipText(*clips)
     return Base(f"tiny-{family}", backbone, vae, text, dict(schedule.config), 128)
+
+
+def tiny_vae(channels: int) -> AutoencoderKL:
+    """An autoencoder on random weights, 8 pixels to a latent cell of so many channels."""
+    return AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=4,
+        sample_size=128,
+    ).eval()
 
 
 def tiny_clip(kind: Any, width: int, context: int, **more: int) -> Clip:

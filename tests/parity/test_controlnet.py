@@ -7,10 +7,10 @@ import torch
 from diffusers import ControlNetModel
 from tests.conftest import FAMILIES, randomise, text_for, tiny_unet
 
-from maquette.text.conditioning import Conditioning
 from maquette.backbones.unet import UNetBackbone
 from maquette.checkpoints.controlnets import read_controlnet
 from maquette.controlnet.network import ControlNet
+from maquette.text.conditioning import Conditioning
 
 
 def added(text: Conditioning) -> dict[str, torch.Tensor] | None:

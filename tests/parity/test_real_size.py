@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from maquette.text.conditioning import Conditioning
 from maquette.backbones.unet import UNetBackbone
 from maquette.checkpoints.controlnets import read_controlnet
+from maquette.text.conditioning import Conditioning
 
 SD15 = {"cross_attention_dim": 768}
 SD21 = {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from maquette.backbones.residuals import Residuals
 from maquette.backbones.wiring import Wiring
+from maquette.backbones.zero import zero_convolution
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 
@@ -52,14 +53,18 @@ class Copy(Protocol):
 
 
 class ControlFamily(Protocol):
-    """What a ControlNet on a backbone is made of, and how it is written and read; it holds no weights."""
+    """What a ControlNet on a backbone is made of, and how it is written and read; it holds no weights.
+
+    What has a body here is so for most families.
+    """
 
     outputs: tuple[Slot, ...]  # what the copy gives
     wiring: Wiring  # of a fresh one
     condition_space: ConditionSpace
 
     def zero_layer(self, output: Slot) -> nn.Module:
-        """What an output passes before it is added: (B, C, h, w) to the same shape, weight and bias zero."""
+        """What an output passes before it is added: (B, C, h, w) to the same shape, weight and bias zero; a 1×1 convolution."""
+        return zero_convolution(output.channels, output.channels)
 
     def published(self, name: str) -> str:
         """The name under which files keep a weight: of `copy.`, `encoder.` or `connections.NUMBER.`."""
@@ -76,6 +81,7 @@ class ControlFamily(Protocol):
 
         Raises `MaquetteError` where they are no ControlNet, or one of another base.
         """
+        return weights
 
 
 class Backbone(Protocol):

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from maquette.backbones.protocol import ConditionSpace, Slot
+from maquette.backbones.protocol import ConditionSpace, ControlFamily, Slot
 from maquette.backbones.wiring import Wiring
-from maquette.backbones.zero import zero_convolution
 from maquette.errors import MaquetteError
 from maquette.formats.control import read_control
 from maquette.foundation.weights import Weights
@@ -23,16 +22,13 @@ _COPIED_CONFIG = (
 
 
 @dataclass(frozen=True)
-class UNetControl:
+class UNetControl(ControlFamily):
     """An output at every slot, and diffusers' names."""
 
     outputs: tuple[Slot, ...]
     wiring: Wiring
     unet: Mapping[str, Any]  # the U-Net's configuration
     condition_space: ConditionSpace = "pixels"
-
-    def zero_layer(self, output: Slot) -> nn.Module:
-        return zero_convolution(output.channels, output.channels)
 
     def published(self, name: str) -> str:
         part, rest = name.split(".", 1)

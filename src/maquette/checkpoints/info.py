@@ -5,8 +5,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from maquette.checkpoints.bases import base_weights
 from maquette.checkpoints import controlnets
+from maquette.checkpoints.bases import base_weights
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import Design
 from maquette.errors import MaquetteError

@@ -35,6 +35,7 @@ from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
 from maquette.foundation.weights import Weights, open_weights
 from maquette.text.clip import Clip, ClipText, MissingTokenizer, XLText, read_tokenizer
+from maquette.text.conditioning import TextEncoder
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 OPENCLIP_LAYERS = 24  # of the text encoder of SD 2.x, the last of them unused
@@ -120,10 +121,7 @@ def load_original_base(
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, predicts, downscale)
     size = config["sample_size"] * downscale
-    text = None
-    if clips:
-        text = XLText(*clips, zero_empty_prompt=True) if family is XL else ClipText(*clips)
-    return Base(str(path), backbone, autoencoder, text, _schedule(weights, predicts), size)
+    return Base(str(path), backbone, autoencoder, _text(clips), _schedule(weights, predicts), size)
 
 
 def _refuse_continuous_noise(weights: Weights) -> None:
@@ -222,6 +220,13 @@ def _clips(weights: Weights, family: Family, tokenizer: str | Path, where: Place
         kind = CLIPTextModelWithProjection if family is XL else CLIPTextModel
         clips.append(Clip(filled_clip(kind, config, known, where), _tokenizer(tokenizer, pad_token="!")))
     return clips
+
+
+def _text(clips: list[Clip]) -> TextEncoder | None:
+    """XL's two, or the one; a file without any makes a base without text."""
+    if len(clips) == 2:
+        return XLText(clips[0], clips[1], zero_empty_prompt=True)
+    return ClipText(clips[0]) if clips else None
 
 
 def _clip_names(clip: Weights) -> Weights:

@@ -4,8 +4,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from maquette.checkpoints.bases import base_weights
 from maquette.checkpoints import controlnets
+from maquette.checkpoints.bases import base_weights
 from maquette.checkpoints.convert import describe, of_encoder
 from maquette.controlnet.contract import METADATA, fingerprint
 from maquette.controlnet.save import WEIGHTS, write_config

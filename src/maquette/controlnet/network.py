@@ -202,8 +202,8 @@ def _condition_encoder(backbone: Backbone, design: Design, space: str, first: Sl
 def _initialise(net: ControlNet, generator: torch.Generator) -> None:
     """Gaussian weights in the condition encoder, the last layer zero unless the design says otherwise."""
     fresh = [net.encoder, *([net.copy] if net.design.variant == "lite" else [])]
-    for layer in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
-        _gaussian(layer, generator)
+    for convolution in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
+        _gaussian(convolution, generator)
     last = [net.encoder.conv_out, *net.connections]
     for layer in (layer for part in last for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.Linear)):
         if net.design.variant == "gaussian":

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.text.conditioning import Conditioning, TextInputs
+from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     return tokenizer
 
 
-class ClipText:
+class ClipText(TextEncoder):
     """One CLIP: the last states after the final norm."""
 
     def __init__(self, clip: Clip) -> None:
@@ -82,13 +82,6 @@ class ClipText:
         (clip,) = self.clips
         return Conditioning(clip.encoder(clip.tokens(prompts)).last_hidden_state)
 
-    def encode_negative(self, prompt: str, size: tuple[int, int]) -> Conditioning:
-        return self.encode([prompt], size)
-
-    def with_size(self, conditioning: Conditioning, size: tuple[int, int]) -> Conditioning:
-        """As it is: these bases are not told the size."""
-        return conditioning
-
     @property
     def vocabulary(self) -> str:
         return _vocabulary(self.clips)
@@ -100,7 +93,7 @@ class ClipText:
         return _save(self.clips, folder)
 
 
-class XLText:
+class XLText(TextEncoder):
     """XL's two: their last states but one side by side, the second's pooled vector, and size and crop ids.
 
     Args:
@@ -128,9 +121,7 @@ class XLText:
         if prompt or not self.zero_empty_prompt:
             return text
         assert text.pooled is not None, "XL's text is pooled"
-        return replace(
-            text, hidden_states=torch.zeros_like(text.hidden_states), pooled=torch.zeros_like(text.pooled)
-        )
+        return replace(text, hidden_states=torch.zeros_like(text.hidden_states), pooled=torch.zeros_like(text.pooled))
 
     def with_size(self, conditioning: Conditioning, size: tuple[int, int]) -> Conditioning:
         """With ids (B, 6): the original height and width, the crop's top and left, the target's; nothing is cropped."""

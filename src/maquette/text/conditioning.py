@@ -83,7 +83,7 @@ class Conditioning:
 class TextEncoder(Protocol):
     """The text encoders of a base, locked, as one; a class a family.
 
-    `maquette.base` sees to it that `modules` are on the device at work.
+    `maquette.base` sees to it that `modules` are on the device at work. What has a body here is so for most families.
     """
 
     modules: tuple[nn.Module, ...]  # all of its networks
@@ -92,18 +92,24 @@ class TextEncoder(Protocol):
     @property
     def vocabulary(self) -> str:
         """How prompts come to the networks: with the weights, all that decides what is made of them."""
+        ...
 
     def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
         """Prompts for images of a size (width, height)."""
+        ...
 
     def encode_negative(self, prompt: str, size: tuple[int, int]) -> Conditioning:
         """One row: what guidance leads away from."""
+        return self.encode([prompt], size)
 
     def with_size(self, conditioning: Conditioning, size: tuple[int, int]) -> Conditioning:
         """With what depends on the size (width, height) of the images, which `of_prompt` leaves out."""
+        return conditioning
 
     def warn_of_cut(self, prompt: str) -> None:
         """Warn, and say what is cut, where a prompt is longer than the encoder takes."""
+        ...
 
     def save(self, folder: Path) -> dict[str, list[str]]:
         """Write networks and tokenizers into a base's folder; the library and class of each part, by its name."""
+        ...

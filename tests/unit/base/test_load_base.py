@@ -99,7 +99,11 @@ def test_an_xl_is_read_as_it_was_saved(tmp_path) -> None:
         (before.encode_text(["a b"]), before.encode_negative("")),
         strict=True,
     ):
-        for found, wanted in ((text.hidden_states, own.hidden_states), (text.pooled, own.pooled), (text.time_ids, own.time_ids)):
+        for found, wanted in (
+            (text.hidden_states, own.hidden_states),
+            (text.pooled, own.pooled),
+            (text.time_ids, own.time_ids),
+        ):
             assert torch.allclose(found, wanted, atol=1e-6)
     assert not base.encode_negative("").hidden_states.any()
     shutil.rmtree(tmp_path / "text_encoder_2")

@@ -12,9 +12,9 @@ from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa
 from typer.testing import CliRunner
 
 import maquette as mq
+from maquette.checkpoints.controlnets import bundled
 from maquette.checkpoints.convert import convert, largest_difference
 from maquette.checkpoints.info import info
-from maquette.checkpoints.controlnets import bundled
 from maquette.checkpoints.save import save_base
 from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app

@@ -116,7 +116,9 @@ def train(recipe: Recipe) -> TextAndUNet:
     for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report):
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
         posteriors = moments[rows]
-        latents = sample_posterior(posteriors, torch.randn(posteriors[:, ::2].shape, generator=generator, device=recipe.device))
+        latents = sample_posterior(
+            posteriors, torch.randn(posteriors[:, ::2].shape, generator=generator, device=recipe.device)
+        )
         drop = torch.rand((recipe.batch_size, 1), generator=generator, device=recipe.device) < recipe.prompt_drop
         words = torch.where(drop, empty, tokens[rows])
         timesteps = draw_timesteps(recipe.batch_size, generator)
