@@ -1,12 +1,8 @@
-"""A family of base models that is nothing like a U-Net, as somebody outside the library would add one.
-
-A transformer on tokens of 2 × 2 latents, text as bytes with a mask, ControlNets that copy half of the blocks and take
-their condition as latents.
-"""
+"""A family of base models that is nothing like a U-Net: a transformer on tokens of 2 × 2 latents, text as bytes with a
+mask, and ControlNets that copy half of the blocks and take their condition as latents."""
 
 from collections.abc import Mapping
 from copy import deepcopy
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +63,6 @@ class ToyTransformer(ModelMixin, ConfigMixin):
         self.start, self.out = Start(channels, BLOCKS), nn.ConvTranspose2d(WIDTH, channels, PATCH, stride=PATCH)
 
 
-@dataclass(frozen=True)
 class ToyControl(ControlFamily):
     outputs = tuple(Slot(f"blocks.{number}", WIDTH, PATCH) for number in range(COPIED))
     wiring = ceil(COPIED, BLOCKS)
@@ -115,7 +110,7 @@ class ToyBackbone:
 class ToyText(TextEncoder):
     """Bytes, embedded; the first token is always there."""
 
-    outputs, vocabulary = TextInputs(WIDTH), "bytes"  # type: ignore[assignment]
+    outputs, vocabulary = TextInputs(WIDTH), "bytes"
 
     def __init__(self, table: nn.Embedding) -> None:
         self.table, self.modules = table.requires_grad_(False), (table,)

@@ -63,7 +63,7 @@ class ControlFamily(Protocol):
     condition_space: ConditionSpace
 
     def zero_layer(self, output: Slot) -> nn.Module:
-        """What an output passes before it is added: (B, C, h, w) to the same shape, weight and bias zero; a 1×1 convolution."""
+        """What an output passes before it is added: (B, C, h, w) to the same shape, zero at first."""
         return zero_convolution(output.channels, output.channels)
 
     def published(self, name: str) -> str:

@@ -1,6 +1,6 @@
 """A ControlNet as a folder in diffusers' format, which diffusers and ComfyUI load too.
 
-It knows of a ControlNet only what it writes (`Written`): so `network` can import it, and nothing imports `network` back.
+It knows of a ControlNet only what it writes (`Written`), so that `network` imports it and it need not import `network`.
 """
 
 import json

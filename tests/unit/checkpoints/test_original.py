@@ -163,7 +163,7 @@ def test_one_file_is_the_model(family: str, suffix: str, tokenizer, tmp_path) ->
     z, picture = torch.randn(1, 4, 16, 16), mq.diorama.scene(1).image
     with torch.no_grad():
         ours, theirs = (one.encode_text(["a b c"], (128, 128)) for one in (base, before))
-        assert torch.allclose(ours.states, theirs.states, atol=1e-5)
+        assert torch.allclose(ours.hidden_states, theirs.hidden_states, atol=1e-5)
         assert torch.allclose(base.predict(z, 7, ours), before.predict(z, 7, theirs), atol=1e-5)
         latents = [one.encode_pictures([picture]) for one in (base, before)]
     assert torch.allclose(*latents, atol=1e-5)
