@@ -44,7 +44,7 @@ def make_base(width: int) -> Any:
 
     from maquette.backbones.unet import UNetBackbone
     from maquette.base import Base
-    from maquette.text import Clip, MissingTokenizer
+    from maquette.text.clip import Clip, ClipText, MissingTokenizer
 
     torch.manual_seed(0)
     text_width = 768 * width // 320
@@ -64,7 +64,7 @@ def make_base(width: int) -> Any:
     )
     schedule = dict(DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").config)
     clip = Clip(text, MissingTokenizer("a benchmark reads no words"))
-    return Base("random", UNetBackbone(unet), vae.eval(), [clip], schedule, 512)
+    return Base("random", UNetBackbone(unet), vae.eval(), ClipText(clip), schedule, 512)
 
 
 def inputs(asked: argparse.Namespace, base: Any) -> dict[str, Any]:
@@ -86,7 +86,7 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
     import torch
 
     import maquette as mq
-    from maquette.backbones.protocol import TextFeatures
+    from maquette.text.conditioning import Conditioning
     from maquette.training.attention import faster_attention
     from maquette.training.loss import loss
     from maquette.training.processes import Processes
@@ -112,7 +112,7 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
         state.optimiser.zero_grad()
         noise = torch.randn(batch["latents"].shape, generator=generator).to(asked.device)
         timesteps = torch.randint(1000, (asked.batch_size,), generator=generator).to(asked.device)
-        text, condition = TextFeatures(batch["text"]), batch["condition"]
+        text, condition = Conditioning(batch["text"]), batch["condition"]
         with faster_attention(base.device, *state.networks):
             with torch.autocast(asked.device, torch.bfloat16):
                 value = loss(state.model, base.noise, batch["latents"], text, condition, timesteps, noise)
@@ -155,7 +155,7 @@ def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
     from diffusers import ControlNetModel, DDPMScheduler
 
     base = make_base(asked.width)
-    unet, vae, text = base.backbone.unet, base.autoencoder, base.clips[0].encoder
+    unet, vae, text = base.backbone.unet, base.autoencoder, base.text.clips[0].encoder
     for locked in (unet, vae, text):
         locked.to(asked.device, torch.bfloat16)
     net = ControlNetModel.from_unet(unet).to(asked.device, torch.float32).train()

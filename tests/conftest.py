@@ -12,11 +12,11 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from maquette.backbones.protocol import TextFeatures
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
-from maquette.text import Clip
+from maquette.text.clip import Clip, ClipText, XLText
+from maquette.text.conditioning import Conditioning
 
 FAMILIES = ("sd15", "sd21", "sdxl", "diorama")
 """Topologies under test: 13 slots, 13 with linear projections, 10 with pooled text, 13 at the embedded size."""
@@ -60,14 +60,15 @@ def tiny_unet(family: str, seed: int = 0) -> UNet2DConditionModel:
     return UNet2DConditionModel(**common, **more).eval()
 
 
-def text_for(backbone: UNetBackbone, count: int = 2, seed: int = 1) -> TextFeatures:
+def text_for(backbone: UNetBackbone, count: int = 2, seed: int = 1) -> Conditioning:
     """Random text of the widths that a backbone wants."""
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(count, 7, backbone.text.width, generator=generator)
     if backbone.text.pooled_width is None:
-        return TextFeatures(states)
+        return Conditioning(states)
     pooled = torch.randn(count, backbone.text.pooled_width, generator=generator)
-    return TextFeatures(states, pooled, torch.tensor([[128.0, 128, 0, 0, 128, 128]] * count))
+    ids = torch.tensor([[128.0, 128, 0, 0, 128, 128]] * count)
+    return Conditioning(states, pooled=pooled, time_ids=ids)
 
 
 def randomise(net: ControlNet, seed: int = 7) -> ControlNet:
@@ -97,15 +98,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
     """A whole base on random weights; its autoencoder has f = 8, its tokenizer knows letters."""
     torch.manual_seed(seed)
     unet = tiny_unet(family, seed)
-    vae = AutoencoderKL(
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        block_out_channels=(8, 8, 8, 8),
-        layers_per_block=1,
-        latent_channels=unet.config.in_channels,
-        norm_num_groups=4,
-        sample_size=128,
-    ).eval()
+    vae = tiny_vae(unet.config.in_channels)
     clips = [tiny_clip(CLIPTextModel, 8 if family == "sdxl" else unet.config.cross_attention_dim, context)]
     if family == "sdxl":
         clips.append(tiny_clip(CLIPTextModelWithProjection, 16, context, projection_dim=20))
@@ -119,7 +112,21 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         prediction_type=prediction,
     )
     backbone = UNetBackbone(unet, downscale=8)
-    return Base(f"tiny-{family}", backbone, vae, clips, dict(schedule.config), 128, blank_is_zero=family == "sdxl")
+    text = XLText(*clips, zero_empty_prompt=True) if family == "sdxl" else ClipText(*clips)
+    return Base(f"tiny-{family}", backbone, vae, text, dict(schedule.config), 128)
+
+
+def tiny_vae(channels: int) -> AutoencoderKL:
+    """An autoencoder on random weights, 8 pixels to a latent cell of so many channels."""
+    return AutoencoderKL(
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        block_out_channels=(8, 8, 8, 8),
+        layers_per_block=1,
+        latent_channels=channels,
+        norm_num_groups=4,
+        sample_size=128,
+    ).eval()
 
 
 def tiny_clip(kind: Any, width: int, context: int, **more: int) -> Clip:

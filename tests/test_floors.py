@@ -1,4 +1,7 @@
-"""A file imports only from lower floors, and folders on one floor do not import each other."""
+"""A file imports only from lower floors, folders on one floor do not import each other, and no import comes back.
+
+Imports inside functions count as those at the top.
+"""
 
 import ast
 from pathlib import Path
@@ -9,9 +12,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "maquette"
 
 FLOORS = [
     {"errors", "foundation"},
-    {"backbones", "conditions", "diorama", "formats", "noise"},
-    {"controlnet", "data", "metrics", "text"},
-    {"base"},
+    {"conditions", "diorama", "formats", "noise", "text"},
+    {"backbones", "data", "metrics"},
+    {"base", "controlnet"},
     {"checkpoints", "sampling"},
     {"training", "evaluation"},
     {"recipes"},
@@ -55,3 +58,33 @@ def test_imports_point_down(path: Path) -> None:
 def test_every_folder_has_a_floor() -> None:
     folders = {path.name for path in SOURCE.iterdir() if (path / "__init__.py").exists()}
     assert folders <= set(FLOOR)
+
+
+def imported_files(path: Path) -> set[Path]:
+    """Files of maquette that a file imports, inside functions too."""
+    found: set[Path] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            inside = [name for name in submodules if file_of(name)]
+            names = inside if len(inside) == len(submodules) else [node.module, *inside]
+        found |= {file for name in names if (file := file_of(name))}
+    return found - {path}
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of maquette."""
+    home, _, rest = module.partition(".")
+    place = SOURCE.joinpath(*rest.split(".")) if rest else SOURCE
+    candidates = (place.with_suffix(".py"), place / "__init__.py") if home == "maquette" else ()
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def test_no_import_comes_back() -> None:
+    """Removing, again and again, every file that imports none of those left leaves nothing."""
+    left = {path: imported_files(path) for path in files()}
+    left = {path: {one for one in imported if one in left} for path, imported in left.items()}
+    while leaves := {path for path, imported in left.items() if not imported & left.keys()}:
+        left = {path: imported for path, imported in left.items() if path not in leaves}
+    assert not left, f"these import each other in a circle: {sorted(str(path.relative_to(SOURCE)) for path in left)}"

@@ -1,6 +1,6 @@
 """A training of seconds as a program, for tests that kill it, interrupt it, or start it more than once.
 
-python tests/tiny_training.py '{"output": ..., ...}', from a folder of its own.
+python tests/tiny_training.py '{"output": ..., ...}' [toy], from a folder of its own.
 """
 
 import json
@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import maquette as mq
 from maquette.diorama import dataset
 from maquette.training import convergence
-from tests.conftest import tiny_base
+from tests.conftest import tiny_base, tiny_vae
+from tests.toy_backbone import toy_base
 
 SETTINGS = {
     "condition": "canny",
@@ -27,11 +28,12 @@ SETTINGS = {
 }
 
 
-def main(changes: dict[str, object]) -> None:
+def main(changes: dict[str, object], toy: bool = False) -> None:
     dataset.SHARD = 8
     convergence.STEPS = 2
-    mq.train(mq.TrainingConfig(**{**SETTINGS, **changes}), tiny_base("diorama", "v_prediction", context=96))
+    base = toy_base(tiny_vae(4)) if toy else tiny_base("diorama", "v_prediction", context=96)
+    mq.train(mq.TrainingConfig(**{**SETTINGS, **changes}), base)
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]), toy=sys.argv[2:] == ["toy"])

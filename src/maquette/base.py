@@ -1,21 +1,23 @@
 """The locked model: backbone, autoencoder, text encoder and noise schedule."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Backbone, Residuals, TextFeatures
+from maquette.backbones.protocol import Backbone
+from maquette.backbones.residuals import Residuals
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import from_signed, to_signed
 from maquette.noise.config import noise_process
 from maquette.noise.process import image_tokens
-from maquette.text import Clip, encode_one, encode_two, size_ids
+from maquette.text.conditioning import Conditioning, TextEncoder
 
 
 @dataclass(frozen=True)
@@ -40,30 +42,26 @@ class Base:
         name: str,
         backbone: Backbone,
         autoencoder: AutoencoderKL | None,
-        clips: Sequence[Clip],
+        text: TextEncoder | None,
         schedule: dict[str, Any],
         size: int,
-        blank_is_zero: bool = False,
         defaults: Defaults | None = None,
     ) -> None:
         self.name = name
         self.work_on: torch.device | None = None
         self.backbone = backbone
-        self.clips = tuple(clips)  # one, XL's two, or none where the weights came without
+        self.text_encoder = text  # None where the weights came without
         self.noise = noise_process(schedule)
         self.defaults = defaults or Defaults(sampler=self.noise.samplers[0])
         self.size = size  # side of the pictures it was trained on, pixels
-        self.blank_is_zero = blank_is_zero  # XL: a missing negative prompt is zeros, not the empty prompt's features
-        self._check_text()
+        if text is not None:
+            self._check_text(text)
         self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
 
-    def _check_text(self) -> None:
-        """Text encoders must say what the backbone is made to read."""
-        if not self.clips:
-            return
-        configs, wanted = [clip.encoder.config for clip in self.clips], self.backbone.text
-        width = sum(config.hidden_size for config in configs)
-        pooled = configs[-1].projection_dim if wanted.pooled_width is not None else None
+    def _check_text(self, text: TextEncoder) -> None:
+        """A text encoder must say what the backbone is made to read."""
+        wanted, width = self.backbone.text, text.outputs.width
+        pooled = text.outputs.pooled_width if wanted.pooled_width is not None else None
         if (width, pooled) != (wanted.width, wanted.pooled_width):
             raise MaquetteError(
                 f"The text encoder of the base {self.name!r} is {width} wide, its U-Net reads text {wanted.width} wide"
@@ -74,6 +72,12 @@ class Base:
                 )
                 + "; give the text encoder it was trained with."
             )
+
+    @property
+    def text(self) -> TextEncoder:
+        if self.text_encoder is None:
+            raise MaquetteError(f"The base {self.name!r} came without a text encoder; load one that has it.")
+        return self.text_encoder
 
     @property
     def autoencoder(self) -> AutoencoderKL:
@@ -129,47 +133,54 @@ class Base:
         self,
         latents: Tensor,
         timestep: Tensor | int,
-        text: Tensor | TextFeatures,
+        text: Tensor | Conditioning,
         residuals: Residuals | None = None,
     ) -> Tensor:
         """The backbone's prediction (what `noise.prediction` says), like latents in shape."""
-        return self.backbone.decode(self.backbone.encode(latents, timestep, text), residuals)
+        return self.backbone.finish(self.backbone.prepare(latents, timestep, text), residuals)
 
-    def encode_text(self, prompts: list[str], size: tuple[int, int] | None = None) -> TextFeatures:
-        """Prompts as (B, L, D); warns and says what is cut of a prompt that is too long.
+    def encode_text(self, prompts: list[str], size: tuple[int, int] | None = None) -> Conditioning:
+        """`text.encode`, with the encoder on the device; warns and says what is cut of a prompt that is too long.
 
         Args:
             size: (width, height) of the pictures, which XL is told; the base's own without.
         """
-        if not self.clips:
-            raise MaquetteError(f"The base {self.name!r} came without a text encoder; load one that has it.")
+        text = self.text
         for prompt in dict.fromkeys(prompts):
-            self.clips[0].warn_of_cut(prompt)
-        with self.at_work(*(clip.encoder for clip in self.clips)), self._as_loaded():
-            if len(self.clips) == 1:
-                return encode_one(self.clips[0], prompts)
-            return encode_two(self.clips[0], self.clips[1], prompts, size or (self.size, self.size))
+            text.warn_of_cut(prompt)
+        with self.at_work(*text.modules), self._as_loaded():
+            return text.encode(prompts, size or (self.size, self.size))
 
-    def encode_negative(self, prompt: str, size: tuple[int, int] | None = None) -> TextFeatures:
-        """The features (1, L, D) that guidance leads away from."""
-        text = self.encode_text([prompt], size)
-        if prompt or not self.blank_is_zero:
-            return text
-        assert text.pooled is not None, "only XL leaves its negative prompt blank"
-        return TextFeatures(torch.zeros_like(text.states), torch.zeros_like(text.pooled), text.ids)
+    def encode_negative(self, prompt: str, size: tuple[int, int] | None = None) -> Conditioning:
+        """One row: what guidance leads away from."""
+        text = self.text
+        text.warn_of_cut(prompt)
+        with self.at_work(*text.modules), self._as_loaded():
+            return text.encode_negative(prompt, size or (self.size, self.size))
 
-    def size_ids(self, count: int, size: tuple[int, int]) -> Tensor | None:
-        """What XL is told of the size (width, height) of so many pictures, (count, 6); None for others."""
-        return size_ids(count, size) if len(self.clips) == 2 else None
+    @torch.no_grad()
+    def posterior(self, pixels: Tensor) -> Tensor:
+        """The autoencoder's of images (B, 3, H, W) in [-1, 1]: mean and log-variance, (B, 2C, h, w)."""
+        pixels = pixels.to(self.device, self.autoencoder.dtype)
+        with self.at_work(self.autoencoder), self._as_loaded():
+            moments: Tensor = self.autoencoder.encode(pixels).latent_dist.parameters
+        return moments
+
+    def sample_latents(self, moments: Tensor, noise: Tensor) -> Tensor:
+        """Latents (B, C, h, w) as the backbone takes them, from posteriors (B, 2C, h, w) by standard normal noise."""
+        return self.scale_latents(sample_posterior(moments, noise))
 
     @torch.no_grad()
     def encode_pictures(self, pictures: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
         """Latents of pictures: a draw from the posterior, one source a picture, or its mean without sources."""
-        pixels = torch.stack([to_signed(picture) for picture in pictures]).to(self.device, self.autoencoder.dtype)
-        with self.at_work(self.autoencoder), self._as_loaded():
-            posterior = self.autoencoder.encode(pixels).latent_dist
-        draws = posterior.mode() if sources is None else posterior.sample(generator=sources)
-        return self.scale_latents(draws)
+        moments = self.posterior(torch.stack([to_signed(picture) for picture in pictures]))
+        posterior = DiagonalGaussianDistribution(moments)
+        return self.scale_latents(posterior.mode() if sources is None else posterior.sample(generator=sources))
+
+    def encode_maps(self, maps: Tensor) -> Tensor:
+        """Condition maps (B, 3, H, W) in [0, 1] as latents (B, C, h, w), the posterior's mean: for ControlNets that
+        take them so."""
+        return self.scale_latents(self.posterior(2 * maps - 1).chunk(2, dim=1)[0])
 
     def scale_latents(self, draws: Tensor) -> Tensor:
         """Draws from the autoencoder's posterior as the backbone takes them."""
@@ -185,3 +196,9 @@ class Base:
     @property
     def _shift(self) -> float:
         return self.autoencoder.config.get("shift_factor") or 0.0
+
+
+def sample_posterior(moments: Tensor, noise: Tensor) -> Tensor:
+    """A draw (B, C, h, w) from posteriors (B, 2C, h, w), mean and log-variance, by standard normal noise."""
+    mean, logvar = moments.float().chunk(2, dim=1)
+    return mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise

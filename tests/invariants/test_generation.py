@@ -302,7 +302,7 @@ def test_half_precision_gives_nearly_the_same_picture() -> None:
     base = tiny_base("sd15")
     full = run(base, guidance=1.0)
     base.autoencoder.to(torch.bfloat16)
-    base.clips[0].encoder.to(torch.bfloat16)
+    base.text.clips[0].encoder.to(torch.bfloat16)
     base.backbone.unet.to(torch.bfloat16)
     net = randomise(ControlNet.attach(base))
     assert base.dtype == net.dtype == torch.bfloat16
@@ -314,7 +314,7 @@ def test_low_memory_has_on_the_device_what_is_at_work_and_nothing_else(base, net
     controls = [Control(net, CONDITION)]
     wanted = run(base, controls)
     there: set[str] = set()
-    names = {base.clips[0].encoder: "text", base.backbone.network: "unet", net: "net", base.autoencoder: "vae"}
+    names = {base.text.clips[0].encoder: "text", base.backbone.network: "unet", net: "net", base.autoencoder: "vae"}
     move = torch.nn.Module.to
 
     def watch(self, where, *args):
@@ -325,7 +325,7 @@ def test_low_memory_has_on_the_device_what_is_at_work_and_nothing_else(base, net
     monkeypatch.setattr(torch.nn.Module, "to", watch)
     monkeypatch.setattr(base, "work_on", torch.device("cpu:0"))  # another device, as far as names go
     seen: dict[str, set[str]] = {}
-    parts = {"encode": net.encoder, "text": base.clips[0].encoder, "unet": base.backbone.network.conv_out}
+    parts = {"encode": net.encoder, "text": base.text.clips[0].encoder, "unet": base.backbone.network.conv_out}
     parts |= {"net": net.copy, "vae": base.autoencoder.decoder}
     hooks = [
         part.register_forward_pre_hook(lambda *_, name=name: seen.update({name: set(there)}))

@@ -17,14 +17,14 @@ from maquette.training import checkpoint
 PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
 
 
-def start(folder: Path, limit: int | None = None, **changes) -> "subprocess.Popen[str]":
+def start(folder: Path, limit: int | None = None, toy: bool = False, **changes) -> "subprocess.Popen[str]":
     def limited() -> None:
         if limit is not None:  # no file may grow beyond it: a disk that is full
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), json.dumps(changes)],
+        [sys.executable, str(PROGRAM), json.dumps(changes), *(["toy"] if toy else [])],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -81,6 +81,22 @@ def test_killed_three_times_is_unbroken_bitwise(whole) -> None:
     averages = [checkpoint.read(checkpoint.states(folder / name)[-1])["average"] for name in ("whole", "killed")]
     assert same(*averages)
     assert len(checkpoint.states(folder / "killed")) == 2
+
+
+def test_a_transformer_killed_is_unbroken_bitwise(tmp_path) -> None:
+    settings = {"toy": True, "max_steps": 20, "checkpoint_every": 2}
+    process = start(tmp_path, output="whole", **settings)
+    assert process.wait(200) == 0, process.communicate()[1]
+    process.communicate()
+    process = start(tmp_path, output="killed", **settings)
+    wait_for(tmp_path / "killed", 6, process)
+    process.kill()
+    process.communicate()
+    assert steps_done(tmp_path / "killed") < 20
+    process = start(tmp_path, output="killed", resume=True, **settings)
+    assert process.wait(200) == 0, process.communicate()[1]
+    process.communicate()
+    assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])

@@ -128,7 +128,7 @@ def test_the_gain_is_what_control_takes_off_the_loss(base, tmp_path, monkeypatch
 def test_the_monitor_starts_at_the_base(base, config) -> None:
     """Before the first step the ControlNet changes nothing, so two fresh ones measure alike."""
     run = mq.train(config(max_steps=1), base)
-    other = mq.train(config(max_steps=1, kind="lite", output=run.parent / "lite"), base)
+    other = mq.train(config(max_steps=1, variant="lite", output=run.parent / "lite"), base)
     assert lines(run)[0]["fidelity"] == lines(other)[0]["fidelity"]
 
 

@@ -16,14 +16,14 @@ DESIGNS = [
     {},
     {"encoder": "paper"},
     {"connect": "middle"},
-    {"kind": "lite"},
-    {"encoder": "paper", "connect": "middle", "kind": "lite"},
+    {"variant": "lite"},
+    {"encoder": "paper", "connect": "middle", "variant": "lite"},
 ]
 
 
 def predict(backbone, net, latents, text, condition):
     residuals = net(latents, 500, text, net.encode(condition))
-    return backbone.decode(backbone.encode(latents, 500, text), residuals)
+    return backbone.finish(backbone.prepare(latents, 500, text), residuals)
 
 
 @pytest.fixture
@@ -34,15 +34,15 @@ def condition() -> torch.Tensor:
 @pytest.mark.parametrize("design", DESIGNS, ids=str)
 def test_fresh_is_bitwise_the_base(backbone: UNetBackbone, latents, condition, design) -> None:
     text, z = text_for(backbone), latents(backbone)
-    plain = backbone.decode(backbone.encode(z, 500, text))
+    plain = backbone.finish(backbone.prepare(z, 500, text))
     net = ControlNet.attach(SimpleNamespace(backbone=backbone), **design)
     assert torch.equal(predict(backbone, net, z, text, condition), plain)
 
 
 def test_gaussian_is_not_the_base(backbone: UNetBackbone, latents, condition) -> None:
     text, z = text_for(backbone), latents(backbone)
-    net = ControlNet.attach(SimpleNamespace(backbone=backbone), kind="gaussian")
-    plain = backbone.decode(backbone.encode(z, 500, text))
+    net = ControlNet.attach(SimpleNamespace(backbone=backbone), variant="gaussian")
+    plain = backbone.finish(backbone.prepare(z, 500, text))
     assert not torch.allclose(predict(backbone, net, z, text, condition), plain, atol=1e-3)
 
 
@@ -52,7 +52,7 @@ def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, desig
     text, z = text_for(backbone), latents(backbone)
     net = ControlNet.attach(SimpleNamespace(backbone=backbone), **design)
     locked = {name: value.clone() for name, value in backbone.unet.state_dict().items()}
-    plain = backbone.decode(backbone.encode(z, 500, text))
+    plain = backbone.finish(backbone.prepare(z, 500, text))
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
 
     (predict(backbone, net, z, text, condition) - torch.ones_like(z)).square().mean().backward()
@@ -81,10 +81,10 @@ def test_middle_connection_adds_to_the_middle_alone(backbone: UNetBackbone, late
 def test_attaching_is_undoable(backbone: UNetBackbone, latents, condition) -> None:
     """Even a trained ControlNet leaves the base as it was once its residuals are gone."""
     text, z = text_for(backbone), latents(backbone)
-    before = backbone.decode(backbone.encode(z, 500, text))
+    before = backbone.finish(backbone.prepare(z, 500, text))
     net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone)))
     assert not torch.allclose(predict(backbone, net, z, text, condition), before, atol=1e-3)
-    assert torch.equal(backbone.decode(backbone.encode(z, 500, text)), before)
+    assert torch.equal(backbone.finish(backbone.prepare(z, 500, text)), before)
 
 
 def test_the_same_seed_attaches_the_same(backbone: UNetBackbone) -> None:

@@ -7,14 +7,14 @@ import torch
 from diffusers import ControlNetModel
 from tests.conftest import FAMILIES, randomise, text_for, tiny_unet
 
-from maquette.backbones.protocol import TextFeatures
 from maquette.backbones.unet import UNetBackbone
-from maquette.controlnet import files
+from maquette.checkpoints.controlnets import read_controlnet
 from maquette.controlnet.network import ControlNet
+from maquette.text.conditioning import Conditioning
 
 
-def added(text: TextFeatures) -> dict[str, torch.Tensor] | None:
-    return None if text.pooled is None else {"text_embeds": text.pooled, "time_ids": text.ids}
+def added(text: Conditioning) -> dict[str, torch.Tensor] | None:
+    return None if text.pooled is None else {"text_embeds": text.pooled, "time_ids": text.time_ids}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -26,9 +26,9 @@ def test_halves_make_the_whole(family: str, side: int) -> None:
     text = text_for(backbone)
     z = torch.randn(2, backbone.latent_channels, side, side)
     with torch.no_grad():
-        theirs = unet(z, 321, text.states, added_cond_kwargs=added(text)).sample
-        ours = backbone.decode(backbone.encode(z, 321, text))
-        each = backbone.decode(backbone.encode(z, torch.tensor([321, 321]), text))
+        theirs = unet(z, 321, text.hidden_states, added_cond_kwargs=added(text)).sample
+        ours = backbone.finish(backbone.prepare(z, 321, text))
+        each = backbone.finish(backbone.prepare(z, torch.tensor([321, 321]), text))
     assert torch.allclose(ours, theirs, atol=1e-5)
     assert torch.allclose(each, theirs, atol=1e-5)
 
@@ -46,17 +46,17 @@ def test_residuals_and_prediction(family: str, tmp_path) -> None:
     text = text_for(backbone)
     z, condition = torch.randn(2, backbone.latent_channels, 16, 16), torch.rand(2, 3, 128, 128)
     with torch.no_grad():
-        down, middle = theirs(z, 321, text.states, condition, added_cond_kwargs=added(text), return_dict=False)
+        down, middle = theirs(z, 321, text.hidden_states, condition, added_cond_kwargs=added(text), return_dict=False)
         epsilon = unet(
             z,
             321,
-            text.states,
+            text.hidden_states,
             added_cond_kwargs=added(text),
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
         ).sample
         residuals = net(z, 321, text, net.encode(condition))
-        ours = backbone.decode(backbone.encode(z, 321, text), residuals)
+        ours = backbone.finish(backbone.prepare(z, 321, text), residuals)
     assert len(residuals) == len(down) + 1
     for mine, reference in zip(residuals, [*down, middle], strict=True):
         assert reference.abs().max() > 1e-2  # so that this can fail
@@ -74,7 +74,7 @@ def test_reads_what_diffusers_wrote(tmp_path) -> None:
     ):
         torch.nn.init.normal_(block.weight, std=0.2)
     theirs.save_pretrained(tmp_path)
-    net = files.load(tmp_path, UNetBackbone(unet))
+    net = read_controlnet(tmp_path, UNetBackbone(unet))
     z, text, condition = torch.randn(1, 4, 16, 16), torch.randn(1, 7, 24), torch.rand(1, 3, 128, 128)
     with torch.no_grad():
         down, middle = theirs(z, 10, text, condition, return_dict=False)
@@ -83,11 +83,11 @@ def test_reads_what_diffusers_wrote(tmp_path) -> None:
         assert torch.allclose(mine, reference, atol=1e-5)
 
 
-@pytest.mark.parametrize("design", [{"encoder": "paper"}, {"connect": "middle"}, {"kind": "lite"}], ids=str)
+@pytest.mark.parametrize("design", [{"encoder": "paper"}, {"connect": "middle"}, {"variant": "lite"}], ids=str)
 def test_saved_and_loaded_is_the_same(design, tmp_path) -> None:
     backbone = UNetBackbone(tiny_unet("sd15"))
     net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone), **design))
     net.save(tmp_path)
-    again = files.load(tmp_path, backbone)
+    again = read_controlnet(tmp_path, backbone)
     assert again.design == net.design
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))

@@ -42,8 +42,8 @@ def final(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def pipeline(kind, base, **more):
     return kind(
         vae=base.autoencoder,
-        text_encoder=base.clips[0].encoder,
-        tokenizer=base.clips[0].tokenizer,
+        text_encoder=base.text.clips[0].encoder,
+        tokenizer=base.text.clips[0].tokenizer,
         unet=base.backbone.unet,
         scheduler=DDIMScheduler.from_config(base.schedule),
         safety_checker=None,
@@ -179,10 +179,10 @@ def test_a_pooled_control_leaves_another_as_it_is(final) -> None:
 def xl(kind, base, **more):
     return kind(
         vae=base.autoencoder,
-        text_encoder=base.clips[0].encoder,
-        tokenizer=base.clips[0].tokenizer,
-        text_encoder_2=base.clips[1].encoder,
-        tokenizer_2=base.clips[1].tokenizer,
+        text_encoder=base.text.clips[0].encoder,
+        tokenizer=base.text.clips[0].tokenizer,
+        text_encoder_2=base.text.clips[1].encoder,
+        tokenizer_2=base.text.clips[1].tokenizer,
         unet=base.backbone.unet,
         scheduler=DDIMScheduler.from_config(base.schedule),
         force_zeros_for_empty_prompt=True,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
 
-from maquette.backbones.protocol import TextFeatures
 from maquette.backbones.unet import UNetBackbone
-from maquette.controlnet.files import load
+from maquette.checkpoints.controlnets import read_controlnet
+from maquette.text.conditioning import Conditioning
 
 SD15 = {"cross_attention_dim": 768}
 SD21 = {"cross_attention_dim": 1024, "attention_head_dim": [5, 10, 20, 20], "use_linear_projection": True}
@@ -51,16 +51,20 @@ def test_one_step(family: str, dtype: torch.dtype, tmp_path) -> None:
     assert round(theirs.num_parameters() / 1e6) == of_net
     theirs.save_pretrained(tmp_path)
     backbone = UNetBackbone(unet)
-    net = load(tmp_path, backbone)
+    net = read_controlnet(tmp_path, backbone)
 
     z, condition = torch.randn(1, 4, 32, 32, dtype=dtype), torch.rand(1, 3, 256, 256, dtype=dtype)
     states = torch.randn(1, 77, backbone.text.width, dtype=dtype)
-    text, added = TextFeatures(states), None
+    text, added = Conditioning(states), None
     if backbone.text.pooled_width is not None:
-        text = TextFeatures(states, torch.randn(1, 1280, dtype=dtype), torch.tensor([[256.0, 256, 0, 0, 256, 256]]))
-        added = {"text_embeds": text.pooled, "time_ids": text.ids}
+        text = Conditioning(
+            states,
+            pooled=torch.randn(1, 1280, dtype=dtype),
+            time_ids=torch.tensor([[256.0, 256, 0, 0, 256, 256]]),
+        )
+        added = {"text_embeds": text.pooled, "time_ids": text.time_ids}
     residuals = net(z, 500, text, net.encode(condition))
-    ours = backbone.decode(backbone.encode(z, 500, text), residuals)
+    ours = backbone.finish(backbone.prepare(z, 500, text), residuals)
     down, middle = theirs(z, 500, states, condition, added_cond_kwargs=added, return_dict=False)
     reference = unet(
         z,

@@ -1,22 +1,29 @@
 """Stable Diffusion's U-Net: 1.x, 2.x, XL and every `UNet2DConditionModel` of their topologies."""
 
 import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Encoded, Residuals, Slot, TextFeatures, TextInputs
+from maquette.backbones import wiring
+from maquette.backbones.protocol import Slot
+from maquette.backbones.residuals import Residuals
+from maquette.backbones.unet_control import UNetControl
 from maquette.errors import MaquetteError
+from maquette.text.conditioning import Conditioning, TextInputs
 
-_COPIED_CONFIG = (
-    "transformer_layers_per_block", "in_channels", "flip_sin_to_cos", "freq_shift", "down_block_types",
-    "only_cross_attention", "block_out_channels", "layers_per_block", "downsample_padding", "mid_block_scale_factor",
-    "act_fn", "norm_num_groups", "norm_eps", "cross_attention_dim", "attention_head_dim", "num_attention_heads",
-    "use_linear_projection", "upcast_attention", "resnet_time_scale_shift", "addition_embed_type",
-    "addition_time_embed_dim", "projection_class_embeddings_input_dim", "mid_block_type",
-)  # fmt: skip
+
+@dataclass(frozen=True)
+class UNetState:
+    """What the first half of a U-Net hands to the second."""
+
+    features: tuple[Tensor, ...]  # one a slot, (B, C, h, w)
+    time: Tensor  # (B, T) embedded timestep
+    text: Tensor  # (B, L, D)
 
 
 class UNetEncoder(nn.Module):
@@ -37,28 +44,49 @@ class UNetEncoder(nn.Module):
             self.add_embedding = unet.add_embedding
 
     def forward(
-        self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures, added: Tensor | None = None
-    ) -> Encoded:
-        text = TextFeatures.of(text)
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        text: Tensor | Conditioning,
+        added: Tensor | None = None,
+        outputs: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The features at the slots, (B, C, h, w) each; up to the first `outputs` of them."""
+        return self.run(latents, timestep, text, added, outputs).features
+
+    def run(
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        text: Tensor | Conditioning,
+        added: Tensor | None = None,
+        outputs: int | None = None,
+    ) -> UNetState:
+        """As `forward`, with what the second half takes besides."""
+        text = Conditioning.of(text)
+        states = text.hidden_states
         time = self._embed_time(latents, timestep, text)
         x = self.conv_in(latents)
         if added is not None:
             x = x + added
         features = [x]
         for block in self.down_blocks:
-            x, of_block = _run(block, x, time, text.states)
+            if outputs is not None and len(features) >= outputs:
+                return UNetState(tuple(features[:outputs]), time, states)
+            x, of_block = _run(block, x, time, states)
             features += of_block
-        x = _run(self.mid_block, x, time, text.states)
-        return Encoded((*features, x), time, text.states)
+        if outputs is None or len(features) < outputs:
+            features.append(_run(self.mid_block, x, time, states))
+        return UNetState(tuple(features[:outputs]), time, states)
 
-    def _embed_time(self, latents: Tensor, timestep: Tensor | int, text: TextFeatures) -> Tensor:
+    def _embed_time(self, latents: Tensor, timestep: Tensor | int, text: Conditioning) -> Tensor:
         steps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
         time: Tensor = self.time_embedding(self.time_proj(steps).to(latents.dtype))
         if not hasattr(self, "add_embedding"):
             return time
         assert text.pooled is not None, "this U-Net takes pooled text"
-        assert text.ids is not None, "this U-Net takes size and crop ids"
-        ids = self.add_time_proj(text.ids.flatten()).reshape(len(text.pooled), -1)
+        assert text.time_ids is not None, "this U-Net takes size and crop ids"
+        ids = self.add_time_proj(text.time_ids.flatten()).reshape(len(text.pooled), -1)
         return time + cast(Tensor, self.add_embedding(torch.cat([text.pooled, ids.to(text.pooled.dtype)], dim=-1)))
 
 
@@ -70,12 +98,14 @@ def _run(block: nn.Module, x: Tensor, time: Tensor, text: Tensor, **more: Any) -
 
 
 class UNetBackbone:
-    """Answers the six questions from a U-Net's own configuration.
+    """Answers for a U-Net, from its own configuration.
 
     Args:
         unet: locked from here on: its parameters stop requiring gradients.
         downscale: pixels to one latent cell, from the autoencoder beside it.
     """
+
+    family = "stable-diffusion"
 
     def __init__(self, unet: UNet2DConditionModel, downscale: int = 8) -> None:
         _refuse_other_conditioning(unet)
@@ -86,34 +116,34 @@ class UNetBackbone:
         self.text = TextInputs(_text_width(unet), _pooled_width(unet))
         self.slots = _slots(unet)
 
-    def copy_encoder(self) -> UNetEncoder:
+    def control(self, config: Mapping[str, Any] | None = None) -> UNetControl:
+        """Always the same: every slot has an output."""
+        return UNetControl(self.slots, wiring.identity(len(self.slots)), dict(self.unet.config))
+
+    def make_copy(self, outputs: int) -> UNetEncoder:
+        assert outputs == len(self.slots), "a U-Net is copied as far as its middle block"
         return copy.deepcopy(self.encoder).requires_grad_(True)
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         of_encoder = {id(parameter) for parameter in self.encoder.parameters()}
         return [parameter for parameter in self.unet.parameters() if id(parameter) not in of_encoder]
 
-    def encode(self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures) -> Encoded:
+    def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> UNetState:
         trained = any(parameter.requires_grad for parameter in self.encoder.parameters())
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
-            return cast(Encoded, self.encoder(latents, timestep, text))
+            return self.encoder.run(latents, timestep, text)
 
-    def decode(self, encoded: Encoded, residuals: Residuals | None = None) -> Tensor:
-        features = list(encoded.features if residuals is None else residuals.onto(encoded.features))
+    def finish(self, state: UNetState, residuals: Residuals | None = None) -> Tensor:
+        features = list(state.features if residuals is None else residuals.onto(state.features))
         x = features.pop()
         for block in self.unet.up_blocks:
             count = len(block.resnets)
             skips, features = tuple(features[-count:]), features[:-count]
             size = features[-1].shape[2:] if features else None  # latents of odd sides come back as they were
-            x = _run(block, x, encoded.time, encoded.text, res_hidden_states_tuple=skips, upsample_size=size)
+            x = _run(block, x, state.time, state.text, res_hidden_states_tuple=skips, upsample_size=size)
         if self.unet.conv_norm_out is not None:
             x = self.unet.conv_act(self.unet.conv_norm_out(x))
         return cast(Tensor, self.unet.conv_out(x))
-
-    def describe_copy(self) -> dict[str, Any]:
-        """The configuration of a diffusers `ControlNetModel` for this U-Net."""
-        config = {name: self.unet.config.get(name) for name in _COPIED_CONFIG}
-        return {"_class_name": "ControlNetModel", **config, "conditioning_channels": 3}
 
 
 def _slots(unet: UNet2DConditionModel) -> tuple[Slot, ...]:

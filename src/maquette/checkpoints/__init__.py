@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from maquette.checkpoints.bases import load_base
-    from maquette.checkpoints.load import load_controlnet
+    from maquette.checkpoints.controlnets import load_controlnet
     from maquette.checkpoints.original import load_original
 
-_HOMES = {"load_base": "bases", "load_controlnet": "load", "load_original": "original"}
+_HOMES = {"load_base": "bases", "load_controlnet": "controlnets", "load_original": "original"}
 
 __all__ = ["load_base", "load_controlnet", "load_original"]
 

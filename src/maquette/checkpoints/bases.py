@@ -2,19 +2,18 @@
 
 import json
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from diffusers import AutoencoderKL, DDIMScheduler
 
-from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base, Defaults
+from maquette.checkpoints import stable_diffusion  # noqa: F401 - it registers its family
+from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
-from maquette.checkpoints.networks import filled, filled_clip, filled_vae, part_weights
-from maquette.checkpoints.original import TOKENIZER, load_original_base, read_unet
+from maquette.checkpoints.networks import filled_vae, part_settings, part_weights
+from maquette.checkpoints.original import TOKENIZER
 from maquette.checkpoints.save import DEFAULTS
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import Placement, find_placement
@@ -22,12 +21,9 @@ from maquette.foundation.hub import snapshot
 from maquette.foundation.weights import Weights, find_weights, open_weights
 from maquette.noise.config import noise_process
 from maquette.noise.process import Prediction
-from maquette.text import Clip, read_tokenizer
 
 HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
 PICKLED_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.bin", "vae/*.bin", "text_encoder*/*.bin")
-
-T = TypeVar("T")
 
 
 def load_base(
@@ -58,7 +54,8 @@ def load_base(
     path, where = _path(str(name), token), find_placement(device, dtype)
     home = where._replace(device=torch.device("cpu")) if low_memory else where
     if path.is_file():
-        base = load_original_base(path, None, prediction, tokenizer, str(home.device), home.dtype)
+        family = family_of_file(open_weights(path))
+        base = family.read_file(path, home, prediction=prediction, tokenizer=tokenizer)
     else:
         base = _load_folder(str(name), path, home, prediction)
     if where.device != home.device:
@@ -69,28 +66,24 @@ def load_base(
 
 
 def base_weights(name: str | Path, token: str | None = None) -> Weights:
-    """The weights of a base's U-Net under diffusers' names, unread."""
+    """The weights of a base's network under diffusers' names, unread."""
     path = _path(str(name), token)
     if path.is_file():
-        return read_unet(open_weights(path))
-    return part_weights(path, "unet")
+        weights = open_weights(path)
+        return family_of_file(weights).file_network(weights)
+    return part_weights(path, family_of_folder(path).part)
 
 
 def _load_folder(name: str, folder: Path, where: Placement, asked: Prediction | None) -> Base:
-    index = _settings(folder, ".", lambda path: json.loads((path / "model_index.json").read_text()))
-    schedule = _schedule(folder, asked)
-    vae_config = _settings(folder, "vae", AutoencoderKL.load_config)
+    index = part_settings(folder, ".", lambda path: json.loads((path / "model_index.json").read_text()))
+    vae_config = part_settings(folder, "vae", AutoencoderKL.load_config)
     autoencoder = filled_vae(vae_config, part_weights(folder, "vae"), where)
-    unet_config = _settings(folder, "unet", UNet2DConditionModel.load_config)
-    unet = filled(lambda: UNet2DConditionModel.from_config(unet_config), part_weights(folder, "unet"), where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    backbone = UNetBackbone(unet, downscale)
-    clips = [_clip(folder, "", CLIPTextModel, where)]
-    if backbone.text.pooled_width is not None:
-        clips.append(_clip(folder, "_2", CLIPTextModelWithProjection, where))
-    size = _side(unet.config.sample_size, folder) * downscale
-    blank_is_zero = len(clips) == 2 and index.get("force_zeros_for_empty_prompt", False)
-    return Base(name, backbone, autoencoder, clips, schedule, size, blank_is_zero, _defaults(folder, schedule))
+    family = family_of_folder(folder)
+    schedule = _schedule(folder, asked, family)
+    backbone, size = family.read_network(folder, where, downscale)
+    text = family.read_text(folder, where, index, backbone)
+    return Base(name, backbone, autoencoder, text, schedule, size, _defaults(folder, schedule))
 
 
 def _defaults(folder: Path, schedule: dict[str, Any]) -> Defaults | None:
@@ -115,11 +108,11 @@ def _defaults(folder: Path, schedule: dict[str, Any]) -> Defaults | None:
     return defaults
 
 
-def _schedule(folder: Path, asked: Prediction | None) -> dict[str, Any]:
-    """The noise schedule's configuration, which says what the U-Net predicts."""
-    schedule: dict[str, Any] = _settings(folder, "scheduler", DDIMScheduler.load_config)
+def _schedule(folder: Path, asked: Prediction | None, family: Family) -> dict[str, Any]:
+    """The noise schedule's configuration, which says what the network predicts."""
+    schedule: dict[str, Any] = part_settings(folder, "scheduler", DDIMScheduler.load_config)
     kind = str(schedule.get("_class_name", ""))
-    if kind.startswith(("EDM", "FlowMatch")):
+    if kind.startswith(family.foreign_schedules):
         raise MaquetteError(
             f"The base in {str(folder)!r} is trained on the schedule of a {kind}, which no ControlNet here was; give a "
             "base with DDPM's steps."
@@ -128,16 +121,6 @@ def _schedule(folder: Path, asked: Prediction | None) -> dict[str, Any]:
     if asked is not None and asked != said:
         raise MaquetteError(f"The base in {str(folder)!r} says that it predicts {said!r}, not {asked!r}; leave it out.")
     return schedule
-
-
-def _side(size: Any, folder: Path) -> int:
-    """Of the latents it was trained on; the longer one of two."""
-    sides = size if isinstance(size, list | tuple) else [size]
-    if not sides or not all(isinstance(side, int) for side in sides):
-        raise MaquetteError(
-            f"The U-Net in {str(folder)!r} does not say its sample_size; write it into its config.json."
-        )
-    return max(sides)
 
 
 def _path(name: str, token: str | None) -> Path:
@@ -151,23 +134,3 @@ def _path(name: str, token: str | None) -> Path:
     if not find_weights(folder / "unet"):
         folder = snapshot(name, PICKLED_FILES, ("*.fp16.*", "*non_ema*"), token)
     return folder
-
-
-def _clip(folder: Path, number: str, kind: Any, where: Placement) -> Clip:
-    part = f"text_encoder{number}"
-    config = _settings(folder, part, CLIPTextConfig.from_pretrained)
-    encoder = filled_clip(kind, config, part_weights(folder, part), where)
-    return Clip(encoder, _settings(folder, f"tokenizer{number}", read_tokenizer))
-
-
-def _settings(folder: Path, of: str, read: Callable[[Path], T]) -> T:
-    """What a part of a base says of itself; whatever its reader stumbles over becomes a sentence."""
-    if not (folder / of).is_dir():
-        raise MaquetteError(f"The base in {str(folder)!r} has no folder {of!r}; fetch it anew.")
-    try:
-        return read(folder / of)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise MaquetteError(
-            f"The {of} of the base in {str(folder)!r} cannot be read ({reason}); fetch it anew."
-        ) from error

@@ -1,26 +1,27 @@
 """One ControlNet, any format to any other: tensor by tensor, so that memory never holds two of it."""
 
-import inspect
 import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
 from torch import Tensor
 
-from maquette.backbones.protocol import Backbone, TextFeatures
-from maquette.backbones.unet import UNetBackbone
+from maquette.backbones.protocol import Backbone
+from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights, load_base
+from maquette.checkpoints.controlnets import KEPT_CONFIG
+from maquette.checkpoints.families import family_of_controlnet
 from maquette.checkpoints.names import Format, check_conversion
-from maquette.controlnet import files
 from maquette.controlnet.contract import METADATA, Contract
+from maquette.controlnet.save import WEIGHTS, write_config
 from maquette.errors import MaquetteWarning
 from maquette.formats import topology
 from maquette.formats.control import as_difference, as_original, read_control
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
+from maquette.text.conditioning import Conditioning
 
 
 def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Path:
@@ -37,9 +38,9 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     source, target = Path(source), Path(target)
     check_conversion(source, to, base)
     locked = base_weights(base) if base is not None else None
-    kept, weights = files.opened(source)
+    kept, weights = controlnets.opened(source)
     control = read_control(weights, locked and of_encoder(locked))
-    contract = files.read_contract(source, kept or {}, weights.metadata)
+    contract = controlnets.read_contract(source, kept or {}, weights.metadata)
     words = _words(contract, kept)
     if to == "original":
         write_weights(as_original(control), target, {**control.metadata, **words})
@@ -49,8 +50,8 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
         write_weights(told, target, {**told.metadata, **words})
     else:
         config = {**(kept or describe(control)), "global_pool_conditions": contract.pooled}
-        write_weights(control, target / files.WEIGHTS, {**control.metadata, **words})
-        files.write_config(target, {**config, "controlnet_conditioning_channel_order": contract.channel_order})
+        write_weights(control, target / WEIGHTS, {**control.metadata, **words})
+        write_config(target, {**config, "controlnet_conditioning_channel_order": contract.channel_order})
     if contract.pooled and target.suffix in PICKLED:
         warnings.warn(
             f"{str(target)!r} cannot say that its residuals are averaged (shuffle): give a name that ends in "
@@ -64,7 +65,7 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
 def _words(contract: Contract, config: dict[str, Any] | None) -> dict[str, str]:
     """What goes into the metadata: the contract where it is not as published, and what shapes do not say."""
     words = {METADATA: json.dumps(contract.to_json())} if contract != Contract() else {}
-    return {**words, files.KEPT_CONFIG: json.dumps(config)} if config else words
+    return {**words, KEPT_CONFIG: json.dumps(config)} if config else words
 
 
 def of_encoder(unet: Weights) -> Weights:
@@ -101,17 +102,13 @@ def largest_difference(first: str | Path, second: str | Path, base: str | Path |
 
 
 def _stand_in(path: Path) -> Backbone:
-    config, weights = files.opened(path)
+    config, weights = controlnets.opened(path)
     config = config or describe(read_control(weights))
-    ups = [kind.replace("Down", "Up") for kind in reversed(config["down_block_types"])]
-    known = inspect.signature(UNet2DConditionModel.__init__).parameters
-    own = {key: value for key, value in config.items() if key in known}
-    unet = UNet2DConditionModel(**{**own, "out_channels": config["in_channels"], "up_block_types": ups})
-    return UNetBackbone(unet.eval())
+    return family_of_controlnet(config).stand_in(config)
 
 
 def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
-    net = files.load(path, backbone).eval()
+    net = controlnets.read_controlnet(path, backbone).eval()
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:
@@ -119,6 +116,6 @@ def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
 
     latents, states = draw(1, backbone.latent_channels, 8, 8), draw(1, 7, backbone.text.width)
     pooled = backbone.text.pooled_width
-    text = TextFeatures(states, draw(1, pooled), draw(1, 6)) if pooled else TextFeatures(states)
+    text = Conditioning(states, pooled=draw(1, pooled), time_ids=draw(1, 6)) if pooled else Conditioning(states)
     condition = draw(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
     return [value for value in net(latents, 500, text, net.encode(condition)) if value is not None]

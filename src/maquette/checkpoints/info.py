@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights
-from maquette.checkpoints.load import find_controlnet
-from maquette.controlnet import files
 from maquette.controlnet.contract import Contract
+from maquette.controlnet.network import Design
 from maquette.errors import MaquetteError
 from maquette.formats import topology
 from maquette.formats.control import read_names, recognise
@@ -21,11 +21,11 @@ def info(name: str | Path) -> str:
     Raises `MaquetteError` when it is neither.
     """
     try:
-        path = find_controlnet(name)
+        path = controlnets.find_controlnet(name)
     except MaquetteError:
         path = Path(name)  # a base's
-    if files.weights_path(path).is_file():
-        config, weights = files.opened(path)
+    if controlnets.weights_path(path).is_file():
+        config, weights = controlnets.opened(path)
         if recognise(weights) is not None:
             return _controlnet(path, config or {}, weights)
     return _base(str(name), base_weights(name))
@@ -33,9 +33,8 @@ def info(name: str | Path) -> str:
 
 def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
     kind = recognise(weights)
-    design = config.get("maquette", {}).get("kind", "zero")
     lines = [f"{path}: a ControlNet, format {kind}"]
-    if design == "lite":
+    if Design.read(config).variant == "lite":
         lines.append("lite: convolutions in the place of copied blocks")
     elif kind == "control-lora":
         lines.append("copied weights as low ranks on the base's: load it with the base it was made for")
@@ -43,7 +42,7 @@ def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
         if kind == "difference":
             lines.append("copied weights less the base's: load it with any base of its family")
         lines += _network(read_names(weights).shapes, weights)
-    return "\n".join([*lines, *_contract(files.read_contract(path, config, weights.metadata))])
+    return "\n".join([*lines, *_contract(controlnets.read_contract(path, config, weights.metadata))])
 
 
 def _base(name: str, unet: Weights) -> str:

@@ -12,9 +12,23 @@ from transformers import CLIPTextConfig
 from maquette.errors import MaquetteError
 from maquette.formats.vae_names import modern
 from maquette.foundation.devices import Placement
-from maquette.foundation.weights import Weights, find_weights, open_weights
+from maquette.foundation.weights import Shape, Weights, find_weights, open_weights
 
 T = TypeVar("T", bound=nn.Module)
+V = TypeVar("V")
+
+
+def part_settings(folder: Path, of: str, read: Callable[[Path], V]) -> V:
+    """What a part of a base says of itself; whatever its reader stumbles over becomes a sentence."""
+    if not (folder / of).is_dir():
+        raise MaquetteError(f"The base in {str(folder)!r} has no folder {of!r}; fetch it anew.")
+    try:
+        return read(folder / of)
+    except (OSError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise MaquetteError(
+            f"The {of} of the base in {str(folder)!r} cannot be read ({reason}); fetch it anew."
+        ) from error
 
 
 def part_weights(folder: Path, part: str) -> Weights:
@@ -34,22 +48,43 @@ def filled(build: Callable[[], T], weights: Weights, where: Placement) -> T:
         network = build()
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     names = {_name(name, wanted): name for name in weights if not name.endswith("position_ids")}
+    check_tensors(
+        weights,
+        names,
+        wanted,
+        type(network).__name__,
+        foreign="fetch them anew, or give those of its family",
+        misshapen="configuration and weights are of two models: fetch both anew",
+    )
+    state = {name: weights[own].to(*where) for name, own in names.items()}
+    network.load_state_dict(state, assign=True)
+    return network.requires_grad_(False).eval()
+
+
+def check_tensors(
+    weights: Weights, names: Mapping[str, str], wanted: Mapping[str, Shape], kind: str, foreign: str, misshapen: str
+) -> None:
+    """Weights must be those of a network, no more and no less.
+
+    Args:
+        names: of the network's tensors, in the file.
+        wanted: the shapes of the network's tensors.
+        kind: of network, for messages.
+        foreign, misshapen: what to do about tensors that do not belong, or have another shape.
+    """
     missing, surplus = wanted.keys() - names.keys(), names.keys() - wanted.keys()
-    source, kind = str(weights.source), type(network).__name__
+    source = str(weights.source)
     if missing or surplus:
         raise MaquetteError(
             f"The weights in {source!r} lack {len(missing)} tensors of a {kind} and have {len(surplus)} that do not "
-            f"belong (the first: {min(missing | surplus)!r}); fetch them anew, or give those of its family."
+            f"belong (the first: {min(missing | surplus)!r}); {foreign}."
         )
     for name, own in names.items():
         if weights.shapes[own] != wanted[name]:
             raise MaquetteError(
-                f"{own!r} in {source!r} has the shape {weights.shapes[own]}, its {kind} wants {wanted[name]}; "
-                "configuration and weights are of two models: fetch both anew."
+                f"{own!r} in {source!r} has the shape {weights.shapes[own]}, a {kind} wants {wanted[name]}; "
+                f"{misshapen}."
             )
-    state = {name: weights[own].to(*where) for name, own in names.items()}
-    network.load_state_dict(state, assign=True)
-    return network.requires_grad_(False).eval()
 
 
 def _name(own: str, wanted: Container[str]) -> str:

@@ -25,8 +25,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
+from maquette.checkpoints.controlnets import read_controlnet
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae
-from maquette.controlnet import files
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 from maquette.formats import text_names, topology, unet_names, vae_names
@@ -34,7 +34,8 @@ from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
 from maquette.foundation.weights import Weights, open_weights
 from maquette.noise.process import Prediction
-from maquette.text import Clip, MissingTokenizer, read_tokenizer
+from maquette.text.clip import Clip, ClipText, MissingTokenizer, XLText, read_tokenizer
+from maquette.text.conditioning import TextEncoder
 
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 OPENCLIP_LAYERS = 24  # of the text encoder of SD 2.x, the last of them unused
@@ -75,7 +76,7 @@ def load_original(path: str | Path, num_heads: int | None = None, **settings: An
     Args: those of `load_original_base`.
     """
     base = load_original_base(path, num_heads, **settings)
-    return base, files.load(Path(path), base.backbone).eval().requires_grad_(False)
+    return base, read_controlnet(Path(path), base.backbone).eval().requires_grad_(False)
 
 
 def load_original_base(
@@ -120,7 +121,7 @@ def load_original_base(
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, downscale)
     size = config["sample_size"] * downscale
-    return Base(str(path), backbone, autoencoder, clips, _schedule(weights, predicts), size, family is XL)
+    return Base(str(path), backbone, autoencoder, _text(clips), _schedule(weights, predicts), size)
 
 
 def _refuse_continuous_noise(weights: Weights) -> None:
@@ -219,6 +220,13 @@ def _clips(weights: Weights, family: Family, tokenizer: str | Path, where: Place
         kind = CLIPTextModelWithProjection if family is XL else CLIPTextModel
         clips.append(Clip(filled_clip(kind, config, known, where), _tokenizer(tokenizer, pad_token="!")))
     return clips
+
+
+def _text(clips: list[Clip]) -> TextEncoder | None:
+    """XL's two, or the one; a file without any makes a base without text."""
+    if len(clips) == 2:
+        return XLText(clips[0], clips[1], zero_empty_prompt=True)
+    return ClipText(clips[0]) if clips else None
 
 
 def _clip_names(clip: Weights) -> Weights:

@@ -4,10 +4,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights
 from maquette.checkpoints.convert import describe, of_encoder
-from maquette.controlnet import files
 from maquette.controlnet.contract import METADATA, fingerprint
+from maquette.controlnet.save import WEIGHTS, write_config
 from maquette.errors import MaquetteError
 from maquette.formats.control import read_control, transferred
 from maquette.formats.write import write_weights
@@ -24,17 +25,17 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     source, target = Path(source), Path(target)
     from_base, to_base = base_weights(old), base_weights(new)
     _check_alike(from_base, to_base)
-    kept, weights = files.opened(source)
+    kept, weights = controlnets.opened(source)
     control = read_control(weights, of_encoder(from_base))
     config = kept or describe(control)
-    contract = files.read_contract(source, config, weights.metadata)
+    contract = controlnets.read_contract(source, config, weights.metadata)
     if contract.belongs_to(fingerprint(from_base)) is False:
         raise MaquetteError(f"{str(source)!r} was trained on {contract.base!r}, not on {str(old)!r}; give that base.")
     moved = replace(contract, stated=True, base=str(new), base_fingerprint=fingerprint(to_base)).to_json()
     own = {**config.get("maquette", {}), "contract": moved}
     tensors = transferred(control, of_encoder(from_base), of_encoder(to_base))
-    write_weights(tensors, target / files.WEIGHTS, {**control.metadata, METADATA: json.dumps(moved)})
-    files.write_config(target, {**config, "global_pool_conditions": contract.pooled, "maquette": own})
+    write_weights(tensors, target / WEIGHTS, {**control.metadata, METADATA: json.dumps(moved)})
+    write_config(target, {**config, "global_pool_conditions": contract.pooled, "maquette": own})
     return target
 
 

@@ -52,14 +52,13 @@ def run(
 
 def _said(name: str) -> tuple[str, str | None]:
     """What a ControlNet was trained on, and its base, as its contract says."""
-    from maquette.checkpoints.load import find_controlnet
-    from maquette.controlnet import files
+    from maquette.checkpoints import controlnets
     from maquette.data.diorama import condition_named
     from maquette.errors import MaquetteError
 
-    path = find_controlnet(name)
-    config, weights = files.opened(path)
-    contract = files.read_contract(path, config or {}, weights.metadata)
+    path = controlnets.find_controlnet(name)
+    config, weights = controlnets.opened(path)
+    contract = controlnets.read_contract(path, config or {}, weights.metadata)
     world, _, condition = (contract.detector or "").partition("/")
     if world != "diorama":
         raise MaquetteError(

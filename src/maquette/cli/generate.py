@@ -126,7 +126,9 @@ def run(
     records = [Record(*made_with, number, device=model.device.type) for number in range(count)]
     made = _controls(records[0], model)
     if detector is not None:
-        made[0].net.contract.check_detector(detector.spec.name)
+        from maquette.conditions.registry import detectors
+
+        made[0].net.contract.check_detector(detector.spec.name, detectors)
     _write(_make(records[0], model, made), records, targets)
 
 

@@ -20,7 +20,7 @@ def run(
     local_controlnet(net)
     for base in (old, new):
         local_base(base)
-    from maquette.checkpoints.load import find_controlnet
+    from maquette.checkpoints.controlnets import find_controlnet
     from maquette.checkpoints.transfer import transfer
 
     print(transfer(find_controlnet(net), old, new, output))

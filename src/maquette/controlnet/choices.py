@@ -8,7 +8,7 @@ EncoderName = Literal["release", "paper"]
 """Layout of the condition encoder: the published one, or the paper's words."""
 Connect = Literal["all", "middle"]
 """Which residuals are used: every slot, or the middle block's alone (small-scale training)."""
-Kind = Literal["zero", "gaussian", "lite"]
+Variant = Literal["zero", "gaussian", "lite"]
 """Zero convolutions; Gaussian ones or convolutions in the copy's place, for ablations."""
 
 

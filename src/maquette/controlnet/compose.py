@@ -8,7 +8,7 @@ from operator import add
 from PIL import Image
 from torch import Tensor
 
-from maquette.backbones.protocol import Residuals
+from maquette.backbones.residuals import Residuals
 from maquette.controlnet.choices import check_strength
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError

@@ -6,13 +6,12 @@ Kept as JSON in config.json ("maquette": {"contract": ...}) and in the metadata 
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from torch import Tensor
 
-from maquette.conditions.registry import detectors
 from maquette.errors import MaquetteError, MaquetteWarning
 
 SAMPLES = 64  # weights in a fingerprint
@@ -89,13 +88,16 @@ class Contract:
             return False
         return all(abs(a - b) <= ALIKE * abs(a) + 1e-6 for a, b in zip(own, other, strict=True))
 
-    def check_detector(self, name: str) -> None:
+    def check_detector(self, name: str, known: Container[str]) -> None:
         """Warn where maps of this detector are not what it was trained on; one that does not say takes any.
 
         A detector of the diorama's own differs from the one of that name for photographs; where there is none, as for
         edges, the one for all pictures drew its maps.
+
+        Args:
+            known: the names of all detectors.
         """
-        trained = self.detector if self.detector in detectors else (self.detector or name).rsplit("/")[-1]
+        trained = self.detector if self.detector in known else (self.detector or name).rsplit("/")[-1]
         if trained != name:
             warnings.warn(
                 f"This ControlNet was trained on maps of {self.detector!r} and is given {name!r}: it may follow them "

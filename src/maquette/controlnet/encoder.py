@@ -55,6 +55,19 @@ class PaperEncoder(nn.Module):
         return result
 
 
+class LatentEncoder(nn.Module):
+    """For families that take the condition as latents: a zero convolution of p × p patches (SD3, Flux, Qwen-Image)."""
+
+    def __init__(self, latent_channels: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.conv_out = nn.Conv2d(latent_channels, width, patch, stride=patch)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """The condition's latents (B, C, h, w) to (B, width, h / p, w / p)."""
+        result: Tensor = self.conv_out(condition)
+        return result
+
+
 ENCODERS: dict[str, type[ReleaseEncoder] | type[PaperEncoder]] = {"release": ReleaseEncoder, "paper": PaperEncoder}
 
 

@@ -1,21 +1,25 @@
-"""A ControlNet: a trainable copy of a backbone's encoder between zero convolutions, and a condition encoder."""
+"""A ControlNet: a trainable copy of a part of a backbone between zero layers, and a condition encoder."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
 import torch
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Backbone, Encoded, Residuals, Slot, TextFeatures, TextInputs
-from maquette.controlnet.choices import Connect, EncoderName, Kind
+from maquette.backbones.protocol import Backbone, Slot
+from maquette.backbones.residuals import Residuals
+from maquette.backbones.wiring import Wiring, last_alone, used
+from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.controlnet.contract import Contract
-from maquette.controlnet.encoder import ENCODERS
+from maquette.controlnet.encoder import ENCODERS, LatentEncoder
+from maquette.controlnet.save import save
 from maquette.controlnet.variants import LiteEncoder
-from maquette.controlnet.zero import zero_convolution
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import unknown
+from maquette.text.conditioning import Conditioning, TextInputs
 
 
 @dataclass(frozen=True)
@@ -24,16 +28,25 @@ class Design:
 
     encoder: EncoderName = "release"  # layout of the condition encoder: the published one, or the paper's words
     connect: Connect = "all"  # which residuals are used: every slot, or the middle block's alone (small-scale training)
-    kind: Kind = "zero"  # zero convolutions; Gaussian ones or convolutions in the copy's place, for ablations
+    variant: Variant = "zero"  # zero convolutions; Gaussian ones or convolutions in the copy's place, for ablations
 
     def __post_init__(self) -> None:
         for name, given, known in (
             ("encoder", self.encoder, get_args(EncoderName)),
             ("connect", self.connect, get_args(Connect)),
-            ("kind", self.kind, get_args(Kind)),
+            ("variant", self.variant, get_args(Variant)),
         ):
             if given not in known:
                 raise MaquetteError(unknown(f"ControlNet {name}", given, list(known)))
+
+    @staticmethod
+    def read(config: Mapping[str, Any]) -> "Design":
+        """What config.json says under "maquette"; up to version 0.1 the variant was called kind."""
+        own = config.get("maquette", {})
+        if "kind" in own:
+            own = {"variant": own["kind"], **own}
+        known = {field.name for field in fields(Design)}
+        return Design(**{key: value for key, value in own.items() if key in known})
 
 
 class HasBackbone(Protocol):
@@ -47,18 +60,20 @@ class ControlNet(nn.Module):
     Shapes: latents (B, C, h, w), timestep an int or (B,), text (B, L, D), condition (B, 3, H, W) in [0, 1], RGB.
     """
 
-    def __init__(self, backbone: Backbone, design: Design, copy: nn.Module) -> None:
+    def __init__(self, backbone: Backbone, design: Design, config: Mapping[str, Any] | None = None) -> None:
         super().__init__()
         self.design = design
         self.contract = Contract()
+        self.control = control = backbone.control(config)
         self.slots: tuple[Slot, ...] = backbone.slots
         self.text: TextInputs = backbone.text
         self.downscale: int = backbone.downscale
         self.latent_channels: int = backbone.latent_channels
-        self.description: dict[str, Any] = backbone.describe_copy()
-        self.copy = copy
-        self.encoder = ENCODERS[design.encoder](self.slots[0].channels, self.downscale)
-        self.connections = nn.ModuleList(zero_convolution(slot.channels, slot.channels) for slot in self.slots)
+        lite = design.variant == "lite"
+        outputs = control.outputs
+        self.copy = LiteEncoder(backbone.latent_channels, outputs) if lite else backbone.make_copy(len(outputs))
+        self.encoder = _condition_encoder(backbone, design, control.condition_space, outputs[0])
+        self.connections = nn.ModuleList(control.zero_layer(output) for output in outputs)
 
     @classmethod
     def attach(
@@ -66,26 +81,38 @@ class ControlNet(nn.Module):
         base: HasBackbone,
         encoder: EncoderName = "release",
         connect: Connect = "all",
-        kind: Kind = "zero",
+        variant: Variant = "zero",
         seed: int = 0,
     ) -> "ControlNet":
         """A fresh ControlNet on a base, in its dtype and on its device; the output is unchanged, bitwise.
 
         Only the blocks that train are copied. `seed` decides the condition encoder's Gaussian weights.
-        Not unchanged with kind="gaussian": that is what the ablation shows.
+        Not unchanged with variant="gaussian": that is what the ablation shows.
         """
-        design = Design(encoder, connect, kind)
-        net = cls.build(base.backbone, design)
+        net = cls.build(base.backbone, Design(encoder, connect, variant))
+        if encoder != "release" and net.control.condition_space == "latents":
+            warnings.warn(
+                f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents.",
+                MaquetteWarning,
+                stacklevel=2,
+            )
         _initialise(net, torch.Generator().manual_seed(seed))
         return net
 
     @classmethod
-    def build(cls, backbone: Backbone, design: Design) -> "ControlNet":
-        """The modules of a ControlNet, the copy already holding the backbone's weights."""
+    def build(cls, backbone: Backbone, design: Design, config: Mapping[str, Any] | None = None) -> "ControlNet":
+        """One whose weights are still to be set, in the backbone's dtype and on its device.
+
+        Args:
+            config: the config.json of the one that is read.
+        """
         like = next(backbone.network.parameters())
-        lite = design.kind == "lite"
-        copy = LiteEncoder(backbone.latent_channels, backbone.slots) if lite else backbone.copy_encoder()
-        return cls(backbone, design, copy).to(like.device, like.dtype)
+        return cls(backbone, design, config).to(like.device, like.dtype)
+
+    @property
+    def wiring(self) -> Wiring:
+        """Which of its outputs goes to which slots now."""
+        return self.control.wiring if self.design.connect == "all" else last_alone(self.control.wiring)
 
     @property
     def device(self) -> torch.device:
@@ -95,28 +122,45 @@ class ControlNet(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.connections[-1].weight.dtype  # type: ignore[return-value]
 
+    def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `encode` takes of condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
+
+        Args:
+            to_latents: the base's `encode_maps`, for families that take latents.
+        """
+        return maps if self.control.condition_space == "pixels" else to_latents(self._ordered(maps))
+
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), needed once a generation, not once a step."""
-        if condition.shape[-1] % self.downscale or condition.shape[-2] % self.downscale:
-            raise MaquetteError(
-                f"A condition map's sides are multiples of {self.downscale} pixels, not "
-                f"{condition.shape[-1]}×{condition.shape[-2]}; resize or crop it."
-            )
-        ordered = condition if self.contract.channel_order == "rgb" else condition.flip(1)
+        ordered = self._ordered(condition) if self.control.condition_space == "pixels" else condition
         features: Tensor = self.encoder(ordered.to(self.device, self.dtype))
         return features
 
+    def _ordered(self, maps: Tensor) -> Tensor:
+        """Condition maps (B, 3, H, W) with their channels in the order of the training."""
+        if maps.shape[-1] % self.downscale or maps.shape[-2] % self.downscale:
+            raise MaquetteError(
+                f"A condition map's sides are multiples of {self.downscale} pixels, not "
+                f"{maps.shape[-1]}×{maps.shape[-2]}; resize or crop it."
+            )
+        return maps if self.contract.channel_order == "rgb" else maps.flip(1)
+
     def forward(
-        self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures, features: Tensor
+        self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning, features: Tensor
     ) -> Residuals:
         """What to add to each slot of the backbone; `features` of one row serve the whole batch."""
-        encoded: Encoded = self.copy(latents, timestep, text, features)
-        last = len(self.slots) - 1
-        residuals = Residuals(
-            connection(feature) if self.design.connect == "all" or number == last else None
-            for number, (connection, feature) in enumerate(zip(self.connections, encoded.features, strict=True))
-        )
+        wiring = self.wiring
+        copied: Sequence[Tensor] = self.copy(latents, timestep, text, features, used(wiring))
+        outputs = [
+            connection(feature) if places else None
+            for connection, feature, places in zip(self.connections, copied, wiring, strict=False)
+        ]
+        residuals = Residuals.wired(outputs, wiring, len(self.slots))
         return residuals.pooled() if self.contract.pooled else residuals
+
+    def published(self) -> dict[str, Tensor]:
+        """Its weights under the names that files keep them by; not copies of them."""
+        return {self.control.published(name): value for name, value in self.state_dict().items()}
 
     def fits(self, backbone: Backbone) -> bool:
         """Whether its latents, its text and its residuals are those of a backbone."""
@@ -129,8 +173,6 @@ class ControlNet(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype."""
-        from maquette.controlnet.files import save
-
         save(self, Path(folder))
 
     def push(self, name: str, run: str | Path | None = None, *, private: bool = False, token: str | None = None) -> str:
@@ -148,22 +190,28 @@ def _shape(slots: Sequence[Slot]) -> list[tuple[int, int]]:
     return [(slot.channels, slot.downscale) for slot in slots]
 
 
+def _condition_encoder(backbone: Backbone, design: Design, space: str, first: Slot) -> nn.Module:
+    """To the shape of the copy's first output."""
+    if space == "latents":
+        return LatentEncoder(backbone.latent_channels, first.channels, first.downscale)
+    return ENCODERS[design.encoder](first.channels, backbone.downscale * first.downscale)
+
+
 def _initialise(net: ControlNet, generator: torch.Generator) -> None:
     """Gaussian weights in the condition encoder, the last layer zero unless the design says otherwise."""
-    fresh = [net.encoder, *([net.copy] if net.design.kind == "lite" else [])]
-    for layer in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
-        _gaussian(layer, generator)
+    fresh = [net.encoder, *([net.copy] if net.design.variant == "lite" else [])]
+    for convolution in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
+        _gaussian(convolution, generator)
     last = [net.encoder.conv_out, *net.connections]
-    for layer in last:
-        assert isinstance(layer, nn.Conv2d)
-        if net.design.kind == "gaussian":
+    for layer in (layer for part in last for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.Linear)):
+        if net.design.variant == "gaussian":
             _gaussian(layer, generator)
         else:
             nn.init.zeros_(layer.weight)
 
 
 @torch.no_grad()
-def _gaussian(layer: nn.Conv2d, generator: torch.Generator) -> None:
+def _gaussian(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
     """Normal weights that keep the variance (He), zero bias; drawn on the CPU, the same on every device."""
     fan_in = layer.weight[0].numel()
     drawn = torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5

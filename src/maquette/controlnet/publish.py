@@ -11,15 +11,14 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
 from maquette.controlnet.contract import Contract
-from maquette.controlnet.files import save
-from maquette.controlnet.network import ControlNet
+from maquette.controlnet.save import Written, save
 from maquette.errors import MaquetteError
 
 HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, perhaps at a revision
 CARD, CURVE, GRID = "README.md", "curve.png", "grid.png"
 
 
-def push(net: ControlNet, name: str, run: Path | None, private: bool, token: str | None) -> str:
+def push(net: Written, name: str, run: Path | None, private: bool, token: str | None) -> str:
     """Upload a ControlNet as org/name; the address of its page.
 
     Raises `MaquetteError` when the Hub cannot be reached, or refuses.
@@ -39,7 +38,7 @@ def push(net: ControlNet, name: str, run: Path | None, private: bool, token: str
     return f"https://huggingface.co/{name}"
 
 
-def prepare(net: ControlNet, folder: Path, name: str, run: Path | None = None) -> None:
+def prepare(net: Written, folder: Path, name: str, run: Path | None = None) -> None:
     """All that is uploaded: weights, configuration, card, and of a run its curve and its last grid."""
     save(net, folder)
     shown = []
@@ -57,7 +56,7 @@ def _settings(run: Path | None) -> dict[str, Any]:
     return json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
 
 
-def card(net: ControlNet, name: str, shown: list[str], settings: dict[str, Any]) -> str:
+def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) -> str:
     """The model card, Markdown with the Hub's header."""
     contract = net.contract
     public = contract.base and re.fullmatch(HUB_ID, contract.base) and not Path(contract.base).exists()

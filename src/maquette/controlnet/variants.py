@@ -3,32 +3,38 @@
 import itertools
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Encoded, Slot, TextFeatures
+from maquette.backbones.protocol import Slot
+from maquette.text.conditioning import Conditioning
 
 
 class LiteEncoder(nn.Module):
     """Each copied block replaced by one convolution (paper, v3 §4.2): no copy, no text, no time."""
 
-    def __init__(self, latent_channels: int, slots: Sequence[Slot]) -> None:
+    def __init__(self, latent_channels: int, outputs: Sequence[Slot]) -> None:
         super().__init__()
-        first = slots[0]
-        self.conv_in = nn.Conv2d(latent_channels, first.channels, 3, padding=1)
+        first = outputs[0]
+        self.conv_in = nn.Conv2d(latent_channels, first.channels, 3, padding=1, stride=first.downscale)
         self.blocks = nn.ModuleList(
             nn.Conv2d(a.channels, b.channels, 3, padding=1, stride=b.downscale // a.downscale)
-            for a, b in itertools.pairwise(slots)
+            for a, b in itertools.pairwise(outputs)
         )
 
     def forward(
-        self, latents: Tensor, timestep: Tensor | int, text: Tensor | TextFeatures, added: Tensor | None = None
-    ) -> Encoded:
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        text: Tensor | Conditioning,
+        added: Tensor | None = None,
+        outputs: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        """Features (B, C, h, w) at the first `outputs` outputs, of latents (B, C, h, w)."""
         x = self.conv_in(latents)
         if added is not None:
             x = x + added
         features = [x]
-        for block in self.blocks:
+        for block in self.blocks[: None if outputs is None else outputs - 1]:
             x = nn.functional.silu(block(nn.functional.silu(x)))
             features.append(x)
-        return Encoded(tuple(features), torch.empty(0), TextFeatures.of(text).states)
+        return tuple(features)

@@ -1,4 +1,4 @@
-"""Zero layers, and equation 2 of the paper on any block.
+"""Equation 2 of the paper on any block.
 
 y_c = F(x; Θ) + Z(F(x + Z(c; Θz1); Θc); Θz2): the locked block plus a trainable
 copy of it, between two layers that start at zero. Before the first optimiser
@@ -8,31 +8,13 @@ the first step moves the zero layers, from the second on the copy learns.
 
 import copy
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from maquette.backbones.zero import zero_convolution, zero_linear
 from maquette.errors import MaquetteError
-
-
-def zero_convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Z for features (B, C, H, W): a 1×1 convolution, weight and bias zero."""
-    return _zeroed(nn.Conv2d(in_channels, out_channels, kernel_size=1))
-
-
-def zero_linear(in_features: int, out_features: int) -> nn.Linear:
-    """Z for tokens (B, L, C): a linear layer, weight and bias zero."""
-    return _zeroed(nn.Linear(in_features, out_features))
-
-
-Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
-
-
-def _zeroed(layer: Layer) -> Layer:
-    for parameter in layer.parameters():
-        nn.init.zeros_(parameter)
-    return layer
 
 
 class ControlledBlock(nn.Module):

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maquette.backbones.protocol import Residuals, TextFeatures
+from maquette.backbones.residuals import Residuals
 from maquette.base import Base
 from maquette.controlnet.compose import Control, total
 from maquette.errors import MaquetteError
@@ -15,6 +15,7 @@ from maquette.foundation.images import fit
 from maquette.foundation.pixels import to_unit
 from maquette.sampling.config import Sampling
 from maquette.sampling.guidance import classifier_free, resolution_weights
+from maquette.text.conditioning import Conditioning
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class EncodedControl:
             return self
         return EncodedControl(self.control, self.maps, _encode(base, self.control, self.maps[start : start + count]))
 
-    def residuals(self, latents: Tensor, timestep: Tensor, text: TextFeatures) -> Residuals:
+    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning) -> Residuals:
         """For a batch of latents (B, C, h, w), or for its two branches one after the other."""
         features = self.features
         if len(features) not in (1, len(latents)):
@@ -61,7 +62,7 @@ class EncodedControl:
 def _encode(base: Base, control: Control, maps: Tensor) -> Tensor:
     """E(c) of condition maps (N, 3, H, W), with the network on the device for that time."""
     with base.at_work(control.net):
-        return control.net.encode(maps)
+        return control.net.encode(control.net.condition_input(maps, base.encode_maps))
 
 
 class Denoiser:
@@ -78,14 +79,14 @@ class Denoiser:
     def __init__(
         self,
         base: Base,
-        text: TextFeatures,
-        negative: TextFeatures,
+        text: Conditioning,
+        negative: Conditioning,
         conditions: Sequence[EncodedControl],
         sampling: Sampling,
     ) -> None:
         self.base, self.conditions, self.sampling = base, conditions, sampling
         self.guided = sampling.guidance != 1 and not self._branches_agree(text, negative)
-        self.text = TextFeatures.cat([*[negative] * len(text.states), text]) if self.guided else text
+        self.text = Conditioning.cat([*[negative] * len(text), text]) if self.guided else text
 
     def __call__(self, x: Tensor, time: Tensor, step: int, steps: int) -> Tensor:
         """The prediction for latents x (B, C, h, w) at a time (), like x in shape, float32.
@@ -103,10 +104,10 @@ class Denoiser:
         negative, positive = prediction.chunk(2)
         return classifier_free(negative, positive, self.sampling.guidance)
 
-    def _branches_agree(self, text: TextFeatures, negative: TextFeatures) -> bool:
+    def _branches_agree(self, text: Conditioning, negative: Conditioning) -> bool:
         """Whether both branches would be the same: the same words, and every condition in both."""
         one_sided = self.sampling.condition_in != "both" or any(_pooled(one) for one in self.conditions)
-        return not one_sided and all(torch.equal(row, negative.states[0]) for row in text.states)
+        return not one_sided and text.is_all(negative)
 
     def _residuals(self, active: Sequence[EncodedControl], x: Tensor, time: Tensor) -> Residuals:
         """The sum over the controls that are on in this step, for x (B or 2 B, C, h, w).

@@ -6,7 +6,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
 from maquette.controlnet.compose import Control
 from maquette.foundation.seeds import generators, noise
@@ -15,6 +14,7 @@ from maquette.sampling.denoiser import Denoiser, EncodedControl
 from maquette.sampling.masked import Masked, Start
 from maquette.sampling.settings import check_controls, check_start, warn_of_unused
 from maquette.sampling.size import choose_size
+from maquette.text.conditioning import Conditioning
 
 Progress = Callable[[int, int], None]
 
@@ -73,7 +73,7 @@ def generate(
 def _generate(
     base: Base,
     prompts: list[str],
-    negative: TextFeatures,
+    negative: Conditioning,
     conditions: list[EncodedControl],
     masked: Masked | None,
     sampling: Sampling,

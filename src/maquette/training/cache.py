@@ -21,15 +21,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
-from transformers import CLIPTokenizer
 
-from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
 from maquette.data.framing import View
 from maquette.data.pairs import Pairs
 from maquette.data.store import Store
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_signed
+from maquette.text.conditioning import Conditioning
 from maquette.training.memory import at_once
 from maquette.training.processes import Processes
 
@@ -38,6 +37,7 @@ T = TypeVar("T")
 DIGEST = 16  # bytes of a key
 SPARE = 1.1  # what a store takes, over its tensors
 TEXTS = 32  # that are encoded together
+TEXT_LAYOUT = b"conditioning"  # of the entries of texts: what is kept in another one is not read
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,9 @@ class Cache:
         key = self.pictures.get((row, view))
         return None if key is None else self.store.get(key)["moments"]
 
-    def text(self, words: str) -> TextFeatures:
-        """Features of one prompt, without the rows' axis: states (L, D), pooled (P,)."""
-        entry = self.store.get(text_key(self.encoder, words))
-        return TextFeatures(entry["states"], entry.get("pooled"))
+    def text(self, words: str) -> Conditioning:
+        """Of one prompt, without the rows' axis and without what depends on the size of the pictures."""
+        return Conditioning(**self.store.get(text_key(self.encoder, words)))
 
 
 def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes) -> Cache:
@@ -83,37 +82,21 @@ def fill(base: Base, pairs: Pairs, folder: Path, processes: Processes) -> Cache:
         _keep_pictures(base, pairs, store, keyed)
     new_texts = sorted(item for item in new_words.items() if processes.owns(item[0]))
     for chunk in _bar(_chunks(new_texts, TEXTS), "encoding captions"):
-        features = base.encode_text([one for _, one in chunk])
-        store.put((key, _entry(features, number)) for number, (key, _) in enumerate(chunk))
+        text = base.encode_text([one for _, one in chunk]).of_prompt()
+        store.put((key, _entry(text[number])) for number, (key, _) in enumerate(chunk))
     processes.wait()
     present = store.known(list(keys.values()))
     return Cache(store, {one: key for one, key in keys.items() if key in present}, encoder)
 
 
-@torch.no_grad()
 def encode(base: Base, pixels: Tensor) -> Tensor:
-    """The autoencoder's posteriors of pictures (B, 3, H, W) in [-1, 1]: mean and log-variance, half precision.
-
-    (B, 2C, h, w) in the CPU's memory.
-    """
-    parameters: Tensor = base.autoencoder.encode(pixels.to(base.device, base.autoencoder.dtype)).latent_dist.parameters
-    return parameters.half().cpu().contiguous()
-
-
-def draw(moments: Tensor, noise: Tensor) -> Tensor:
-    """A draw from posteriors (B, 2C, h, w), mean and log-variance along the channels, by standard normal noise."""
-    mean, logvar = moments.float().chunk(2, dim=1)
-    return mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise
+    """Posteriors of pictures (B, 3, H, W) in [-1, 1] as they are kept: (B, 2C, h, w) half precision, on the CPU."""
+    return base.posterior(pixels).half().cpu().contiguous()
 
 
 def _text_digest(base: Base) -> bytes:
     """Of the text encoders, and of how words come to them."""
-    parts = [weights_digest(*(clip.encoder for clip in base.clips))]
-    for clip in base.clips:
-        known = sorted(clip.tokenizer.get_vocab().items()) if isinstance(clip.tokenizer, CLIPTokenizer) else []
-        config = clip.encoder.config
-        parts.append(repr((clip.tokenizer.model_max_length, config.hidden_act, config.eos_token_id, known)).encode())
-    return _digest(*parts)
+    return _digest(TEXT_LAYOUT, weights_digest(*base.text.modules), base.text.vocabulary.encode())
 
 
 def weights_digest(*networks: nn.Module) -> bytes:
@@ -179,18 +162,16 @@ def _bar(chunks: list[T], words: str) -> "tqdm[T]":
     return tqdm(chunks, desc=words, unit=" batches", disable=not chunks)
 
 
-def _entry(features: TextFeatures, row: int) -> dict[str, Tensor]:
+def _entry(text: Conditioning) -> dict[str, Tensor]:
     """One row's own copies, without what lies beside it."""
-    entry = {"states": features.states[row].cpu().clone()}
-    return entry if features.pooled is None else {**entry, "pooled": features.pooled[row].cpu().clone()}
+    return {name: value.cpu().clone() for name, value in text.tensors().items()}
 
 
 def _foretell(base: Base, pairs: Pairs, rows: list[int], texts: int, folder: Path) -> None:
     """How much is to be written, before it is; `MaquetteError` where the disk does not have it."""
     cells = sum(width * height for width, height in map(pairs.shape, rows)) // base.backbone.downscale**2
-    text = base.backbone.text
-    words = (base.clips[0].tokenizer.model_max_length * text.width + (text.pooled_width or 0)) * texts
-    size = int(SPARE * (cells * base.backbone.latent_channels * 2 * 2 + words * base.clips[0].encoder.dtype.itemsize))
+    each = sum(one.nbytes for one in base.encode_text([""]).of_prompt().tensors().values()) if texts else 0
+    size = int(SPARE * (cells * base.backbone.latent_channels * 2 * 2 + each * texts))
     free = shutil.disk_usage(folder).free
     if size > free:
         raise MaquetteError(

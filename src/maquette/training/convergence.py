@@ -91,16 +91,17 @@ class Monitor:
         latents = base.encode_pictures([self.pairs.picture(row, View()) for row in rows]).float()
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
         text = base.encode_text([""] * len(rows), size)
-        features = net.encode(torch.stack([to_unit(self.pairs.draw(row, View(), None)) for row in rows]))
+        maps = torch.stack([to_unit(self.pairs.draw(row, View(), None)) for row in rows])
+        features = net.encode(net.condition_input(maps, base.encode_maps))
         losses = {}
         for level in LEVELS:
             timesteps = torch.full((len(rows),), level, device=latents.device)
             noisy = base.noise.noised(latents, noise, timesteps).to(base.dtype)
             wanted = base.noise.target(latents, noise, timesteps)
-            encoded = base.backbone.encode(noisy, timesteps, text)
+            prepared = base.backbone.prepare(noisy, timesteps, text)
             residuals = net(noisy.to(net.dtype), timesteps, text, features)
             without, controlled = (
-                F.mse_loss(base.backbone.decode(encoded, added).float(), wanted).item() for added in (None, residuals)
+                F.mse_loss(base.backbone.finish(prepared, added).float(), wanted).item() for added in (None, residuals)
             )
             losses[level] = without, controlled
         return losses

@@ -23,6 +23,7 @@ from maquette.data.rows import Fault, RowError
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_pixels
 from maquette.noise.process import NoiseProcess, image_tokens
+from maquette.text.conditioning import Conditioning
 from maquette.training.cache import Cache
 from maquette.training.parts import DataConfig
 
@@ -43,8 +44,7 @@ class Batch:
     conditions: Tensor  # (B, H, W, 3) bytes
     moments: Tensor | None  # (B, 2C, h, w) of the latents' posterior, from the cache
     pictures: Tensor | None  # (B, H, W, 3) bytes, without a cache
-    states: Tensor | None  # (B, L, D), from the cache
-    pooled: Tensor | None  # (B, P), from the cache, where the base has it
+    text: Conditioning | None  # from the cache, without what depends on the size
     words: list[str]
     timesteps: Tensor  # (B,)
     sample: Tensor  # (B, C, h, w) noise for the draw from the posterior
@@ -63,11 +63,15 @@ class Batch:
     @staticmethod
     def of(rows: Sequence[dict[str, Any]]) -> "Batch":
         listed: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
-        stacked: dict[str, Any] = {
-            name: torch.stack(values) if isinstance(values[0], Tensor) else None if values[0] is None else values
-            for name, values in listed.items()
-        }
+        stacked: dict[str, Any] = {name: _stacked(values) for name, values in listed.items()}
         return Batch(**{**stacked, "faults": [fault for row in rows for fault in row["faults"]]})
+
+
+def _stacked(values: list[Any]) -> Any:
+    """What the rows have of one field: tensors as one, nothing as nothing, all else as a list."""
+    if isinstance(values[0], Conditioning):
+        return Conditioning.stack(values)
+    return torch.stack(values) if isinstance(values[0], Tensor) else None if values[0] is None else values
 
 
 @dataclass(frozen=True)
@@ -124,15 +128,13 @@ class Draws(Dataset[dict[str, Any]]):
         words = "" if drop_text < self.settings.prompt_drop else self.pairs.text(row)
         moments = self.cache.moments(row, view) if self.cache else None
         picture, condition = self._seen(row, view, rng, cached=moments is not None)
-        text = self.cache.text(words) if self.cache else None
         shown = to_pixels(condition)
         return {
             "rows": torch.tensor(row),
             "conditions": torch.zeros_like(shown) if drop_condition < self.settings.condition_drop else shown,
             "moments": moments,
             "pictures": picture and to_pixels(picture),
-            "states": text and text.states,
-            "pooled": text and text.pooled,
+            "text": self.cache.text(words) if self.cache else None,
             "words": words,
             "timesteps": timestep,
             "sample": sample,

@@ -3,9 +3,10 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Backbone, TextFeatures
+from maquette.backbones.protocol import Backbone
 from maquette.controlnet.network import ControlNet
 from maquette.noise.process import NoiseProcess
+from maquette.text.conditioning import Conditioning
 
 
 class Controlled(nn.Module):
@@ -16,18 +17,18 @@ class Controlled(nn.Module):
         self.network, self.net = backbone.network, net
         self.backbone = backbone
 
-    def forward(self, noisy: Tensor, timesteps: Tensor, text: TextFeatures, condition: Tensor) -> Tensor:
-        """The prediction for noisy latents (B, C, h, w) at timesteps (B,) under a condition (B, 3, H, W)."""
-        encoded = self.backbone.encode(noisy, timesteps, text)
+    def forward(self, noisy: Tensor, timesteps: Tensor, text: Conditioning, condition: Tensor) -> Tensor:
+        """The prediction for noisy latents (B, C, h, w) at timesteps (B,); the condition as `encode` takes it."""
+        prepared = self.backbone.prepare(noisy, timesteps, text)
         residuals = self.net(noisy, timesteps, text, self.net.encode(condition))
-        return self.backbone.decode(encoded, residuals)
+        return self.backbone.finish(prepared, residuals)
 
 
 def loss(
     model: nn.Module,
     process: NoiseProcess,
     latents: Tensor,
-    text: TextFeatures,
+    text: Conditioning,
     condition: Tensor,
     timesteps: Tensor,
     noise: Tensor,
@@ -38,7 +39,7 @@ def loss(
     Args:
         model: a `Controlled`, wrapped or not.
         process: the base's, which says how noise is put on, what is predicted, and how rows are weighted.
-        latents, noise: (B, C, h, w); timesteps (B,); condition (B, 3, H, W).
+        latents, noise: (B, C, h, w); timesteps (B,); condition as `ControlNet.encode` takes it.
         min_snr: γ of the weighting, 0 for none.
     """
     noisy = process.noised(latents, noise, timesteps)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from maquette.controlnet.choices import Connect, EncoderName, Kind
+from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.data.framing import STEP, Crop
 from maquette.foundation.declared import Declared, setting
 from maquette.foundation.settings import problem
@@ -101,7 +101,7 @@ class ModelConfig(Declared):
     start_from: str | None = setting(None, "A trained ControlNet to go on from, in place of a fresh one.")
     encoder: EncoderName = setting("release", "Layout of the condition encoder.")
     connect: Connect = setting("all", "Or \"middle\": the middle block's residual alone (v1's small-scale training).")
-    kind: Kind = setting("zero", 'Or the ablations "gaussian" and "lite".')
+    variant: Variant = setting("zero", 'Or the ablations "gaussian" and "lite".')
     reconnect: int | Literal["converged"] | None = setting(
         None,
         'The step from which all residuals are used after "middle", or when the condition has taken hold.',
@@ -122,7 +122,7 @@ class OptimizerConfig(Declared):
     decay: Decay = setting("constant", 'Of the learning rate; or "cosine", to 0 at the last step.')
     warmup: int = setting(50, "Steps up to the peak.", 0)
     name: Optimiser = setting(
-        "adamw", 'Or "adamw8bit", with a quarter of its memory, by bitsandbytes.', flat="optimiser"
+        "adamw", 'Or "adamw8bit", with a quarter of its memory, by bitsandbytes.', flat="optimizer_name"
     )
     weight_decay: float = setting(1e-2, "Of AdamW.", 0)
     clip: float = setting(1.0, "Largest norm of the gradient.", above=0)

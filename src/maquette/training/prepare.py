@@ -58,7 +58,7 @@ def check_folder(config: TrainingConfig) -> None:
 
 def check_base(base: Base, config: TrainingConfig) -> None:
     """What this training knows, and a learning rate that is not another base's."""
-    if not base.clips:
+    if base.text_encoder is None:
         raise MaquetteError(f"The base {base.name!r} came without a text encoder; give one with it.")
     if base.dtype != torch.float32 and (config.model.unlock or config.hardware.precision == "float32"):
         raise MaquetteError(
@@ -89,7 +89,7 @@ def open_networks(config: TrainingConfig, given: Base | None, device: str) -> tu
     check_base(base, config)
     model = config.model
     if model.start_from is None:
-        net = ControlNet.attach(base, model.encoder, model.connect, model.kind, config.seed)
+        net = ControlNet.attach(base, model.encoder, model.connect, model.variant, config.seed)
     else:
         net = load_controlnet(model.start_from, base)
     net = net.float().train()

@@ -44,14 +44,14 @@ def _together(given: Mapping[str, Any]) -> Iterator[Problem]:
         yield "shard", 'takes the precision "bfloat16" or "float32"'
     if given.get("shard") and given.get("ema"):
         yield "shard", "and ema do not go together"
-    if given.get("shard") and given.get("optimiser") == "adamw8bit":
+    if given.get("shard") and given.get("optimizer_name") == "adamw8bit":
         yield "shard", 'takes the optimiser "adamw"'
     if given.get("keep_best") and given.get("unlock"):
         yield "keep_best", "and unlock do not go together: the base is not kept with each measurement"
     if given.get("keep_best") and given.get("reconnect") is not None:
         yield "keep_best", "and reconnect do not go together: the best may be of the stage before"
     if given.get("start_from") is not None:
-        for name, usual in (("kind", "zero"), ("encoder", "release")):
+        for name, usual in (("variant", "zero"), ("encoder", "release")):
             if given.get(name) != usual:
                 yield name, "is brought by start_from; leave it out"
     if given.get("detect") and given.get("condition_column") is not None:

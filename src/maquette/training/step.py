@@ -7,11 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from maquette.backbones.protocol import TextFeatures
 from maquette.base import Base
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.pixels import signed, unit
-from maquette.training import cache as caches
+from maquette.text.conditioning import Conditioning
 from maquette.training.draws import Batch
 from maquette.training.loss import loss
 from maquette.training.memory import fitted
@@ -52,20 +51,21 @@ def _loss(state: State, part: Batch) -> Tensor:
     moments = part.moments
     if moments is None:
         assert part.pictures is not None, "without a cache, the pictures come along"
-        moments = caches.encode(base, signed(part.pictures))
-    latents = base.scale_latents(caches.draw(moments, part.sample)).to(base.device)
+        moments = base.posterior(signed(part.pictures))
+    latents = base.sample_latents(moments, part.sample).to(base.device)
     text = _text(base, part).to(base.device)
-    condition, noise = unit(part.conditions.to(base.device)), part.noise.to(base.device)
-    timesteps = part.timesteps.to(base.device)
+    condition = state.net.condition_input(unit(part.conditions.to(base.device)), base.encode_maps)
+    noise, timesteps = part.noise.to(base.device), part.timesteps.to(base.device)
     with precision(state.hardware.precision, base):
         return loss(state.model, base.noise, latents, text, condition, timesteps, noise, state.min_snr)
 
 
-def _text(base: Base, part: Batch) -> TextFeatures:
+def _text(base: Base, part: Batch) -> Conditioning:
+    """Of the prompts of B rows, from the cache where there is one."""
     height, width = part.conditions.shape[1:3]
-    if part.states is None:
+    if part.text is None:
         return base.encode_text(part.words, (width, height))
-    return TextFeatures(part.states, part.pooled, base.size_ids(len(part), (width, height)))
+    return base.text.with_size(part.text, (width, height))
 
 
 def precision(name: Precision, base: Base) -> AbstractContextManager[object]:

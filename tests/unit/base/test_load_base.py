@@ -26,7 +26,7 @@ def test_a_folder_is_read_as_it_was_saved(folder) -> None:
     assert (base.device.type, base.dtype, base.size) == ("cpu", torch.float32, 128)
     assert base.noise.prediction == "epsilon"
     z, text = torch.randn(1, 4, 16, 16), before.encode_text(["a b"])
-    assert torch.equal(base.encode_text(["a b"]).states, text.states)
+    assert torch.equal(base.encode_text(["a b"]).hidden_states, text.hidden_states)
     assert torch.equal(base.predict(z, 7, text), before.predict(z, 7, text))
     assert not any(parameter.requires_grad for parameter in base.backbone.network.parameters())
 
@@ -48,7 +48,7 @@ def test_parts_that_do_not_belong_together(folder, tmp_path) -> None:
         mq.load_base(folder, prediction="v_prediction")
     narrow, wide = tiny_base("sd15"), tiny_base("sd21")
     with pytest.raises(MaquetteError, match=r"The text encoder of the base 'mixed' is \d+ wide"):
-        Base("mixed", narrow.backbone, narrow.autoencoder, wide.clips, narrow.schedule, 128)
+        Base("mixed", narrow.backbone, narrow.autoencoder, wide.text, narrow.schedule, 128)
 
 
 def test_what_suits_a_base_is_kept_in_its_folder(folder, tmp_path) -> None:
@@ -109,15 +109,19 @@ def test_an_xl_is_read_as_it_was_saved(tmp_path) -> None:
     before = tiny_base("sdxl")
     save_base(before, tmp_path)
     base = mq.load_base(tmp_path)
-    assert base.blank_is_zero
+    assert base.text.zero_empty_prompt
     for text, own in zip(
         (base.encode_text(["a b"]), base.encode_negative("")),
         (before.encode_text(["a b"]), before.encode_negative("")),
         strict=True,
     ):
-        for found, wanted in ((text.states, own.states), (text.pooled, own.pooled), (text.ids, own.ids)):
+        for found, wanted in (
+            (text.hidden_states, own.hidden_states),
+            (text.pooled, own.pooled),
+            (text.time_ids, own.time_ids),
+        ):
             assert torch.allclose(found, wanted, atol=1e-6)
-    assert not base.encode_negative("").states.any()
+    assert not base.encode_negative("").hidden_states.any()
     shutil.rmtree(tmp_path / "text_encoder_2")
     with pytest.raises(MaquetteError, match="has no folder 'text_encoder_2'"):
         mq.load_base(tmp_path)

@@ -18,7 +18,7 @@ from maquette.checkpoints.names import bundled
 from maquette.checkpoints.save import save_base
 from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
-from maquette.controlnet.files import WEIGHTS
+from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.write import write_weights
 from maquette.foundation.weights import open_weights

@@ -14,12 +14,12 @@ from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.info import info
 from maquette.checkpoints.save import save_base
-from maquette.controlnet.files import WEIGHTS
+from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError
 from maquette.formats import control, unet_names, vae_names
 from maquette.formats.write import write_weights
 from maquette.foundation.weights import open_weights
-from maquette.text import Clip
+from maquette.text.clip import Clip, ClipText, XLText
 
 CONTEXT = 8
 
@@ -77,12 +77,13 @@ def model(family: str, tokenizer: Path) -> Base:
         Clip(encoder, CLIPTokenizer.from_pretrained(tokenizer, **pad))
         for encoder, pad in zip(encoders, pads, strict=True)
     ]
+    text = XLText(*clips, zero_empty_prompt=True) if family == "xl" else ClipText(*clips)
     prediction = "v_prediction" if family == "sd2" else "epsilon"
     schedule = {
         "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
         "num_train_timesteps": 1000, "set_alpha_to_one": False, "steps_offset": 1, "prediction_type": prediction,
     }  # fmt: skip
-    return Base(family, UNetBackbone(unet.eval()), vae.eval(), clips, schedule, 128, family == "xl")
+    return Base(family, UNetBackbone(unet.eval()), vae.eval(), text, schedule, 128)
 
 
 def named(encoder) -> dict[str, torch.Tensor]:
@@ -131,14 +132,14 @@ def whole(base: Base, family: str) -> dict[str, torch.Tensor]:
     vae = base.autoencoder.state_dict()
     for name, shape in original_vae(vae).items():
         tensors[f"first_stage_model.{name}"] = vae[vae_names.to_diffusers(name, 4)].reshape(shape)
-    first = named(base.clips[0].encoder)
+    first = named(base.text.clips[0].encoder)
     if family == "sd1":
         tensors |= {f"cond_stage_model.transformer.{name}": value for name, value in first.items()}
         tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(CONTEXT)[None]
     elif family == "sd2":
         tensors |= {f"cond_stage_model.model.{name}": value for name, value in openclip(first, True).items()}
     else:
-        second = openclip(named(base.clips[1].encoder), False)
+        second = openclip(named(base.text.clips[1].encoder), False)
         tensors |= {f"conditioner.embedders.0.transformer.{name}": value for name, value in first.items()}
         tensors |= {f"conditioner.embedders.1.model.{name}": value for name, value in second.items()}
     return tensors
@@ -162,13 +163,13 @@ def test_one_file_is_the_model(family: str, suffix: str, tokenizer, tmp_path) ->
     z, picture = torch.randn(1, 4, 16, 16), mq.diorama.scene(1).image
     with torch.no_grad():
         ours, theirs = (one.encode_text(["a b c"], (128, 128)) for one in (base, before))
-        assert torch.allclose(ours.states, theirs.states, atol=1e-5)
+        assert torch.allclose(ours.hidden_states, theirs.hidden_states, atol=1e-5)
         assert torch.allclose(base.predict(z, 7, ours), before.predict(z, 7, theirs), atol=1e-5)
         latents = [one.encode_pictures([picture]) for one in (base, before)]
     assert torch.allclose(*latents, atol=1e-5)
     if family == "xl":
         assert torch.allclose(ours.pooled, theirs.pooled, atol=1e-5)
-        assert base.blank_is_zero
+        assert base.text.zero_empty_prompt
 
 
 def test_a_controlnet_beside_its_base(tokenizer, tmp_path) -> None:
@@ -228,7 +229,7 @@ def test_a_text_encoder_without_the_unused_layer(tmp_path, tokenizer) -> None:
     unused = ("resblocks.2.", "text_projection")
     write_weights({n: v for n, v in tensors.items() if not any(part in n for part in unused)}, path, {})
     beside(path, "v")
-    ours, theirs = (one.encode_text(["a b"]).states for one in (mq.load_base(path, tokenizer=tokenizer), before))
+    ours, theirs = (one.encode_text(["a b"]).hidden_states for one in (mq.load_base(path, tokenizer=tokenizer), before))
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -236,7 +237,7 @@ def test_older_names_of_clip(tmp_path, tokenizer) -> None:
     before, path = model("sd1", tokenizer), tmp_path / "w.safetensors"
     tensors = {n.replace("transformer.text_model.", "transformer."): v for n, v in whole(before, "sd1").items()}
     write_weights({**tensors, "cond_stage_model.transformer.text_projection.weight": torch.ones(64, 64)}, path, {})
-    ours, theirs = (one.encode_text(["a b"]).states for one in (mq.load_base(path, tokenizer=tokenizer), before))
+    ours, theirs = (one.encode_text(["a b"]).hidden_states for one in (mq.load_base(path, tokenizer=tokenizer), before))
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 

@@ -2,6 +2,7 @@ import warnings
 
 import pytest
 
+from maquette.conditions.detect import detectors
 from maquette.controlnet.contract import Contract
 from maquette.errors import MaquetteWarning
 
@@ -20,7 +21,7 @@ from maquette.errors import MaquetteWarning
 def test_maps_that_it_was_trained_on_are_taken(trained: str | None, given: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Contract(stated=True, detector=trained).check_detector(given)
+        Contract(stated=True, detector=trained).check_detector(given, detectors)
 
 
 @pytest.mark.parametrize(
@@ -28,4 +29,4 @@ def test_maps_that_it_was_trained_on_are_taken(trained: str | None, given: str) 
 )
 def test_others_are_named(trained: str, given: str) -> None:
     with pytest.warns(MaquetteWarning, match=f"maps of '{trained}' and is given '{given}'"):
-        Contract(stated=True, detector=trained).check_detector(given)
+        Contract(stated=True, detector=trained).check_detector(given, detectors)

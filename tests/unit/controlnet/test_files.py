@@ -9,7 +9,7 @@ from tests.conftest import tiny_base
 
 import maquette as mq
 from maquette.controlnet.contract import Contract, fingerprint
-from maquette.controlnet.files import WEIGHTS
+from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
 
 

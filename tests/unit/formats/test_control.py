@@ -7,7 +7,6 @@ import torch
 from tests.conftest import randomise, tiny_base
 
 import maquette as mq
-from maquette.controlnet.files import _published
 from maquette.errors import MaquetteError
 from maquette.formats import control
 from maquette.formats.write import write_weights
@@ -135,9 +134,9 @@ def test_what_is_told_relative_to_another_base_is_refused(base, net, folder, tmp
 
 
 def test_what_the_original_layout_cannot_hold(base) -> None:
-    for design in ({"kind": "lite"}, {"encoder": "paper"}):
+    for design in ({"variant": "lite"}, {"encoder": "paper"}):
         net = mq.ControlNet.attach(base, **design)
-        state = {_published(name, len(net.slots)): value for name, value in net.state_dict().items()}
+        state = net.published()
         with pytest.raises(MaquetteError, match="has no name in the original layout"):
             control.as_original(Weights.held(state, Path("net")))
 

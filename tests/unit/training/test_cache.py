@@ -11,6 +11,7 @@ from PIL import Image
 from tests.conftest import tiny_base
 
 import maquette as mq
+from maquette.base import sample_posterior
 from maquette.data.diorama import Pairs
 from maquette.data.framing import View
 from maquette.data.store import Store
@@ -41,11 +42,11 @@ def test_cached_is_fresh(base, pairs, tmp_path) -> None:
     kept = torch.stack([cache.moments(row, View()) for row in range(3)])
     assert torch.allclose(kept.float(), posterior.parameters, atol=2e-3)
     noise = torch.randn((400, 3, *posterior.mean.shape[1:]))
-    draws = torch.stack([caches.draw(kept, one) for one in noise])
+    draws = torch.stack([sample_posterior(kept, one) for one in noise])
     assert torch.allclose(draws.mean(0), posterior.mean, atol=0.25)
     assert torch.allclose(draws.std(0), posterior.std, rtol=0.25, atol=1e-3)
     for words in ("a", "b c", ""):
-        assert torch.allclose(cache.text(words).states, base.encode_text([words]).states[0], atol=1e-6)
+        assert torch.allclose(cache.text(words).hidden_states, base.encode_text([words]).hidden_states[0], atol=1e-6)
 
 
 def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> None:
@@ -64,7 +65,7 @@ def test_keys_are_of_the_content(base, pairs, tmp_path) -> None:
     again = caches.fill(other, pairs, tmp_path, ALONE)
     assert keys.isdisjoint(again.pictures.values())
     assert cache.encoder != again.encoder
-    assert not torch.equal(cache.text("a").states, again.text("a").states)
+    assert not torch.equal(cache.text("a").hidden_states, again.text("a").hidden_states)
 
 
 def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(base, pairs, tmp_path, monkeypatch) -> None:

@@ -25,8 +25,8 @@ def test_all_problems_are_told_at_once() -> None:
         config(max_steps=1e3, weight_decay=float("nan"))
     with pytest.raises(MaquetteError, match="condition cannot be 'cany' on the diorama; did you mean 'canny'"):
         config(condition="cany")
-    with pytest.raises(MaquetteError, match="kind cannot be 'zer'; did you mean 'zero'"):
-        config(kind="zer")
+    with pytest.raises(MaquetteError, match="variant cannot be 'zer'; did you mean 'zero'"):
+        config(variant="zer")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_parts_check_themselves() -> None:
 
 
 def test_flat_names_tables_and_parts_say_the_same() -> None:
-    flat = config(data="pairs", learning_rate=3e-4, optimiser="adamw8bit")
+    flat = config(data="pairs", learning_rate=3e-4, optimizer_name="adamw8bit")
     assert flat.data.source == "pairs" and flat.optimizer.name == "adamw8bit"
     assert flat == config(data={"source": "pairs"}, optimizer={"learning_rate": 3e-4, "name": "adamw8bit"})
     assert flat == config(data={"source": Path("pairs")}, optimizer=OptimizerConfig(3e-4, name="adamw8bit"))
@@ -157,7 +157,7 @@ def test_flat_names_tables_and_parts_say_the_same() -> None:
         {"condition": "canny", "output": "runs/x", "data.source": "pairs", "optimizer.learning_rate": 3e-4}
         | {"optimizer.name": "adamw8bit"}
     )
-    assert replace(config(), learning_rate=3e-4, data="pairs", optimiser="adamw8bit") == flat
+    assert replace(config(), learning_rate=3e-4, data="pairs", optimizer_name="adamw8bit") == flat
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_a_file_of_version_0_1_is_read_and_told_of(tmp_path) -> None:
 
 def test_a_run_of_version_0_1_is_read(tmp_path) -> None:
     """All of its settings were kept side by side, the unset ones as null."""
-    given = config(output=tmp_path, optimiser="adamw8bit", size=None, seed=3)
+    given = config(output=tmp_path, optimizer_name="adamw8bit", size=None, seed=3)
     kept = {one.flat: value for one, value in given.items()}
     (tmp_path / "training.json").write_text(json.dumps(kept, default=str))
     with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimiser\)"):

@@ -17,12 +17,12 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from maquette.base import sample_posterior
 from maquette.noise.config import noise_process
 from maquette.recipes.command import run
 from maquette.recipes.diorama import autoencoder, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
 from maquette.training.average import averaged
-from maquette.training.cache import draw
 from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
@@ -115,7 +115,9 @@ def train(recipe: Recipe) -> TextAndUNet:
     for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report):
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
         posteriors = moments[rows]
-        latents = draw(posteriors, torch.randn(posteriors[:, ::2].shape, generator=generator, device=recipe.device))
+        latents = sample_posterior(
+            posteriors, torch.randn(posteriors[:, ::2].shape, generator=generator, device=recipe.device)
+        )
         drop = torch.rand((recipe.batch_size, 1), generator=generator, device=recipe.device) < recipe.prompt_drop
         words = torch.where(drop, empty, tokens[rows])
         timesteps = draw_timesteps(recipe.batch_size, generator)

@@ -1,0 +1,72 @@
+"""What ControlNets add to a backbone: the one type at which composition, weighting and backbones meet."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from maquette.backbones.wiring import Wiring
+
+
+class Residuals(Sequence[Tensor | None]):
+    """One tensor (B, C, h, w) a slot of the backbone, None where nothing is added."""
+
+    def __init__(self, values: Iterable[Tensor | None]) -> None:
+        self.values = tuple(values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.values[index]
+
+    def __iter__(self) -> Iterator[Tensor | None]:
+        return iter(self.values)
+
+    def __add__(self, other: "Residuals") -> "Residuals":
+        assert len(self) == len(other), "residuals of two families don't add up"
+        return Residuals(_plus(a, b) for a, b in zip(self, other, strict=True))
+
+    @staticmethod
+    def wired(outputs: Sequence[Tensor | None], wiring: Wiring, slots: int) -> "Residuals":
+        """Each output of a ControlNet at all the slots that it goes to: the tensor itself, no copies of it."""
+        values: list[Tensor | None] = [None] * slots
+        for output, places in zip(outputs, wiring, strict=False):
+            for place in places:
+                values[place] = _plus(values[place], output)
+        return Residuals(values)
+
+    def onto(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """A backbone's features with the residuals added."""
+        pairs = zip(features, self, strict=True)
+        return tuple(feature if value is None else feature + value for feature, value in pairs)
+
+    def scaled(self, factors: float | Sequence[float]) -> "Residuals":
+        """Each slot times its factor."""
+        each = factors if isinstance(factors, Sequence) else [factors] * len(self)
+        return Residuals(_times(value, factor) for value, factor in zip(self, each, strict=True))
+
+    def pooled(self) -> "Residuals":
+        """Each slot's mean over the picture, (B, C, 1, 1): what a picture looks like, not where."""
+        return Residuals(None if value is None else value.mean(dim=(2, 3), keepdim=True) for value in self)
+
+    def behind(self, rows: int) -> "Residuals":
+        """With `rows` rows of zeros before the batch: nothing is added to those."""
+        return Residuals(_padded(value, rows) for value in self)
+
+
+def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
+
+
+def _times(value: Tensor | None, factor: float) -> Tensor | None:
+    return value if value is None or factor == 1 else value * factor
+
+
+def _padded(value: Tensor | None, rows: int) -> Tensor | None:
+    if value is None or rows == 0:
+        return value
+    return torch.cat([value.new_zeros(rows, *value.shape[1:]), value])

@@ -1,0 +1,88 @@
+"""Stable Diffusion 1.x, 2.x, XL and the diorama's base: a U-Net, and one or two CLIP text encoders."""
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+
+from maquette.backbones.protocol import Backbone
+from maquette.backbones.unet import UNetBackbone
+from maquette.base import Base
+from maquette.checkpoints.families import Family, register
+from maquette.checkpoints.networks import filled, filled_clip, part_settings, part_weights
+from maquette.checkpoints.original import UNET, load_original_base, read_unet
+from maquette.errors import MaquetteError
+from maquette.foundation.devices import Placement
+from maquette.foundation.weights import Weights
+from maquette.text.clip import Clip, ClipText, XLText, read_tokenizer
+from maquette.text.conditioning import TextEncoder
+
+
+@register
+class StableDiffusion(Family):
+    name = UNetBackbone.family
+    part = "unet"
+    network_class = "UNet2DConditionModel"
+    controlnet_class = "ControlNetModel"
+    foreign_schedules = ("EDM", "FlowMatch")
+
+    def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
+        config = part_settings(folder, self.part, UNet2DConditionModel.load_config)
+        unet = filled(lambda: UNet2DConditionModel.from_config(config), part_weights(folder, self.part), where)
+        backbone = UNetBackbone(unet, downscale)
+        return backbone, _side(unet.config.sample_size, folder) * downscale
+
+    def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
+        """XL's two where the U-Net takes a pooled vector, else the one."""
+        first = _clip(folder, "", CLIPTextModel, where)
+        if backbone.text.pooled_width is None:
+            return ClipText(first)
+        second = _clip(folder, "_2", CLIPTextModelWithProjection, where)
+        return XLText(first, second, index.get("force_zeros_for_empty_prompt", False))
+
+    def pipeline(self, base: Base) -> dict[str, object]:
+        beside: dict[str, object] = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+        if isinstance(base.text, XLText):
+            return {
+                "_class_name": "StableDiffusionXLPipeline",
+                **beside,
+                "force_zeros_for_empty_prompt": base.text.zero_empty_prompt,
+            }
+        checker = {"safety_checker": [None, None], "requires_safety_checker": False}
+        return {"_class_name": "StableDiffusionPipeline", **beside, **checker}
+
+    def holds(self, weights: Weights) -> bool:
+        return f"{UNET}input_blocks.0.0.weight" in weights
+
+    def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
+        return load_original_base(path, device=str(where.device), dtype=where.dtype, **settings)
+
+    def file_network(self, weights: Weights) -> Weights:
+        return read_unet(weights)
+
+    def stand_in(self, config: Mapping[str, Any]) -> Backbone:
+        ups = [kind.replace("Down", "Up") for kind in reversed(config["down_block_types"])]
+        known = inspect.signature(UNet2DConditionModel.__init__).parameters
+        own = {key: value for key, value in config.items() if key in known}
+        unet = UNet2DConditionModel(**{**own, "out_channels": config["in_channels"], "up_block_types": ups})
+        return UNetBackbone(unet.eval())
+
+
+def _clip(folder: Path, number: str, kind: Any, where: Placement) -> Clip:
+    part = f"text_encoder{number}"
+    config = part_settings(folder, part, CLIPTextConfig.from_pretrained)
+    encoder = filled_clip(kind, config, part_weights(folder, part), where)
+    return Clip(encoder, part_settings(folder, f"tokenizer{number}", read_tokenizer))
+
+
+def _side(size: Any, folder: Path) -> int:
+    """Of the latents it was trained on; the longer one of two."""
+    sides = size if isinstance(size, list | tuple) else [size]
+    if not sides or not all(isinstance(side, int) for side in sides):
+        raise MaquetteError(
+            f"The U-Net in {str(folder)!r} does not say its sample_size; write it into its config.json."
+        )
+    return max(sides)

@@ -1,0 +1,48 @@
+"""A ControlNet as a folder in diffusers' format, which diffusers and ComfyUI load too.
+
+It knows of a ControlNet only what it writes (`Written`), so that `network` imports it and it need not import `network`.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from maquette.backbones.protocol import ControlFamily
+from maquette.controlnet.contract import METADATA, Contract
+from maquette.formats.write import write_weights
+from maquette.foundation.files import written_whole
+
+CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+
+
+class Written(Protocol):
+    """What of a ControlNet is written."""
+
+    contract: Contract
+    control: ControlFamily
+    encoder: nn.Module
+    design: Any  # a dataclass of settings
+
+    def published(self) -> dict[str, Tensor]:
+        """Its weights under the names that files keep them by."""
+
+
+def save(net: Written, folder: Path) -> None:
+    """Write config.json and the weights, in the net's dtype."""
+    contract = net.contract.to_json() if net.contract.stated else None
+    config = {
+        **net.control.config(net.encoder),
+        "global_pool_conditions": net.contract.pooled,
+        "controlnet_conditioning_channel_order": net.contract.channel_order,
+        "maquette": {**vars(net.design), **({"contract": contract} if contract else {})},
+    }
+    write_weights(net.published(), folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
+    write_config(folder, config)
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    with written_whole(folder / CONFIG) as path:
+        path.write_text(json.dumps(config, indent=2) + "\n")

@@ -1,0 +1,159 @@
+"""CLIP's text encoders: one (Stable Diffusion 1.x, 2.x, the diorama), or two (XL)."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
+
+
+@dataclass(frozen=True)
+class MissingTokenizer:
+    """Stands where a tokenizer could not be had: the rest of a base is of use without it."""
+
+    reason: str
+    model_max_length: int = 77
+
+    def __call__(self, *_: object, **__: object) -> Any:
+        raise MaquetteError(self.reason)
+
+    decode = __call__
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A text encoder, locked, with its tokenizer."""
+
+    encoder: CLIPTextModel | CLIPTextModelWithProjection
+    tokenizer: CLIPTokenizer | MissingTokenizer
+
+    def __post_init__(self) -> None:
+        self.encoder.requires_grad_(False).eval()
+
+    def tokens(self, prompts: list[str]) -> Tensor:
+        """(B, L) on the encoder's device, each prompt padded or cut to what the encoder takes."""
+        ids: Tensor = self.tokenizer(
+            prompts,
+            padding="max_length",
+            max_length=self.tokenizer.model_max_length,
+            truncation=True,
+            return_tensors="pt",
+        ).input_ids
+        return ids.to(self.encoder.device)
+
+    def warn_of_cut(self, prompt: str) -> None:
+        limit = self.tokenizer.model_max_length
+        ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        if len(ids) > limit:
+            cut = self.tokenizer.decode(ids[limit - 1 : -1]).strip()
+            warnings.warn(
+                f"The prompt has {len(ids)} tokens and the text encoder takes {limit}; cut off: {cut!r}.",
+                MaquetteWarning,
+                stacklevel=6,
+            )
+
+
+def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
+    """A tokenizer from its folder; without a vocabulary, the library would make one that knows no word."""
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
+        raise FileNotFoundError(f"there is no tokenizer.json or vocab.json in {str(folder)!r}")
+    tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder), **settings)
+    return tokenizer
+
+
+class ClipText(TextEncoder):
+    """One CLIP: the last states after the final norm."""
+
+    def __init__(self, clip: Clip) -> None:
+        self.clips: tuple[Clip, ...] = (clip,)
+        self.modules: tuple[nn.Module, ...] = (clip.encoder,)
+        self.outputs = TextInputs(clip.encoder.config.hidden_size)
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
+        """Hidden states (B, L, D)."""
+        (clip,) = self.clips
+        return Conditioning(clip.encoder(clip.tokens(prompts)).last_hidden_state)
+
+    @property
+    def vocabulary(self) -> str:
+        return _vocabulary(self.clips)
+
+    def warn_of_cut(self, prompt: str) -> None:
+        self.clips[0].warn_of_cut(prompt)
+
+    def save(self, folder: Path) -> dict[str, list[str]]:
+        return _save(self.clips, folder)
+
+
+class XLText(TextEncoder):
+    """XL's two: their last states but one side by side, the second's pooled vector, and size and crop ids.
+
+    Args:
+        zero_empty_prompt: whether a missing negative prompt is zeros, not what the encoders make of the empty one.
+    """
+
+    def __init__(self, first: Clip, second: Clip, zero_empty_prompt: bool = False) -> None:
+        self.clips: tuple[Clip, ...] = (first, second)
+        self.modules: tuple[nn.Module, ...] = (first.encoder, second.encoder)
+        width = first.encoder.config.hidden_size + second.encoder.config.hidden_size
+        self.outputs = TextInputs(width, second.encoder.config.projection_dim)
+        self.zero_empty_prompt = zero_empty_prompt
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
+        """Hidden states (B, L, D₁ + D₂), pooled (B, P), time_ids (B, 6)."""
+        first, second = self.clips
+        one = first.encoder(first.tokens(prompts), output_hidden_states=True)
+        two = second.encoder(second.tokens(prompts), output_hidden_states=True)
+        states = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1)
+        return self.with_size(Conditioning(states, pooled=two.text_embeds), size)
+
+    def encode_negative(self, prompt: str, size: tuple[int, int]) -> Conditioning:
+        text = self.encode([prompt], size)
+        if prompt or not self.zero_empty_prompt:
+            return text
+        assert text.pooled is not None, "XL's text is pooled"
+        return replace(text, hidden_states=torch.zeros_like(text.hidden_states), pooled=torch.zeros_like(text.pooled))
+
+    def with_size(self, conditioning: Conditioning, size: tuple[int, int]) -> Conditioning:
+        """With ids (B, 6): the original height and width, the crop's top and left, the target's; nothing is cropped."""
+        ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * len(conditioning))
+        return replace(conditioning, time_ids=ids.to(conditioning.hidden_states))
+
+    @property
+    def vocabulary(self) -> str:
+        return _vocabulary(self.clips)
+
+    def warn_of_cut(self, prompt: str) -> None:
+        self.clips[0].warn_of_cut(prompt)
+
+    def save(self, folder: Path) -> dict[str, list[str]]:
+        return _save(self.clips, folder)
+
+
+def _vocabulary(clips: Sequence[Clip]) -> str:
+    """Of each encoder: its words, their number, and what of its configuration no weight shows."""
+    parts = []
+    for clip in clips:
+        known = sorted(clip.tokenizer.get_vocab().items()) if isinstance(clip.tokenizer, CLIPTokenizer) else []
+        config = clip.encoder.config
+        parts.append(repr((clip.tokenizer.model_max_length, config.hidden_act, config.eos_token_id, known)))
+    return "/".join(parts)
+
+
+def _save(clips: Sequence[Clip], folder: Path) -> dict[str, list[str]]:
+    index = {}
+    for number, clip in zip(("", "_2"), clips, strict=False):
+        clip.encoder.save_pretrained(folder / f"text_encoder{number}")
+        clip.tokenizer.save_pretrained(folder / f"tokenizer{number}")  # type: ignore[union-attr]
+        index[f"text_encoder{number}"] = ["transformers", type(clip.encoder).__name__]
+        index[f"tokenizer{number}"] = ["transformers", "CLIPTokenizer"]
+    return index

@@ -1,0 +1,206 @@
+"""Whatever backbone is registered: a ControlNet attaches, composes, is scheduled, masked, trained, resumed and kept."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tests.conftest import FAMILIES as UNETS
+from tests.conftest import randomise, tiny_base, tiny_vae
+from tests.own_pairs import weights, write_pairs
+from tests.toy_backbone import toy_base
+
+import maquette as mq
+from maquette.backbones.residuals import Residuals
+from maquette.base import Base
+from maquette.checkpoints.families import FAMILIES
+from maquette.checkpoints.save import save_base
+from maquette.controlnet.network import ControlNet
+
+BASES: dict[str, dict[str, Callable[[], Base]]] = {
+    "stable-diffusion": {name: lambda name=name: tiny_base(name) for name in UNETS},  # type: ignore[misc]
+    "toy": {"toy": lambda: toy_base(tiny_vae(4))},
+}
+"""By family: small bases on random weights."""
+
+ALL = {name: make for of_family in BASES.values() for name, make in of_family.items()}
+SIZE = (64, 64)
+MAPS = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(params=ALL)
+def base(request: pytest.FixtureRequest) -> Base:
+    return ALL[request.param]()
+
+
+def net_on(base: Base, seed: int = 7) -> ControlNet:
+    return randomise(mq.ControlNet.attach(base), seed)
+
+
+def inputs(base: Base, net: ControlNet) -> tuple:
+    z = torch.randn(2, base.backbone.latent_channels, 8, 8, generator=torch.Generator().manual_seed(1)).to(base.dtype)
+    text = base.encode_text(["a b", ""], SIZE).to(base.dtype)
+    return z, 500, text, net.encode(net.condition_input(MAPS, base.encode_maps))
+
+
+@torch.no_grad()
+def predict(base: Base, *nets: ControlNet) -> torch.Tensor:
+    """The base's prediction, with the residuals of ControlNets."""
+    z, t, text, _ = inputs(base, nets[0])
+    residuals = [net(*inputs(base, net)) for net in nets]
+    return base.predict(z, t, text, sum(residuals[1:], residuals[0]))
+
+
+@torch.no_grad()
+def plain(base: Base) -> torch.Tensor:
+    z, t, text, _ = inputs(base, mq.ControlNet.attach(base))
+    return base.predict(z, t, text)
+
+
+def images(base: Base, *controls: mq.Control, **settings) -> np.ndarray:
+    made = mq.generate(base, "a b", controls, **{"steps": 4, "guidance": 3.0, "size": SIZE, **settings})
+    return np.stack([np.asarray(image, np.int16) for image in made])
+
+
+def test_every_family_is_tested() -> None:
+    assert {family.name for family in FAMILIES} == set(BASES)
+    for name, makers in BASES.items():
+        assert all(make().backbone.family == name for make in makers.values())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_fresh_is_bitwise_the_base_and_a_random_one_is_not(base, dtype) -> None:
+    base.backbone.network.to(dtype)
+    for design in ({}, {"connect": "middle"}, {"variant": "lite"}):
+        net = mq.ControlNet.attach(base, **design)
+        assert net.dtype == dtype
+        assert torch.equal(predict(base, net), plain(base))
+        assert not torch.equal(predict(base, randomise(net)), plain(base))
+
+
+def test_nothing_before_the_first_slot_gets_a_gradient_and_the_copy_does(base) -> None:
+    net = net_on(base)
+    z, t, text, _ = inputs(base, net)
+    base.predict(z, t, text, net(*inputs(base, net))).square().mean().backward()
+    assert all(parameter.grad is None for parameter in base.backbone.network.parameters())
+    reached = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
+    assert reached == {"copy", "encoder", "connections"}
+
+
+def test_slots_take_the_outputs_that_the_wiring_says(base) -> None:
+    net = net_on(base)
+    with torch.no_grad():
+        residuals = net(*inputs(base, net))
+    slots, outputs = base.backbone.slots, net.control.outputs
+    assert len(residuals) == len(slots)
+    for output, places in zip(outputs, net.wiring, strict=True):
+        for place in places:
+            height = 8 // slots[place].downscale
+            assert residuals[place].shape == (2, output.channels, height, height)
+            assert residuals[place] is residuals[places[0]]
+
+
+def test_an_output_that_goes_nowhere_is_not_computed(base, monkeypatch) -> None:
+    """Neither its zero layer nor the block that leads to nothing else."""
+    net, ran = net_on(base), []
+    last_block = getattr(net.copy, "mid_block", None) or net.copy.blocks[-1]
+    for module in (net.connections[-1], last_block):
+        module.register_forward_hook(lambda *_: ran.append("it ran"))
+    with torch.no_grad():
+        net(*inputs(base, net))
+        assert len(ran) == 2
+        monkeypatch.setattr(ControlNet, "wiring", (*net.wiring[:-1], ()))
+        net(*inputs(base, net))
+    assert len(ran) == 2
+
+
+def test_two_compose_as_the_sum_of_their_residuals(base) -> None:
+    first, second = net_on(base, 1), net_on(base, 2)
+    z, t, text, _ = inputs(base, first)
+    with torch.no_grad():
+        parts = [net(*inputs(base, net)) for net in (first, second)]
+        summed = Residuals(None if a is None else a + b for a, b in zip(*parts, strict=True))
+        expected = base.predict(z, t, text, summed)
+    assert torch.equal(predict(base, first, second), expected)
+    assert not torch.equal(expected, predict(base, first))
+
+
+def test_weights_schedules_and_branches(base) -> None:
+    net, maps = net_on(base), MAPS[:1]
+    without, control = images(base), images(base, mq.Control(net, maps))
+    assert np.array_equal(images(base, mq.Control(net, maps, weight=0)), without)
+    assert not np.array_equal(control, without)
+    assert not np.array_equal(images(base, mq.Control(net, maps, weight=0.3)), control)
+    halves = mq.Control(net, maps, weight=0.5)
+    assert np.abs(images(base, halves, halves) - control).max() <= 1
+    assert not np.array_equal(images(base, mq.Control(net, maps, end=0.5)), control)
+    in_turn = mq.Control(net, maps, end=0.5), mq.Control(net, maps, start=0.5)
+    assert np.abs(images(base, *in_turn) - control).max() <= 1
+    for where in ("conditional", "weighted"):
+        assert not np.array_equal(images(base, mq.Control(net, maps), condition_in=where), control)
+
+
+def test_a_mask_keeps_the_latents_where_it_is_black(base, monkeypatch) -> None:
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    mask = Image.fromarray(np.repeat(np.arange(64)[None] >= 32, 64, axis=0).astype(np.uint8) * 255)
+    made, decode = [], base.decode_latents
+    monkeypatch.setattr(base, "decode_latents", lambda latents: made.append(latents) or decode(latents))
+    images(base, mq.Control(net_on(base), MAPS[:1]), image=image, mask=mask)
+    kept = base.encode_pictures([image])
+    assert torch.equal(made[0][..., :4], kept[..., :4])
+    assert not torch.isclose(made[0][..., 4:], kept[..., 4:]).all()
+
+
+def test_a_map_for_each_image_is_each_alone(base) -> None:
+    net = net_on(base)
+    together = images(base, mq.Control(net, MAPS), count=2)
+    for row in range(2):
+        alone = images(base, mq.Control(net, MAPS[row : row + 1]), seed=row)
+        assert np.abs(together[row] - alone[0]).max() <= 1
+
+
+class KilledError(Exception):
+    """What ends a training in the middle of a step."""
+
+
+@pytest.mark.parametrize("base", ["sd15", "sdxl", "toy"], indirect=True)
+def test_trained_killed_resumed_saved_and_loaded(base, tmp_path, monkeypatch) -> None:
+    write_pairs(tmp_path / "pairs")
+
+    def train(name: str, **changes) -> Path:
+        settings = {
+            "condition": "rings", "data": tmp_path / "pairs", "output": tmp_path / name, "size": 64, "max_steps": 20,
+            "batch_size": 2, "evaluate_every": 0, "checkpoint_every": 8, "warmup": 1, "precision": "float32",
+            "cache_folder": tmp_path / "cache", "learning_rate": 1e-3, "prompt_drop": 0.5,
+        }  # fmt: skip
+        return mq.train(mq.TrainingConfig(**{**settings, **changes}), base)
+
+    locked = {name: value.clone() for name, value in base.backbone.network.state_dict().items()}
+    whole = train("whole")
+    forward, calls = ControlNet.forward, 0
+
+    def killed(self, *args):
+        nonlocal calls
+        calls += 1
+        if calls == 12:
+            raise KilledError
+        return forward(self, *args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ControlNet, "forward", killed)
+        with pytest.raises(KilledError):
+            train("broken")
+    again = train("broken", resume=True)
+    first, second = weights(whole), weights(again)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(locked[name], value) for name, value in base.backbone.network.state_dict().items())
+
+    save_base(base, tmp_path / "base")
+    loaded = mq.load_base(tmp_path / "base")
+    net = mq.load_controlnet(again, loaded)
+    assert loaded.backbone.family == base.backbone.family
+    assert all(torch.equal(value, first[name]) for name, value in net.state_dict().items())
+    assert torch.equal(predict(loaded, net), predict(base, mq.load_controlnet(again, base)))
+    assert not torch.equal(predict(loaded, net), plain(loaded))

@@ -1,0 +1,15 @@
+"""What a ControlNet is costs no more to import than it needs."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import sys
+from maquette.controlnet.network import ControlNet
+found = [name for name in sys.modules if name.split(".")[0] == "cv2" or name.startswith("maquette.conditions")]
+assert not found, found
+"""
+
+
+def test_neither_opencv_nor_a_detector_is_imported() -> None:
+    subprocess.run([sys.executable, "-c", PROGRAM], check=True, timeout=60)
