@@ -79,7 +79,7 @@ def _load_folder(name: str, folder: Path, where: Placement, asked: Prediction | 
     vae_config = part_settings(folder, "vae", AutoencoderKL.load_config)
     autoencoder = filled_vae(vae_config, part_weights(folder, "vae"), where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
-    family = family_of_folder(folder)
+    family = family_of_folder(folder, index)
     schedule = _schedule(folder, asked, family)
     backbone, size = family.read_network(folder, where, downscale)
     text = family.read_text(folder, where, index, backbone)

@@ -78,11 +78,18 @@ def family_named(name: str) -> Family:
     return next(family for family in FAMILIES if family.name == name)
 
 
-def family_of_folder(folder: Path) -> Family:
-    """By what the config.json of a base's network says."""
+def family_of_folder(folder: Path, index: Mapping[str, Any]) -> Family:
+    """By what the config.json of a base's network says.
+
+    Args:
+        index: what model_index.json says.
+
+    Raises `MaquetteError` for a folder without a network, or with one of no family.
+    """
     present = [family for family in FAMILIES if (folder / family.part).is_dir()]
     if not present:
-        parts = " or ".join(dict.fromkeys(repr(family.part) for family in FAMILIES))
+        known = dict.fromkeys(family.part for family in FAMILIES)
+        parts = " or ".join(repr(part) for part in [part for part in known if part in index] or known)
         raise MaquetteError(f"The base in {str(folder)!r} has no folder {parts}; fetch it anew.")
     said = [part_settings(folder, family.part, _class_name) for family in present]
     for family, name in zip(present, said, strict=True):

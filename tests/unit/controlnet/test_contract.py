@@ -2,7 +2,7 @@ import warnings
 
 import pytest
 
-from maquette.conditions.detect import detectors
+from maquette.conditions.registry import detectors
 from maquette.controlnet.contract import Contract
 from maquette.errors import MaquetteWarning
 

@@ -41,7 +41,7 @@ def expected(**changes) -> TrainingConfig:
 def test_flags(settings) -> None:
     """One of each kind that the command line reads."""
     words = (
-        "--max-steps 5 --learning-rate 3e-4 --decay cosine --no-cache --compile --cache-folder x --optimiser adamw8bit"
+        "--max-steps 5 --learning-rate 3e-4 --decay cosine --no-cache --compile --cache-folder x --optimizer-name adamw8bit"
     )
     assert settings("diorama/canny", *words.split()) == expected(
         max_steps=5,
@@ -50,7 +50,7 @@ def test_flags(settings) -> None:
         cache=False,
         compile=True,
         cache_folder="x",
-        optimiser="adamw8bit",
+        optimizer_name="adamw8bit",
     )
     mixed = settings("diorama/canny", "--connect", "middle", "--reconnect", "7", "--size", "[128, 64]")
     assert mixed == expected(connect="middle", reconnect=7, size=(128, 64))

@@ -49,7 +49,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"precision": 16}, "precision cannot be 16"),
         ({"cache_folder": 5}, "cache_folder is a text, not 5"),
         ({"keep_best": True, "unlock": "all"}, "keep_best and unlock do not go together"),
-        ({"start_from": "x", "kind": "gaussian"}, "kind is brought by start_from"),
+        ({"start_from": "x", "variant": "gaussian"}, "variant is brought by start_from"),
         ({"condition": "pose", "data": "x", "flip": 0.5}, "flip mirrors pictures, and not what the colours of pose"),
         ({"stop_after": -1}, "stop_after is a whole number of 0 or more, not -1"),
     ],
@@ -119,7 +119,7 @@ TEXTS = (
     "condition", "output", "base", "data", "picture_column", "condition_column", "text_column", "cache_folder",
     "start_from", "track", "device",
 )  # fmt: skip
-CHOICES = ("crop", "encoder", "connect", "kind", "unlock", "decay", "optimiser", "precision")
+CHOICES = ("crop", "encoder", "connect", "variant", "unlock", "decay", "optimizer_name", "precision")
 WRONG = [
     *((name, low - 1, f"{name} is a whole number of {low} or more, not {low - 1}") for name, low in BOUNDS.items()),
     *((name, value, f"{name} is a number from 0 to 1, not {value}") for name in SHARES for value in (-0.1, 1.1)),
@@ -189,7 +189,8 @@ def test_a_file_of_version_0_1_is_read_and_told_of(tmp_path) -> None:
 def test_a_run_of_version_0_1_is_read(tmp_path) -> None:
     """All of its settings were kept side by side, the unset ones as null."""
     given = config(output=tmp_path, optimizer_name="adamw8bit", size=None, seed=3)
-    kept = {one.flat: value for one, value in given.items()}
+    old = {"optimizer_name": "optimiser", "variant": "kind"}
+    kept = {old.get(one.flat, one.flat): value for one, value in given.items()}
     (tmp_path / "training.json").write_text(json.dumps(kept, default=str))
     with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimiser\)"):
         assert TrainingConfig.load(tmp_path / "training.json") == given
