@@ -25,10 +25,10 @@ def modern(settings: Mapping[str, Any], known: Mapping[str, Setting], path: Path
         if name in parts and isinstance(value, Mapping):
             read[name] = value
             continue
-        path_now = RENAMED.get(name) or (known[name].path if name in known else name)
-        read[name if name in known else path_now] = value
-        if path_now != name:
-            moved[name] = path_now
+        now = RENAMED.get(name) or (known[name].path if name in known else name)
+        read[name if name in known else now] = value
+        if now != name:
+            moved[name] = now
     if moved:
         warnings.warn(
             f"{str(path)!r} has settings as version 0.1 wrote them; they stand in tables now: {_tables(moved)}.",

@@ -128,7 +128,7 @@ def open_material(config: TrainingConfig, base: Base, processes: Processes) -> M
         groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])
     if not held_out:
         return Material(pairs, groups, pairs, [], faults)
-    rows = _held_out(config, pairs, groups)
+    rows = _held_out(data.source, held_out, config.seed, pairs, groups)
     return Material(pairs, _without(groups, rows), pairs, rows, faults)
 
 
@@ -153,17 +153,16 @@ def _own_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePairs
     return SourcePairs.open(condition, source, framing, draw), source.faults
 
 
-def _held_out(config: TrainingConfig, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
+def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
     """Rows of one shape that can be read, drawn from the most frequent one."""
-    count = config.monitor.held_out
     largest = np.concatenate(max(groups, key=lambda group: sum(map(len, group))))
     of_shape = " of the most frequent shape" if len(groups) > 1 else ""
     found: list[int] = []
     if len(largest) > count:
-        found = _readable(pairs, np.random.default_rng(config.seed).permutation(largest).tolist(), count)
+        found = _readable(pairs, np.random.default_rng(seed).permutation(largest).tolist(), count)
     if len(found) < count:
         raise MaquetteError(
-            f"{config.data.source!r} has {len(largest)} rows{of_shape}, of which held_out = {count} that can "
+            f"{source!r} has {len(largest)} rows{of_shape}, of which held_out = {count} that can "
             "be read are to be measured and never trained on: there are too few; give more, or a smaller held_out."
         )
     return found
