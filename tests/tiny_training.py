@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 import maquette as mq
 from maquette.diorama import dataset
 from maquette.training import convergence
-from tests.conftest import tiny_base, tiny_vae
+from tests.conftest import tiny_base
 from tests.toy_backbone import toy_base
 
 SETTINGS = {
@@ -31,7 +31,7 @@ SETTINGS = {
 def main(changes: dict[str, object], toy: bool = False) -> None:
     dataset.SHARD = 8
     convergence.STEPS = 2
-    base = toy_base(tiny_vae(4)) if toy else tiny_base("diorama", "v_prediction", context=96)
+    base = toy_base() if toy else tiny_base("diorama", "v_prediction", context=96)
     mq.train(mq.TrainingConfig(**{**SETTINGS, **changes}), base)
 
 

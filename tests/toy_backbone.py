@@ -19,6 +19,7 @@ from maquette.base import Base
 from maquette.checkpoints.families import Family, register
 from maquette.checkpoints.networks import filled, part_settings, part_weights
 from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
+from tests.conftest import tiny_vae
 
 BLOCKS, COPIED, WIDTH, PATCH, LENGTH = 4, 2, 32, 2, 24
 SCHEDULE = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
@@ -142,7 +143,7 @@ class Toy(Family):
         return ToyText(filled(lambda: nn.Embedding(256, WIDTH), part_weights(folder, "bytes"), where))
 
 
-def toy_base(autoencoder: nn.Module, seed: int = 0) -> Base:
+def toy_base(seed: int = 0) -> Base:
     torch.manual_seed(seed)
-    network, text = ToyTransformer(autoencoder.config.latent_channels), ToyText(nn.Embedding(256, WIDTH))
-    return Base("toy", ToyBackbone(network, 8), autoencoder, text, SCHEDULE, 128)
+    autoencoder, text = tiny_vae(4), ToyText(nn.Embedding(256, WIDTH))
+    return Base("toy", ToyBackbone(ToyTransformer(), 8), autoencoder, text, SCHEDULE, 128)

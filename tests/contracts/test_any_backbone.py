@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.conftest import FAMILIES as UNETS
-from tests.conftest import randomise, tiny_base, tiny_vae
+from tests.conftest import randomise, tiny_base
 from tests.own_pairs import weights, write_pairs
 from tests.toy_backbone import toy_base
 
@@ -21,7 +21,7 @@ from maquette.controlnet.network import ControlNet
 
 BASES: dict[str, dict[str, Callable[[], Base]]] = {
     "stable-diffusion": {name: lambda name=name: tiny_base(name) for name in UNETS},  # type: ignore[misc]
-    "toy": {"toy": lambda: toy_base(tiny_vae(4))},
+    "toy": {"toy": toy_base},
 }
 """By family: small bases on random weights."""
 
