@@ -71,11 +71,11 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
     if path.is_file():
         weights = open_weights(path)
         return family_of_file(weights).file_network(weights)
-    return part_weights(path, family_of_folder(path).part)
+    return part_weights(path, family_of_folder(path, _index(path)).part)
 
 
 def _load_folder(name: str, folder: Path, where: Placement, asked: Prediction | None) -> Base:
-    index = part_settings(folder, ".", lambda path: json.loads((path / "model_index.json").read_text()))
+    index = _index(folder)
     vae_config = part_settings(folder, "vae", AutoencoderKL.load_config)
     autoencoder = filled_vae(vae_config, part_weights(folder, "vae"), where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
@@ -106,6 +106,11 @@ def _defaults(folder: Path, schedule: dict[str, Any]) -> Defaults | None:
             'sampler, as {"steps": 20, "guidance": 9.0, "sampler": "ddim"}. Mend it, or leave it out.'
         ) from error
     return defaults
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    """What model_index.json says: which classes read the parts."""
+    return part_settings(folder, ".", lambda path: json.loads((path / "model_index.json").read_text("utf-8")))
 
 
 def _schedule(folder: Path, asked: Prediction | None, family: Family) -> dict[str, Any]:

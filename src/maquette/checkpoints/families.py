@@ -95,9 +95,9 @@ def family_of_folder(folder: Path, index: Mapping[str, Any]) -> Family:
     for family, name in zip(present, said, strict=True):
         if name in (None, family.network_class):
             return family
-    known = ", ".join(family.network_class for family in FAMILIES)
+    classes = ", ".join(family.network_class for family in FAMILIES)
     raise MaquetteError(
-        f"The network of the base in {str(folder)!r} is a {said[0]}, which is of no family here (they have {known}); "
+        f"The network of the base in {str(folder)!r} is a {said[0]}, which is of no family here (they have {classes}); "
         "give a base of one."
     )
 
