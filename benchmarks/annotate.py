@@ -1,11 +1,11 @@
-"""Canny on pictures of 512 pixels, from files to written shards, beside OpenCV alone in a plain loop, in one run.
+"""Canny on images of 512 pixels, from files to written shards, beside OpenCV alone in a plain loop, in one run.
 
     python benchmarks/annotate.py                      # the diorama's scenes
-    python benchmarks/annotate.py --pictures photos    # squares cut at random from a folder's pictures
+    python benchmarks/annotate.py --images photos    # squares cut at random from a folder's images
 
-OpenCV alone is imread, cvtColor, Canny and imwrite: a PNG beside the picture. `maquette data annotate` does the same,
-and writes picture, map and text into shards, with the checks and notes that it has. Both on one core and on two, in
-turns, each with the start of its processes. Prints pictures a second by the clock and, as other work on the machine
+OpenCV alone is imread, cvtColor, Canny and imwrite: a PNG beside the image. `maquette data annotate` does the same,
+and writes image, map and text into shards, with the checks and notes that it has. Both on one core and on two, in
+turns, each with the start of its processes. Prints images a second by the clock and, as other work on the machine
 leaves it nearly alone, by the seconds of a core that were used; the ratio of the two in each round; and how much faster
 two cores are. Appends the medians with date, device and commit to benchmarks/annotate.jsonl.
 """
@@ -42,18 +42,18 @@ for number, path in enumerate(paths):
 """
 
 
-def write_pictures(folder: Path, source: Path | None) -> list[Path]:
+def write_images(folder: Path, source: Path | None) -> list[Path]:
     """As many JPEGs as are needed, no two the same."""
     rng = np.random.default_rng(0)
-    pictures = (
+    images = (
         _scenes() if source is None else [one for path in sorted(source.iterdir()) if (one := _read(path)) is not None]
     )
     paths = [folder / f"{number:04d}.jpg" for number in range(COUNT)]
     for number, path in enumerate(paths):
-        picture = pictures[number % len(pictures)]
-        side = int(rng.integers(min(picture.shape[:2]) // 2, min(picture.shape[:2])))
-        top, left = (int(rng.integers(length - side)) for length in picture.shape[:2])
-        square = picture[top : top + side, left : left + side]
+        image = images[number % len(images)]
+        side = int(rng.integers(min(image.shape[:2]) // 2, min(image.shape[:2])))
+        top, left = (int(rng.integers(length - side)) for length in image.shape[:2])
+        square = image[top : top + side, left : left + side]
         cv2.imwrite(str(path), cv2.resize(square, (SIDE, SIDE), interpolation=cv2.INTER_AREA))
     return paths
 
@@ -109,13 +109,13 @@ def _used() -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--images", type=Path)
     asked = parser.parse_args()
     rounds: list[dict[tuple[str, int], Took]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "pictures").mkdir()
-        paths = write_pictures(folder / "pictures", asked.pictures)
+        (folder / "images").mkdir()
+        paths = write_images(folder / "images", asked.images)
         kilobytes = sum(path.stat().st_size for path in paths) / COUNT / 1000
         for turn in range(ROUNDS):
             order = (opencv, maquette) if turn % 2 else (maquette, opencv)
@@ -128,7 +128,7 @@ def main() -> None:
             ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
         ).stdout.strip(),
         "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
-        "pictures": f"{COUNT} {'photographs' if asked.pictures else 'scenes'}, {SIDE} pixels, {kilobytes:.0f} kB each",
+        "images": f"{COUNT} {'photographs' if asked.images else 'scenes'}, {SIDE} pixels, {kilobytes:.0f} kB each",
         "a_second_and_core": {name: _middle(COUNT / one[name, 1].cores for one in rounds) for name in NAMES},
         "a_second_on_one": {name: _middle(COUNT / one[name, 1].clock for one in rounds) for name in NAMES},
         "a_second_on_two": {name: _middle(COUNT / one[name, 2].clock for one in rounds) for name in NAMES},

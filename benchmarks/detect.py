@@ -1,9 +1,9 @@
-"""Detectors: how soon one that needs no weights answers, and what a batch saves over one picture after another.
+"""Detectors: how soon one that needs no weights answers, and what a batch saves over one image after another.
 
     python benchmarks/detect.py                  # a CPU
     python benchmarks/detect.py --device cuda
 
-Networks have the published shapes and random weights, pictures have 512 pixels a side. Seconds are medians of turns
+Networks have the published shapes and random weights, images have 512 pixels a side. Seconds are medians of turns
 taken one after the other; prints each line, and appends it with date, device and commit to benchmarks/detect.jsonl.
 """
 
@@ -29,7 +29,7 @@ from maquette.conditions.networks.lineart import Drawer, Sketcher
 from maquette.conditions.networks.mlsd import Large, Tiny
 from maquette.conditions.registry import detectors
 
-TURNS, PICTURES, SIDE = 5, 8, 512
+TURNS, IMAGES, SIDE = 5, 8, 512
 NETWORKS: dict[str, tuple[str, type[torch.nn.Module]]] = {
     "mlsd tiny": ("mlsd", Tiny),
     "mlsd large": ("mlsd", Large),
@@ -40,11 +40,11 @@ NETWORKS: dict[str, tuple[str, type[torch.nn.Module]]] = {
 
 
 def start_up(folder: Path) -> dict[str, float]:
-    """Seconds of `maquette detect NAME PICTURE`, of the detectors that load no network."""
-    picture = folder / "scene.png"
-    mq.diorama.scene(7).image.resize((SIDE, SIDE)).save(picture)
+    """Seconds of `maquette detect NAME IMAGE`, of the detectors that load no network."""
+    image = folder / "scene.png"
+    mq.diorama.scene(7).image.resize((SIDE, SIDE)).save(image)
     names = [name for name in detectors if not detectors[name].is_network]
-    return {name: median(partial(command, "detect", name, str(picture), "-o", str(folder))) for name in names}
+    return {name: median(partial(command, "detect", name, str(image), "-o", str(folder))) for name in names}
 
 
 def command(*words: str) -> None:
@@ -52,15 +52,15 @@ def command(*words: str) -> None:
 
 
 def batched(name: str, device: str, folder: Path) -> dict[str, float]:
-    """Seconds a picture, one by one and all together."""
+    """Seconds an image, one by one and all together."""
     detector_name, network = NETWORKS[name]
     torch.manual_seed(0)
     torch.save(network().state_dict(), folder / "random.pth")
     detector = mq.Detector(detector_name, folder / "random.pth", device)
-    pictures = [mq.diorama.scene(seed).image.resize((SIDE, SIDE)) for seed in range(PICTURES)]
-    alone = median(lambda: [detector(one) for one in pictures])
-    together = median(lambda: detector(pictures))
-    found = {"one by one": alone / PICTURES, "together": together / PICTURES, "times as fast": alone / together}
+    images = [mq.diorama.scene(seed).image.resize((SIDE, SIDE)) for seed in range(IMAGES)]
+    alone = median(lambda: [detector(one) for one in images])
+    together = median(lambda: detector(images))
+    found = {"one by one": alone / IMAGES, "together": together / IMAGES, "times as fast": alone / together}
     return {key: round(value, 4) for key, value in found.items()}
 
 
@@ -91,7 +91,7 @@ def main() -> None:
         folder = Path(name)
         note({**about, "case": "seconds to a map, from the command line", **start_up(folder)})
         for case in NETWORKS:
-            note({**about, "case": f"{case}, seconds a picture", **batched(case, device, folder)})
+            note({**about, "case": f"{case}, seconds an image", **batched(case, device, folder)})
 
 
 def note(line: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
     make bench
 
-Prints seconds a picture and ratios, and appends them with date, device and commit to benchmarks/sampling.jsonl.
+Prints seconds an image and ratios, and appends them with date, device and commit to benchmarks/sampling.jsonl.
 """
 
 import json
@@ -31,8 +31,8 @@ def theirs(base: Base, net: ControlNet, condition: torch.Tensor) -> Callable[...
         published = ControlNetModel.from_pretrained(folder)
     pipe = StableDiffusionControlNetPipeline(
         vae=base.autoencoder,
-        text_encoder=base.text.clips[0].encoder,
-        tokenizer=base.text.clips[0].tokenizer,
+        text_encoder=base.text.text_encoders[0].encoder,
+        tokenizer=base.text.text_encoders[0].tokenizer,
         unet=base.backbone.unet,
         controlnet=published,
         scheduler=DDIMScheduler.from_config(base.schedule),

@@ -3,7 +3,7 @@
     python benchmarks/stream.py
 
 Writes 100,000 pairs of 32 pixels into twenty shards (in a temporary folder), and reads them as a training on two
-processes would, without a cache: pictures and conditions decoded, framed and collated. Prints pairs a second and
+processes would, without a cache: images and conditions decoded, framed and collated. Prints pairs a second and
 memory, draws memory over pairs into docs/stream.png, and appends the numbers with date and commit to
 benchmarks/stream.jsonl.
 """
@@ -48,21 +48,21 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 def read(folder: Path, rank: int) -> None:
     """An epoch's share of one of two processes; prints its memory now and then, and last the rows that it saw."""
-    from maquette.data.framing import Framing
+    from maquette.data.crop import ResizeCrop
     from maquette.data.pairs import SourcePairs
-    from maquette.data.source import open_source
+    from maquette.data.sources.open import open_source
     from maquette.noise.ddpm import DDPM
     from maquette.training.config import TrainingConfig
-    from maquette.training.draws import Draws, LatentSpec, Place, load
-    from maquette.training.order import batches
+    from maquette.training.data.batch_sampler import batches
+    from maquette.training.data.dataset import LatentSpec, SampleIndex, TrainingDataset, load
 
-    pairs = SourcePairs.open("rings", open_source(folder), Framing((64, 64)))
+    pairs = SourcePairs.open("rings", open_source(folder), ResizeCrop((64, 64)))
     config = TrainingConfig(condition="rings", output="unused", data=str(folder))
     order = batches([list(pairs.blocks())], BATCH, config.data.shuffle_window, seed=0)
     spec = LatentSpec(DDPM({}), 4, 8, 64)
-    draws = Draws(pairs, None, config.data, [np.arange(len(pairs))], spec, config.seed)
+    draws = TrainingDataset(pairs, None, config.data, [np.arange(len(pairs))], spec, config.seed)
     places = (
-        [Place(step, place, row) for place, row in enumerate(rows)][rank::2]
+        [SampleIndex(step, place, row) for place, row in enumerate(rows)][rank::2]
         for step, rows in enumerate(itertools.islice(order, STEPS))
     )
     seen: list[int] = []

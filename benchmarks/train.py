@@ -68,13 +68,13 @@ def make_base(width: int) -> Any:
 
 
 def inputs(asked: argparse.Namespace, base: Any) -> dict[str, Any]:
-    """One batch: pictures, token numbers, conditions, and what a cache has of them."""
+    """One batch: images, token numbers, conditions, and what a cache has of them."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     count, side = asked.batch_size, asked.size
     return {
-        "pictures": torch.rand((count, 3, side, side), generator=generator).mul(2).sub(1),
+        "images": torch.rand((count, 3, side, side), generator=generator).mul(2).sub(1),
         "tokens": torch.randint(1000, (count, TOKENS), generator=generator),
         "condition": torch.rand((count, 3, side, side), generator=generator),
         "latents": torch.randn((count, 4, side // 8, side // 8), generator=generator),
@@ -88,28 +88,26 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
     import maquette as mq
     from maquette.text.conditioning import Conditioning
     from maquette.training.attention import faster_attention
+    from maquette.training.distributed.world import World
     from maquette.training.loss import loss
-    from maquette.training.processes import Processes
     from maquette.training.stages import stage_of
     from maquette.training.state import State
 
     base = make_base(asked.width)
     batch = {
-        name: value.to(asked.device)
-        for name, value in inputs(asked, base).items()
-        if name not in ("pictures", "tokens")
+        name: value.to(asked.device) for name, value in inputs(asked, base).items() if name not in ("images", "tokens")
     }
     base.backbone.network.to(asked.device, torch.bfloat16)
     net = mq.ControlNet.attach(base).float().train()
     config = mq.TrainingConfig(
         condition="canny", output="unused", device=asked.device, connect=connect, learning_rate=1e-5
     )
-    state = State.make(config, base, net, Processes(asked.device))
+    state = State.make(config, base, net, World(asked.device))
     state.enter(stage_of(config.model, 0, None))
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
-        state.optimiser.zero_grad()
+        state.optimizer.zero_grad()
         noise = torch.randn(batch["latents"].shape, generator=generator).to(asked.device)
         timesteps = torch.randint(1000, (asked.batch_size,), generator=generator).to(asked.device)
         text, condition = Conditioning(batch["text"]), batch["condition"]
@@ -131,10 +129,10 @@ def finetune(asked: argparse.Namespace) -> Callable[[], None]:
     base = make_base(asked.width)
     unet = base.backbone.unet.to(asked.device).train().requires_grad_(True)
     batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items() if name in ("latents", "text")}
-    optimiser = torch.optim.AdamW(unet.parameters(), lr=1e-5, fused=True)
+    optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         noise = torch.randn_like(batch["latents"])
         timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
         noisy = base.noise.noised(batch["latents"], noise, timesteps)
@@ -143,7 +141,7 @@ def finetune(asked: argparse.Namespace) -> Callable[[], None]:
                 prediction = unet(noisy, timesteps, batch["text"]).sample
             F.mse_loss(prediction.float(), noise).backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
 
     return step
 
@@ -155,17 +153,17 @@ def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
     from diffusers import ControlNetModel, DDPMScheduler
 
     base = make_base(asked.width)
-    unet, vae, text = base.backbone.unet, base.autoencoder, base.text.clips[0].encoder
+    unet, vae, text = base.backbone.unet, base.autoencoder, base.text.text_encoders[0].encoder
     for locked in (unet, vae, text):
         locked.to(asked.device, torch.bfloat16)
     net = ControlNetModel.from_unet(unet).to(asked.device, torch.float32).train()
     batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items()}
-    optimiser = torch.optim.AdamW(net.parameters(), lr=5e-6)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=5e-6)
     schedule = DDPMScheduler.from_config(base.schedule)
 
     def step() -> None:
         with torch.no_grad():
-            latents = vae.encode(batch["pictures"].to(torch.bfloat16)).latent_dist.sample() * vae.config.scaling_factor
+            latents = vae.encode(batch["images"].to(torch.bfloat16)).latent_dist.sample() * vae.config.scaling_factor
         noise = torch.randn_like(latents)
         timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
         noisy = schedule.add_noise(latents.float(), noise.float(), timesteps).to(torch.bfloat16)
@@ -183,8 +181,8 @@ def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
             )[0]  # fmt: skip
         F.mse_loss(prediction.float(), noise.float()).backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        optimiser.zero_grad()
+        optimizer.step()
+        optimizer.zero_grad()
 
     return step
 
@@ -204,7 +202,7 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
     from transformers import CLIPTextModel  # noqa: F401
 
     import maquette.training.loop  # noqa: F401
-    from maquette.training.memory import keep_pages
+    from maquette.training.hardware import keep_pages
 
     before = resident()
     if asked.case != "diffusers":
@@ -232,14 +230,14 @@ def samples_a_second() -> float:
     import torch
     from PIL import Image
 
-    from maquette.data.framing import Framing, View
+    from maquette.data.crop import CropView, ResizeCrop
     from maquette.data.pairs import SourcePairs
-    from maquette.data.source import open_source
-    from maquette.data.store import Store
+    from maquette.data.sources.open import open_source
     from maquette.noise.ddpm import DDPM
-    from maquette.training.cache import Cache, text_key
     from maquette.training.config import TrainingConfig
-    from maquette.training.draws import Batch, Draws, LatentSpec, Place
+    from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset
+    from maquette.training.data.latent_cache import Cache, text_key
+    from maquette.training.data.tensor_store import Store
 
     torch.set_num_threads(1)
     count = 256
@@ -255,17 +253,17 @@ def samples_a_second() -> float:
             )
         (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
         store = Store(folder / "cache.sqlite")
-        pictures = {(row, View()): row.to_bytes(16, "big") for row in range(count)}
-        store.put((key, {"moments": torch.zeros(8, 64, 64, dtype=torch.half)}) for key in pictures.values())
+        images = {(row, CropView()): row.to_bytes(16, "big") for row in range(count)}
+        store.put((key, {"moments": torch.zeros(8, 64, 64, dtype=torch.half)}) for key in images.values())
         states = torch.zeros(TOKENS, 768, dtype=torch.bfloat16)
         store.put((text_key(b"", words), {"states": states}) for words in ["", *map(str, range(count))])
-        pairs = SourcePairs.open("edges", open_source(folder), Framing((512, 512)))
+        pairs = SourcePairs.open("edges", open_source(folder), ResizeCrop((512, 512)))
         config = TrainingConfig(condition="edges", output="unused", data=str(folder))
         spec = LatentSpec(DDPM({}), 4, 8, 64)
-        draws = Draws(pairs, Cache(store, pictures, b""), config.data, [np.arange(count)], spec, config.seed)
+        draws = TrainingDataset(pairs, Cache(store, images, b""), config.data, [np.arange(count)], spec, config.seed)
         started = time.perf_counter()
         for start in range(0, count, 32):
-            Batch.of([draws[Place(0, row, row)] for row in range(start, start + 32)])
+            Batch.of([draws[SampleIndex(0, row, row)] for row in range(start, start + 32)])
         return count / (time.perf_counter() - started)
 
 
@@ -273,7 +271,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--width", type=int, default=160, help="channels of the first block; a multiple of 160")
-    parser.add_argument("--size", type=int, default=256, help="side of the pictures, pixels")
+    parser.add_argument("--size", type=int, default=256, help="side of the images, pixels")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--case", choices=list(CASES), help="measure this one in this process, and print it alone")
     asked = parser.parse_args()

@@ -75,7 +75,7 @@ def randomise(net: ControlNet, seed: int = 7) -> ControlNet:
     """Give every zero layer random weights, so that a test of the residuals can fail."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for layer in (net.encoder.conv_out, *net.connections):
+        for layer in (net.condition_encoder.conv_out, *net.zero_convs):
             for parameter in layer.parameters():
                 parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     return net
@@ -99,9 +99,9 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
     torch.manual_seed(seed)
     unet = tiny_unet(family, seed)
     vae = tiny_vae(unet.config.in_channels)
-    clips = [tiny_clip(CLIPTextModel, 8 if family == "sdxl" else unet.config.cross_attention_dim, context)]
+    text_encoders = [tiny_clip(CLIPTextModel, 8 if family == "sdxl" else unet.config.cross_attention_dim, context)]
     if family == "sdxl":
-        clips.append(tiny_clip(CLIPTextModelWithProjection, 16, context, projection_dim=20))
+        text_encoders.append(tiny_clip(CLIPTextModelWithProjection, 16, context, projection_dim=20))
     schedule = DDIMScheduler(
         beta_start=0.00085,
         beta_end=0.012,
@@ -112,7 +112,7 @@ def tiny_base(family: str = "sd15", prediction: str = "epsilon", seed: int = 0, 
         prediction_type=prediction,
     )
     backbone = UNetBackbone(unet, downscale=8)
-    text = XLText(*clips, zero_empty_prompt=True) if family == "sdxl" else ClipText(*clips)
+    text = XLText(*text_encoders, zero_empty_prompt=True) if family == "sdxl" else ClipText(*text_encoders)
     return Base(f"tiny-{family}", backbone, vae, text, dict(schedule.config), 128)
 
 

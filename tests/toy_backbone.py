@@ -71,7 +71,7 @@ class ToyControl(ControlFamily):
 
     def published(self, name: str) -> str:
         part, rest = name.split(".", 1)
-        return {"copy": "", "encoder": "condition.", "connections": "zero."}[part] + rest
+        return {"trainable_copy": "", "condition_encoder": "condition.", "zero_convs": "zero."}[part] + rest
 
     def config(self, encoder: nn.Module) -> dict[str, Any]:
         return {"_class_name": "ToyControlNet", "num_layers": COPIED}

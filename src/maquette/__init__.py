@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from maquette.checkpoints import load_base, load_controlnet
     from maquette.conditions.detect import Detector, detect
     from maquette.conditions.registry import register_detector
-    from maquette.controlnet.compose import Control
+    from maquette.controlnet.control import Control
     from maquette.controlnet.network import ControlNet
     from maquette.controlnet.zero import ControlledBlock
     from maquette.sampling.generate import generate
@@ -23,7 +23,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "Base": "maquette.base",
-    "Control": "maquette.controlnet.compose",
+    "Control": "maquette.controlnet.control",
     "ControlNet": "maquette.controlnet.network",
     "ControlledBlock": "maquette.controlnet.zero",
     "TrainingConfig": "maquette.training.config",

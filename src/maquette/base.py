@@ -32,9 +32,9 @@ class Defaults:
 class Base:
     """A base model, locked: nothing in it requires gradients.
 
-    Shapes: latents (B, C, h, w), scaled as the backbone takes them; text (B, L, D); pictures RGB.
+    Shapes: latents (B, C, h, w), scaled as the backbone takes them; text (B, L, D); images RGB.
 
-    With low memory, `work_on` names a device: every part rests where it was loaded, and is there while it is at work.
+    With low memory, `execution_device` names a device: each part is moved there while it computes, and back after.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Base:
         defaults: Defaults | None = None,
     ) -> None:
         self.name = name
-        self.work_on: torch.device | None = None
+        self.execution_device: torch.device | None = None
         self.backbone = backbone
         self.text_encoder = text  # None where the weights came without
         self.noise = noise_process(schedule)
         self.defaults = defaults or Defaults(sampler=self.noise.samplers[0])
-        self.size = size  # side of the pictures it was trained on, pixels
+        self.size = size  # side of the images it was trained on, pixels
         if text is not None:
             self._check_text(text)
         self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
@@ -88,23 +88,23 @@ class Base:
     @property
     def device(self) -> torch.device:
         """Where latents and features are."""
-        return self.work_on or self.home
+        return self.execution_device or self.offload_device
 
     @property
-    def home(self) -> torch.device:
+    def offload_device(self) -> torch.device:
         """Where weights are while nothing is at work."""
         return next(self.backbone.network.parameters()).device
 
     @contextmanager
-    def at_work(self, *parts: nn.Module) -> Iterator[None]:
+    def on_device(self, *parts: nn.Module) -> Iterator[None]:
         """With low memory, parts go to the device and back home; else they are there anyway."""
-        home = self.home
+        home = self.offload_device
         try:
-            for part in parts if self.work_on else ():
-                part.to(self.work_on)
+            for part in parts if self.execution_device else ():
+                part.to(self.execution_device)
             yield
         finally:
-            for part in parts if self.work_on else ():
+            for part in parts if self.execution_device else ():
                 part.to(home)
 
     def _as_loaded(self) -> torch.autocast:
@@ -121,13 +121,13 @@ class Base:
         return self.noise.config
 
     @property
-    def size_step(self) -> int:
-        """Width and height of a picture are multiples of this many pixels."""
+    def size_multiple(self) -> int:
+        """Width and height of an image are multiples of this many pixels."""
         return self.backbone.downscale * max(slot.downscale for slot in self.backbone.slots)
 
     def image_tokens(self, size: tuple[int, int]) -> int:
         """Of one image of a size (width, height): the cells of the backbone's coarsest level."""
-        return image_tokens(size, self.size_step)
+        return image_tokens(size, self.size_multiple)
 
     def predict(
         self,
@@ -143,26 +143,26 @@ class Base:
         """`text.encode`, with the encoder on the device; warns and says what is cut of a prompt that is too long.
 
         Args:
-            size: (width, height) of the pictures, which XL is told; the base's own without.
+            size: (width, height) of the images, which XL is told; the base's own without.
         """
         text = self.text
         for prompt in dict.fromkeys(prompts):
             text.warn_of_cut(prompt)
-        with self.at_work(*text.modules), self._as_loaded():
+        with self.on_device(*text.modules), self._as_loaded():
             return text.encode(prompts, size or (self.size, self.size))
 
     def encode_negative(self, prompt: str, size: tuple[int, int] | None = None) -> Conditioning:
         """One row: what guidance leads away from."""
         text = self.text
         text.warn_of_cut(prompt)
-        with self.at_work(*text.modules), self._as_loaded():
+        with self.on_device(*text.modules), self._as_loaded():
             return text.encode_negative(prompt, size or (self.size, self.size))
 
     @torch.no_grad()
     def posterior(self, pixels: Tensor) -> Tensor:
         """The autoencoder's of images (B, 3, H, W) in [-1, 1]: mean and log-variance, (B, 2C, h, w)."""
         pixels = pixels.to(self.device, self.autoencoder.dtype)
-        with self.at_work(self.autoencoder), self._as_loaded():
+        with self.on_device(self.autoencoder), self._as_loaded():
             moments: Tensor = self.autoencoder.encode(pixels).latent_dist.parameters
         return moments
 
@@ -171,9 +171,9 @@ class Base:
         return self.scale_latents(sample_posterior(moments, noise))
 
     @torch.no_grad()
-    def encode_pictures(self, pictures: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
-        """Latents of pictures: a draw from the posterior, one source a picture, or its mean without sources."""
-        moments = self.posterior(torch.stack([to_signed(picture) for picture in pictures]))
+    def encode_images(self, images: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
+        """Latents of images: a draw from the posterior, one source an image, or its mean without sources."""
+        moments = self.posterior(torch.stack([to_signed(image) for image in images]))
         posterior = DiagonalGaussianDistribution(moments)
         return self.scale_latents(posterior.mode() if sources is None else posterior.sample(generator=sources))
 
@@ -183,14 +183,14 @@ class Base:
         return self.scale_latents(self.posterior(2 * maps - 1).chunk(2, dim=1)[0])
 
     def scale_latents(self, draws: Tensor) -> Tensor:
-        """Draws from the autoencoder's posterior as the backbone takes them."""
+        """TrainingDataset from the autoencoder's posterior as the backbone takes them."""
         latents: Tensor = (draws - self._shift) * self.autoencoder.config.scaling_factor
         return latents
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
         scaled = latents.to(self.autoencoder.dtype) / self.autoencoder.config.scaling_factor + self._shift
-        with self.at_work(self.autoencoder), self._as_loaded():
+        with self.on_device(self.autoencoder), self._as_loaded():
             return from_signed(self.autoencoder.decode(scaled).sample)
 
     @property

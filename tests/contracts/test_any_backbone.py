@@ -86,7 +86,7 @@ def test_nothing_before_the_first_slot_gets_a_gradient_and_the_copy_does(base) -
     base.predict(z, t, text, net(*inputs(base, net))).square().mean().backward()
     assert all(parameter.grad is None for parameter in base.backbone.network.parameters())
     reached = {name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.any()}
-    assert reached == {"copy", "encoder", "connections"}
+    assert reached == {"trainable_copy", "condition_encoder", "zero_convs"}
 
 
 def test_slots_take_the_outputs_that_the_wiring_says(base) -> None:
@@ -106,7 +106,7 @@ def test_an_output_that_goes_nowhere_is_not_computed(base, monkeypatch) -> None:
     """Neither its zero layer nor the block that leads to nothing else."""
     net, ran = net_on(base), []
     last_block = getattr(net.copy, "mid_block", None) or net.copy.blocks[-1]
-    for module in (net.connections[-1], last_block):
+    for module in (net.zero_convs[-1], last_block):
         module.register_forward_hook(lambda *_: ran.append("it ran"))
     with torch.no_grad():
         net(*inputs(base, net))
@@ -148,7 +148,7 @@ def test_a_mask_keeps_the_latents_where_it_is_black(base, monkeypatch) -> None:
     made, decode = [], base.decode_latents
     monkeypatch.setattr(base, "decode_latents", lambda latents: made.append(latents) or decode(latents))
     images(base, mq.Control(net_on(base), MAPS[:1]), image=image, mask=mask)
-    kept = base.encode_pictures([image])
+    kept = base.encode_images([image])
     assert torch.equal(made[0][..., :4], kept[..., :4])
     assert not torch.isclose(made[0][..., 4:], kept[..., 4:]).all()
 

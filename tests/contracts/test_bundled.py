@@ -58,9 +58,9 @@ def test_all_six_controlnets_are_there() -> None:
 def test_every_bundled_controlnet_loads_and_steers(name: str, base) -> None:
     net = mq.load_controlnet(name, base)
     blank, full = (torch.full((1, 3, 128, 128), value) for value in (0.0, 1.0))
-    pictures = [
+    images = [
         mq.generate(base, "", [mq.Control(net, condition)], steps=4, guidance=1, seed=1)[0]
         for condition in (blank, full)
     ]
-    difference = np.abs(np.asarray(pictures[0], np.int16) - np.asarray(pictures[1], np.int16))
+    difference = np.abs(np.asarray(images[0], np.int16) - np.asarray(images[1], np.int16))
     assert difference.mean() > 3

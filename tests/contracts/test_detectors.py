@@ -20,12 +20,12 @@ from maquette.conditions.listing import one_detector, table
 from maquette.conditions.options import Options
 from maquette.conditions.registry import detectors
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.images import open_picture
+from maquette.foundation.images import open_image
 
 NAMES = list(detectors)
 MAPS = [name for name in NAMES if not detectors[name].outputs_text]
 DRAWN = ["canny", "hough", "lsd", "scribble", "softedge", "xdog"]
-"""Those of lines, whose map of a picture without any is black."""
+"""Those of lines, whose map of an image without any is black."""
 
 WRITERS: dict[str, Callable[[str, Path], Path]] = {
     **dict.fromkeys(["hed", "mlsd", "lineart", "lineart_anime"], random_weights.write_random),
@@ -53,15 +53,15 @@ def opened(tmp_path_factory) -> Callable[[str], Callable[..., Any]]:
 
 
 def drawing(size: tuple[int, int] = (97, 61)) -> Image.Image:
-    picture = Image.new("RGB", size, "white")
-    picture.paste((200, 30, 30), (size[0] // 4, size[1] // 4, size[0] // 2 + 1, size[1] // 2 + 1))
-    return picture
+    image = Image.new("RGB", size, "white")
+    image.paste((200, 30, 30), (size[0] // 4, size[1] // 4, size[0] // 2 + 1, size[1] // 2 + 1))
+    return image
 
 
-def stored(picture: Image.Image, kind: str, **options: object) -> Image.Image:
+def stored(image: Image.Image, kind: str, **options: object) -> Image.Image:
     """As it comes back from a file."""
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    image.save(file, kind, **options)
     return Image.open(file)
 
 
@@ -87,7 +87,7 @@ SAME: dict[str, Callable[[], Image.Image]] = {
     "animated": lambda: stored(drawing(), "PNG", save_all=True, append_images=[Image.new("RGB", (97, 61))]),
     "alpha": lambda: drawing().convert("RGBA"),
 }
-"""Pictures that look as the drawing does."""
+"""Images that look as the drawing does."""
 
 ODD: dict[str, Callable[[], Image.Image]] = {
     "one bit": lambda: drawing().convert("1"),
@@ -127,16 +127,16 @@ def test_a_detector_is_registered_under_its_own_name(name: str) -> None:
 
 @pytest.mark.parametrize("name", MAPS)
 @pytest.mark.parametrize("what", ODD)
-def test_odd_pictures_have_a_map_of_their_own_size(opened, name: str, what: str) -> None:
-    picture = ODD[what]()
-    shown = opened(name)(picture)
+def test_odd_images_have_a_map_of_their_own_size(opened, name: str, what: str) -> None:
+    image = ODD[what]()
+    shown = opened(name)(image)
     assert shown.mode == "RGB"
-    assert shown.size == picture.size
+    assert shown.size == image.size
 
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("what", SAME)
-def test_a_picture_is_what_the_eye_sees(opened, name: str, what: str) -> None:
+def test_a_image_is_what_the_eye_sees(opened, name: str, what: str) -> None:
     detector = opened(name)
     shown, expected = detector(SAME[what]()), detector(drawing())
     assert shown == expected
@@ -145,22 +145,22 @@ def test_a_picture_is_what_the_eye_sees(opened, name: str, what: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_alone_among_others_and_again(opened, name: str) -> None:
     detector = opened(name)
-    pictures = [drawing(), mq.diorama.scene(3).image, drawing((64, 80)), drawing()]
-    before = [np.asarray(one).copy() for one in pictures]
-    alone = [detector(one) for one in pictures]
-    for together in (detector(pictures), [detector(one) for one in pictures[-1:]]):
+    images = [drawing(), mq.diorama.scene(3).image, drawing((64, 80)), drawing()]
+    before = [np.asarray(one).copy() for one in images]
+    alone = [detector(one) for one in images]
+    for together in (detector(images), [detector(one) for one in images[-1:]]):
         for one, other in zip(alone[-len(together) :], together, strict=True):
             if isinstance(one, str):
                 assert one == other
             else:
                 apart = np.abs(np.asarray(one).astype(int) - np.asarray(other))
                 assert apart.max() <= 1 or (apart > 1).mean() < 1e-3  # rounding may tip a threshold
-    assert all(np.array_equal(one, np.asarray(other)) for one, other in zip(before, pictures, strict=True))
+    assert all(np.array_equal(one, np.asarray(other)) for one, other in zip(before, images, strict=True))
     assert detector([]) == []
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_a_blank_picture_has_an_empty_map(opened, name: str) -> None:
+def test_a_blank_image_has_an_empty_map(opened, name: str) -> None:
     assert not np.asarray(opened(name)(Image.new("RGB", (40, 40), "white"))).any()
     assert np.asarray(opened(name)(drawing())).any()
 
@@ -203,7 +203,7 @@ def test_broken_files_are_told_in_a_sentence(tmp_path) -> None:
     drawing().save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
     with pytest.raises(MaquetteError, match="broken"):
-        open_picture(tmp_path / "cut.png")
+        open_image(tmp_path / "cut.png")
     with Image.open(tmp_path / "cut.png") as cut, pytest.raises(MaquetteError, match="cannot be read"):
         mq.detect("canny", cut)
     for size, words in (((0, 3), "0×3"), ((40_000, 1), "40000×1")):
@@ -215,7 +215,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch) -> None:
     drawing((400, 400)).save(tmp_path / "bomb.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with pytest.raises(MaquetteError, match="unpacks to more than 2,000 pixels"):
-        open_picture(tmp_path / "bomb.png")
+        open_image(tmp_path / "bomb.png")
 
 
 def test_an_unknown_detector_is_answered_with_the_nearest() -> None:
@@ -230,20 +230,20 @@ def test_weights_for_a_detector_that_has_none_are_refused() -> None:
 
 def test_a_function_becomes_a_detector_in_a_line(monkeypatch) -> None:
     monkeypatch.setattr(detectors, "_entries", dict(detectors._entries))
-    mq.register_detector("flat", lambda picture, level=7: Image.new("RGB", picture.size, (level, 0, 0)), "one red")
+    mq.register_detector("flat", lambda image, level=7: Image.new("RGB", image.size, (level, 0, 0)), "one red")
     assert mq.detect("flat", drawing(), level=9).getpixel((0, 0)) == (9, 0, 0)
     assert "one red" in table()
     with pytest.raises(MaquetteError, match="no option of flat 'lvel'"):
         mq.detect("flat", drawing(), lvel=9)
     with pytest.raises(MaquetteError, match="none for level"):
-        mq.register_detector("bare", lambda picture, level: picture)
+        mq.register_detector("bare", lambda image, level: image)
     with pytest.raises(MaquetteError, match="a detector 'canny' already"):
-        mq.register_detector("canny", lambda picture: picture)
+        mq.register_detector("canny", lambda image: image)
     with pytest.raises(MaquetteError, match="cannot be called 'unfit'"):
-        mq.register_detector("odd", lambda picture, unfit=1: picture)
+        mq.register_detector("odd", lambda image, unfit=1: image)
     with pytest.raises(MaquetteError, match="numbers, words or None"):
-        mq.register_detector("odd", lambda picture, levels=[1]: picture)
-    mq.register_detector("flat", lambda picture: Image.new("L", (3, 3)))  # anew, as a cell of a notebook run twice
+        mq.register_detector("odd", lambda image, levels=[1]: image)
+    mq.register_detector("flat", lambda image: Image.new("L", (3, 3)))  # anew, as a cell of a notebook run twice
     with pytest.raises(MaquetteError, match="of the size given"):
         mq.detect("flat", drawing())
 
@@ -273,15 +273,15 @@ def test_no_global_chance_is_used(opened, name: str) -> None:
 def test_canny_is_opencvs() -> None:
     import cv2
 
-    picture = drawing()
-    expected = cv2.Canny(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY), 80, 160)
-    assert np.array_equal(np.asarray(mq.detect("canny", picture, low=80, high=160))[..., 0], expected)
+    image = drawing()
+    expected = cv2.Canny(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2GRAY), 80, 160)
+    assert np.array_equal(np.asarray(mq.detect("canny", image, low=80, high=160))[..., 0], expected)
     with pytest.raises(MaquetteError, match="low=200 and high=100"):
-        mq.detect("canny", picture, low=200, high=100)
+        mq.detect("canny", image, low=200, high=100)
 
 
 def test_scribbles_are_seeded() -> None:
-    picture = mq.diorama.scene(3).image
-    draws = [np.asarray(mq.detect("scribble", picture, seed=seed)) for seed in (1, 1, 2)]
+    image = mq.diorama.scene(3).image
+    draws = [np.asarray(mq.detect("scribble", image, seed=seed)) for seed in (1, 1, 2)]
     assert np.array_equal(draws[0], draws[1])
     assert not np.array_equal(draws[0], draws[2])

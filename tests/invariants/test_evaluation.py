@@ -42,7 +42,7 @@ def test_a_fresh_controlnet_scores_as_none(condition, base, tmp_path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["protocol"]["scenes"] == 4
 
 
-def test_the_base_s_own_pictures_are_made_once(base, monkeypatch) -> None:
+def test_the_base_s_own_images_are_made_once(base, monkeypatch) -> None:
     made = []
     generate = module._generate
     monkeypatch.setattr(module, "_generate", lambda *args: made.append(args[-1]) or generate(*args))

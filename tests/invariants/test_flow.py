@@ -33,10 +33,10 @@ def start() -> Image.Image:
 @pytest.mark.parametrize("config", [STATIC, DYNAMIC])
 @pytest.mark.parametrize("sampler", ["euler", "heun"])
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-def test_with_the_true_velocity_the_start_picture_comes_back(config, sampler, strength, start, monkeypatch) -> None:
+def test_with_the_true_velocity_the_start_image_comes_back(config, sampler, strength, start, monkeypatch) -> None:
     base = flow_base(config)
     (source,) = generators([5])
-    latents = base.encode_pictures([start], [source])  # drawn before the noise, from the same source
+    latents = base.encode_images([start], [source])  # drawn before the noise, from the same source
     truth = noise([source], (8, 8, 8)) - latents
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
@@ -53,7 +53,7 @@ def test_what_a_mask_keeps_is_kept(start) -> None:
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 64, 32))
     mq.generate(base, "a", image=start, mask=mask, size=(64, 64))
-    kept = base.encode_pictures([start])
+    kept = base.encode_images([start])
     assert torch.equal(found[0][:, :, 4:], kept[:, :, 4:])
     assert not torch.allclose(found[0][:, :, :4], kept[:, :, :4], atol=0.1)
 

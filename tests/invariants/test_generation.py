@@ -1,4 +1,4 @@
-"""Same seed, same picture; what is off is not run; what changes nothing changes nothing."""
+"""Same seed, same image; what is off is not run; what changes nothing changes nothing."""
 
 import numpy as np
 import pytest
@@ -7,8 +7,8 @@ from PIL import Image
 from tests.conftest import randomise, tiny_base
 
 from maquette.base import Base
-from maquette.controlnet.compose import Control
 from maquette.controlnet.contract import Contract
+from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.seeds import generators, noise
@@ -29,8 +29,8 @@ def net(base: Base) -> ControlNet:
 CONDITION = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
 
-def array(pictures: list[Image.Image]) -> np.ndarray:
-    return np.stack([np.asarray(picture, np.int16) for picture in pictures])
+def array(images: list[Image.Image]) -> np.ndarray:
+    return np.stack([np.asarray(image, np.int16) for image in images])
 
 
 def run(base: Base, controls=(), **settings) -> np.ndarray:
@@ -53,10 +53,10 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler-ancestral", "ddpm"])
-def test_the_same_picture_alone_and_in_any_batch(base, net, sampler) -> None:
+def test_the_same_image_alone_and_in_any_batch(base, net, sampler) -> None:
     control = [Control(net, CONDITION)]
     together = run(base, control, count=3, sampler=sampler)
-    assert len({picture.tobytes() for picture in together}) == 3
+    assert len({image.tobytes() for image in together}) == 3
     for batch_size in (1, 2):
         assert np.abs(run(base, control, count=3, batch_size=batch_size, sampler=sampler) - together).max() <= 1
     alone = run(base, control, seed=6, sampler=sampler)
@@ -68,7 +68,7 @@ def test_run_again_it_is_the_same_bitwise(base, net) -> None:
     assert np.array_equal(first, second)
 
 
-def test_one_prompt_each_is_the_pictures_one_by_one(base, net) -> None:
+def test_one_prompt_each_is_the_images_one_by_one(base, net) -> None:
     conditions = torch.cat([CONDITION, 1 - CONDITION])
     together = run(base, [Control(net, conditions)], prompt=["a", "b c"])
     for number, prompt in enumerate(["a", "b c"]):
@@ -96,11 +96,11 @@ def test_every_sampler_runs_the_control_in_every_step(base, net, sampler, calls)
 
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "heun", "dpm++", "unipc"])
 @pytest.mark.parametrize("strength", [1.0, 0.5, 0.3])
-def test_with_the_true_noise_the_start_picture_comes_back(base, sampler, strength, monkeypatch) -> None:
+def test_with_the_true_noise_the_start_image_comes_back(base, sampler, strength, monkeypatch) -> None:
     """A prediction that is right at every step leads back to the latents that were noised."""
     start = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     (source,) = generators([5])
-    latents = base.encode_pictures([start], [source])  # drawn before the noise, from the same source
+    latents = base.encode_images([start], [source])  # drawn before the noise, from the same source
     truth = noise([source], (4, 8, 8))
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
@@ -109,7 +109,7 @@ def test_with_the_true_noise_the_start_picture_comes_back(base, sampler, strengt
     assert (found[0] - latents).abs().max() < 0.1
 
 
-def test_control_changes_the_picture(base, net) -> None:
+def test_control_changes_the_image(base, net) -> None:
     plain = run(base)
     assert np.abs(run(base, [Control(net, CONDITION)]) - plain).max() > 5
     assert np.abs(run(base, [Control(net, CONDITION)]) - run(base, [Control(net, 1 - CONDITION)])).max() > 2
@@ -151,18 +151,18 @@ def test_two_halves_of_a_control_are_the_whole(base, net) -> None:
 
 def test_the_three_ways_of_guidance_differ(base, net) -> None:
     control = [Control(net, CONDITION)]
-    pictures = [run(base, control, condition_in=way) for way in ("both", "conditional", "weighted")]
-    pictures.append(run(base, control, condition_in="weighted", resolution_weights="literal"))
-    assert len({picture.tobytes() for picture in pictures}) == 4
+    images = [run(base, control, condition_in=way) for way in ("both", "conditional", "weighted")]
+    images.append(run(base, control, condition_in="weighted", resolution_weights="literal"))
+    assert len({image.tobytes() for image in images}) == 4
 
 
-def test_a_full_mask_is_no_mask_and_an_empty_one_keeps_the_picture(base) -> None:
+def test_a_full_mask_is_no_mask_and_an_empty_one_keeps_the_image(base) -> None:
     start = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     white, black = Image.new("RGB", (64, 64), "white"), Image.new("RGB", (64, 64))
     free = run(base, image=start, strength=0.75)
     assert np.array_equal(run(base, image=start, strength=0.75, mask=white), free)
     kept = run(base, image=start, strength=0.75, mask=black)
-    assert np.array_equal(kept, array(base.decode_latents(base.encode_pictures([start]))))
+    assert np.array_equal(kept, array(base.decode_latents(base.encode_images([start]))))
     half = Image.new("RGB", (64, 64))
     half.paste("white", (32, 0, 64, 64))
     mixed = run(base, image=start, strength=0.75, mask=half)
@@ -170,25 +170,25 @@ def test_a_full_mask_is_no_mask_and_an_empty_one_keeps_the_picture(base) -> None
     assert not np.array_equal(mixed, kept)
 
 
-def test_a_picture_s_rotation_holds_wherever_it_enters(base, net) -> None:
-    """A phone keeps its pictures lying, with a word on how to turn them."""
+def test_a_image_s_rotation_holds_wherever_it_enters(base, net) -> None:
+    """A phone keeps its images lying, with a word on how to turn them."""
     upright = Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 64, 3), dtype=np.uint8))
     lying = upright.transpose(Image.Transpose.ROTATE_90)
     lying.getexif()[274] = 6
     for settings in ({"image": upright}, {"image": upright, "mask": upright}, {"size": (64, 128)}):
         turned = {name: lying if value is upright else value for name, value in settings.items()}
-        pictures = [
+        images = [
             generate(base, "a", [Control(net, map_)], steps=2, **{"strength": 0.5 if "image" in given else 1, **given})
             for map_, given in ((upright, settings), (lying, turned))
         ]
-        assert pictures[0][0].size == (64, 128)
-        assert np.array_equal(*map(array, pictures))
+        assert images[0][0].size == (64, 128)
+        assert np.array_equal(*map(array, images))
 
 
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"strength": 0.5}, "Strength has no effect without a start picture"),
+        ({"strength": 0.5}, "Strength has no effect without a start image"),
         ({"condition_in": "weighted"}, "Condition_in has no effect without controls"),
         ({"resolution_weights": "literal"}, "unless condition_in is 'weighted'"),
         ({"negative_prompt": "c", "guidance": 1}, "Negative_prompt has no effect at a guidance of 1"),
@@ -206,15 +206,15 @@ def test_a_control_that_no_step_hears_warns(base, net) -> None:
 
 def test_strength_says_how_much_changes(base) -> None:
     start = Image.new("RGB", (64, 64), "red")
-    kept = array(base.decode_latents(base.encode_pictures([start])))
+    kept = array(base.decode_latents(base.encode_images([start])))
     distance = [np.abs(run(base, image=start, steps=10, strength=s) - kept).mean() for s in (0.1, 1.0)]
     assert distance[0] < distance[1]
 
 
 def test_size_follows_the_condition_and_says_so(base, net) -> None:
-    with pytest.warns(UserWarning, match="70×60 pixels .* the pictures are 64×64"):
-        pictures = generate(base, "a", [Control(net, Image.new("RGB", (70, 60)))], steps=1)
-    assert pictures[0].size == (64, 64)
+    with pytest.warns(UserWarning, match="70×60 pixels .* the images are 64×64"):
+        images = generate(base, "a", [Control(net, Image.new("RGB", (70, 60)))], steps=1)
+    assert images[0].size == (64, 64)
     assert generate(base, "a", steps=1)[0].size == (base.size, base.size)
     assert generate(base, "a", steps=1, size=(128, 64))[0].size == (128, 64)
 
@@ -298,11 +298,11 @@ def test_what_is_no_control_is_refused(base, net) -> None:
     assert np.array_equal(alone, array(generate(base, "a", [Control(net, CONDITION)], steps=2)))
 
 
-def test_half_precision_gives_nearly_the_same_picture() -> None:
+def test_half_precision_gives_nearly_the_same_image() -> None:
     base = tiny_base("sd15")
     full = run(base, guidance=1.0)
     base.autoencoder.to(torch.bfloat16)
-    base.text.clips[0].encoder.to(torch.bfloat16)
+    base.text.text_encoders[0].encoder.to(torch.bfloat16)
     base.backbone.unet.to(torch.bfloat16)
     net = randomise(ControlNet.attach(base))
     assert base.dtype == net.dtype == torch.bfloat16
@@ -314,7 +314,12 @@ def test_low_memory_has_on_the_device_what_is_at_work_and_nothing_else(base, net
     controls = [Control(net, CONDITION)]
     wanted = run(base, controls)
     there: set[str] = set()
-    names = {base.text.clips[0].encoder: "text", base.backbone.network: "unet", net: "net", base.autoencoder: "vae"}
+    names = {
+        base.text.text_encoders[0].encoder: "text",
+        base.backbone.network: "unet",
+        net: "net",
+        base.autoencoder: "vae",
+    }
     move = torch.nn.Module.to
 
     def watch(self, where, *args):
@@ -323,10 +328,14 @@ def test_low_memory_has_on_the_device_what_is_at_work_and_nothing_else(base, net
         return move(self, where, *args)
 
     monkeypatch.setattr(torch.nn.Module, "to", watch)
-    monkeypatch.setattr(base, "work_on", torch.device("cpu:0"))  # another device, as far as names go
+    monkeypatch.setattr(base, "execution_device", torch.device("cpu:0"))  # another device, as far as names go
     seen: dict[str, set[str]] = {}
-    parts = {"encode": net.encoder, "text": base.text.clips[0].encoder, "unet": base.backbone.network.conv_out}
-    parts |= {"net": net.copy, "vae": base.autoencoder.decoder}
+    parts = {
+        "encode": net.condition_encoder,
+        "text": base.text.text_encoders[0].encoder,
+        "unet": base.backbone.network.conv_out,
+    }
+    parts |= {"net": net.trainable_copy, "vae": base.autoencoder.decoder}
     hooks = [
         part.register_forward_pre_hook(lambda *_, name=name: seen.update({name: set(there)}))
         for name, part in parts.items()

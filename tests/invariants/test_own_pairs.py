@@ -13,15 +13,15 @@ from tests.own_pairs import apart, weights, write_pairs
 import maquette as mq
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.contract import Contract
-from maquette.data.chance import DRAWS
-from maquette.data.framing import Framing, View
+from maquette.data.crop import CropView, ResizeCrop
 from maquette.data.pairs import SourcePairs
-from maquette.data.source import open_source
+from maquette.data.random_detectors import DRAWS
+from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError
 from maquette.training import checkpoint, convergence, loop
 from maquette.training import step as steps
-from maquette.training.log import Log
-from maquette.training.prepare import open_networks
+from maquette.training.monitor.metrics_log import Log
+from maquette.training.setup import open_networks
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_a_folder_becomes_a_controlnet(base, settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     run = mq.train(settings(), base)
     net = mq.load_controlnet(run, base)
-    assert net.contract.detector == "rings" and net.contract.optimiser_steps == 4
+    assert net.contract.detector == "rings" and net.contract.optimizer_steps == 4
     assert net.contract.resize == "scaled to cover the frame, by Lanczos, and cut"
     lines = Log(run, "rings").lines()
     assert [line["step"] for line in lines if "gain" in line] == [0, 2, 4]
@@ -66,18 +66,18 @@ def test_random_crops_are_never_cached(base, settings, tmp_path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_conditions_are_drawn_by_chance_from_the_pictures(base, settings, tmp_path) -> None:
+def test_conditions_are_drawn_by_chance_from_the_images(base, settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     run = mq.train(settings(condition="canny", detect=True), base)
     assert all("fidelity" in line for line in Log(run, "canny").lines() if "gain" in line)
-    pairs = SourcePairs.open("canny", open_source(tmp_path / "pairs"), Framing((64, 64)), DRAWS["canny"])
-    drawn = [np.asarray(pairs.draw(0, View(), np.random.default_rng(seed))) for seed in range(5)]
+    pairs = SourcePairs.open("canny", open_source(tmp_path / "pairs"), ResizeCrop((64, 64)), DRAWS["canny"])
+    drawn = [np.asarray(pairs.condition_map(0, CropView(), np.random.default_rng(seed))) for seed in range(5)]
     assert any((one != drawn[0]).any() for one in drawn)
 
 
 @pytest.mark.parametrize("cache", [True, False])
 def test_broken_rows_are_passed_over_counted_and_named(base, settings, tmp_path, cache) -> None:
-    """A picture that is empty, one that is missing, a condition that is missing, one of another shape, no JSON."""
+    """An image that is empty, one that is missing, a condition that is missing, one of another shape, no JSON."""
     folder = write_pairs(tmp_path / "pairs")
     (folder / "3.png").write_bytes(b"")
     (folder / "4.png").unlink()
@@ -137,9 +137,7 @@ def test_too_little_memory_says_what_fits(base, settings, tmp_path, monkeypatch)
         return compute(model, schedule, latents, *args)
 
     monkeypatch.setattr(steps, "loss", only_two)
-    with pytest.raises(
-        MaquetteError, match=r"8 pictures in 1 parts does not fit .* accumulation = 4 was tried and fits"
-    ):
+    with pytest.raises(MaquetteError, match=r"8 images in 1 parts does not fit .* accumulation = 4 was tried and fits"):
         mq.train(settings(batch_size=8, evaluate_every=0), base)
     mq.train(settings(batch_size=8, accumulation=4, evaluate_every=0, output=tmp_path / "fits"), base)
 
@@ -173,11 +171,11 @@ def test_a_finished_run_that_is_resumed_is_the_same(base, settings, tmp_path, mo
         config = settings(output=tmp_path / name, **changes)
         kept[name] = mq.load_controlnet(mq.train(config, base), base)
         again = mq.load_controlnet(mq.train(replace(config, resume=True), base), base)
-        assert again.design == kept[name].design
+        assert again.config == kept[name].config
         assert again.contract == kept[name].contract
         assert same(kept[name].state_dict(), again.state_dict())
-    assert kept["stages"].design.connect == "all"
-    assert kept["stopped"].contract.optimiser_steps == 4
+    assert kept["stages"].config.connect == "all"
+    assert kept["stopped"].contract.optimizer_steps == 4
 
 
 def constant(value: float) -> dict[int, convergence.Gain]:
@@ -200,7 +198,7 @@ def test_a_run_stops_when_the_condition_has_taken_hold(base, settings, tmp_path,
     gains = iter([0.0, 0.0, 0.0, 0.5, 0.5])
     monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
     run = mq.train(settings(stop_after=1, max_steps=30, checkpoint_every=5), base)
-    assert Contract.from_json(mq.load_controlnet(run, base).contract.to_json()).optimiser_steps == 7
+    assert Contract.from_json(mq.load_controlnet(run, base).contract.to_json()).optimizer_steps == 7
     assert Log(run, "rings").noticed() == 6
 
 
@@ -214,7 +212,7 @@ def test_reconnected_when_it_has_taken_hold(base, settings, tmp_path, monkeypatc
     assert not any(before[f"connections.{slot}.weight"].any() for slot in range(12))
     assert before["connections.12.weight"].any()
     assert all(after[f"connections.{slot}.weight"].any() for slot in range(12))
-    assert mq.load_controlnet(run, base).design.connect == "all"
+    assert mq.load_controlnet(run, base).config.connect == "all"
 
 
 def test_an_unlocked_base_is_trained_and_kept(settings, tmp_path) -> None:

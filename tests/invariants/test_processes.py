@@ -15,7 +15,7 @@ import maquette as mq
 from maquette.errors import MaquetteError
 from maquette.training import checkpoint
 from maquette.training.config import TrainingConfig
-from maquette.training.prepare import check_shares
+from maquette.training.setup import check_shares
 
 PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
 ROUNDING = 3e-4  # see `apart`; in float32

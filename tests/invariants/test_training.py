@@ -16,10 +16,11 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.training import convergence, prepare, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
-from maquette.training.convergence import LEVELS, Monitor, takes_hold
+from maquette.training.monitor import convergence as convergence
+from maquette.training.monitor import prepare, step
+from maquette.training.monitor.convergence import LEVELS, Monitor, convergence_step
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def lines(folder):
 def test_poses_are_learnt_from_scenes_with_people(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(dataset, "SHARD", 8)
     pairs = Pairs.load("pose", range(16), tmp_path)
-    people = [row for row in range(16) if pairs.truth(row)[..., 2].any()]
+    people = [row for row in range(16) if pairs.ground_truth(row)[..., 2].any()]
     assert 0 < len(people) < 16
     assert pairs.telling().tolist() == people
     alone = Pairs("pose", range(1), pairs.captions[:1], pairs.images[:1], (np.zeros((1, 4, 18, 3)),))
@@ -108,7 +109,7 @@ def test_a_finished_run_holds_what_it_promises(base, config) -> None:
     }
     assert len(list((run / "grids").iterdir())) == 3
     net = load_controlnet(run, base)
-    assert any(connection.weight.abs().max() > 0 for connection in net.connections)
+    assert any(connection.weight.abs().max() > 0 for connection in net.zero_convs)
     assert all(torch.equal(before[name], value) for name, value in base.backbone.unet.state_dict().items())
     assert TrainingConfig.load(run / "training.json") == config()
 
@@ -247,7 +248,7 @@ def test_the_target_is_what_the_base_predicts(prediction) -> None:
 
 def test_when_a_condition_takes_hold() -> None:
     steps = list(range(0, 900, 100))
-    assert takes_hold(steps, [0.3, 0.31, 0.3, 0.29, 0.52, 0.6, 0.63, 0.62, 0.64]) == 400
-    assert takes_hold(steps, [0.3, 0.31, 0.3, 0.29, 0.31, 0.3, 0.31, 0.32, 0.3]) is None
-    assert takes_hold(steps[:2], [0.1, 0.9]) is None
-    assert takes_hold(steps[:5], [0.3, 0.6, 0.3, 0.6, 0.7]) == 300  # a blip does not count
+    assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.52, 0.6, 0.63, 0.62, 0.64]) == 400
+    assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.31, 0.3, 0.31, 0.32, 0.3]) is None
+    assert convergence_step(steps[:2], [0.1, 0.9]) is None
+    assert convergence_step(steps[:5], [0.3, 0.6, 0.3, 0.6, 0.7]) == 300  # a blip does not count

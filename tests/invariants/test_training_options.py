@@ -13,7 +13,7 @@ from maquette.training import checkpoint
 
 
 def test_xl_is_trained_with_its_pooled_text_and_sizes(settings, tmp_path) -> None:
-    """Its pictures are 128 pixels wide, the training's 64, and it is told so, from the cache and without."""
+    """Its images are 128 pixels wide, the training's 64, and it is told so, from the cache and without."""
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sdxl", context=96)
     runs = [

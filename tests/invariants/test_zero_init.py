@@ -53,16 +53,16 @@ def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, desig
     net = ControlNet.attach(SimpleNamespace(backbone=backbone), **design)
     locked = {name: value.clone() for name, value in backbone.unet.state_dict().items()}
     plain = backbone.finish(backbone.prepare(z, 500, text))
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 
     (predict(backbone, net, z, text, condition) - torch.ones_like(z)).square().mean().backward()
     reached = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert reached
     assert all(name.startswith("connections.") for name in reached)
-    optimiser.step()
+    optimizer.step()
     assert not torch.equal(predict(backbone, net, z, text, condition), plain)
 
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     (predict(backbone, net, z, text, condition) - torch.ones_like(z)).square().mean().backward()
     reached = {
         name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().max() > 0
@@ -89,7 +89,7 @@ def test_attaching_is_undoable(backbone: UNetBackbone, latents, condition) -> No
 
 def test_the_same_seed_attaches_the_same(backbone: UNetBackbone) -> None:
     nets = [ControlNet.attach(SimpleNamespace(backbone=backbone), seed=seed) for seed in (5, 5, 6)]
-    first, again, other = (net.encoder.conv_in.weight for net in nets)
+    first, again, other = (net.condition_encoder.conv_in.weight for net in nets)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -122,13 +122,13 @@ def test_equation_2_on_any_block(name: str) -> None:
     statistics = {n: b.clone() for n, b in block.named_buffers()}
     assert torch.equal(controlled(x, condition), before)
 
-    optimiser = torch.optim.SGD(controlled.parameters(), lr=0.5)
+    optimizer = torch.optim.SGD(controlled.parameters(), lr=0.5)
     controlled(x, condition).square().mean().backward()
     assert controlled.zero_out.weight.grad.abs().max() > 0
     assert all(p.grad is None or not p.grad.any() for p in controlled.copy.parameters())
-    optimiser.step()
+    optimizer.step()
     assert not torch.equal(controlled(x, condition), before)
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     controlled(x, condition).square().mean().backward()
     assert any(p.grad.abs().max() > 0 for p in controlled.copy.parameters())
     assert controlled.zero_in.weight.grad.abs().max() > 0

@@ -89,5 +89,5 @@ def test_saved_and_loaded_is_the_same(design, tmp_path) -> None:
     net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone), **design))
     net.save(tmp_path)
     again = read_controlnet(tmp_path, backbone)
-    assert again.design == net.design
+    assert again.config == net.config
     assert all(torch.equal(a, b) for a, b in zip(net.state_dict().values(), again.state_dict().values(), strict=True))

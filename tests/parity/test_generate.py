@@ -15,8 +15,8 @@ from diffusers import (
 from tests.conftest import randomise, tiny_base
 
 from maquette import diorama
-from maquette.controlnet.compose import Control
 from maquette.controlnet.contract import Contract
+from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.foundation.pixels import to_unit
 from maquette.sampling import generate as module
@@ -27,7 +27,7 @@ STEPS = 20
 
 @pytest.fixture
 def final(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The latents that reach the decoder: pictures would hide differences in their rounding."""
+    """The latents that reach the decoder: images would hide differences in their rounding."""
     seen: list[torch.Tensor] = []
     sample = module._sample
 
@@ -42,8 +42,8 @@ def final(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
 def pipeline(kind, base, **more):
     return kind(
         vae=base.autoencoder,
-        text_encoder=base.text.clips[0].encoder,
-        tokenizer=base.text.clips[0].tokenizer,
+        text_encoder=base.text.text_encoders[0].encoder,
+        tokenizer=base.text.text_encoders[0].tokenizer,
         unet=base.backbone.unet,
         scheduler=DDIMScheduler.from_config(base.schedule),
         safety_checker=None,
@@ -74,8 +74,8 @@ def test_without_control(prediction, final) -> None:
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.72])
-def test_from_a_start_picture(strength, final, tmp_path) -> None:
-    """The picture's latents are drawn before the noise; a control's span counts the steps that are left."""
+def test_from_a_start_image(strength, final, tmp_path) -> None:
+    """The image's latents are drawn before the noise; a control's span counts the steps that are left."""
     base = tiny_base("sd15")
     net = randomise(ControlNet.attach(base))
     start, condition = diorama.scene(3).image, torch.rand(1, 3, 128, 128)
@@ -151,7 +151,7 @@ def test_two_controls(final, tmp_path) -> None:
 
 
 def test_a_pooled_control(final, tmp_path) -> None:
-    """Shuffle: residuals averaged over the picture, in the conditional branch alone."""
+    """Shuffle: residuals averaged over the image, in the conditional branch alone."""
     base = tiny_base("sd15")
     net = randomise(ControlNet.attach(base))
     net.contract = Contract(pooled=True)
@@ -179,10 +179,10 @@ def test_a_pooled_control_leaves_another_as_it_is(final) -> None:
 def xl(kind, base, **more):
     return kind(
         vae=base.autoencoder,
-        text_encoder=base.text.clips[0].encoder,
-        tokenizer=base.text.clips[0].tokenizer,
-        text_encoder_2=base.text.clips[1].encoder,
-        tokenizer_2=base.text.clips[1].tokenizer,
+        text_encoder=base.text.text_encoders[0].encoder,
+        tokenizer=base.text.text_encoders[0].tokenizer,
+        text_encoder_2=base.text.text_encoders[1].encoder,
+        tokenizer_2=base.text.text_encoders[1].tokenizer,
         unet=base.backbone.unet,
         scheduler=DDIMScheduler.from_config(base.schedule),
         force_zeros_for_empty_prompt=True,

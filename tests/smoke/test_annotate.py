@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maquette.data.source import open_source
+from maquette.data.sources.open import open_source
 
 ROWS = 60
 COMMAND = (sys.executable, "-m", "maquette", "data", "annotate")
@@ -21,13 +21,13 @@ ASKED = ("--condition", "canny", "--shard-size", "2", "--workers", "2", "--no-te
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory) -> Path:
-    """Pictures that take a while, and one that is none."""
+    """Images that take a while, and one that is none."""
     folder = tmp_path_factory.mktemp("photos")
     values = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
-    picture = Image.fromarray(values).resize((700, 700))
+    image = Image.fromarray(values).resize((700, 700))
     for number in range(ROWS):
-        picture.save(folder / f"{number:02d}.jpg")
-    (folder / "07.jpg").write_bytes(b"no picture")
+        image.save(folder / f"{number:02d}.jpg")
+    (folder / "07.jpg").write_bytes(b"no image")
     return folder
 
 
@@ -43,7 +43,7 @@ def whole(photos, tmp_path_factory) -> Path:
     assert done.returncode == 0, done.stderr
     assert "07.jpg: '" in done.stdout
     assert f"{ROWS - 1} pairs are in {ROWS // 2} shards." in done.stdout
-    assert "pictures/s" in done.stderr
+    assert "images/s" in done.stderr
     return target
 
 

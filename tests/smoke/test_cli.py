@@ -18,8 +18,8 @@ from maquette.cli import main as cli
 from maquette.cli.main import VERBS
 from maquette.controlnet.network import ControlNet
 from maquette.diorama import scene
-from maquette.foundation.images import open_picture
-from maquette.sampling.record import Record
+from maquette.foundation.images import open_image
+from maquette.sampling.metadata import Record
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def net(base, tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def picture(tmp_path) -> Path:
+def image(tmp_path) -> Path:
     image = Image.new("RGB", (160, 130), "white")
     image.paste((180, 40, 40), (40, 30, 110, 90))
     image.save(tmp_path / "house.png")
@@ -79,7 +79,7 @@ def test_help_answers_at_once() -> None:
 
 
 LIGHT = {
-    "generate missing.png": "There is no picture at 'missing.png'",
+    "generate missing.png": "There is no image at 'missing.png'",
     "generate house.png --condition nonsense": "no detector 'nonsense'. Known: canny, scribble",
     "generate house.png --condition caption": "caption writes words, which steer nothing",
     "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map.",
@@ -97,9 +97,9 @@ LIGHT = {
     "generate --dtype int8": "There is no dtype 'int8'. Known: auto, float32, bfloat16, float16.",
     "generate --device cdua": "There is no device 'cdua' here",
     "generate --device cuda:x": "There is no device 'cuda:x' here",
-    "generate --again missing.png": "There is no picture at 'missing.png'.",
+    "generate --again missing.png": "There is no image at 'missing.png'.",
     "detect nonsense house.png": "There is no detector 'nonsense'. Known: canny, scribble",
-    "detect depth missing.png": "There is no picture at 'missing.png'",
+    "detect depth missing.png": "There is no image at 'missing.png'",
     "detect depth house.png --weights nowhere": "nor is there a file or folder of that name.",
     "detect canny house.png --weights nowhere": "canny takes no weights; leave them out.",
     "detect depth house.png --device cdua": "There is no device 'cdua' here",
@@ -125,7 +125,7 @@ LIGHT = {
     "transfer missing --from diorama --to diorama -o out": "There is no ControlNet 'missing'.",
     "transfer diorama/canny --from nowhere --to diorama -o out": "There is no base 'nowhere'",
     "transfer diorama/canny --from diorama --to nowhere -o out": "There is no base 'nowhere'",
-    "demo missing.png": "There is no picture at 'missing.png'",
+    "demo missing.png": "There is no image at 'missing.png'",
     "demo -o out.jpg": "Results are PNG files",
     "data check missing": "There is no data set 'missing'.",
     "data check .": "'.' holds no metadata.jsonl, no prompt.json",
@@ -142,7 +142,7 @@ LIGHT = {
 """Mistakes in the command line's own words, which no network library is needed to see."""
 
 
-def test_mistakes_are_answered_before_any_network_library_is_imported(picture, tmp_path) -> None:
+def test_mistakes_are_answered_before_any_network_library_is_imported(image, tmp_path) -> None:
     program = """
 import contextlib, io, json, sys
 from maquette.cli.main import main
@@ -173,29 +173,27 @@ for line in json.load(sys.stdin):
         assert code == 2, line
         assert LIGHT[line] in said, said
         assert heavy == [], line
-    assert list(tmp_path.iterdir()) == [picture]
+    assert list(tmp_path.iterdir()) == [image]
 
 
-def test_generate_and_again(maquette, base, net, picture, tmp_path) -> None:
-    words = ("generate", picture, "--prompt", "a b", "--base", base, "--controlnet", net, "--steps", 3, "--count", 2)
+def test_generate_and_again(maquette, base, net, image, tmp_path) -> None:
+    words = ("generate", image, "--prompt", "a b", "--base", base, "--controlnet", net, "--steps", 3, "--count", 2)
     code, out, err = maquette(*words, "--size", "64x64", "--seed", 4, "-o", "made.png")
     assert code == 0, err
     assert out.split() == ["made-1.png", "made-2.png"]
     record = Record.load(tmp_path / "made-2.png")
     assert record.settings["seed"] == 4
     assert record.prompt == "a b"
-    picture.unlink()  # everything that is needed lies in the picture
+    image.unlink()  # everything that is needed lies in the image
     code, out, err = maquette("generate", "--again", "made-2.png", "-o", "again.png")
     assert code == 0, err
     assert "Note" not in err
-    first, second = (open_picture(tmp_path / name) for name in ("made-2.png", "again.png"))
+    first, second = (open_image(tmp_path / name) for name in ("made-2.png", "again.png"))
     assert np.array_equal(np.asarray(first), np.asarray(second))
 
 
-def test_a_damaged_record_is_a_sentence(maquette, base, net, picture, tmp_path) -> None:
-    maquette(
-        "generate", picture, "--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png"
-    )
+def test_a_damaged_record_is_a_sentence(maquette, base, net, image, tmp_path) -> None:
+    maquette("generate", image, "--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
     with Image.open(tmp_path / "made.png") as made:
         values = json.loads(made.info["maquette"])
     broken = [
@@ -220,21 +218,21 @@ def test_what_detect_shows_is_what_generate_feeds(maquette, base, net, tmp_path,
     words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
     assert maquette("generate", "scene.png", "--condition", condition, *words)[0] == 0
     assert maquette("detect", condition, "scene.png", "-o", ".", "--size", "64x64")[0] == 0
-    fed = Record.load(tmp_path / "made.png").controls[0].picture()
+    fed = Record.load(tmp_path / "made.png").controls[0].image()
     assert fed == Image.open(tmp_path / f"scene-{condition}.png").convert("RGB")
     assert np.asarray(fed).any()
 
 
-def test_options_go_to_the_detector(maquette, base, net, picture, tmp_path) -> None:
+def test_options_go_to_the_detector(maquette, base, net, image, tmp_path) -> None:
     words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
-    code, _, err = maquette("generate", picture, "--option", "low=2040", "--option", "high=2040", *words)
+    code, _, err = maquette("generate", image, "--option", "low=2040", "--option", "high=2040", *words)
     assert code == 0, err
-    assert not np.asarray(Record.load(tmp_path / "made.png").controls[0].picture()).any()
-    code, _, err = maquette("generate", picture, "--option", "lo=3", *words)
+    assert not np.asarray(Record.load(tmp_path / "made.png").controls[0].image()).any()
+    code, _, err = maquette("generate", image, "--option", "lo=3", *words)
     assert (code, "did you mean 'low'" in err) == (2, True)
-    code, _, err = maquette("generate", picture, "--map", "--option", "low=3", *words)
+    code, _, err = maquette("generate", image, "--map", "--option", "low=3", *words)
     assert (code, "no effect" in err) == (0, True)
-    code, _, err = maquette("generate", picture, "--condition", "caption", *words)
+    code, _, err = maquette("generate", image, "--condition", "caption", *words)
     assert code == 2
 
 
@@ -244,31 +242,31 @@ def test_a_map_of_classes_is_brought_to_size_without_mixing_them(maquette, base,
     shown.save(tmp_path / "classes.png")
     words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
     assert maquette("generate", "classes.png", "--map", "--condition", "segmentation", *words)[0] == 0
-    fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].picture()).reshape(-1, 3)
+    fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image()).reshape(-1, 3)
     assert {tuple(colour) for colour in fed.tolist()} == {(255, 0, 0), (0, 0, 255)}
 
 
-def test_generate_from_a_map(maquette, base, net, picture) -> None:
+def test_generate_from_a_map(maquette, base, net, image) -> None:
     code, _, err = maquette(
-        "generate", picture, "--map", "--condition", "depth", "--base", base, "--controlnet", net, "--steps", 1
+        "generate", image, "--map", "--condition", "depth", "--base", base, "--controlnet", net, "--steps", 1
     )
     assert code == 0, err
-    code, _, err = maquette("generate", picture, "--condition", "depth", "--base", base, "--controlnet", net)
+    code, _, err = maquette("generate", image, "--condition", "depth", "--base", base, "--controlnet", net)
     assert code == 2
     assert "depth needs" in err
     assert "--map" in err
 
 
-def test_another_condition_than_the_trained_one_is_a_note(maquette, picture) -> None:
-    words = ("generate", picture, "--controlnet", "diorama/canny", "--steps", 1)
+def test_another_condition_than_the_trained_one_is_a_note(maquette, image) -> None:
+    words = ("generate", image, "--controlnet", "diorama/canny", "--steps", 1)
     assert "was trained on" not in maquette(*words, "--condition", "canny")[2]
     code, _, err = maquette(*words, "--condition", "scribble")
     assert code == 0
     assert "was trained on maps of 'diorama/canny' and is given 'scribble'" in " ".join(err.split())
 
 
-def test_detect(maquette, picture, tmp_path) -> None:
-    code, out, err = maquette("detect", "canny", picture, "-o", "maps", "--option", "low=80", "--option", "high=160")
+def test_detect(maquette, image, tmp_path) -> None:
+    code, out, err = maquette("detect", "canny", image, "-o", "maps", "--option", "low=80", "--option", "high=160")
     assert code == 0, err
     assert out.strip() == "maps/house-canny.png"
     with Image.open(tmp_path / "maps/house-canny.png") as shown:
@@ -276,8 +274,8 @@ def test_detect(maquette, picture, tmp_path) -> None:
 
 
 @pytest.mark.parametrize("detector", ["canny", "hough", "lsd", "scribble", "softedge", "xdog"])
-def test_maps_without_weights_load_no_network_library(detector: str, picture, tmp_path) -> None:
-    words = f"['maquette', 'detect', '{detector}', '{picture}', '-o', '{tmp_path}']"
+def test_maps_without_weights_load_no_network_library(detector: str, image, tmp_path) -> None:
+    words = f"['maquette', 'detect', '{detector}', '{image}', '-o', '{tmp_path}']"
     program = f"""
 import sys
 sys.argv = {words}
@@ -289,11 +287,11 @@ assert not {{"torch", "transformers", "diffusers", "huggingface_hub"}} & set(sys
     assert done.returncode == 0, done.stderr
 
 
-def test_one_broken_picture_costs_the_others_nothing(maquette, picture, tmp_path) -> None:
-    code, out, err = maquette("detect", "canny", "absent.png", picture, "-o", "maps")
+def test_one_broken_image_costs_the_others_nothing(maquette, image, tmp_path) -> None:
+    code, out, err = maquette("detect", "canny", "absent.png", image, "-o", "maps")
     assert code == 2
     assert out.strip() == "maps/house-canny.png"
-    assert "1 of 2 pictures have no map. There is no picture at 'absent.png'" in err
+    assert "1 of 2 images have no map. There is no image at 'absent.png'" in err
 
 
 def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
@@ -311,28 +309,28 @@ def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("generate", "absent.png"), "There is no picture at 'absent.png'"),
+        (("generate", "absent.png"), "There is no image at 'absent.png'"),
         (("generate", "--base", "nowhere"), "There is no base 'nowhere'"),
         (("generate", "--base", "BASE", "--steps", "0"), "steps is a whole number from 1 to 1000, not 0"),
         (("generate", "--base", "BASE", "--guidance", "99"), "guidance lies between 0 and 50, not 99"),
         (("generate", "--base", "BASE", "--size", "large"), "--size is WIDTHxHEIGHT"),
         (("generate", "--base", "BASE", "--size", "100x64"), "multiples of 64 pixels"),
         (("generate", "--base", "BASE", "--dtype", "int8"), "no dtype 'int8'"),
-        (("generate", "--base", "BASE", "PICTURE", "--controlnet", "diorama/cany"), "There is no ControlNet"),
-        (("generate", "--base", "BASE", "--map"), "nothing for --map to steer by; give the picture"),
-        (("generate", "--base", "BASE", "--controlnet", "x"), "give the picture"),
+        (("generate", "--base", "BASE", "IMAGE", "--controlnet", "diorama/cany"), "There is no ControlNet"),
+        (("generate", "--base", "BASE", "--map"), "nothing for --map to steer by; give the image"),
+        (("generate", "--base", "BASE", "--controlnet", "x"), "give the image"),
         (("generate", "--base", "BASE", "--weight", "0.5", "--end", "0.5"), "nothing for --weight, --end to steer by"),
-        (("generate", "--again", "PICTURE", "--steps", "3", "--prompt", "a"), "leave --prompt, --steps out"),
-        (("generate", "PICTURE", "--base", "BASE", "--size", "0x64"), "--size is WIDTHxHEIGHT in pixels"),
+        (("generate", "--again", "IMAGE", "--steps", "3", "--prompt", "a"), "leave --prompt, --steps out"),
+        (("generate", "IMAGE", "--base", "BASE", "--size", "0x64"), "--size is WIDTHxHEIGHT in pixels"),
         (("generate", "--base", "BASE", "--device", "cdua"), "There is no device 'cdua'"),
         (("generate", "--base", "BASE", "--count", "0"), "count is a whole number"),
         (("generate", "--base", "BASE", "-o", "."), "Results are PNG files"),
         (("generate", "--base", "BASE", "-o", "out.jpg"), "Results are PNG files"),
-        (("detect", "canny", "PICTURE", "PICTURE", "-o", "maps"), "Two results would be written"),
-        (("generate", "--again", "PICTURE"), "does not say how it was made"),
-        (("detect", "cany", "PICTURE", "-o", "maps"), "did you mean 'canny'"),
-        (("detect", "canny", "PICTURE", "-o", "maps", "--option", "low"), "--option is NAME=VALUE"),
-        (("detect", "canny", "PICTURE", "-o", "maps", "--option", "lo=3"), "did you mean 'low'"),
+        (("detect", "canny", "IMAGE", "IMAGE", "-o", "maps"), "Two results would be written"),
+        (("generate", "--again", "IMAGE"), "does not say how it was made"),
+        (("detect", "cany", "IMAGE", "-o", "maps"), "did you mean 'canny'"),
+        (("detect", "canny", "IMAGE", "-o", "maps", "--option", "low"), "--option is NAME=VALUE"),
+        (("detect", "canny", "IMAGE", "-o", "maps", "--option", "lo=3"), "did you mean 'low'"),
         (("train", "canny", "--output", "run"), "A recipe is diorama/CONDITION"),
         (("train", "diorama/cany", "--output", "run"), "did you mean 'canny'"),
         (
@@ -342,13 +340,13 @@ def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
         (("train", "diorama/canny", "--output", "run", "--resume"), "There is no training in 'run'"),
         (("evaluate", "runs/absent", "--base", "BASE"), "neither a folder here nor in the Hub's cache"),
         (("evaluate", "diorama/canny", "diorama/canny"), "Two results would be written"),
-        (("evaluate", "diorama/canny", "-o", "PICTURE"), "is a file"),
+        (("evaluate", "diorama/canny", "-o", "IMAGE"), "is a file"),
         (("demo", "-o", "demo.jpg"), "Results are PNG files"),
     ],
 )
-def test_bad_input_is_a_sentence_and_leaves_nothing(maquette, base, picture, tmp_path, words, says) -> None:
+def test_bad_input_is_a_sentence_and_leaves_nothing(maquette, base, image, tmp_path, words, says) -> None:
     before = sorted(tmp_path.iterdir())
-    given = [{"BASE": base, "PICTURE": picture}.get(word, word) for word in words]
+    given = [{"BASE": base, "IMAGE": image}.get(word, word) for word in words]
     code, _, err = maquette(*given)
     assert code == 2
     assert says in err
@@ -363,7 +361,7 @@ def test_a_long_prompt_is_a_note(maquette, base, tmp_path) -> None:
     assert "cut off: " in err
 
 
-def test_a_picture_is_written_whole_or_not_at_all(maquette, base, tmp_path, monkeypatch) -> None:
+def test_a_image_is_written_whole_or_not_at_all(maquette, base, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Image.Image, "save", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk is full")))
     code, _, err = maquette("generate", "--base", base, "--steps", 1)
     assert code == 2
@@ -373,6 +371,6 @@ def test_a_picture_is_written_whole_or_not_at_all(maquette, base, tmp_path, monk
 
 def test_the_record_is_json_in_the_png(maquette, base, tmp_path) -> None:
     maquette("generate", "--base", base, "--steps", 1, "-o", "one.png")
-    with Image.open(tmp_path / "one.png") as picture:
-        values = json.loads(picture.info["maquette"])
+    with Image.open(tmp_path / "one.png") as image:
+        values = json.loads(image.info["maquette"])
     assert values["settings"]["steps"] == 1

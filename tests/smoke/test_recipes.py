@@ -38,9 +38,9 @@ def test_what_is_shipped_is_a_base(run) -> None:
     made = mq.load_base(run / "weights" / "base")
     assert made.dtype == torch.float32
     assert len(made.backbone.slots) == 13
-    picture = mq.generate(made, "a red house", steps=2)[0]
-    assert picture.size == (128, 128)
-    assert PerceptionModel(run / "weights" / "perception.safetensors").predict([picture]).classes.shape == (1, 128, 128)
+    image = mq.generate(made, "a red house", steps=2)[0]
+    assert image.size == (128, 128)
+    assert PerceptionModel(run / "weights" / "perception.safetensors").predict([image]).classes.shape == (1, 128, 128)
 
 
 def test_the_controlnet_beside_it_steers_it(run) -> None:
@@ -54,7 +54,7 @@ def test_the_controlnet_beside_it_steers_it(run) -> None:
 def test_latents_are_white(run) -> None:
     """Each channel of what the U-Net sees has mean 0 and deviation 1."""
     made = mq.load_base(run / "weights" / "base")
-    latents = made.encode_pictures([mq.diorama.scene(seed).image for seed in range(8)])
+    latents = made.encode_images([mq.diorama.scene(seed).image for seed in range(8)])
     assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(8), atol=0.1)
     assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(8), atol=0.1)
 
@@ -70,13 +70,13 @@ def test_stopping_and_going_on_is_going_on(run, tmp_path, monkeypatch) -> None:
     assert all(torch.equal(whole["average"][name], parts["average"][name]) for name in whole["average"])
 
 
-def test_the_report_gives_numbers_and_pictures(run, monkeypatch) -> None:
+def test_the_report_gives_numbers_and_images(run, monkeypatch) -> None:
     monkeypatch.chdir(run)
     monkeypatch.setattr(dataset, "SHARD", 8)
     numbers = report.report(
         report.Recipe(
             output=run / "docs",
-            pictures=4,
+            images=4,
             judged=4,
             reconstructed=4,
             steps=1,

@@ -37,7 +37,7 @@ class Residuals(Sequence[Tensor | None]):
                 values[place] = _plus(values[place], output)
         return Residuals(values)
 
-    def onto(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    def add_to(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """A backbone's features with the residuals added."""
         pairs = zip(features, self, strict=True)
         return tuple(feature if value is None else feature + value for feature, value in pairs)
@@ -48,10 +48,10 @@ class Residuals(Sequence[Tensor | None]):
         return Residuals(_times(value, factor) for value, factor in zip(self, each, strict=True))
 
     def pooled(self) -> "Residuals":
-        """Each slot's mean over the picture, (B, C, 1, 1): what a picture looks like, not where."""
+        """Each slot's mean over the image, (B, C, 1, 1): what an image looks like, not where."""
         return Residuals(None if value is None else value.mean(dim=(2, 3), keepdim=True) for value in self)
 
-    def behind(self, rows: int) -> "Residuals":
+    def pad_front(self, rows: int) -> "Residuals":
         """With `rows` rows of zeros before the batch: nothing is added to those."""
         return Residuals(_padded(value, rows) for value in self)
 

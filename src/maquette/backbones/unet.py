@@ -134,7 +134,7 @@ class UNetBackbone:
             return self.encoder.run(latents, timestep, text)
 
     def finish(self, state: UNetState, residuals: Residuals | None = None) -> Tensor:
-        features = list(state.features if residuals is None else residuals.onto(state.features))
+        features = list(state.features if residuals is None else residuals.add_to(state.features))
         x = features.pop()
         for block in self.unet.up_blocks:
             count = len(block.resnets)

@@ -32,9 +32,9 @@ class UNetControl(ControlFamily):
 
     def published(self, name: str) -> str:
         part, rest = name.split(".", 1)
-        if part == "copy":
+        if part == "trainable_copy":
             return rest
-        if part == "encoder":
+        if part == "condition_encoder":
             return f"controlnet_cond_embedding.{rest}"
         number, rest = rest.split(".", 1)
         middle = int(number) == len(self.outputs) - 1

@@ -59,7 +59,7 @@ def load_base(
     else:
         base = _load_folder(str(name), path, home, prediction)
     if where.device != home.device:
-        base.work_on = where.device
+        base.execution_device = where.device
     elif low_memory:
         warnings.warn("low_memory has no effect on the CPU: leave it out.", MaquetteWarning, stacklevel=2)
     return base

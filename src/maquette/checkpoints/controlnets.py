@@ -15,7 +15,7 @@ from maquette.base import Base
 from maquette.checkpoints.names import local_controlnet
 from maquette.checkpoints.networks import check_tensors
 from maquette.controlnet.contract import Contract, fingerprint
-from maquette.controlnet.network import ControlNet, Design
+from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.controlnet.save import CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.hub import snapshot
@@ -63,9 +63,9 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     """
     found, weights = opened(path)
     config = found or {}
-    net = ControlNet.build(backbone, Design.read(config), config)
+    net = ControlNet.build(backbone, ControlNetConfig.read(config), config)
     state = net.published()
-    own = {net.control.published(f"copy.{name}") for name in net.copy.state_dict()}
+    own = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
     copied = {name: value for name, value in state.items() if name in own}
     weights = net.control.read(config, weights, Weights.held(copied, Path("base")))
     check_tensors(

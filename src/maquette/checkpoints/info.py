@@ -8,7 +8,7 @@ from typing import Any
 from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights
 from maquette.controlnet.contract import Contract
-from maquette.controlnet.network import Design
+from maquette.controlnet.network import ControlNetConfig
 from maquette.errors import MaquetteError
 from maquette.formats import topology
 from maquette.formats.control import read_names, recognise
@@ -34,7 +34,7 @@ def info(name: str | Path) -> str:
 def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
     kind = recognise(weights)
     lines = [f"{path}: a ControlNet, format {kind}"]
-    if Design.read(config).variant == "lite":
+    if ControlNetConfig.read(config).variant == "lite":
         lines.append("lite: convolutions in the place of copied blocks")
     elif kind == "control-lora":
         lines.append("copied weights as low ranks on the base's: load it with the base it was made for")

@@ -104,8 +104,8 @@ def load_original_base(
     _refuse_continuous_noise(weights)
     family = FAMILIES[topology.family(unet_weights.shapes)]
     predicts = _prediction(weights, family, prediction)
-    clips = _clips(weights, family, tokenizer, where)
-    pooled = clips[-1].encoder.config.projection_dim if family is XL and clips else None
+    text_encoders = _clips(weights, family, tokenizer, where)
+    pooled = text_encoders[-1].encoder.config.projection_dim if family is XL and text_encoders else None
     config = {
         **topology.unet_config(unet_weights.shapes, pooled, num_heads),
         **family.unet,
@@ -121,7 +121,7 @@ def load_original_base(
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, downscale)
     size = config["sample_size"] * downscale
-    return Base(str(path), backbone, autoencoder, _text(clips), _schedule(weights, predicts), size)
+    return Base(str(path), backbone, autoencoder, _text(text_encoders), _schedule(weights, predicts), size)
 
 
 def _refuse_continuous_noise(weights: Weights) -> None:
@@ -209,24 +209,24 @@ def _read_vae(vae: Weights) -> Weights:
 
 
 def _clips(weights: Weights, family: Family, tokenizer: str | Path, where: Placement) -> list[Clip]:
-    clips = []
+    text_encoders = []
     if family.clip and (own := _clip_names(weights.below(family.clip))).shapes:
         config = CLIPTextConfig(**topology.text_config(own.shapes, openclip=False))
-        clips.append(Clip(filled_clip(CLIPTextModel, config, own, where), _tokenizer(tokenizer)))
+        text_encoders.append(Clip(filled_clip(CLIPTextModel, config, own, where), _tokenizer(tokenizer)))
     if family.openclip and (own := weights.below(family.openclip)).shapes:
         tensors = dict(pair for name in own for pair in text_names.from_openclip(name, own[name]))
         known = Weights.held(_without_unused_layer(tensors) if family is SD2 else tensors, own.source)
         config = CLIPTextConfig(**topology.text_config(known.shapes, openclip=True))
         kind = CLIPTextModelWithProjection if family is XL else CLIPTextModel
-        clips.append(Clip(filled_clip(kind, config, known, where), _tokenizer(tokenizer, pad_token="!")))
-    return clips
+        text_encoders.append(Clip(filled_clip(kind, config, known, where), _tokenizer(tokenizer, pad_token="!")))
+    return text_encoders
 
 
-def _text(clips: list[Clip]) -> TextEncoder | None:
+def _text(text_encoders: list[Clip]) -> TextEncoder | None:
     """XL's two, or the one; a file without any makes a base without text."""
-    if len(clips) == 2:
-        return XLText(clips[0], clips[1], zero_empty_prompt=True)
-    return ClipText(clips[0]) if clips else None
+    if len(text_encoders) == 2:
+        return XLText(text_encoders[0], text_encoders[1], zero_empty_prompt=True)
+    return ClipText(text_encoders[0]) if text_encoders else None
 
 
 def _clip_names(clip: Weights) -> Weights:

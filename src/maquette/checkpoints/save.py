@@ -8,7 +8,7 @@ from torch import nn
 from maquette.base import Base, Defaults
 from maquette.checkpoints.families import family_named
 from maquette.errors import MaquetteError
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 
 SCHEDULE = "scheduler_config.json"
 DEFAULTS = "maquette.json"  # steps, guidance and sampler that suit the base
@@ -36,12 +36,12 @@ def save_base(base: Base, folder: Path, network: nn.Module | None = None) -> Non
         **family.pipeline(base),
     }
     for path, words in ((folder / "scheduler" / SCHEDULE, base.schedule), (folder / "model_index.json", index)):
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(words, indent=2) + "\n")
     write_defaults(base.defaults, folder)
 
 
 def write_defaults(defaults: Defaults, folder: Path) -> None:
     """Write what suits a base into its folder, where `load_base` finds it."""
-    with written_whole(folder / DEFAULTS) as path:
+    with atomic_write(folder / DEFAULTS) as path:
         path.write_text(json.dumps(vars(defaults)) + "\n")

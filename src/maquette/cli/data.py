@@ -13,7 +13,7 @@ EXAMPLE_OF_CACHE = "maquette data cache my-pairs --base sd15.safetensors --size 
 Source = Annotated[str, typer.Argument(help="A folder, tar shards, Parquet files, or org/name on the Hub.")]
 Size = Annotated[str, typer.Option(help="WIDTHxHEIGHT that the model is to see, or one number.")]
 Buckets = Annotated[bool, typer.Option("--buckets", help="Frames of several shapes and about that area.")]
-PictureColumn = Annotated[str | None, typer.Option(help="What the pictures' column or ending is called.")]
+ImageColumn = Annotated[str | None, typer.Option(help="What the images' column or ending is called.")]
 ConditionColumn = Annotated[str | None, typer.Option(help="The same of the conditions.")]
 TextColumn = Annotated[str | None, typer.Option(help="The same of the texts.")]
 NoConditions = Annotated[bool, typer.Option("--no-conditions", help="A detector will draw them.")]
@@ -35,7 +35,7 @@ def check(
     size: Size = "512",
     buckets: Buckets = False,
     categorical: Annotated[bool, typer.Option("--categorical", help="Conditions are class maps.")] = False,
-    picture_column: PictureColumn = None,
+    image_column: ImageColumn = None,
     condition_column: ConditionColumn = None,
     text_column: TextColumn = None,
     no_conditions: NoConditions = False,
@@ -45,23 +45,23 @@ def check(
 
     Ends with exit code 1 when a row cannot be used.
     """
-    from maquette.data.framing import Framing
-    from maquette.data.rows import Columns
-    from maquette.data.source import find_reader
-    from maquette.foundation.files import written_whole
-    from maquette.foundation.outputs import check_pngs
+    from maquette.data.crop import ResizeCrop
+    from maquette.data.sources.jsonl import Columns
+    from maquette.data.sources.open import find_reader
+    from maquette.foundation.files import atomic_write
+    from maquette.foundation.output_checks import check_pngs
     from maquette.foundation.settings import read_size
 
     check_pngs([output])
-    framing = Framing(read_size(size, one_number=True), buckets, categorical=categorical)
-    columns = Columns(picture_column, condition_column, text_column, not no_conditions)
+    framing = ResizeCrop(read_size(size, one_number=True), buckets, categorical=categorical)
+    columns = Columns(image_column, condition_column, text_column, not no_conditions)
     rows = find_reader(source, columns)()
     from maquette.data.check import check as examine
 
     report = examine(rows, framing)
     print(report)
     if report.grid is not None:
-        with written_whole(output) as path:
+        with atomic_write(output) as path:
             report.grid.save(path, "PNG")
         print(output)
     if report.faults:
@@ -72,10 +72,10 @@ def check(
 def cache(
     source: Source,
     base: Annotated[str, typer.Option(help="The base that will be trained on.")] = "diorama",
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or one number; as the base's pictures.")] = None,
+    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or one number; as the base's images.")] = None,
     buckets: Buckets = False,
     flip: Annotated[bool, typer.Option("--flip", help="Pairs will be mirrored too.")] = False,
-    picture_column: PictureColumn = None,
+    image_column: ImageColumn = None,
     condition_column: ConditionColumn = None,
     text_column: TextColumn = None,
     no_conditions: NoConditions = False,
@@ -87,26 +87,26 @@ def cache(
     What is there already is left as it is; several processes share the work (torchrun -m maquette data cache ...).
     """
     from maquette.checkpoints.names import local_base
-    from maquette.data.framing import Framing
-    from maquette.data.rows import Columns
-    from maquette.data.source import find_reader
+    from maquette.data.crop import ResizeCrop
+    from maquette.data.sources.jsonl import Columns
+    from maquette.data.sources.open import find_reader
     from maquette.foundation.settings import check_device, read_size
 
     check_device(device)
     local_base(base)
-    columns = Columns(picture_column, condition_column, text_column, not no_conditions)
+    columns = Columns(image_column, condition_column, text_column, not no_conditions)
     asked = read_size(size, one_number=True) if size else None
     mirrored = 0.5 if flip else 0.0
-    framing = Framing(asked, buckets, flip=mirrored) if asked else None
+    framing = ResizeCrop(asked, buckets, flip=mirrored) if asked else None
     reader = find_reader(source, columns)
     from maquette.checkpoints import load_base
     from maquette.data.pairs import SourcePairs
-    from maquette.training.cache import fill
-    from maquette.training.processes import Processes
+    from maquette.training.data.latent_cache import precompute
+    from maquette.training.distributed.world import World
 
-    processes = Processes(device)
-    model = load_base(base, str(processes.device))
-    framing = framing or Framing((model.size, model.size), buckets, flip=mirrored)
+    world = World(device)
+    model = load_base(base, str(world.device))
+    framing = framing or ResizeCrop((model.size, model.size), buckets, flip=mirrored)
     pairs = SourcePairs.open("", reader(), framing)
-    filled = fill(model, pairs, folder, processes)
-    print(f"{len(filled.pictures)} views of {len(pairs)} rows are kept in {filled.store.path}.")
+    filled = precompute(model, pairs, folder, world)
+    print(f"{len(filled.images)} views of {len(pairs)} rows are kept in {filled.store.path}.")

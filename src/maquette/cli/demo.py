@@ -9,17 +9,17 @@ EXAMPLE = 'maquette demo photo.jpg --prompt "a red house in the snow" -o demo.pn
 
 
 def run(
-    picture: Annotated[Path | None, typer.Argument(help="A photograph or drawing; without, a drawing of ours.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="In place of the picture's first prompt.")] = None,
+    image: Annotated[Path | None, typer.Argument(help="A photograph or drawing; without, a drawing of ours.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="In place of the image's first prompt.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The contact sheet.")] = Path("demo.png"),
 ) -> None:
-    """Three conditions, four prompts each, on one sheet: your picture's edges, a scene's depth, a pose."""
-    from maquette.foundation.images import open_picture
-    from maquette.foundation.outputs import check_pngs
+    """Three conditions, four prompts each, on one sheet: your image's edges, a scene's depth, a pose."""
+    from maquette.foundation.images import open_image
+    from maquette.foundation.output_checks import check_pngs
 
     check_pngs([output])
-    if picture is not None:
-        open_picture(picture)
+    if image is not None:
+        open_image(image)
     from maquette.recipes.demo import demo, describe
 
-    print(describe(demo(picture, prompt, output)))
+    print(describe(demo(image, prompt, output)))

@@ -19,18 +19,18 @@ EXAMPLE = "maquette detect canny photo.jpg -o maps --option low=80 --option high
 
 def run(
     detector: Annotated[str | None, typer.Argument(help="Its name, of those that --list shows.")] = None,
-    pictures: Annotated[list[Path] | None, typer.Argument(help="Photographs or drawings; or kept records.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Photographs or drawings; or kept records.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the maps.")] = Path("maps"),
     option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
     weights: Annotated[str | None, typer.Option(help="Weights: a name that --list shows, a file or folder.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     keep: Annotated[bool, typer.Option("--keep", help="Write key points or class numbers beside the maps.")] = False,
     size: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT to bring pictures to first, as generate does; else their own.")
+        str | None, typer.Option(help="WIDTHxHEIGHT to bring images to first, as generate does; else their own.")
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show all detectors, or one with its options.")] = False,
 ) -> None:
-    """Draw the condition map of pictures, each at its own size."""
+    """Draw the condition map of images, each at its own size."""
     from maquette.conditions.detect import Detector
     from maquette.conditions.listing import one_detector, table
     from maquette.conditions.registry import detector_spec
@@ -40,21 +40,21 @@ def run(
     if listed:
         print(one_detector(detector) if detector else table())
         return
-    if not detector or not pictures:
-        raise MaquetteError("Give a detector and pictures: maquette detect canny photo.jpg; --list shows them all.")
+    if not detector or not images:
+        raise MaquetteError("Give a detector and images: maquette detect canny photo.jpg; --list shows them all.")
     options = read_named(option or [], "--option", "low=80")
-    targets = _targets(detector, pictures, output)
+    targets = _targets(detector, images, output)
     spec, frame = detector_spec(detector), read_size(size) if size is not None else None
     spec.options.given(detector, options)  # before weights are fetched
     spec.check_weights(weights)
     check_device(device)
     opened = cache(lambda: Detector(detector, weights, device))  # not for records alone
 
-    def find(picture: "Image.Image") -> Any:
-        return opened().find([picture], **options)[0]
+    def find(image: "Image.Image") -> Any:
+        return opened().find([image], **options)[0]
 
     failed = []
-    for path, target in zip(pictures, targets, strict=True):
+    for path, target in zip(images, targets, strict=True):
         try:
             _draw(spec, find, path, target, frame, keep)
         except (MaquetteError, OSError) as error:
@@ -62,16 +62,16 @@ def run(
             continue
         print(target)
     if failed:
-        count = f"{len(failed)} of {len(pictures)} pictures have no map. " if len(pictures) > 1 else ""
+        count = f"{len(failed)} of {len(images)} images have no map. " if len(images) > 1 else ""
         raise MaquetteError(count + " ".join(dict.fromkeys(failed)))
 
 
-def _targets(detector: str, pictures: list[Path], output: Path) -> list[Path]:
+def _targets(detector: str, images: list[Path], output: Path) -> list[Path]:
     from maquette.conditions.registry import detector_spec
-    from maquette.foundation.outputs import check_results
+    from maquette.foundation.output_checks import check_results
 
     ending = ".txt" if detector_spec(detector).outputs_text else ".png"
-    targets = [output / f"{path.stem}-{detector.replace('/', '-')}{ending}" for path in pictures]
+    targets = [output / f"{path.stem}-{detector.replace('/', '-')}{ending}" for path in images]
     check_results(targets)
     return targets
 
@@ -79,11 +79,11 @@ def _targets(detector: str, pictures: list[Path], output: Path) -> list[Path]:
 def _draw(
     spec: "DetectorSpec", find: "Find", path: Path, target: Path, frame: tuple[int, int] | None, keep: bool
 ) -> None:
-    """Write the map of a picture or of a record, and where that is asked for its record."""
-    from maquette.cli.framing import framed
+    """Write the map of an image or of a record, and where that is asked for its record."""
+    from maquette.cli.crop import framed
     from maquette.errors import MaquetteError
-    from maquette.foundation.files import written_whole
-    from maquette.foundation.images import open_picture
+    from maquette.foundation.files import atomic_write
+    from maquette.foundation.images import open_image
 
     record = spec.record
     if keep and record is None:
@@ -91,19 +91,19 @@ def _draw(
     if record is not None and path.name.endswith(record.ending):
         found = record.read(path)
     else:
-        picture = open_picture(path)
-        found = find(picture if frame is None else framed(picture, frame))
+        image = open_image(path)
+        found = find(image if frame is None else framed(image, frame))
     _write(found if record is None else record.draw(found), target)
     if keep and record is not None:
-        with written_whole(target.with_name(f"{target.stem}-record{record.ending}")) as temporary:
+        with atomic_write(target.with_name(f"{target.stem}-record{record.ending}")) as temporary:
             record.write(found, temporary)
 
 
 def _write(answer: "Image.Image | str", target: Path) -> None:
-    from maquette.foundation.files import written_whole
+    from maquette.foundation.files import atomic_write
     from maquette.foundation.images import as_rgb
 
-    with written_whole(target) as temporary:
+    with atomic_write(target) as temporary:
         if isinstance(answer, str):
             temporary.write_text(answer + "\n", "utf-8")
         else:

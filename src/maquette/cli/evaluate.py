@@ -14,7 +14,7 @@ def run(
     scenes: Annotated[int, typer.Option(help="Unseen scenes.")] = 500,
     steps: Annotated[int | None, typer.Option(help="Sampling steps; without, the base's own.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; without, the base's own.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures at once.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 32,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the reports.")] = Path("runs/evaluation"),
     base: Annotated[str | None, typer.Option(help="Base that they steer; without, the one they say.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto.")] = "cpu",
@@ -23,7 +23,7 @@ def run(
     """Measure ControlNets' fidelity under true, default, no and conflicting prompts."""
     from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.evaluation.protocol import Protocol
-    from maquette.foundation.outputs import check_pngs
+    from maquette.foundation.output_checks import check_pngs
     from maquette.foundation.settings import check_device, check_dtype
     from maquette.sampling.config import Sampling
 

@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
     from maquette.base import Base
     from maquette.conditions.detect import Detector
-    from maquette.controlnet.compose import Control
-    from maquette.sampling.record import Record
+    from maquette.controlnet.control import Control
+    from maquette.sampling.metadata import Record
 
 EXAMPLE = 'maquette generate house.png --condition canny --prompt "a red house in the snow" -o out.png'
 
 
-OF_A_PICTURE = ("condition", "controlnet", "option", "map_given", "weight", "start", "end")  # options that steer by one
+OF_A_IMAGE = ("condition", "controlnet", "option", "map_given", "weight", "start", "end")  # options that steer by one
 
 
 def run(
     words: typer.Context,
-    picture: Annotated[
+    image: Annotated[
         Path | None, typer.Argument(help="A photograph or drawing whose shapes the result follows.")
     ] = None,
     condition: Annotated[
@@ -36,7 +36,7 @@ def run(
         str | None, typer.Option(help="A folder, file or name on the Hub; without, the bundled one.")
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
-    map_given: Annotated[bool, typer.Option("--map", help="The picture is a condition map already.")] = False,
+    map_given: Annotated[bool, typer.Option("--map", help="The image is a condition map already.")] = False,
     negative_prompt: Annotated[str, typer.Option(help="What not to show.")] = "",
     steps: Annotated[int | None, typer.Option(help="Sampling steps; without, the base's own: 20.")] = None,
     guidance: Annotated[
@@ -52,8 +52,8 @@ def run(
             help="ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc; without, the base's own: ddim."
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Picture i starts from the noise of seed + i.")] = 0,
-    count: Annotated[int, typer.Option(help="How many pictures.")] = 1,
+    seed: Annotated[int, typer.Option(help="Image i starts from the noise of seed + i.")] = 0,
+    count: Annotated[int, typer.Option(help="How many images.")] = 1,
     size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT in pixels; without, the base's own.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, the default; cuda, mps, or auto.")] = None,
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
@@ -61,18 +61,18 @@ def run(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Where to write, else out.png; several get numbers.")
     ] = None,
-    again: Annotated[Path | None, typer.Option(help="Make a picture again from its own record.")] = None,
+    again: Annotated[Path | None, typer.Option(help="Make an image again from its own record.")] = None,
 ) -> None:
-    """Generate pictures that follow a picture's shapes and a prompt."""
+    """Generate images that follow an image's shapes and a prompt."""
     from maquette.checkpoints.names import local_base, local_controlnet
-    from maquette.cli.framing import framed
+    from maquette.cli.crop import framed
     from maquette.conditions.requirements import is_categorical
     from maquette.controlnet.choices import check_strength
     from maquette.errors import MaquetteWarning
-    from maquette.foundation.images import open_picture
+    from maquette.foundation.images import open_image
     from maquette.foundation.settings import check_device, check_dtype, read_named, read_size
     from maquette.sampling.config import Sampling
-    from maquette.sampling.record import ControlRecord, Record
+    from maquette.sampling.metadata import ControlRecord, Record
 
     given = [name for name in words.params if getattr(words.get_parameter_source(name), "name", "") == "COMMANDLINE"]
     if device is not None:
@@ -81,10 +81,10 @@ def run(
         _check_alone(given)
         _again(again, output or again.with_stem(f"{again.stem}-again"), device, low_memory)
         return
-    if picture is None:
+    if image is None:
         _check_unsteered(given)
     targets = _targets(output or Path("out.png"), count)
-    source = open_picture(picture) if picture is not None else None
+    source = open_image(image) if image is not None else None
     asked = read_size(size) if size is not None else None
     options = read_named(option or [], "--option", "low=80")
     asked_of_sampling = {"steps": steps, "guidance": guidance, "sampler": sampler}
@@ -173,16 +173,16 @@ def _or_a_map(condition: str) -> Iterator[None]:
 
 def _controls(record: "Record", model: "Base") -> "list[Control]":
     from maquette.checkpoints import load_controlnet
-    from maquette.controlnet.compose import Control
+    from maquette.controlnet.control import Control
 
     return [
-        Control(load_controlnet(one.controlnet, model), one.picture(), one.weight, one.start, one.end)
+        Control(load_controlnet(one.controlnet, model), one.image(), one.weight, one.start, one.end)
         for one in record.controls
     ]
 
 
 def _make(record: "Record", model: "Base", controls: "list[Control]") -> "list[Image.Image]":
-    """All pictures of the generation that a record describes, with a progress bar."""
+    """All images of the generation that a record describes, with a progress bar."""
     from maquette.foundation.progress import steps_bar
     from maquette.sampling.generate import generate
 
@@ -192,36 +192,36 @@ def _make(record: "Record", model: "Base", controls: "list[Control]") -> "list[I
 
 
 def _check_alone(given: list[str]) -> None:
-    """All that a picture is made of stands in its record."""
+    """All that an image is made of stands in its record."""
     from maquette.errors import MaquetteError
 
     others = sorted(set(given) - {"again", "output", "device", "low_memory"})
     if others:
         raise MaquetteError(
-            f"--again makes a picture as its record says; leave {_options(others)} out, or generate without --again."
+            f"--again makes an image as its record says; leave {_options(others)} out, or generate without --again."
         )
 
 
 def _check_unsteered(given: list[str]) -> None:
     from maquette.errors import MaquetteError
 
-    unused = [name for name in given if name in OF_A_PICTURE]
+    unused = [name for name in given if name in OF_A_IMAGE]
     if unused:
-        raise MaquetteError(f"Without a picture there is nothing for {_options(unused)} to steer by; give the picture.")
+        raise MaquetteError(f"Without an image there is nothing for {_options(unused)} to steer by; give the image.")
 
 
 def _options(names: list[str]) -> str:
     """As they are typed."""
-    plain = {"picture": "the picture", "map_given": "--map"}
+    plain = {"image": "the image", "map_given": "--map"}
     return ", ".join(plain.get(name, f"--{name.replace('_', '-')}") for name in names)
 
 
 def _again(path: Path, output: Path, device: str | None, low_memory: bool) -> None:
-    """Make one picture again from its record."""
+    """Make one image again from its record."""
     from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.errors import MaquetteWarning
-    from maquette.foundation.outputs import check_pngs
-    from maquette.sampling.record import Record
+    from maquette.foundation.output_checks import check_pngs
+    from maquette.sampling.metadata import Record
 
     check_pngs([output])
     record = Record.load(path)
@@ -239,9 +239,9 @@ def _again(path: Path, output: Path, device: str | None, low_memory: bool) -> No
 
 
 def _targets(output: Path, count: int) -> list[Path]:
-    """One path a picture, numbered from 1 where there are several."""
+    """One path an image, numbered from 1 where there are several."""
     from maquette.errors import MaquetteError
-    from maquette.foundation.outputs import check_pngs
+    from maquette.foundation.output_checks import check_pngs
 
     if count < 1:
         raise MaquetteError(f"count is a whole number of 1 or more, not {count}.")
@@ -253,7 +253,7 @@ def _targets(output: Path, count: int) -> list[Path]:
     return targets
 
 
-def _write(pictures: "list[Image.Image]", records: "list[Record]", targets: list[Path]) -> None:
-    for picture, record, path in zip(pictures, records, targets, strict=True):
-        record.save(picture, path)
+def _write(images: "list[Image.Image]", records: "list[Record]", targets: list[Path]) -> None:
+    for image, record, path in zip(images, records, targets, strict=True):
+        record.save(image, path)
         print(path)

@@ -46,8 +46,8 @@ def _run(
     given = given.over(Given.of(TrainingConfig, named)).over(_before(recipe, typed["output"], typed.get("resume")))
     config = TrainingConfig(given)
     _check_names(config)
-    from maquette.training.log import Log
     from maquette.training.loop import train
+    from maquette.training.monitor.metrics_log import Log
 
     try:
         folder = train(config)
@@ -62,8 +62,8 @@ def _run(
 def _check_names(config: TrainingConfig) -> None:
     """Base, ControlNet, data and device: what names can tell before anything large is imported."""
     from maquette.checkpoints.names import local_base, local_controlnet
-    from maquette.data.rows import Columns
-    from maquette.data.source import find_reader
+    from maquette.data.sources.jsonl import Columns
+    from maquette.data.sources.open import find_reader
     from maquette.foundation.settings import check_device
 
     data = config.data
@@ -72,7 +72,7 @@ def _check_names(config: TrainingConfig) -> None:
     if config.model.start_from is not None:
         local_controlnet(config.model.start_from)
     if data.source is not None:
-        columns = Columns(data.picture_column, data.condition_column, data.text_column, not data.detect)
+        columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
         find_reader(data.source, columns)
 
 

@@ -1,1 +1,1 @@
-"""Detectors: a picture in, a condition map out, one file a family; and how exact maps are drawn."""
+"""Detectors: an image in, a condition map out, one file a family; and how exact maps are drawn."""

@@ -1,4 +1,4 @@
-"""Detectors, opened: pictures in, maps out."""
+"""Detectors, opened: images in, maps out."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,20 +30,20 @@ class Detector:
         self._predict = self.spec.load(weights, device)
 
     @overload
-    def __call__(self, pictures: Image.Image, **options: Any) -> Image.Image: ...
+    def __call__(self, images: Image.Image, **options: Any) -> Image.Image: ...
 
     @overload
-    def __call__(self, pictures: Sequence[Image.Image], **options: Any) -> list[Image.Image]: ...
+    def __call__(self, images: Sequence[Image.Image], **options: Any) -> list[Image.Image]: ...
 
-    def __call__(self, pictures: Image.Image | Sequence[Image.Image], **options: Any) -> Any:
-        """The map of a picture, or of each of several: RGB, of the picture's own size.
+    def __call__(self, images: Image.Image | Sequence[Image.Image], **options: Any) -> Any:
+        """The map of an image, or of each of several: RGB, of the image's own size.
 
-        Of captions the words. A scene of the diorama may stand for a picture where a detector knows its exact map.
+        Of captions the words. A scene of the diorama may stand for an image where a detector knows its exact map.
         Raises `MaquetteError` for options that the detector does not have, and for values out of range.
         """
         self.spec.options.given(self.spec.name, options)
-        single = not isinstance(pictures, Sequence)
-        given: list[Any] = [pictures] if single else list(pictures)  # type: ignore[arg-type]
+        single = not isinstance(images, Sequence)
+        given: list[Any] = [images] if single else list(images)  # type: ignore[arg-type]
         if self.spec.of_scene and all(hasattr(one, "keypoints") for one in given):
             maps = [self.spec.of_scene(one) for one in given]
         else:
@@ -53,29 +53,29 @@ class Detector:
             maps = maps if self.spec.outputs_text else [as_rgb(one) for one in maps]
         return maps[0] if single else maps
 
-    def find(self, pictures: Sequence[Image.Image], **options: Any) -> list[Any]:
+    def find(self, images: Sequence[Image.Image], **options: Any) -> list[Any]:
         """What the maps are drawn from, of kinds with a record (key points, class numbers); else maps, RGB or grey."""
         chosen = self.spec.options.given(self.spec.name, options)
-        return self._predict([_readable(one) for one in pictures], chosen) if len(pictures) else []
+        return self._predict([_readable(one) for one in images], chosen) if len(images) else []
 
 
-def _readable(picture: Image.Image) -> Image.Image:
+def _readable(image: Image.Image) -> Image.Image:
     """As the eye sees it; a file that PIL opened may turn out to be broken only now."""
-    assert isinstance(picture, Image.Image), "detectors take PIL pictures"
-    if not 0 < min(picture.size) <= max(picture.size) <= LONGEST:
+    assert isinstance(image, Image.Image), "detectors take PIL images"
+    if not 0 < min(image.size) <= max(image.size) <= LONGEST:
         raise MaquetteError(
-            f"A picture for detectors has 1 to {LONGEST:,} pixels a side; this one is {picture.width}×{picture.height}."
+            f"An image for detectors has 1 to {LONGEST:,} pixels a side; this one is {image.width}×{image.height}."
         )
     try:
-        return as_rgb(picture)
+        return as_rgb(image)
     except (OSError, SyntaxError) as error:
-        raise MaquetteError(f"The picture cannot be read ({error}); save it anew or give another.") from error
+        raise MaquetteError(f"The image cannot be read ({error}); save it anew or give another.") from error
 
 
 def detect(
     name: str, image: Image.Image, *, weights: str | Path | None = None, device: str = "auto", **options: Any
 ) -> Image.Image:
-    """The condition map of a picture, at the picture's own size: `detect("canny", image, low=100, high=200)`.
+    """The condition map of an image, at the image's own size: `detect("canny", image, low=100, high=200)`.
 
     Raises `MaquetteError` for an unknown detector or option, and for values out of range.
     """

@@ -1,6 +1,6 @@
-"""How networks see pictures of any size: at a working size that follows from a picture's own, one size in a batch.
+"""How networks see images of any size: at a working size that follows from an image's own, one size in a batch.
 
-Maps in levels of grey are made by networks that see a picture at its own size.
+Maps in levels of grey are made by networks that see an image at its own size.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,18 +16,18 @@ from maquette.conditions.options import option
 if TYPE_CHECKING:
     from torch import nn
 
-AT_ONCE = 2**21  # pixels in a batch: eight pictures of 512 × 512, whose features take some two gigabytes
+AT_ONCE = 2**21  # pixels in a batch: eight images of 512 × 512, whose features take some two gigabytes
 ON_CPU = 2**18  # the same where larger batches leave the caches and gain nothing
-LONGEST = 4.0  # a picture is seen no longer than this times its short side: a strip is squeezed
+LONGEST = 4.0  # an image is seen no longer than this times its short side: a strip is squeezed
 SMALLEST, LARGEST = 256, 1024  # pixels, the short side of what a network sees unless told otherwise
 
 RESOLUTION = option(
-    None, "Short side of what the network sees, in pixels; without, the picture's own, from 256 to 1024.", 64, 4096
+    None, "Short side of what the network sees, in pixels; without, the image's own, from 256 to 1024.", 64, 4096
 )
 
 
 def working_size(size: tuple[int, int], short: int, multiple: int) -> tuple[int, int]:
-    """Width and height whose shorter side is about `short` pixels, in the picture's shape, both multiples."""
+    """Width and height whose shorter side is about `short` pixels, in the image's shape, both multiples."""
     scale = short / min(size)
     longest = short * LONGEST
     width, height = (max(multiple, round(min(side * scale, longest) / multiple) * multiple) for side in size)
@@ -35,28 +35,28 @@ def working_size(size: tuple[int, int], short: int, multiple: int) -> tuple[int,
 
 
 def resize_batches(
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     size_of: Callable[[tuple[int, int]], tuple[int, int]],
     predict: Callable[[list[Image.Image]], Sequence[Any]],
     pixels: int = AT_ONCE,
 ) -> list[Any]:
-    """What a network sees in each picture, in their order.
+    """What a network sees in each image, in their order.
 
     Args:
-        size_of: the working size for a picture's; both (width, height).
-        predict: pictures of one size in, an answer each out.
+        size_of: the working size for an image's; both (width, height).
+        predict: images of one size in, an answer each out.
         pixels: in a batch, of the working size.
     """
     groups: dict[tuple[int, int], list[int]] = {}
-    for number, picture in enumerate(pictures):
-        groups.setdefault(size_of(picture.size), []).append(number)
+    for number, image in enumerate(images):
+        groups.setdefault(size_of(image.size), []).append(number)
     answers: dict[int, Any] = {}
     for size, numbers in groups.items():
         at_once = max(1, pixels // (size[0] * size[1]))
         for start in range(0, len(numbers), at_once):
             chunk = numbers[start : start + at_once]
-            answers.update(zip(chunk, predict([scaled(pictures[number], size) for number in chunk]), strict=True))
-    return [answers[number] for number in range(len(pictures))]
+            answers.update(zip(chunk, predict([scaled(images[number], size) for number in chunk]), strict=True))
+    return [answers[number] for number in range(len(images))]
 
 
 def pixels_at_once(network: "nn.Module") -> int:
@@ -64,17 +64,17 @@ def pixels_at_once(network: "nn.Module") -> int:
     return ON_CPU if next(network.parameters()).device.type == "cpu" else AT_ONCE
 
 
-def scaled(picture: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """A picture at a size: by areas when it becomes smaller, by Lanczos when larger."""
-    if picture.size == size:
-        return picture
-    smaller = size[0] * size[1] < picture.width * picture.height
+def scaled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """An image at a size: by areas when it becomes smaller, by Lanczos when larger."""
+    if image.size == size:
+        return image
+    smaller = size[0] * size[1] < image.width * image.height
     method = cv2.INTER_AREA if smaller else cv2.INTER_LANCZOS4
-    return Image.fromarray(cv2.resize(np.asarray(picture), size, interpolation=method))
+    return Image.fromarray(cv2.resize(np.asarray(image), size, interpolation=method))
 
 
 def back(answer: NDArray[Any], size: tuple[int, int], categorical: bool = False) -> NDArray[Any]:
-    """An answer (h, w) or (h, w, channels) at the picture's own size; numbers of classes are never mixed."""
+    """An answer (h, w) or (h, w, channels) at the image's own size; numbers of classes are never mixed."""
     if answer.shape[1::-1] == size:
         return answer
     smaller = size[0] * size[1] < answer.shape[0] * answer.shape[1]  # by areas: lines stay whole
@@ -83,26 +83,26 @@ def back(answer: NDArray[Any], size: tuple[int, int], categorical: bool = False)
 
 
 def grayscale_inference(
-    pictures: Sequence[Image.Image],
+    images: Sequence[Image.Image],
     resolution: int | None,
     multiple: int,
     look: Callable[[list[Image.Image]], NDArray[np.float32]],
     pixels: int,
 ) -> list[NDArray[np.float32]]:
-    """What a network draws of each picture: (h, w) in [0, 1], of the picture's own size.
+    """What a network draws of each image: (h, w) in [0, 1], of the image's own size.
 
     Args:
-        resolution: short side of what the network sees; None: the picture's own, from 256 to 1024.
+        resolution: short side of what the network sees; None: the image's own, from 256 to 1024.
         multiple: of which both sides are.
-        look: pictures of one size in, (B, h, w) of that size in [0, 1] out.
+        look: images of one size in, (B, h, w) of that size in [0, 1] out.
         pixels: in a batch.
     """
 
     def seen(size: tuple[int, int]) -> tuple[int, int]:
         return working_size(size, resolution or min(max(min(size), SMALLEST), LARGEST), multiple)
 
-    found = resize_batches(pictures, seen, lambda group: list(look(group)), pixels)
-    return [back(one, picture.size) for one, picture in zip(found, pictures, strict=True)]
+    found = resize_batches(images, seen, lambda group: list(look(group)), pixels)
+    return [back(one, image.size) for one, image in zip(found, images, strict=True)]
 
 
 def shown(levels: NDArray[np.float32]) -> Image.Image:

@@ -45,7 +45,7 @@ for _name, _where in {
 def register_detector(
     name: str, draw: Callable[..., Image.Image], draws: str = "", *, categorical: bool = False
 ) -> None:
-    """Make a function a detector: of an RGB picture, and options by name with their defaults, to a map of its size.
+    """Make a function a detector: of an RGB image, and options by name with their defaults, to a map of its size.
 
     Packages do the same by an entry point in the group "maquette.detectors", whose name is the detector's.
 
@@ -57,11 +57,11 @@ def register_detector(
         raise MaquetteError(f"There is a detector {name!r} already; choose another name.")
     options = _options_of(name, draw)
 
-    def checked(picture: Image.Image, **chosen: Any) -> Image.Image:
-        shown = draw(picture, **chosen)
-        if not isinstance(shown, Image.Image) or shown.size != picture.size:
+    def checked(image: Image.Image, **chosen: Any) -> Image.Image:
+        shown = draw(image, **chosen)
+        if not isinstance(shown, Image.Image) or shown.size != image.size:
             given = shown.size if isinstance(shown, Image.Image) else type(shown).__name__
-            raise MaquetteError(f"A detector draws a PIL picture of the size given; {name!r} gave {given}.")
+            raise MaquetteError(f"A detector draws a PIL image of the size given; {name!r} gave {given}.")
         return shown
 
     spec = DetectorSpec(name, draws, each(checked), options, library=OWN, categorical=categorical)

@@ -1,7 +1,7 @@
 """What a condition needs wherever maps of it are drawn or read: by generations, trainings and annotations alike.
 
-Maps are drawn at the size at which they are used: of a picture that was brought to the generation's size or to a
-training's frame before; annotations keep each picture's own.
+Maps are drawn at the size at which they are used: of an image that was brought to the generation's size or to a
+training's frame before; annotations keep each image's own.
 """
 
 from typing import Any

@@ -12,7 +12,7 @@ from maquette.conditions.weight_sources import Parts, WeightSource, users_own
 from maquette.errors import MaquetteError
 
 Predict = Callable[[list[Image.Image], Any], list[Any]]
-"""RGB pictures of any sizes and options in; for each its map, of its own size: RGB, or grey (mode L) where that is all.
+"""RGB images of any sizes and options in; for each its map, of its own size: RGB, or grey (mode L) where that is all.
 
 For captions its words, and for kinds with a record what the map is drawn from.
 """
@@ -73,9 +73,9 @@ class DetectorSpec:
 
 
 def each(draw: Callable[..., Image.Image]) -> Load:
-    """A function of one picture and options by name as a detector without weights."""
+    """A function of one image and options by name as a detector without weights."""
 
-    def draw_all(pictures: list[Image.Image], options: Options) -> list[Image.Image]:
-        return [draw(picture, **asdict(options)) for picture in pictures]
+    def draw_all(images: list[Image.Image], options: Options) -> list[Image.Image]:
+        return [draw(image, **asdict(options)) for image in images]
 
     return lambda weights, device: draw_all

@@ -48,12 +48,12 @@ class Contract:
     detector: str | None = None  # what drew its conditions
     detector_version: str | None = None  # package and version
     detector_options: str | None = None  # in words
-    resize: str | None = None  # how maps came to the pictures' size
+    resize: str | None = None  # how maps came to the images' size
     base: str | None = None  # the base it was trained on, by name
     base_fingerprint: tuple[float, ...] | None = None  # `fingerprint` of that base
     prompt_drop: float | None = None  # share of empty prompts in training
-    optimiser_steps: int | None = None
-    pooled: bool = False  # shuffle: residuals are averaged over the picture, in the conditional branch alone
+    optimizer_steps: int | None = None
+    pooled: bool = False  # shuffle: residuals are averaged over the image, in the conditional branch alone
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "stated" and value is not None}
@@ -92,7 +92,7 @@ class Contract:
         """Warn where maps of this detector are not what it was trained on; one that does not say takes any.
 
         A detector of the diorama's own differs from the one of that name for photographs; where there is none, as for
-        edges, the one for all pictures drew its maps.
+        edges, the one for all images drew its maps.
 
         Args:
             known: the names of all detectors.

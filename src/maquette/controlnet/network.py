@@ -13,8 +13,8 @@ from maquette.backbones.protocol import Backbone, Slot
 from maquette.backbones.residuals import Residuals
 from maquette.backbones.wiring import Wiring, last_alone, used
 from maquette.controlnet.choices import Connect, EncoderName, Variant
+from maquette.controlnet.condition_encoder import ENCODERS, LatentEncoder
 from maquette.controlnet.contract import Contract
-from maquette.controlnet.encoder import ENCODERS, LatentEncoder
 from maquette.controlnet.save import save
 from maquette.controlnet.variants import LiteEncoder
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -23,7 +23,7 @@ from maquette.text.conditioning import Conditioning, TextInputs
 
 
 @dataclass(frozen=True)
-class Design:
+class ControlNetConfig:
     """What kind of ControlNet it is."""
 
     encoder: EncoderName = "release"  # layout of the condition encoder: the published one, or the paper's words
@@ -40,13 +40,13 @@ class Design:
                 raise MaquetteError(unknown(f"ControlNet {name}", given, list(known)))
 
     @staticmethod
-    def read(config: Mapping[str, Any]) -> "Design":
+    def read(config: Mapping[str, Any]) -> "ControlNetConfig":
         """What config.json says under "maquette"; up to version 0.1 the variant was called kind."""
         own = config.get("maquette", {})
         if "kind" in own:
             own = {"variant": own["kind"], **own}
-        known = {field.name for field in fields(Design)}
-        return Design(**{key: value for key, value in own.items() if key in known})
+        known = {field.name for field in fields(ControlNetConfig)}
+        return ControlNetConfig(**{key: value for key, value in own.items() if key in known})
 
 
 class HasBackbone(Protocol):
@@ -60,20 +60,24 @@ class ControlNet(nn.Module):
     Shapes: latents (B, C, h, w), timestep an int or (B,), text (B, L, D), condition (B, 3, H, W) in [0, 1], RGB.
     """
 
-    def __init__(self, backbone: Backbone, design: Design, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, backbone: Backbone, net_config: ControlNetConfig, config: Mapping[str, Any] | None = None
+    ) -> None:
         super().__init__()
-        self.design = design
+        self.config = net_config
         self.contract = Contract()
         self.control = control = backbone.control(config)
         self.slots: tuple[Slot, ...] = backbone.slots
         self.text: TextInputs = backbone.text
         self.downscale: int = backbone.downscale
         self.latent_channels: int = backbone.latent_channels
-        lite = design.variant == "lite"
+        lite = net_config.variant == "lite"
         outputs = control.outputs
-        self.copy = LiteEncoder(backbone.latent_channels, outputs) if lite else backbone.make_copy(len(outputs))
-        self.encoder = _condition_encoder(backbone, design, control.condition_space, outputs[0])
-        self.connections = nn.ModuleList(control.zero_layer(output) for output in outputs)
+        self.trainable_copy = (
+            LiteEncoder(backbone.latent_channels, outputs) if lite else backbone.make_copy(len(outputs))
+        )
+        self.condition_encoder = _condition_encoder(backbone, net_config, control.condition_space, outputs[0])
+        self.zero_convs = nn.ModuleList(control.zero_layer(output) for output in outputs)
 
     @classmethod
     def attach(
@@ -89,7 +93,7 @@ class ControlNet(nn.Module):
         Only the blocks that train are copied. `seed` decides the condition encoder's Gaussian weights.
         Not unchanged with variant="gaussian": that is what the ablation shows.
         """
-        net = cls.build(base.backbone, Design(encoder, connect, variant))
+        net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant))
         if encoder != "release" and net.control.condition_space == "latents":
             warnings.warn(
                 f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents.",
@@ -100,27 +104,29 @@ class ControlNet(nn.Module):
         return net
 
     @classmethod
-    def build(cls, backbone: Backbone, design: Design, config: Mapping[str, Any] | None = None) -> "ControlNet":
+    def build(
+        cls, backbone: Backbone, net_config: ControlNetConfig, config: Mapping[str, Any] | None = None
+    ) -> "ControlNet":
         """One whose weights are still to be set, in the backbone's dtype and on its device.
 
         Args:
             config: the config.json of the one that is read.
         """
         like = next(backbone.network.parameters())
-        return cls(backbone, design, config).to(like.device, like.dtype)
+        return cls(backbone, net_config, config).to(like.device, like.dtype)
 
     @property
     def wiring(self) -> Wiring:
         """Which of its outputs goes to which slots now."""
-        return self.control.wiring if self.design.connect == "all" else last_alone(self.control.wiring)
+        return self.control.wiring if self.config.connect == "all" else last_alone(self.control.wiring)
 
     @property
     def device(self) -> torch.device:
-        return self.connections[-1].weight.device  # type: ignore[return-value]
+        return self.zero_convs[-1].weight.device  # type: ignore[return-value]
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.connections[-1].weight.dtype  # type: ignore[return-value]
+        return self.zero_convs[-1].weight.dtype  # type: ignore[return-value]
 
     def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor], Tensor]) -> Tensor:
         """What `encode` takes of condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
@@ -133,7 +139,7 @@ class ControlNet(nn.Module):
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), needed once a generation, not once a step."""
         ordered = self._ordered(condition) if self.control.condition_space == "pixels" else condition
-        features: Tensor = self.encoder(ordered.to(self.device, self.dtype))
+        features: Tensor = self.condition_encoder(ordered.to(self.device, self.dtype))
         return features
 
     def _ordered(self, maps: Tensor) -> Tensor:
@@ -150,10 +156,10 @@ class ControlNet(nn.Module):
     ) -> Residuals:
         """What to add to each slot of the backbone; `features` of one row serve the whole batch."""
         wiring = self.wiring
-        copied: Sequence[Tensor] = self.copy(latents, timestep, text, features, used(wiring))
+        copied: Sequence[Tensor] = self.trainable_copy(latents, timestep, text, features, used(wiring))
         outputs = [
             connection(feature) if places else None
-            for connection, feature, places in zip(self.connections, copied, wiring, strict=False)
+            for connection, feature, places in zip(self.zero_convs, copied, wiring, strict=False)
         ]
         residuals = Residuals.wired(outputs, wiring, len(self.slots))
         return residuals.pooled() if self.contract.pooled else residuals
@@ -190,21 +196,21 @@ def _shape(slots: Sequence[Slot]) -> list[tuple[int, int]]:
     return [(slot.channels, slot.downscale) for slot in slots]
 
 
-def _condition_encoder(backbone: Backbone, design: Design, space: str, first: Slot) -> nn.Module:
+def _condition_encoder(backbone: Backbone, net_config: ControlNetConfig, space: str, first: Slot) -> nn.Module:
     """To the shape of the copy's first output."""
     if space == "latents":
         return LatentEncoder(backbone.latent_channels, first.channels, first.downscale)
-    return ENCODERS[design.encoder](first.channels, backbone.downscale * first.downscale)
+    return ENCODERS[net_config.encoder](first.channels, backbone.downscale * first.downscale)
 
 
 def _initialise(net: ControlNet, generator: torch.Generator) -> None:
-    """Gaussian weights in the condition encoder, the last layer zero unless the design says otherwise."""
-    fresh = [net.encoder, *([net.copy] if net.design.variant == "lite" else [])]
+    """Gaussian weights in the condition encoder, the last layer zero unless the net_config says otherwise."""
+    fresh = [net.condition_encoder, *([net.trainable_copy] if net.config.variant == "lite" else [])]
     for convolution in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
         _gaussian(convolution, generator)
-    last = [net.encoder.conv_out, *net.connections]
+    last = [net.condition_encoder.conv_out, *net.zero_convs]
     for layer in (layer for part in last for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.Linear)):
-        if net.design.variant == "gaussian":
+        if net.config.variant == "gaussian":
             _gaussian(layer, generator)
         else:
             nn.init.zeros_(layer.weight)

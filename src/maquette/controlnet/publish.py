@@ -85,8 +85,8 @@ def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) ->
     ]
     if settings:
         lines += ["", "| training | |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in settings.items())]
-    for picture in shown:
-        lines += ["", f"![{picture.removesuffix('.png')}]({picture})"]
+    for image in shown:
+        lines += ["", f"![{image.removesuffix('.png')}]({image})"]
     return "\n".join(lines) + "\n"
 
 

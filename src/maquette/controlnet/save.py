@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from maquette.backbones.protocol import ControlFamily
 from maquette.controlnet.contract import METADATA, Contract
 from maquette.formats.write import write_weights
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
@@ -23,8 +23,8 @@ class Written(Protocol):
 
     contract: Contract
     control: ControlFamily
-    encoder: nn.Module
-    design: Any  # a dataclass of settings
+    condition_encoder: nn.Module
+    config: Any  # a dataclass of settings
 
     def published(self) -> dict[str, Tensor]:
         """Its weights under the names that files keep them by."""
@@ -34,15 +34,15 @@ def save(net: Written, folder: Path) -> None:
     """Write config.json and the weights, in the net's dtype."""
     contract = net.contract.to_json() if net.contract.stated else None
     config = {
-        **net.control.config(net.encoder),
+        **net.control.config(net.condition_encoder),
         "global_pool_conditions": net.contract.pooled,
         "controlnet_conditioning_channel_order": net.contract.channel_order,
-        "maquette": {**vars(net.design), **({"contract": contract} if contract else {})},
+        "maquette": {**vars(net.config), **({"contract": contract} if contract else {})},
     }
     write_weights(net.published(), folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
     write_config(folder, config)
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
-    with written_whole(folder / CONFIG) as path:
+    with atomic_write(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=2) + "\n")

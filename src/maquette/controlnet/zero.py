@@ -1,7 +1,7 @@
 """Equation 2 of the paper on any block.
 
 y_c = F(x; Θ) + Z(F(x + Z(c; Θz1); Θc); Θz2): the locked block plus a trainable
-copy of it, between two layers that start at zero. Before the first optimiser
+copy of it, between two layers that start at zero. Before the first optimizer
 step y_c = y whatever c is. At zero ∂Z/∂B = 1, ∂Z/∂W = I ≠ 0 and ∂Z/∂I = W = 0:
 the first step moves the zero layers, from the second on the copy learns.
 """
@@ -42,13 +42,13 @@ class ControlledBlock(nn.Module):
             )
         like = next(block.parameters(), torch.empty(0))
         out_channels = out_channels or _out_channels(block, channels, layer)
-        self.copy = copy.deepcopy(block).requires_grad_(True)
+        self.trainable_copy = copy.deepcopy(block).requires_grad_(True)
         self.block = block.requires_grad_(False)
         self.zero_in = layer(condition_channels, channels).to(like.device, like.dtype)
         self.zero_out = layer(out_channels, out_channels).to(like.device, like.dtype)
 
     def forward(self, x: Tensor, c: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        changed: Tensor = self.zero_out(self.copy(x + self.zero_in(c), *args, **kwargs))
+        changed: Tensor = self.zero_out(self.trainable_copy(x + self.zero_in(c), *args, **kwargs))
         return self._locked(x, *args, **kwargs) + changed
 
     def _locked(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -60,7 +60,7 @@ class ControlledBlock(nn.Module):
     def train(self, mode: bool = True) -> "ControlledBlock":
         """Set the mode of everything that learns; the locked block keeps its own."""
         self.training = mode
-        for part in (self.copy, self.zero_in, self.zero_out):
+        for part in (self.trainable_copy, self.zero_in, self.zero_out):
             part.train(mode)
         return self
 

@@ -1,1 +1,1 @@
-"""Pairs for training and evaluation: picture, condition map, caption."""
+"""Pairs for training and evaluation: image, condition map, caption."""

@@ -11,11 +11,11 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from maquette.data.annotating.ahead import in_order
-from maquette.data.framing import Framing, View
-from maquette.data.rows import Example, Fault, Row, RowError, Source, peculiarities, read
+from maquette.annotation.prefetch import in_order
+from maquette.data.crop import CropView, ResizeCrop
+from maquette.data.sources.jsonl import BadRow, Example, Row, RowError, Source, peculiarities, read
+from maquette.foundation.image_grid import image_grid
 from maquette.foundation.pixels import from_signed, to_signed, to_unit
-from maquette.foundation.sheets import sheet
 
 SHOWN = 8  # pairs on the grid
 MOST_NOTES = 40  # that are kept
@@ -27,10 +27,10 @@ class Report:
     """What was found in the rows, in their order."""
 
     usable: int = 0
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[BadRow] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # usable, and worth knowing
     more_notes: int = 0  # that are not kept
-    frames: Counter[tuple[int, int]] = field(default_factory=Counter)  # the frame of each picture
+    frames: Counter[tuple[int, int]] = field(default_factory=Counter)  # the frame of each image
     words: list[int] = field(default_factory=list)  # in each text
     grid: Image.Image | None = None
 
@@ -54,14 +54,14 @@ class Report:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What is kept of a row that can be used; not the picture, of which memory would fill."""
+    """What is kept of a row that can be used; not the image, of which memory would fill."""
 
     size: tuple[int, int]
     words: int
     notes: list[str]
 
 
-def check(source: Source, framing: Framing) -> Report:
+def check(source: Source, framing: ResizeCrop) -> Report:
     """Read all rows of a data set, several at a time.
 
     The grid shows the first pairs as a model would see them, made from its very tensors.
@@ -69,7 +69,7 @@ def check(source: Source, framing: Framing) -> Report:
     report = Report(faults=list(source.faults))
     shown: list[int] = []
     for number, found in enumerate(tqdm(_examined(source), "reading", len(source))):
-        if isinstance(found, Fault):
+        if isinstance(found, BadRow):
             report.faults.append(found)
             continue
         report.usable += 1
@@ -79,38 +79,38 @@ def check(source: Source, framing: Framing) -> Report:
         if len(shown) < SHOWN:
             shown.append(number)
     if shown:
-        report.grid = _grid([framing.frame(read(source[number]), View()) for number in shown])
+        report.grid = _grid([framing.frame(read(source[number]), CropView()) for number in shown])
     return report
 
 
-def _examined(source: Source) -> Iterator[Fault | _Seen]:
+def _examined(source: Source) -> Iterator[BadRow | _Seen]:
     """All rows in their order, a bounded number of them under way."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         yield from in_order(pool, partial(_examine, source), range(len(source)), AHEAD * threads)
 
 
-def _examine(source: Source, number: int) -> Fault | _Seen:
+def _examine(source: Source, number: int) -> BadRow | _Seen:
     try:
         row = source[number]
         example = read(row)
     except RowError as error:
         return error.fault
-    return _Seen(example.picture.size, len(row.text.split()), [f"{row.where}: {note}" for note in _notes(row)])
+    return _Seen(example.image.size, len(row.text.split()), [f"{row.where}: {note}" for note in _notes(row)])
 
 
 def _notes(row: Row) -> Iterator[str]:
-    for stored in filter(None, (row.picture, row.condition)):
+    for stored in filter(None, (row.image, row.condition)):
         yield from peculiarities(stored)
     if not row.text.strip():
         yield "the text is empty"
 
 
 def _grid(examples: Sequence[Example]) -> Image.Image:
-    """Pictures above their conditions, through the tensors and back."""
-    rows = [[from_signed(to_signed(example.picture)[None])[0] for example in examples]]
+    """Images above their conditions, through the tensors and back."""
+    rows = [[from_signed(to_signed(example.image)[None])[0] for example in examples]]
     if all(example.condition for example in examples):
         rows.append([from_signed(to_unit(one.condition)[None] * 2 - 1)[0] for one in examples if one.condition])
-    side = max(max(picture.size) for picture in rows[0])
-    tiles = [[ImageOps.pad(picture, (side, side), color="white") for picture in row] for row in rows]
-    return sheet(tiles, labels=("picture", "condition")[: len(tiles)], tile=min(side, 256))
+    side = max(max(image.size) for image in rows[0])
+    tiles = [[ImageOps.pad(image, (side, side), color="white") for image in row] for row in rows]
+    return image_grid(tiles, labels=("image", "condition")[: len(tiles)], tile=min(side, 256))

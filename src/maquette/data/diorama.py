@@ -1,4 +1,4 @@
-"""Pairs of the diorama: each scene's picture, one of its condition maps and its caption."""
+"""Pairs of the diorama: each scene's image, one of its condition maps and its caption."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -14,10 +14,10 @@ from maquette.conditions.detectors.canny import RANDOM_THRESHOLDS
 from maquette.conditions.drawing.class_maps import class_map
 from maquette.conditions.drawing.skeletons import pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
-from maquette.data.chance import draw_canny, draw_scribble
-from maquette.data.framing import View
-from maquette.data.pairs import Draw
-from maquette.data.rows import Example
+from maquette.data.crop import CropView
+from maquette.data.pairs import ConditionFn
+from maquette.data.random_detectors import draw_canny, draw_scribble
+from maquette.data.sources.jsonl import Example
 from maquette.diorama import SIZE, constants, dataset
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
@@ -32,12 +32,12 @@ class Condition:
 
     fields: tuple[str, ...]  # of `dataset.load`
     draw: Callable[..., Image.Image]  # from the fields of one scene and a source of chance, or None for the usual map
-    truth: Callable[..., Any]  # what `metrics.fidelity` compares a picture with
+    ground_truth: Callable[..., Any]  # what `metrics.fidelity` compares an image with
     words: str  # what is drawn, for the contract of a ControlNet
     tells: Callable[..., NDArray[np.bool_]] | None = None  # of all scenes' fields: which say anything; None for all
 
 
-def _of_pixels(draw: Draw) -> Callable[..., Image.Image]:
+def _of_pixels(draw: ConditionFn) -> Callable[..., Image.Image]:
     return lambda pixels, rng=None: draw(Image.fromarray(pixels), rng)
 
 
@@ -131,11 +131,11 @@ class Pairs:
     def shape(self, row: int) -> tuple[int, int]:
         return SIZE, SIZE
 
-    def views(self) -> tuple[View, ...]:
-        return (View(),)
+    def views(self) -> tuple[CropView, ...]:
+        return (CropView(),)
 
-    def view(self, rng: np.random.Generator) -> View:
-        return View()
+    def view(self, rng: np.random.Generator) -> CropView:
+        return CropView()
 
     def content(self, row: int) -> bytes:
         return hashlib.blake2b(self.images[row].tobytes()).digest()
@@ -146,20 +146,20 @@ class Pairs:
     def text(self, row: int) -> str:
         return self.captions[row]
 
-    def picture(self, row: int, view: View) -> Image.Image:
+    def image(self, row: int, view: CropView) -> Image.Image:
         return Image.fromarray(self.images[row])
 
-    def pair(self, row: int, view: View, rng: np.random.Generator | None) -> Example:
-        return Example(self.picture(row, view), self.draw(row, view, rng), self.text(row))
+    def pair(self, row: int, view: CropView, rng: np.random.Generator | None) -> Example:
+        return Example(self.image(row, view), self.condition_map(row, view, rng), self.text(row))
 
-    def draw(self, row: int, view: View, rng: np.random.Generator | None) -> Image.Image:
+    def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
         """A condition map, with the chance that the paper puts into it or, without `rng`, the standard one."""
         return CONDITIONS[self.condition].draw(*(field[row] for field in self.fields), rng)
 
     def standard(self, row: int) -> Image.Image:
         """The condition map without chance."""
-        return self.draw(row, View(), None)
+        return self.condition_map(row, CropView(), None)
 
-    def truth(self, row: int) -> Any:
-        """What `metrics.fidelity` compares a picture with."""
-        return CONDITIONS[self.condition].truth(*(field[row] for field in self.fields))
+    def ground_truth(self, row: int) -> Any:
+        """What `metrics.fidelity` compares an image with."""
+        return CONDITIONS[self.condition].ground_truth(*(field[row] for field in self.fields))

@@ -1,4 +1,4 @@
-"""What a training draws from: pictures with a condition map and words each, by number."""
+"""What a training draws from: images with a condition map and words each, by number."""
 
 import hashlib
 import os
@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.data.framing import Framing, View
-from maquette.data.rows import Example, RowError, Source, read, read_condition, size_of
+from maquette.data.crop import CropView, ResizeCrop
+from maquette.data.sources.jsonl import Example, RowError, Source, read, read_condition, size_of
 from maquette.errors import MaquetteError
 
-Draw = Callable[[Image.Image, np.random.Generator | None], Image.Image]
-"""A detector: a picture and a source of chance for its parameters, its usual ones without; a condition map."""
+ConditionFn = Callable[[Image.Image, np.random.Generator | None], Image.Image]
+"""A detector: an image and a source of chance for its parameters, its usual ones without; a condition map."""
 
 
 class Pairs(Protocol):
@@ -34,29 +34,29 @@ class Pairs(Protocol):
     def shape(self, row: int) -> tuple[int, int]:
         """Width and height in pixels."""
 
-    def views(self) -> tuple[View, ...] | None:
+    def views(self) -> tuple[CropView, ...] | None:
         """All views of a pair; None where they cannot be counted."""
 
-    def view(self, rng: np.random.Generator) -> View: ...
+    def view(self, rng: np.random.Generator) -> CropView: ...
 
     def content(self, row: int) -> bytes:
-        """A digest of the picture and of how it comes to its frame, but for the view."""
+        """A digest of the image and of how it comes to its frame, but for the view."""
 
     def where(self, row: int) -> str:
         """The row's place, for messages."""
 
     def text(self, row: int) -> str: ...
 
-    def picture(self, row: int, view: View) -> Image.Image: ...
+    def image(self, row: int, view: CropView) -> Image.Image: ...
 
-    def pair(self, row: int, view: View, rng: np.random.Generator | None) -> Example:
-        """Picture, condition map and words."""
+    def pair(self, row: int, view: CropView, rng: np.random.Generator | None) -> Example:
+        """Image, condition map and words."""
 
-    def draw(self, row: int, view: View, rng: np.random.Generator | None) -> Image.Image:
+    def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
         """The condition map alone, with the chance that its detector takes; its usual parameters without `rng`."""
 
-    def truth(self, row: int) -> Any:
-        """What `metrics.fidelity` compares a generated picture with."""
+    def ground_truth(self, row: int) -> Any:
+        """What `metrics.fidelity` compares a generated image with."""
 
 
 @dataclass(frozen=True)
@@ -65,18 +65,18 @@ class SourcePairs:
 
     Args:
         condition: what the condition is called: a detector's name, or any word.
-        detect: draws the conditions from the pictures; the source has them without.
+        detect: draws the conditions from the images; the source has them without.
     """
 
     condition: str
     source: Source
-    framing: Framing
-    detect: Draw | None = None
-    sizes: Sequence[tuple[int, int]] | None = None  # of the pictures, where frames differ
+    framing: ResizeCrop
+    detect: ConditionFn | None = None
+    sizes: Sequence[tuple[int, int]] | None = None  # of the images, where frames differ
 
     @staticmethod
-    def open(condition: str, source: Source, framing: Framing, detect: Draw | None = None) -> "SourcePairs":
-        """With buckets, the size of every picture is read first."""
+    def open(condition: str, source: Source, framing: ResizeCrop, detect: ConditionFn | None = None) -> "SourcePairs":
+        """With buckets, the size of every image is read first."""
         sizes = None
         if framing.buckets:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -95,18 +95,18 @@ class SourcePairs:
     def shape(self, row: int) -> tuple[int, int]:
         return self.framing.size if self.sizes is None else self.framing.shape(self.sizes[row])
 
-    def views(self) -> tuple[View, ...] | None:
+    def views(self) -> tuple[CropView, ...] | None:
         return self.framing.views()
 
-    def view(self, rng: np.random.Generator) -> View:
+    def view(self, rng: np.random.Generator) -> CropView:
         return self.framing.view(rng)
 
     def content(self, row: int) -> bytes:
         found = self.source[row]
         try:
-            digest = hashlib.blake2b(found.picture.read())
+            digest = hashlib.blake2b(found.image.read())
         except OSError as error:
-            raise RowError(found.where, f"{found.picture.name!r} cannot be read ({error})") from error
+            raise RowError(found.where, f"{found.image.name!r} cannot be read ({error})") from error
         digest.update(repr(self.shape(row)).encode())
         return digest.digest()
 
@@ -119,26 +119,26 @@ class SourcePairs:
     def text(self, row: int) -> str:
         return self.source[row].text
 
-    def picture(self, row: int, view: View) -> Image.Image:
+    def image(self, row: int, view: CropView) -> Image.Image:
         found = self.source[row]
-        return self.framing.frame(read(replace(found, condition=None)), view).picture
+        return self.framing.frame(read(replace(found, condition=None)), view).image
 
-    def pair(self, row: int, view: View, rng: np.random.Generator | None) -> Example:
+    def pair(self, row: int, view: CropView, rng: np.random.Generator | None) -> Example:
         seen = self.framing.frame(read(self.source[row]), view)
-        return Example(seen.picture, self.detect(seen.picture, rng) if self.detect else seen.condition, seen.text)
+        return Example(seen.image, self.detect(seen.image, rng) if self.detect else seen.condition, seen.text)
 
-    def draw(self, row: int, view: View, rng: np.random.Generator | None) -> Image.Image:
+    def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
         if self.detect is not None:
-            return self.detect(self.picture(row, view), rng)
+            return self.detect(self.image(row, view), rng)
         return self.framing.frame_condition(read_condition(self.source[row]), self.shape(row), view)
 
-    def truth(self, row: int) -> Image.Image:
-        return self.draw(row, View(), None)
+    def ground_truth(self, row: int) -> Image.Image:
+        return self.condition_map(row, CropView(), None)
 
 
 def _size(source: Source, row: int) -> tuple[int, int]:
-    """A square for a picture that cannot be read, which is told of when it is drawn."""
+    """A square for an image that cannot be read, which is told of when it is drawn."""
     try:
-        return size_of(source[row].picture)
+        return size_of(source[row].image)
     except MaquetteError:
         return (1, 1)

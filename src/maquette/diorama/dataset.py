@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from maquette.diorama.scene import SIZE, scene
 from maquette.errors import MaquetteError
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 
 VERSION = 1
 """Raised whenever a seed comes to mean another scene, so that no stale shard is read."""
@@ -91,7 +91,7 @@ def _render_shard(folder: Path, start: int) -> None:
     keypoints = np.zeros((SHARD, MOST_PEOPLE, 18, 3), np.float32)
     for row, one in enumerate(scenes):
         keypoints[row, : len(one.keypoints)] = one.keypoints
-    with written_whole(_path(folder, start)) as path:
+    with atomic_write(_path(folder, start)) as path:
         np.savez(
             path,
             images=_stack([np.asarray(one.image) for one in scenes]),

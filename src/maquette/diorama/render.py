@@ -1,6 +1,6 @@
 """Draw a world: trace one ray a sample, then shade with sun, shadow, sky light and haze.
 
-A picture takes 2×2 rays a pixel; the exact maps (depth, normals, classes,
+An image takes 2×2 rays a pixel; the exact maps (depth, normals, classes,
 colours) take the one ray through each pixel's centre.
 """
 
@@ -72,7 +72,7 @@ def _trace_hills(world: World, rays: Array, distance: Array, index: NDArray[np.i
 
 
 def _window(world: World, centre: Array, radius: float, size: int) -> tuple[slice, slice]:
-    """Rows and columns of the picture that can show a sphere."""
+    """Rows and columns of the image that can show a sphere."""
     x, y, z = world.camera.axes @ (centre - vector(0, world.camera.height, 0))
     spans = []
     for offset in (-y, x):
@@ -87,7 +87,7 @@ def _window(world: World, centre: Array, radius: float, size: int) -> tuple[slic
     return spans[0], spans[1]
 
 
-def picture(world: World, size: int) -> NDArray[np.uint8]:
+def image(world: World, size: int) -> NDArray[np.uint8]:
     """The world as (size, size, 3) sRGB bytes, 2×2 samples a pixel."""
     samples = _shade(world, trace(world, 2 * size))
     light = (samples[::2, ::2] + samples[1::2, ::2] + samples[::2, 1::2] + samples[1::2, 1::2]) / 4

@@ -1,4 +1,4 @@
-"""One scene: a picture, its caption and everything that is true of it, from a seed alone."""
+"""One scene: an image, its caption and everything that is true of it, from a seed alone."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.diorama.captions import caption
-from maquette.diorama.render import Maps, maps, picture
+from maquette.diorama.render import Maps, image, maps
 from maquette.diorama.solids import Array, dot, vector
 from maquette.diorama.world import HALF_VIEW, World, compose
 from maquette.errors import MaquetteError
@@ -44,7 +44,7 @@ def scene(seed: int, size: int = SIZE) -> Scene:
     exact = maps(world, size)
     return Scene(
         seed=seed,
-        image=Image.fromarray(picture(world, size)),
+        image=Image.fromarray(image(world, size)),
         caption=words,
         depth=exact.depth,
         normals=exact.normals,
@@ -72,7 +72,7 @@ def _keypoints(world: World, exact: Maps, size: int) -> Array:
 
 
 def _in_sight(pixels: Array, z: Array, number: int, exact: Maps, size: int) -> NDArray[np.bool_]:
-    """Inside the picture and not behind another thing; a person's own body hides nothing."""
+    """Inside the image and not behind another thing; a person's own body hides nothing."""
     inside: NDArray[np.bool_] = np.all((pixels >= 0) & (pixels < size), axis=1)
     column, row = np.clip(pixels, 0, size - 1).astype(int).T
     return inside & ((exact.owner[row, column] == number) | (exact.depth[row, column] > z - 0.1))

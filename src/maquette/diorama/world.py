@@ -24,7 +24,7 @@ MAKERS: dict[str, tuple[Maker, float]] = {  # with the half width, m, that placi
 }
 _SHARE = {"house": 1.3, "tree": 1.2, "person": 1.8}  # how often, beside 1 for the others
 
-HALF_VIEW = float(np.tan(np.radians(24)))  # half the width of the picture, at distance 1
+HALF_VIEW = float(np.tan(np.radians(24)))  # half the width of the image, at distance 1
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Camera:
 @dataclass(frozen=True)
 class World:
     setting: Setting
-    things: tuple[Thing, ...]  # from left to right in the picture
+    things: tuple[Thing, ...]  # from left to right in the image
     camera: Camera
     sun: Array  # (3,) unit, towards the sun or the moon
     ridges: Array  # (2, 3, 3): near and far range, three waves, (height m, frequency, phase)
@@ -61,7 +61,7 @@ def _camera(rng: np.random.Generator) -> Camera:
 
 
 def _place(rng: np.random.Generator, setting: Setting) -> tuple[Thing, ...]:
-    """One to four things side by side, as near as they fit into the picture."""
+    """One to four things side by side, as near as they fit into the image."""
     count = int(rng.choice([1, 2, 3, 4], p=[0.28, 0.40, 0.27, 0.05]))
     weights = np.array([_SHARE.get(kind, 1.0) for kind in MAKERS])
     kinds = [str(kind) for kind in rng.choice(list(MAKERS), count, p=weights / weights.sum())]
@@ -72,7 +72,7 @@ def _place(rng: np.random.Generator, setting: Setting) -> tuple[Thing, ...]:
     centres = -HALF_VIEW * 0.97 * distance + np.cumsum(gaps[:-1] + widths) - widths / 2
     placed = []
     for kind, x in zip(kinds, centres, strict=True):
-        nearness = rng.uniform(0.94, 1.1)  # sideways place in the picture stays
+        nearness = rng.uniform(0.94, 1.1)  # sideways place in the image stays
         position = vector(x * nearness, 0, distance * nearness)
         placed.append(MAKERS[kind][0](rng, position, setting.night))
     return tuple(placed)

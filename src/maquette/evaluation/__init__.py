@@ -1,1 +1,1 @@
-"""Protocols that turn a base or a ControlNet into numbers and a page of pictures."""
+"""Protocols that turn a base or a ControlNet into numbers and a page of images."""

@@ -1,4 +1,4 @@
-"""Is a base any good? Reconstructions, obedience to prompts, and distance from true scenes."""
+"""Is a base any good? Reconstructions, prompt_alignment to prompts, and distance from true scenes."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,20 @@ from maquette.diorama.things import Thing
 from maquette.foundation.pixels import to_signed
 from maquette.metrics.pixels import psnr
 
-LEAST_PIXELS = 25  # of a kind, to be found in a picture of 128 × 128
+LEAST_PIXELS = 25  # of a kind, to be found in an image of 128 × 128
 LEAST_SHARE = 0.3  # of the coloured pixels of a kind, divided by how many things of the kind there are
 
 
-def reconstruction(base: Base, pictures: list[Image.Image], batch_size: int = 50) -> float:
-    """Mean PSNR of pictures that went through the autoencoder and became bytes again, dB."""
-    pairs = zip(through(base, pictures, batch_size), pictures, strict=True)
+def reconstruction(base: Base, images: list[Image.Image], batch_size: int = 50) -> float:
+    """Mean PSNR of images that went through the autoencoder and became bytes again, dB."""
+    pairs = zip(through(base, images, batch_size), images, strict=True)
     return float(np.mean([psnr(to_signed(again)[None], to_signed(one)[None]).item() for again, one in pairs]))
 
 
-def through(base: Base, pictures: list[Image.Image], batch_size: int = 50) -> list[Image.Image]:
-    """Pictures through the autoencoder: what a perfect generation would look like."""
-    batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
-    return [again for batch in batches for again in base.decode_latents(base.encode_pictures(batch))]
+def through(base: Base, images: list[Image.Image], batch_size: int = 50) -> list[Image.Image]:
+    """Images through the autoencoder: what a perfect generation would look like."""
+    batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
+    return [again for batch in batches for again in base.decode_latents(base.encode_images(batch))]
 
 
 @dataclass(frozen=True)
@@ -35,13 +35,13 @@ class Obedience:
     coloured: float  # share of them whose kind is seen in the right colour
 
 
-def obedience(
-    pictures: list[Image.Image], scenes: list[Scene], eye: PerceptionModel, batch_size: int = 50
+def prompt_alignment(
+    images: list[Image.Image], scenes: list[Scene], eye: PerceptionModel, batch_size: int = 50
 ) -> Obedience:
-    """Whether each picture, made from its scene's caption, shows what the caption names."""
+    """Whether each image, made from its scene's caption, shows what the caption names."""
     verdicts: list[tuple[bool, bool]] = []
-    for start in range(0, len(pictures), batch_size):
-        seen = eye.predict(pictures[start : start + batch_size])
+    for start in range(0, len(images), batch_size):
+        seen = eye.predict(images[start : start + batch_size])
         for row, scene in enumerate(scenes[start : start + batch_size]):
             things = scene.world.things
             verdicts += [shows(seen.classes[row], seen.colours[row], thing, things) for thing in things]

@@ -10,16 +10,16 @@ from PIL import Image
 
 from maquette.base import Base
 from maquette.conditions.networks.perception import PerceptionModel
-from maquette.controlnet.compose import Control
+from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.diorama import Pairs
 from maquette.diorama import SIZE, dataset
 from maquette.evaluation.base import through
 from maquette.evaluation.protocol import PROMPTS, Protocol
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
+from maquette.foundation.image_grid import image_grid
 from maquette.foundation.pixels import to_unit
 from maquette.foundation.progress import steps_bar
-from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.sampling.generate import generate
 
@@ -31,7 +31,7 @@ class Report:
     condition: str
     protocol: Protocol
     ceiling: float  # of the scenes themselves, through the autoencoder
-    floor: float  # of the scenes in another order: pictures that follow nothing
+    floor: float  # of the scenes in another order: images that follow nothing
     controlled: dict[str, float]  # mean fidelity by kind of prompt
     uncontrolled: dict[str, float]  # the same prompts and noise without control
 
@@ -52,22 +52,22 @@ class Report:
 
     def save(self, path: Path) -> None:
         values = {**vars(self), "protocol": vars(self.protocol)}
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
 class Uncontrolled:
-    """The base's own pictures for each kind of prompt, made once however many ControlNets are measured."""
+    """The base's own images for each kind of prompt, made once however many ControlNets are measured."""
 
     def __init__(self, base: Base, protocol: Protocol) -> None:
         self.base, self.protocol = base, protocol.on(base)
-        self._pictures: dict[str, list[Image.Image]] = {}
+        self._images: dict[str, list[Image.Image]] = {}
 
-    def pictures(self, kind: str, captions: list[str]) -> list[Image.Image]:
-        if kind not in self._pictures:
+    def images(self, kind: str, captions: list[str]) -> list[Image.Image]:
+        if kind not in self._images:
             prompts = PROMPTS[kind](captions)
-            self._pictures[kind] = _generate(self.base, prompts, [], self.protocol, f"no control, {kind} prompt")
-        return self._pictures[kind]
+            self._images[kind] = _generate(self.base, prompts, [], self.protocol, f"no control, {kind} prompt")
+        return self._images[kind]
 
 
 def evaluate_controlnet(
@@ -77,29 +77,29 @@ def evaluate_controlnet(
     grid: Path | None = None,
     eye: PerceptionModel | None = None,
 ) -> Report:
-    """Generate with and without control for every kind of prompt, and score it; pictures go to `grid`."""
+    """Generate with and without control for every kind of prompt, and score it; images go to `grid`."""
     base, protocol = uncontrolled.base, uncontrolled.protocol
     pairs = Pairs.load(condition, range(dataset.TEST, dataset.TEST + protocol.scenes))
     pairs.telling()  # raises where no score could be
     rows = range(len(pairs))
-    truth = [pairs.truth(row) for row in rows]
+    truth = [pairs.ground_truth(row) for row in rows]
     sources = [Image.fromarray(image) for image in pairs.images]
     maps = [pairs.standard(row) for row in rows]
     control = Control(net, torch.stack([to_unit(one) for one in maps]))
     controlled, plain, shown = {}, {}, [maps[:SHOWN], sources[:SHOWN]]
 
-    def score(pictures: list[Image.Image]) -> float:
-        return float(np.nanmean(fidelity(condition, pictures, truth, eye)))
+    def score(images: list[Image.Image]) -> float:
+        return float(np.nanmean(fidelity(condition, images, truth, eye)))
 
     for kind in PROMPTS:
-        pictures = _generate(base, PROMPTS[kind](pairs.captions), [control], protocol, f"{condition}, {kind} prompt")
-        controlled[kind] = score(pictures)
-        shown.append(pictures[:SHOWN])
-        plain[kind] = score(uncontrolled.pictures(kind, pairs.captions))
+        images = _generate(base, PROMPTS[kind](pairs.captions), [control], protocol, f"{condition}, {kind} prompt")
+        controlled[kind] = score(images)
+        shown.append(images[:SHOWN])
+        plain[kind] = score(uncontrolled.images(kind, pairs.captions))
     reconstructed = through(base, sources, protocol.batch_size)
     if grid is not None:
         grid.parent.mkdir(parents=True, exist_ok=True)
-        sheet(shown, labels=("condition", "source", *PROMPTS)).save(grid)
+        image_grid(shown, labels=("condition", "source", *PROMPTS)).save(grid)
     return Report(condition, protocol, score(reconstructed), score([*sources[1:], sources[0]]), controlled, plain)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -25,7 +25,7 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
 
     Metadata (format pt beside the given) are kept in safetensors alone: the others have no place for them.
     """
-    with written_whole(path) as temporary:
+    with atomic_write(path) as temporary:
         if path.suffix in PICKLED:
             try:
                 torch.save(dict(tensors), temporary)

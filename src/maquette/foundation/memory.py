@@ -10,7 +10,7 @@ def keep_freed() -> None:
     """Let the C library keep freed memory for what comes next, where it is glibc.
 
     Given back to the system, every large array's pages are asked for and zeroed anew: a tenth of the time of a training
-    step on a CPU, and of a picture's decoding.
+    step on a CPU, and of an image's decoding.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

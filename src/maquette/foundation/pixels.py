@@ -1,6 +1,6 @@
-"""Pictures as tensors and back: the one place that knows value ranges and channel order.
+"""Images as tensors and back: the one place that knows value ranges and channel order.
 
-PIL pictures are RGB bytes. Condition tensors are (B, 3, H, W) in [0, 1], RGB.
+PIL images are RGB bytes. Condition tensors are (B, 3, H, W) in [0, 1], RGB.
 Pixels that an autoencoder takes are (B, 3, H, W) in [-1, 1].
 """
 
@@ -12,9 +12,9 @@ from torch import Tensor
 from maquette.foundation.images import as_rgb
 
 
-def to_pixels(picture: Image.Image) -> Tensor:
-    """A picture as (H, W, 3) bytes: a quarter of the memory of `to_unit`, as long as it only travels."""
-    return torch.from_numpy(np.array(as_rgb(picture)))
+def to_pixels(image: Image.Image) -> Tensor:
+    """An image as (H, W, 3) bytes: a quarter of the memory of `to_unit`, as long as it only travels."""
+    return torch.from_numpy(np.array(as_rgb(image)))
 
 
 def unit(pixels: Tensor) -> Tensor:
@@ -27,18 +27,18 @@ def signed(pixels: Tensor) -> Tensor:
     return unit(pixels) * 2 - 1
 
 
-def to_unit(picture: Image.Image) -> Tensor:
-    """A picture as (3, H, W) in [0, 1]."""
-    return unit(to_pixels(picture))
+def to_unit(image: Image.Image) -> Tensor:
+    """An image as (3, H, W) in [0, 1]."""
+    return unit(to_pixels(image))
 
 
-def to_signed(picture: Image.Image) -> Tensor:
-    """A picture as (3, H, W) in [-1, 1]."""
-    return signed(to_pixels(picture))
+def to_signed(image: Image.Image) -> Tensor:
+    """An image as (3, H, W) in [-1, 1]."""
+    return signed(to_pixels(image))
 
 
 def from_signed(pixels: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [-1, 1] as pictures; values outside are clipped."""
+    """(B, 3, H, W) in [-1, 1] as images; values outside are clipped."""
     unit = (pixels.detach().float().cpu() / 2 + 0.5).clamp(0, 1)
     levels = (unit.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     return [Image.fromarray(one) for one in levels]

@@ -1,11 +1,11 @@
-"""Randomness that is passed in: one generator a picture, so that a seed means one picture in any batch."""
+"""Randomness that is passed in: one generator an image, so that a seed means one image in any batch."""
 
 import torch
 from torch import Tensor
 
 
 def generators(seeds: list[int]) -> list[torch.Generator]:
-    """One CPU generator a picture; CPU so that a seed means the same on every device."""
+    """One CPU generator an image; CPU so that a seed means the same on every device."""
     return [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
 
 

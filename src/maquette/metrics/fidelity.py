@@ -1,4 +1,4 @@
-"""How well a picture follows a condition: detect the condition again and compare, one score in [0, 1] a condition.
+"""How well an image follows a condition: detect the condition again and compare, one score in [0, 1] a condition.
 
 `wanted` is the truth of the scene that the condition was made of, so that scores are exact: the map itself for
 edges and scribbles, class numbers, metres, unit normals, key points.
@@ -15,7 +15,7 @@ from maquette.conditions.detectors.canny import DIORAMA, canny
 from maquette.conditions.detectors.scribble import scribble
 from maquette.conditions.networks.perception import Perceived, PerceptionModel
 from maquette.metrics.edges import edge_f1
-from maquette.metrics.keypoints import share_found
+from maquette.metrics.keypoints import pck
 from maquette.metrics.segments import mean_iou
 from maquette.metrics.surfaces import depth_accuracy, normal_accuracy
 
@@ -30,18 +30,18 @@ NAMES = {
 """What the score of each condition is called."""
 
 
-def _strokes(picture: Image.Image) -> NDArray[np.bool_]:
-    return np.asarray(picture.convert("L")) > 127
+def _strokes(image: Image.Image) -> NDArray[np.bool_]:
+    return np.asarray(image.convert("L")) > 127
 
 
 _BY_DRAWING: dict[str, Callable[[Image.Image], Image.Image]] = {
-    "canny": lambda picture: canny(picture, **DIORAMA),
+    "canny": lambda image: canny(image, **DIORAMA),
     "scribble": scribble,
 }
 _BY_SIGHT: dict[str, Callable[[Perceived, int, Any], float]] = {
     "depth": lambda seen, row, wanted: depth_accuracy(seen.depth[row], wanted),
     "normal": lambda seen, row, wanted: normal_accuracy(seen.normals[row], wanted),
-    "pose": lambda seen, row, wanted: share_found(seen.keypoints[row], wanted),
+    "pose": lambda seen, row, wanted: pck(seen.keypoints[row], wanted),
     "segmentation": lambda seen, row, wanted: mean_iou(seen.classes[row], wanted),
 }
 
@@ -52,23 +52,23 @@ def needs_eye(condition: str) -> bool:
 
 
 def fidelity(
-    condition: str, pictures: Sequence[Image.Image], wanted: Sequence[Any], eye: PerceptionModel | None = None
+    condition: str, images: Sequence[Image.Image], wanted: Sequence[Any], eye: PerceptionModel | None = None
 ) -> list[float]:
-    """The score of each picture; NaN where a scene has nothing to be found (no person, for poses).
+    """The score of each image; NaN where a scene has nothing to be found (no person, for poses).
 
     Args:
         condition: a key of `NAMES`.
-        wanted: for each picture the condition map (canny, scribble), or depth (H, W) m, normals (H, W, 3),
+        wanted: for each image the condition map (canny, scribble), or depth (H, W) m, normals (H, W, 3),
             classes (H, W), key points (people, 18, 3).
         eye: the network that looks, the shipped one without.
     """
     if condition in _BY_DRAWING:
         again = _BY_DRAWING[condition]
-        return [edge_f1(_strokes(again(one)), _strokes(true)) for one, true in zip(pictures, wanted, strict=True)]
+        return [edge_f1(_strokes(again(one)), _strokes(true)) for one, true in zip(images, wanted, strict=True)]
     eye = eye or PerceptionModel()
     scores = []
-    for start in range(0, len(pictures), 50):
-        seen = eye.predict(list(pictures[start : start + 50]))
+    for start in range(0, len(images), 50):
+        seen = eye.predict(list(images[start : start + 50]))
         for row, true in enumerate(wanted[start : start + 50]):
             scores.append(_BY_SIGHT[condition](seen, row, true))
     return scores

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of pictures in the features of a network."""
+"""Fréchet distance between two sets of images in the features of a network."""
 
 import numpy as np
 from numpy.typing import NDArray

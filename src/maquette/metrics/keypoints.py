@@ -4,9 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def share_found(
-    heat: NDArray[np.floating], wanted: NDArray[np.floating], radius: float = 4, least: float = 0.3
-) -> float:
+def pck(heat: NDArray[np.floating], wanted: NDArray[np.floating], radius: float = 4, least: float = 0.3) -> float:
     """Share of the seen key points that a heat map peaks at.
 
     Args:

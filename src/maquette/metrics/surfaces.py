@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-REACH = 20.0  # m; hills and sky are no depth that a picture shows
+REACH = 20.0  # m; hills and sky are no depth that an image shows
 
 
 def depth_accuracy(found: NDArray[np.floating], wanted: NDArray[np.floating], ratio: float = 1.25) -> float:

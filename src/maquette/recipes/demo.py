@@ -1,4 +1,4 @@
-"""The two-minute picture: one of yours and two scenes, three conditions, four prompts each, on one sheet.
+"""The two-minute image: one of yours and two scenes, three conditions, four prompts each, on one sheet.
 
     maquette demo photo.jpg --prompt "a red house in the snow"
 
@@ -19,21 +19,21 @@ from maquette.conditions.detectors.canny import DIORAMA, canny
 from maquette.conditions.drawing.skeletons import pose_map
 from maquette.conditions.drawing.surfaces import depth_map
 from maquette.conditions.networks.perception import PerceptionModel
-from maquette.controlnet.compose import Control
+from maquette.controlnet.control import Control
 from maquette.diorama import scene
-from maquette.foundation.files import written_whole
-from maquette.foundation.images import fit, open_picture
-from maquette.foundation.outputs import check_pngs
+from maquette.foundation.files import atomic_write
+from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import fit, open_image
+from maquette.foundation.output_checks import check_pngs
 from maquette.foundation.progress import steps_bar
-from maquette.foundation.sheets import sheet
 from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.sampling.generate import generate
 
-HOUSE = Path(str(files("maquette"))) / "pictures/house.png"
+HOUSE = Path(str(files("maquette"))) / "images/house.png"
 """A drawing that comes with the package; shapes.png beside it is another."""
 
 DEPTH_SCENE, POSE_SCENE = 20_000_011, 20_000_170  # a tree and a house; two people
-TILE = 224  # pixels of a picture on the sheet
+TILE = 224  # pixels of an image on the sheet
 
 PROMPTS = {
     "canny": (
@@ -75,12 +75,12 @@ class Result:
     fidelity: dict[str, list[float]]  # by condition, one a prompt
 
 
-def demo(picture: Path | None, prompt: str | None, output: Path) -> Result:
-    """Make the sheet; a prompt takes the place of the first one of the picture's row."""
+def demo(image: Path | None, prompt: str | None, output: Path) -> Result:
+    """Make the sheet; a prompt takes the place of the first one of the image's row."""
     started = time.perf_counter()
     check_pngs([output])
     base, eye = load_base("diorama"), PerceptionModel()
-    rows = [_picture_row(base, open_picture(picture or HOUSE), prompt), *_scene_rows()]
+    rows = [_image_row(base, open_image(image or HOUSE), prompt), *_scene_rows()]
     drawn, words, scores = [], [], {}
     with steps_bar("generating") as progress:
         for number, row in enumerate(rows):
@@ -89,20 +89,20 @@ def demo(picture: Path | None, prompt: str | None, output: Path) -> Result:
             def move(done: int, total: int, before: int = number) -> None:
                 progress(before * total + done, len(rows) * total)
 
-            pictures = generate(base, row.prompts, [control], seed=1, progress=move)
-            scores[row.condition] = fidelity(row.condition, pictures, [row.truth] * len(pictures), eye)
-            drawn.append([row.source, row.map, *pictures])
+            images = generate(base, row.prompts, [control], seed=1, progress=move)
+            scores[row.condition] = fidelity(row.condition, images, [row.truth] * len(images), eye)
+            drawn.append([row.source, row.map, *images])
             words.append(["source", row.condition, *_captions(row, scores[row.condition])])
-    with written_whole(output) as path:
-        sheet(drawn, captions=words, tile=TILE, gap=6).save(path, "PNG")
+    with atomic_write(output) as path:
+        image_grid(drawn, captions=words, tile=TILE, gap=6).save(path, "PNG")
     return Result(output, time.perf_counter() - started, scores)
 
 
-def _picture_row(base: Base, picture: Image.Image, prompt: str | None) -> Row:
-    picture = fit(picture, (base.size, base.size))
-    shown = canny(picture, **DIORAMA)
+def _image_row(base: Base, image: Image.Image, prompt: str | None) -> Row:
+    image = fit(image, (base.size, base.size))
+    shown = canny(image, **DIORAMA)
     prompts = PROMPTS["canny"] if prompt is None else (prompt, *PROMPTS["canny"][1:])
-    return Row("canny", picture, shown, shown, prompts)
+    return Row("canny", image, shown, shown, prompts)
 
 
 def _scene_rows() -> list[Row]:

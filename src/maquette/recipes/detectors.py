@@ -1,6 +1,6 @@
-"""Every detector on pictures of one's own and on scenes of the diorama, on one sheet; captions below.
+"""Every detector on images of one's own and on scenes of the diorama, on one sheet; captions below.
 
-    HF_HUB_OFFLINE=1 python -m maquette.recipes.detectors --pictures photos --output detectors.png
+    HF_HUB_OFFLINE=1 python -m maquette.recipes.detectors --images photos --output detectors.png
 
 Offline, detectors whose weights are not there are left out and named; online they are fetched, some gigabytes.
 Two CPU cores: a minute.
@@ -16,8 +16,8 @@ from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
 from maquette.diorama import scene
 from maquette.errors import MaquetteError
-from maquette.foundation.images import fit, open_picture
-from maquette.foundation.sheets import sheet
+from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import fit, open_image
 from maquette.recipes.command import run
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
@@ -26,21 +26,21 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 @dataclass(frozen=True)
 class Recipe:
     output: Path = Path("detectors.png")
-    pictures: Path | None = None  # a folder
-    first: int = 6  # so many of its pictures
+    images: Path | None = None  # a folder
+    first: int = 6  # so many of its images
     scenes: int = 6
     weights: Path | None = None  # a folder with a file or folder each, by the detector's name
-    side: int = 512  # pixels; pictures are cut to squares
+    side: int = 512  # pixels; images are cut to squares
     tile: int = 192
 
 
 def draw(recipe: Recipe) -> None:
-    pictures = list(_pictures(recipe))
-    rows, labels = [pictures], ["picture"]
+    images = list(_images(recipe))
+    rows, labels = [images], ["image"]
     captions: list[str] = []
     for name in detectors:
         try:
-            answers = Detector(name, _weights(recipe, name))(pictures)
+            answers = Detector(name, _weights(recipe, name))(images)
         except MaquetteError as error:
             print(f"{name} is left out: {error}")
             continue
@@ -51,14 +51,14 @@ def draw(recipe: Recipe) -> None:
             labels.append(name)
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
     below = [captions, *([[]] * (len(rows) - 1))] if captions else ()
-    sheet(rows, labels=labels, captions=below, tile=recipe.tile).save(recipe.output)
+    image_grid(rows, labels=labels, captions=below, tile=recipe.tile).save(recipe.output)
     print(recipe.output)
 
 
-def _pictures(recipe: Recipe) -> Iterator[Image.Image]:
-    found = sorted(recipe.pictures.iterdir()) if recipe.pictures else []
+def _images(recipe: Recipe) -> Iterator[Image.Image]:
+    found = sorted(recipe.images.iterdir()) if recipe.images else []
     for path in [path for path in found if path.suffix.lower() in ENDINGS][: recipe.first]:
-        yield fit(open_picture(path), (recipe.side, recipe.side))
+        yield fit(open_image(path), (recipe.side, recipe.side))
     for seed in range(recipe.scenes):
         yield scene(seed).image
 

@@ -27,9 +27,9 @@ class Sampling:
     condition_in: ConditionIn = "both"  # both branches, the conditional one, or there with resolution weights
     resolution_weights: ResolutionWeights = "normalised"  # of condition_in="weighted"
     sampler: str = "ddim"
-    strength: float = 1.0  # with a start picture: share of the noise put on it, above 0 to 1
-    seed: int = 0  # picture i starts from seed + i
-    batch_size: int = 8  # pictures at once
+    strength: float = 1.0  # with a start image: share of the noise put on it, above 0 to 1
+    seed: int = 0  # image i starts from seed + i
+    batch_size: int = 8  # images at once
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps, 1, MOST_STEPS)
@@ -69,7 +69,7 @@ class Sampling:
         return sampling
 
     def steps_taken(self, started: bool) -> int:
-        """With a start picture, the last ones alone."""
+        """With a start image, the last ones alone."""
         return steps_taken(self.steps, self.strength) if started else self.steps
 
 
@@ -85,11 +85,11 @@ def _number(name: str, value: object, least: float, most: float) -> None:
 
 
 def check_prompts(prompt: str | Sequence[str], negative: str, count: int) -> list[str]:
-    """One prompt a picture; there is one negative prompt for all."""
+    """One prompt an image; there is one negative prompt for all."""
     _whole("count", count, 1, None)
     prompts = [prompt] * count if isinstance(prompt, str) else list(prompt or ())
     if not prompts or not all(isinstance(one, str) for one in prompts):
-        raise MaquetteError(f"A prompt is a text, or a list of texts with one a picture, not {prompt!r}.")
+        raise MaquetteError(f"A prompt is a text, or a list of texts with one an image, not {prompt!r}.")
     if not isinstance(negative, str):
-        raise MaquetteError(f"A prompt is a text, and a negative prompt one for all pictures, not {negative!r}.")
+        raise MaquetteError(f"A prompt is a text, and a negative prompt one for all images, not {negative!r}.")
     return prompts

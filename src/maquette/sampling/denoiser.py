@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maquette.backbones.residuals import Residuals
 from maquette.base import Base
-from maquette.controlnet.compose import Control, total
+from maquette.controlnet.control import Control, sum_residuals
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit
 from maquette.foundation.pixels import to_unit
@@ -23,12 +23,12 @@ class EncodedControl:
     """A control with its condition maps encoded: E(c) once a generation."""
 
     control: Control
-    maps: Tensor  # (1 or as many as pictures, 3, H, W)
+    maps: Tensor  # (1 or as many as images, 3, H, W)
     features: Tensor  # (1 or as many as there are maps here, C, h, w)
 
     @staticmethod
     def of(base: Base, control: Control, size: tuple[int, int], count: int) -> "EncodedControl":
-        """One map for all pictures is encoded here; of one each, the batch that is at work.
+        """One map for all images is encoded here; of one each, the batch that is at work.
 
         Raises `MaquetteError` for a condition tensor of another shape.
         """
@@ -38,14 +38,14 @@ class EncodedControl:
         wanted = (3, size[1], size[0])
         if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != wanted:
             raise MaquetteError(
-                f"A condition tensor is (1 or {count}, 3, height, width) in [0, 1] at the pictures' size, here "
+                f"A condition tensor is (1 or {count}, 3, height, width) in [0, 1] at the images' size, here "
                 f"{wanted}, not {tuple(maps.shape)}."
             )
         shared = len(maps) == 1
         return EncodedControl(control, maps, _encode(base, control, maps) if shared else torch.empty(0))
 
     def rows(self, base: Base, start: int, count: int) -> "EncodedControl":
-        """For some of the pictures."""
+        """For some of the images."""
         if len(self.maps) == 1:
             return self
         return EncodedControl(self.control, self.maps, _encode(base, self.control, self.maps[start : start + count]))
@@ -61,7 +61,7 @@ class EncodedControl:
 @torch.no_grad()
 def _encode(base: Base, control: Control, maps: Tensor) -> Tensor:
     """E(c) of condition maps (N, 3, H, W), with the network on the device for that time."""
-    with base.at_work(control.net):
+    with base.on_device(control.net):
         return control.net.encode(control.net.condition_input(maps, base.encode_maps))
 
 
@@ -106,8 +106,8 @@ class Denoiser:
 
     def _branches_agree(self, text: Conditioning, negative: Conditioning) -> bool:
         """Whether both branches would be the same: the same words, and every condition in both."""
-        one_sided = self.sampling.condition_in != "both" or any(_pooled(one) for one in self.conditions)
-        return not one_sided and text.is_all(negative)
+        conditional_only = self.sampling.condition_in != "both" or any(_pooled(one) for one in self.conditions)
+        return not conditional_only and text.is_all(negative)
 
     def _residuals(self, active: Sequence[EncodedControl], x: Tensor, time: Tensor) -> Residuals:
         """The sum over the controls that are on in this step, for x (B or 2 B, C, h, w).
@@ -119,8 +119,8 @@ class Denoiser:
         for one in active:
             left_out = half if self.sampling.condition_in != "both" or _pooled(one) else 0
             rows = slice(left_out, None)
-            parts.append(one.residuals(x[rows], time, self.text[rows]).behind(left_out))
-        added = total(parts)
+            parts.append(one.residuals(x[rows], time, self.text[rows]).pad_front(left_out))
+        added = sum_residuals(parts)
         if self.sampling.condition_in != "weighted":
             return added
         return added.scaled(resolution_weights(self.base.backbone.slots, self.sampling.resolution_weights))

@@ -1,4 +1,4 @@
-"""Generate pictures: what is asked for is checked, then sampled batch by batch."""
+"""Generate images: what is asked for is checked, then sampled batch by batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,13 +7,13 @@ from PIL import Image
 from torch import Tensor
 
 from maquette.base import Base
-from maquette.controlnet.compose import Control
+from maquette.controlnet.control import Control
 from maquette.foundation.seeds import generators, noise
 from maquette.sampling.config import ConditionIn, ResolutionWeights, Sampling, check_prompts
 from maquette.sampling.denoiser import Denoiser, EncodedControl
-from maquette.sampling.masked import Masked, Start
-from maquette.sampling.settings import check_controls, check_start, warn_of_unused
+from maquette.sampling.inpainting import Masked, Start
 from maquette.sampling.size import choose_size
+from maquette.sampling.validation import check_controls, check_start, warn_of_unused
 from maquette.text.conditioning import Conditioning
 
 Progress = Callable[[int, int], None]
@@ -39,18 +39,18 @@ def generate(
     batch_size: int = 8,
     progress: Progress | None = None,
 ) -> list[Image.Image]:
-    """Generate `count` pictures, or one for each of several prompts.
+    """Generate `count` images, or one for each of several prompts.
 
-    Picture i starts from the noise of seed + i: the same alone, in any batch and on any device.
+    Image i starts from the noise of seed + i: the same alone, in any batch and on any device.
 
     Args:
-        prompt: one for all pictures, or a sequence with one each (`count` is then its length).
+        prompt: one for all images, or a sequence with one each (`count` is then its length).
         controls: ControlNets with their condition maps; their residuals add up.
         steps, guidance, sampler: without a value the base's own (`base.defaults`); they and other settings: `Sampling`.
-        size: (width, height); without it the first condition map's or the start picture's, else the base's own.
-        image: a start picture; `strength` says how much of it is noised away.
+        size: (width, height); without it the first condition map's or the start image's, else the base's own.
+        image: a start image; `strength` says how much of it is noised away.
         mask: white where `image` may change; the rest stays (v3 §3.4, masked diffusion).
-        batch_size: pictures computed at once; it changes memory and speed, not the pictures.
+        batch_size: images computed at once; it changes memory and speed, not the images.
         progress: called with (steps done, steps in all).
 
     Raises `MaquetteError` for whatever of this does not fit.
@@ -80,8 +80,8 @@ def _generate(
     size: tuple[int, int],
     progress: Progress | None,
 ) -> list[Image.Image]:
-    """All pictures, batch by batch."""
-    pictures: list[Image.Image] = []
+    """All images, batch by batch."""
+    images: list[Image.Image] = []
     batches = range(0, len(prompts), sampling.batch_size)
     for number, first in enumerate(batches):
         batch = prompts[first : first + sampling.batch_size]
@@ -89,12 +89,12 @@ def _generate(
         sources = generators([sampling.seed + first + row for row in range(len(batch))])
         x0 = masked.latents(base, sources) if masked else None  # drawn from each row's source before its noise is
         here = [one.rows(base, first, len(batch)) for one in conditions]
-        with base.at_work(base.backbone.network, *(one.control.net for one in conditions)):
+        with base.on_device(base.backbone.network, *(one.control.net for one in conditions)):
             denoise = Denoiser(base, text, negative, here, sampling)
             start = Start(_noise(base, sources, size), x0, masked)
             latents = _sample(base, denoise, start, sources, size, _ticker(progress, number, len(batches)))
-        pictures += base.decode_latents(latents)
-    return pictures
+        images += base.decode_latents(latents)
+    return images
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""The size of what is generated: what was asked for, or what a condition or a start picture has."""
+"""The size of what is generated: what was asked for, or what a condition or a start image has."""
 
 import warnings
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from maquette.base import Base
-from maquette.controlnet.compose import Control
+from maquette.controlnet.control import Control
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb
 
@@ -16,7 +16,7 @@ LARGEST = 4096  # pixels, a side
 def choose_size(
     base: Base, asked: tuple[int, int] | None, controls: list[Control], image: Image.Image | None
 ) -> tuple[int, int]:
-    """What was asked for, else the first condition map's or the start picture's, rounded, else the base's own."""
+    """What was asked for, else the first condition map's or the start image's, rounded, else the base's own."""
     if asked is not None:
         check_size(base, asked)
         return asked
@@ -27,8 +27,8 @@ def choose_size(
     size = nearest_size(base, given)
     if size != given:
         warnings.warn(
-            f"The {'condition' if controls else 'start picture'} is {given[0]}×{given[1]} pixels and the base "
-            f"{base.name!r} takes multiples of {base.size_step} up to {LARGEST}: the pictures are "
+            f"The {'condition' if controls else 'start image'} is {given[0]}×{given[1]} pixels and the base "
+            f"{base.name!r} takes multiples of {base.size_multiple} up to {LARGEST}: the images are "
             f"{size[0]}×{size[1]}; give size= for another.",
             MaquetteWarning,
             stacklevel=3,
@@ -46,7 +46,7 @@ def _given_sizes(controls: list[Control], image: Image.Image | None) -> Iterator
 
 def check_size(base: Base, size: tuple[int, int]) -> None:
     """Width and height must suit the base."""
-    step = base.size_step
+    step = base.size_multiple
     whole = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
     if not whole or any(side < step or side % step or side > LARGEST for side in size):
         hint = f"; {nearest_size(base, size)} would do" if whole else ""
@@ -58,7 +58,7 @@ def check_size(base: Base, size: tuple[int, int]) -> None:
 
 def nearest_size(base: Base, size: tuple[int, int]) -> tuple[int, int]:
     """The size that the base takes nearest to one given; one that is too large is scaled down whole."""
-    step, most = base.size_step, LARGEST // base.size_step * base.size_step
+    step, most = base.size_multiple, LARGEST // base.size_multiple * base.size_multiple
     scale = min(1.0, most / max(*size, 1))
     width, height = (max(step, round(side * scale / step) * step) for side in size)
     return width, height

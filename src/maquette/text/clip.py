@@ -72,25 +72,25 @@ class ClipText(TextEncoder):
     """One CLIP: the last states after the final norm."""
 
     def __init__(self, clip: Clip) -> None:
-        self.clips: tuple[Clip, ...] = (clip,)
+        self.text_encoders: tuple[Clip, ...] = (clip,)
         self.modules: tuple[nn.Module, ...] = (clip.encoder,)
         self.outputs = TextInputs(clip.encoder.config.hidden_size)
 
     @torch.no_grad()
     def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
         """Hidden states (B, L, D)."""
-        (clip,) = self.clips
+        (clip,) = self.text_encoders
         return Conditioning(clip.encoder(clip.tokens(prompts)).last_hidden_state)
 
     @property
     def vocabulary(self) -> str:
-        return _vocabulary(self.clips)
+        return _vocabulary(self.text_encoders)
 
     def warn_of_cut(self, prompt: str) -> None:
-        self.clips[0].warn_of_cut(prompt)
+        self.text_encoders[0].warn_of_cut(prompt)
 
     def save(self, folder: Path) -> dict[str, list[str]]:
-        return _save(self.clips, folder)
+        return _save(self.text_encoders, folder)
 
 
 class XLText(TextEncoder):
@@ -101,7 +101,7 @@ class XLText(TextEncoder):
     """
 
     def __init__(self, first: Clip, second: Clip, zero_empty_prompt: bool = False) -> None:
-        self.clips: tuple[Clip, ...] = (first, second)
+        self.text_encoders: tuple[Clip, ...] = (first, second)
         self.modules: tuple[nn.Module, ...] = (first.encoder, second.encoder)
         width = first.encoder.config.hidden_size + second.encoder.config.hidden_size
         self.outputs = TextInputs(width, second.encoder.config.projection_dim)
@@ -110,7 +110,7 @@ class XLText(TextEncoder):
     @torch.no_grad()
     def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
         """Hidden states (B, L, D₁ + D₂), pooled (B, P), time_ids (B, 6)."""
-        first, second = self.clips
+        first, second = self.text_encoders
         one = first.encoder(first.tokens(prompts), output_hidden_states=True)
         two = second.encoder(second.tokens(prompts), output_hidden_states=True)
         states = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1)
@@ -130,28 +130,28 @@ class XLText(TextEncoder):
 
     @property
     def vocabulary(self) -> str:
-        return _vocabulary(self.clips)
+        return _vocabulary(self.text_encoders)
 
     def warn_of_cut(self, prompt: str) -> None:
-        self.clips[0].warn_of_cut(prompt)
+        self.text_encoders[0].warn_of_cut(prompt)
 
     def save(self, folder: Path) -> dict[str, list[str]]:
-        return _save(self.clips, folder)
+        return _save(self.text_encoders, folder)
 
 
-def _vocabulary(clips: Sequence[Clip]) -> str:
+def _vocabulary(text_encoders: Sequence[Clip]) -> str:
     """Of each encoder: its words, their number, and what of its configuration no weight shows."""
     parts = []
-    for clip in clips:
+    for clip in text_encoders:
         known = sorted(clip.tokenizer.get_vocab().items()) if isinstance(clip.tokenizer, CLIPTokenizer) else []
         config = clip.encoder.config
         parts.append(repr((clip.tokenizer.model_max_length, config.hidden_act, config.eos_token_id, known)))
     return "/".join(parts)
 
 
-def _save(clips: Sequence[Clip], folder: Path) -> dict[str, list[str]]:
+def _save(text_encoders: Sequence[Clip], folder: Path) -> dict[str, list[str]]:
     index = {}
-    for number, clip in zip(("", "_2"), clips, strict=False):
+    for number, clip in zip(("", "_2"), text_encoders, strict=False):
         clip.encoder.save_pretrained(folder / f"text_encoder{number}")
         clip.tokenizer.save_pretrained(folder / f"tokenizer{number}")  # type: ignore[union-attr]
         index[f"text_encoder{number}"] = ["transformers", type(clip.encoder).__name__]

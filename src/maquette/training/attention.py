@@ -8,7 +8,7 @@ import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import Tensor, nn
 
-FEW = 2**19  # scores a picture and head: below, writing all of them down costs less than the fused backward pass
+FEW = 2**19  # scores an image and head: below, writing all of them down costs less than the fused backward pass
 
 
 class FasterOfTwo:
@@ -28,7 +28,7 @@ class FasterOfTwo:
 
 @contextmanager
 def faster_attention(device: torch.device, *networks: nn.Module) -> Iterator[None]:
-    """On a CPU the fused kernel's backward pass is slow over few scores: a quarter more pictures a second without."""
+    """On a CPU the fused kernel's backward pass is slow over few scores: a quarter more images a second without."""
     modules = [module for network in networks for module in network.modules() if isinstance(module, Attention)]
     before = [module.processor for module in modules]
     if device.type == "cpu":

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 
 Parts = Mapping[str, Any]
 """What has a `state_dict`, by the name it is kept under."""
@@ -22,7 +22,7 @@ NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save(path: Path, step: int, parts: Parts) -> None:
-    """Write the state of `parts` after `step` optimiser steps, all or nothing.
+    """Write the state of `parts` after `step` optimizer steps, all or nothing.
 
     Raises `MaquetteError` where the disk is full; what was written before stays.
     """
@@ -32,7 +32,7 @@ def save(path: Path, step: int, parts: Parts) -> None:
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
     try:
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             torch.save(dict(state), temporary)
     except (OSError, RuntimeError) as error:  # torch's writer hides the system's error in one of its own
         cause = error.errno if isinstance(error, OSError) else None

@@ -9,11 +9,11 @@ from typing import Any
 
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import REQUIRED, Setting, When, setting, settings_of
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 from maquette.foundation.given import Given
 from maquette.training.legacy import modern
 from maquette.training.parts import DataConfig, HardwareConfig, ModelConfig, MonitorConfig, OptimizerConfig
-from maquette.training.problems import problems_of
+from maquette.training.validation import problems_of
 
 CONFIG = "training.json"
 PARTS = {
@@ -43,7 +43,7 @@ class TrainingConfig:
     base: str = setting("diorama", "The locked model: a name, a folder, a file or a Hub id.")
     max_steps: int = setting(
         1000,
-        "Steps of the optimiser, as all that is counted in steps.",
+        "Steps of the optimizer, as all that is counted in steps.",
         1,
         may_differ=When(  # under a cosine, the last step decides every learning rate
             "at a constant learning rate", lambda config: config.optimizer.decay == "constant"
@@ -85,7 +85,7 @@ class TrainingConfig:
 
     def save(self, path: Path) -> None:
         settings = {**asdict(self), "resume": False}
-        with written_whole(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=2, default=str) + "\n")
 
     @staticmethod

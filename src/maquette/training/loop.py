@@ -10,13 +10,15 @@ import numpy as np
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
-from maquette.training import cache as caches
 from maquette.training.attention import faster_attention
 from maquette.training.config import TrainingConfig
-from maquette.training.draws import Batch, Draws, LatentSpec, Place, load
-from maquette.training.memory import checkpointed, keep_pages
-from maquette.training.order import batches as batches_of
-from maquette.training.prepare import (
+from maquette.training.data import latent_cache as caches
+from maquette.training.data.batch_sampler import batches as batches_of
+from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset, load
+from maquette.training.distributed.world import World
+from maquette.training.hardware import checkpointed, keep_pages
+from maquette.training.run import Run, put_best
+from maquette.training.setup import (
     Material,
     check_folder,
     check_shares,
@@ -25,12 +27,10 @@ from maquette.training.prepare import (
     open_material,
     open_networks,
 )
-from maquette.training.processes import Processes
-from maquette.training.run import Run, put_best
+from maquette.training.signals import asked_to_stop
 from maquette.training.stages import set_rates, stage_of
 from maquette.training.state import State
 from maquette.training.step import train_step
-from maquette.training.stop import asked_to_stop
 
 
 def train(config: TrainingConfig, base: Base | None = None) -> Path:
@@ -46,58 +46,56 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     Raises `MaquetteError` when the folder holds another run, or none to go on with; when too many pairs are broken;
     when the loss is not finite, the memory too small or the disk full. Ctrl-C and SIGTERM save the state and leave.
     """
-    processes = Processes(config.hardware.device)
+    world = World(config.hardware.device)
     check_folder(config)
-    check_shares(config.data.batch_size, config.hardware.accumulation, processes.count)
-    processes.wait()  # none writes before all have looked
-    base, net = open_networks(config, base, str(processes.device))
+    check_shares(config.data.batch_size, config.hardware.accumulation, world.count)
+    world.barrier()  # none writes before all have looked
+    base, net = open_networks(config, base, str(world.device))
     try:
-        return _train(config, base, net, processes)
+        return _train(config, base, net, world)
     finally:
         base.backbone.network.requires_grad_(False)
 
 
-def _train(config: TrainingConfig, base: Base, net: ControlNet, processes: Processes) -> Path:
+def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) -> Path:
     keep_pages(base.device)
-    material = open_material(config, base, processes)
+    material = open_material(config, base, world)
     monitor = make_monitor(config, base, material)
-    state = State.make(config, base, net, processes)
+    state = State.make(config, base, net, world)
     start = state.restore()
-    batches = _batches(config, base, material, processes, start)
-    run = Run.begin(config, material, monitor, processes, start)
-    state.enter(stage_of(config.model, start, run.noticed))
+    batches = _batches(config, base, material, world, start)
+    run = Run.begin(config, material, monitor, world, start)
+    state.enter(stage_of(config.model, start, run.convergence_detected_at))
     run.measure_start(state)
     with (
-        asked_to_stop(processes) as asked,
+        asked_to_stop(world) as asked,
         faster_attention(base.device, *state.networks),
         checkpointed(config.hardware.gradient_checkpointing, *state.networks),
     ):
         for step in run.steps(start):
-            if state.enter(stage := stage_of(config.model, step, run.noticed)):
+            if state.enter(stage := stage_of(config.model, step, run.convergence_detected_at)):
                 run.tell(f"step {step}: training {stage}")
             batch = next(batches)
             run.note_faults(batch.faults)
-            set_rates(state.optimiser, config.optimizer, step, config.max_steps)
+            set_rates(state.optimizer, config.optimizer, step, config.max_steps)
             loss = train_step(state, batch, partial(run.check_finite, batch, step))
             if run.after_step(step + 1, loss, state, asked):
                 break
     return _finish(run, state)
 
 
-def _batches(
-    config: TrainingConfig, base: Base, material: Material, processes: Processes, start: int
-) -> Iterator[Batch]:
+def _batches(config: TrainingConfig, base: Base, material: Material, world: World, start: int) -> Iterator[Batch]:
     """This process's share of the batch of each step, from a step on."""
     pairs = material.pairs
     keep = config.data.cache and pairs.views() is not None
-    cache = caches.fill(base, pairs, config.data.cache_folder, processes) if keep else None
+    cache = caches.precompute(base, pairs, config.data.cache_folder, world) if keep else None
     rows = [np.concatenate(group) for group in material.groups]
-    draws = Draws(pairs, cache, config.data, rows, LatentSpec.of(base), config.seed)
+    draws = TrainingDataset(pairs, cache, config.data, rows, LatentSpec.of(base), config.seed)
 
-    def places() -> Iterator[list[Place]]:
+    def places() -> Iterator[list[SampleIndex]]:
         order = batches_of(material.groups, config.data.batch_size, config.data.shuffle_window, config.seed)
         for number, chosen in enumerate(itertools.islice(order, start, config.max_steps), start):
-            yield processes.share([Place(number, place, row) for place, row in enumerate(chosen)])
+            yield world.shard([SampleIndex(number, place, row) for place, row in enumerate(chosen)])
 
     return load(draws, places(), config.data.workers)
 
@@ -106,12 +104,12 @@ def _finish(run: Run, state: State) -> Path:
     """Write the ControlNet, and the base where it was trained."""
     config, base = run.config, state.base
     net, network = state.finished()
-    if run.processes.is_first:
+    if run.world.is_main:
         steps = put_best(net, config.output) if config.monitor.keep_best else run.finished
         net.contract = contract_of(config, net, network, steps)
         net.save(config.output)
         if config.model.unlock:
             save_base(base, config.output / "base", network)
     run.tracker.close()
-    run.processes.wait()
+    run.world.barrier()
     return config.output

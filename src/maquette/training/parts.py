@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from maquette.controlnet.choices import Connect, EncoderName, Variant
-from maquette.data.framing import STEP, Crop
+from maquette.data.crop import STEP, Crop
 from maquette.foundation.declared import Declared, setting
 from maquette.foundation.settings import problem
 
 Decay = Literal["constant", "cosine"]
 Precision = Literal["bfloat16", "float16", "float32"]
-Optimiser = Literal["adamw", "adamw8bit"]
+Optimizer = Literal["adamw", "adamw8bit"]
 Unlock = Literal["decoder", "all"]
 
 
@@ -32,15 +32,15 @@ class DataConfig(Declared):
         flat="data",
     )
     scenes: int = setting(8000, "Pairs of the diorama: so many rendered scenes.", 1)
-    batch_size: int = setting(32, "Pictures a step, over all processes and parts.", 1)
-    picture_column: str | None = setting(
-        None, "What the pictures' column is called, where it is not called as usual.", needs="data"
+    batch_size: int = setting(32, "Images a step, over all processes and parts.", 1)
+    image_column: str | None = setting(
+        None, "What the images' column is called, where it is not called as usual.", needs="data"
     )
     condition_column: str | None = setting(None, "The same of the conditions' column.", needs="data")
     text_column: str | None = setting(None, "The same of the texts' column.", needs="data")
     detect: bool = setting(
         False,
-        "Draw the conditions from the pictures, by the detector that `condition` names, its parameters by chance.",
+        "Draw the conditions from the images, by the detector that `condition` names, its parameters by chance.",
         needs="data",
     )
     size: int | tuple[int, int] | None = setting(
@@ -52,12 +52,12 @@ class DataConfig(Declared):
     )
     buckets: bool = setting(
         False,
-        "Frames of several shapes and about that area, each picture in the one that cuts least of it.",
+        "Frames of several shapes and about that area, each image in the one that cuts least of it.",
         needs="data",
     )
     crop: Crop = setting(
         "centre",
-        "Where a picture is cut that does not fit its frame: in the centre, or at random, afresh every time.",
+        "Where an image is cut that does not fit its frame: in the centre, or at random, afresh every time.",
         needs="data",
     )
     flip: float = setting(
@@ -121,7 +121,7 @@ class OptimizerConfig(Declared):
     learning_rate: float = setting(1e-3, "Peak; this narrow base wants far more than Stable Diffusion's 1e-5.", above=0)
     decay: Decay = setting("constant", 'Of the learning rate; or "cosine", to 0 at the last step.')
     warmup: int = setting(50, "Steps up to the peak.", 0)
-    name: Optimiser = setting(
+    name: Optimizer = setting(
         "adamw", 'Or "adamw8bit", with a quarter of its memory, by bitsandbytes.', flat="optimizer_name"
     )
     weight_decay: float = setting(1e-2, "Of AdamW.", 0)
@@ -180,5 +180,5 @@ class HardwareConfig(Declared):
     )
     compile: bool = setting(False, "By torch.compile: a slow first step, faster ones after it.", may_differ=True)
     shard: bool = setting(
-        False, "Split the trained weights and the optimiser's state over the processes (FSDP).", may_differ=True
+        False, "Split the trained weights and the optimizer's state over the processes (FSDP).", may_differ=True
     )

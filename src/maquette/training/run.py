@@ -12,20 +12,20 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maquette.controlnet.network import ControlNet
-from maquette.data.rows import Fault
+from maquette.data.sources.jsonl import BadRow
 from maquette.errors import MaquetteError
 from maquette.training import checkpoint, sharding
 from maquette.training.config import CONFIG, TrainingConfig
-from maquette.training.convergence import Monitor
-from maquette.training.draws import Batch
-from maquette.training.log import Log
-from maquette.training.plots import draw_curve
-from maquette.training.prepare import Material
-from maquette.training.processes import Processes
-from maquette.training.report import write_report
+from maquette.training.data.dataset import Batch
+from maquette.training.distributed.world import World
+from maquette.training.monitor.convergence import Monitor
+from maquette.training.monitor.metrics_log import Log
+from maquette.training.monitor.plots import draw_curve
+from maquette.training.monitor.report import write_report
+from maquette.training.monitor.tracking import Tracker
+from maquette.training.setup import Material
 from maquette.training.state import State
 from maquette.training.step import precision
-from maquette.training.tracking import Tracker
 
 BROKEN, BEST = "broken.jsonl", "best.pt"
 LOG_EVERY = 25  # steps between two lines of loss
@@ -36,29 +36,27 @@ class Run:
     config: TrainingConfig
     material: Material
     monitor: Monitor | None
-    processes: Processes
+    world: World
     log: Log
     tracker: Tracker
-    faults: dict[str, Fault] = field(default_factory=dict)  # by their place
+    faults: dict[str, BadRow] = field(default_factory=dict)  # by their place
     bar: "tqdm[int] | None" = None
     shown: dict[str, str] = field(default_factory=dict)  # on the bar
-    noticed: int | None = None  # the step after which the condition was seen to have taken hold
+    convergence_detected_at: int | None = None  # the step after which the condition was seen to have taken hold
     finished: int = 0  # steps
 
     @staticmethod
-    def begin(
-        config: TrainingConfig, material: Material, monitor: Monitor | None, processes: Processes, start: int
-    ) -> "Run":
+    def begin(config: TrainingConfig, material: Material, monitor: Monitor | None, world: World, start: int) -> "Run":
         """Open the folder of a run that is new or resumed at a step."""
         log = Log(config.output, config.condition)
-        if processes.is_first:
+        if world.is_main:
             config.save(config.output / CONFIG)
             log.rewind(start)
-        processes.wait()
+        world.barrier()
         settings = {one.path: value for one, value in config.items()}
-        tracker = Tracker.open(config.monitor.track, config.output, settings, processes)
-        run = Run(config, material, monitor, processes, log, tracker)
-        run.noticed, run.finished = log.noticed(), start
+        tracker = Tracker.open(config.monitor.track, config.output, settings, world)
+        run = Run(config, material, monitor, world, log, tracker)
+        run.convergence_detected_at, run.finished = log.convergence_detected_at(), start
         run.note_faults(list(material.faults))
         return run
 
@@ -74,13 +72,13 @@ class Run:
         """Those that are left, with a bar."""
         if self.is_over(start):
             return
-        last, hidden = self.config.max_steps, not self.processes.is_first
+        last, hidden = self.config.max_steps, not self.world.is_main
         self.bar = tqdm(range(start, last), "training", last, initial=start, unit=" steps", disable=hidden)
         yield from self.bar
 
     def tell(self, words: str) -> None:
         """A line above the bar."""
-        if self.processes.is_first:
+        if self.world.is_main:
             tqdm.write(words)
 
     def write(self, step: int, loss: float) -> None:
@@ -107,7 +105,7 @@ class Run:
         """
         self.finished, last = finished, finished == self.config.max_steps
         if finished % LOG_EVERY == 0 or last:
-            self.write(finished, self.processes.mean(loss).item())
+            self.write(finished, self.world.all_reduce_mean(loss).item())
         stopped = asked()
         if self.is_due(finished) and not stopped:  # else it is measured when the run goes on
             self.measure(finished, state)
@@ -124,21 +122,23 @@ class Run:
         All processes measure the same, since none may have all of the weights; the first one writes.
         """
         assert self.monitor is not None, "a run without measurements measures nothing"
-        net = state.measured()
+        net = state.eval_net()
         with precision(self.config.hardware.precision, state.base):
             (score, drawn), gains = self.monitor.measure(net), self.monitor.gain(net)
         gain = sum(one.gain for one in gains.values()) / len(gains)
         share = gain / (sum(one.without for one in gains.values()) / len(gains))
         levels = {f"gain at t={level}": round(one.gain, 5) for level, one in gains.items()}
-        score, gain, share = self.processes.told((score, gain, share))
+        score, gain, share = self.world.broadcast((score, gain, share))
         values = {"fidelity": round(score, 4), "gain": round(gain, 5), "gain share": round(share, 5), **levels}
         if self.config.monitor.keep_best and self._is_best(share if math.isnan(score) else score):
             weights = sharding.whole(net.state_dict())
-            if self.processes.is_first:
+            if self.world.is_main:
                 checkpoint.write(self.config.output / BEST, {"step": step, "net": weights})
         self._record(step, **values)
-        self.noticed = self.processes.told(self.log.noticed() if self.processes.is_first else None)
-        if self.processes.is_first:
+        self.convergence_detected_at = self.world.broadcast(
+            self.log.convergence_detected_at() if self.world.is_main else None
+        )
+        if self.world.is_main:
             grids = self.config.output / "grids"
             grids.mkdir(parents=True, exist_ok=True)
             drawn.save(grids / f"step-{step:06d}.png")
@@ -154,15 +154,19 @@ class Run:
 
     def _is_best(self, score: float) -> bool:
         """Whether no measurement so far was better, as they are written: rounded."""
-        best = self.processes.told(self.log.best() if self.processes.is_first else None)
+        best = self.world.broadcast(self.log.best() if self.world.is_main else None)
         return best is None or score > best[1]
 
     def is_over(self, finished: int) -> bool:
         """Whether the run stops before its last step, since the condition has taken hold."""
         after = self.config.monitor.stop_after
-        return after is not None and self.noticed is not None and finished >= self.noticed + after
+        return (
+            after is not None
+            and self.convergence_detected_at is not None
+            and finished >= self.convergence_detected_at + after
+        )
 
-    def note_faults(self, found: list[Fault]) -> None:
+    def note_faults(self, found: list[BadRow]) -> None:
         """Name and count rows that could not be read; too many stop the run."""
         if not any(fault.where not in self.faults for fault in found):
             return
@@ -180,11 +184,11 @@ class Run:
                 "Mend them, or give a larger share (broken)."
             )
 
-    def _known_faults(self) -> list[Fault]:
+    def _known_faults(self) -> list[BadRow]:
         """Those that any process has found, before it was resumed too."""
         path = self.config.output / BROKEN
         lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
-        return [Fault(**json.loads(line)) for line in lines]
+        return [BadRow(**json.loads(line)) for line in lines]
 
     def check_finite(self, batch: Batch, done: int, loss: Tensor) -> None:
         """A loss that is not finite stops the run before it spoils the weights."""
@@ -207,7 +211,7 @@ class Run:
         raise SystemExit(128 + number)
 
     def _record(self, step: int, **values: float) -> None:
-        if self.processes.is_first:
+        if self.world.is_main:
             self.log.write(step, **values)
             self.tracker.log(step, values)
 

@@ -41,10 +41,10 @@ def stage_of(model: ModelConfig, done: int, hold: int | None) -> Stage:
 
 def enter(stage: Stage, base: Base, net: ControlNet) -> None:
     """Let exactly what the stage trains require gradients."""
-    net.design = replace(net.design, connect=stage.connect)
+    net.config = replace(net.config, connect=stage.connect)
     net.requires_grad_(True)
     if stage.connect == "middle":
-        net.connections[:-1].requires_grad_(False)
+        net.zero_convs[:-1].requires_grad_(False)
     base.backbone.network.requires_grad_(False)
     if stage.unlocked:
         for parameter in unlocked_parameters(base, stage.unlocked):
@@ -78,14 +78,14 @@ def _eight_bit() -> Any:
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
-        raise MaquetteError("optimiser = \"adamw8bit\" needs bitsandbytes: pip install 'maquette[8bit]'.") from error
+        raise MaquetteError("optimizer = \"adamw8bit\" needs bitsandbytes: pip install 'maquette[8bit]'.") from error
     return AdamW8bit
 
 
-def set_rates(optimiser: torch.optim.Optimizer, settings: OptimizerConfig, done: int, steps: int) -> None:
+def set_rates(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, done: int, steps: int) -> None:
     """The learning rate of each group, the ControlNet's and the base's, after `done` of so many steps."""
     share = getattr(schedule, settings.decay)(done, steps, settings.warmup)
     for group, peak in zip(
-        optimiser.param_groups, (settings.learning_rate, settings.unlock_learning_rate), strict=False
+        optimizer.param_groups, (settings.learning_rate, settings.unlock_learning_rate), strict=False
     ):
         group["lr"] = peak * share

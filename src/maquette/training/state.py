@@ -1,4 +1,4 @@
-"""What of a training changes from step to step: weights, optimiser, average, scaler; and how it is kept."""
+"""What of a training changes from step to step: weights, optimizer, average, scaler; and how it is kept."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -16,11 +16,11 @@ from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
 from maquette.training import checkpoint, sharding
-from maquette.training.average import averaged
 from maquette.training.config import TrainingConfig
+from maquette.training.distributed.world import World
+from maquette.training.ema import averaged
 from maquette.training.loss import Controlled
 from maquette.training.parts import HardwareConfig, Unlock
-from maquette.training.processes import Processes
 from maquette.training.stages import Stage, enter, make_optimiser, unlocked_parameters
 
 
@@ -34,26 +34,26 @@ class State:
     hardware: HardwareConfig
     base: Base
     net: ControlNet
-    optimiser: torch.optim.Optimizer
+    optimizer: torch.optim.Optimizer
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
-    processes: Processes
+    world: World
     sharded: list[FSDPModule]  # what is split over processes
     templates: tuple[ControlNet, nn.Module | None] | None  # net and base before they were split, in the CPU's memory
     stage: Stage | None = None
     model: nn.Module = field(default_factory=nn.Module)  # backbone and ControlNet as one, for the stage
 
     @staticmethod
-    def make(config: TrainingConfig, base: Base, net: ControlNet, processes: Processes) -> "State":
+    def make(config: TrainingConfig, base: Base, net: ControlNet, world: World) -> "State":
         unlock = config.model.unlock
         average = averaged(net, config.optimizer.ema) if config.optimizer.ema else None
         sharded, templates = [], None
-        if config.hardware.shard and processes.count > 1:
+        if config.hardware.shard and world.count > 1:
             trained = base.backbone.network if unlock else None
             templates = copy.deepcopy(net).cpu(), copy.deepcopy(trained).cpu() if trained else None
             sharded = sharding.shard(net, trained)
         scaler = torch.amp.GradScaler(base.device.type, enabled=config.hardware.precision == "float16")
-        optimiser = make_optimiser(config.optimizer, unlock, base, net)
+        optimizer = make_optimiser(config.optimizer, unlock, base, net)
         own = (
             config.output,
             config.max_steps,
@@ -62,7 +62,7 @@ class State:
             config.optimizer.min_snr,
             config.hardware,
         )
-        return State(*own, base, net, optimiser, average, scaler, processes, sharded, templates)
+        return State(*own, base, net, optimizer, average, scaler, world, sharded, templates)
 
     @property
     def networks(self) -> tuple[nn.Module, nn.Module]:
@@ -76,17 +76,17 @@ class State:
         if stage == self.stage:
             return False
         enter(stage, self.base, self.net)
-        self.stage, self.measured().design = stage, self.net.design
+        self.stage, self.eval_net().config = stage, self.net.config
         model: nn.Module = Controlled(self.base.backbone, self.net)
         if self.hardware.compile:
             model = cast(nn.Module, torch.compile(model))
-        if self.processes.count > 1 and not self.sharded:
+        if self.world.count > 1 and not self.sharded:
             idle = stage.connect == "middle"  # what leads to the other residuals alone, as in a lite copy
             model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=idle)
         self.model = model
         return True
 
-    def gathering(self, wanted: bool) -> AbstractContextManager[object]:
+    def sync_gradients(self, wanted: bool) -> AbstractContextManager[object]:
         """Gradients are exchanged between processes once a step: in the backward pass of its last part."""
         if isinstance(self.model, DistributedDataParallel):
             return nullcontext() if wanted else self.model.no_sync()
@@ -98,32 +98,32 @@ class State:
         self.scaler.scale(loss).backward()
 
     def step(self) -> None:
-        """One step of the optimiser, down the gradient whose norm is cut to `clip`."""
-        self.scaler.unscale_(self.optimiser)
-        trained = [one for group in self.optimiser.param_groups for one in group["params"] if one.grad is not None]
+        """One step of the optimizer, down the gradient whose norm is cut to `clip`."""
+        self.scaler.unscale_(self.optimizer)
+        trained = [one for group in self.optimizer.param_groups for one in group["params"] if one.grad is not None]
         torch.nn.utils.clip_grad_norm_(trained, self.clip)
-        self.scaler.step(self.optimiser)
+        self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average is not None:
             self.average.update_parameters(self.net)
 
-    def measured(self) -> ControlNet:
+    def eval_net(self) -> ControlNet:
         """What is measured and shipped: the average, where there is one."""
         return self.net if self.average is None else self.average.module  # type: ignore[return-value]
 
     def save(self, step: int) -> None:
         """Write the state after so many steps, whole, and forget all but the last two."""
-        state: dict[str, Any] = {"net": self.net.state_dict(), "optimiser": self.optimiser.state_dict()}
+        state: dict[str, Any] = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.average is not None:
             state["average"] = self.average.state_dict()
         if self.unlock:
             state["base"] = self._base_weights()
         gathered = sharding.whole(state)
-        if self.processes.is_first:
+        if self.world.is_main:
             path = checkpoint.state_at(self.folder, step)
             checkpoint.write(path, {"step": step, "scaler": self.scaler.state_dict(), **gathered})
             checkpoint.forget_old(self.folder)
-        self.processes.wait()
+        self.world.barrier()
 
     def restore(self) -> int:
         """Go back to the last state in the run's folder; the step it was written after, 0 without one.
@@ -139,7 +139,7 @@ class State:
                 f"{state['step']} or more, not {self.max_steps}."
             )
         sharding.load_network(self.net, state["net"])
-        sharding.load_optimiser(self.optimiser, state["optimiser"])
+        sharding.load_optimiser(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
@@ -153,10 +153,10 @@ class State:
         """The trained ControlNet and the base's network, whole on every process."""
         network = self.base.backbone.network
         if self.templates is None:
-            return self.measured(), network
+            return self.eval_net(), network
         net, of_base = self.templates
         net.load_state_dict(sharding.whole(self.net.state_dict()))
-        net.design = self.net.design
+        net.config = self.net.config
         if of_base is not None:
             of_base.load_state_dict(sharding.whole(network.state_dict()))
         return net, of_base or network

@@ -1,4 +1,4 @@
-"""One step of a training: gradients in parts, clipped, and the optimiser's update."""
+"""One step of a training: gradients in parts, clipped, and the optimizer's update."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -11,9 +11,9 @@ from maquette.base import Base
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.pixels import signed, unit
 from maquette.text.conditioning import Conditioning
-from maquette.training.draws import Batch
+from maquette.training.data.dataset import Batch
+from maquette.training.hardware import with_oom_hint
 from maquette.training.loss import loss
-from maquette.training.memory import fitted
 from maquette.training.parts import Precision
 from maquette.training.state import State
 
@@ -26,17 +26,17 @@ def train_step(state: State, batch: Batch, check: Callable[[Tensor], None]) -> T
 
     Raises `MaquetteError` where the memory is too small for it, with what would fit.
     """
-    descend = partial(_descend, state, batch, check)
-    return fitted(descend, state.hardware.accumulation, len(batch), alone=state.processes.count == 1)
+    descend = partial(_accumulate, state, batch, check)
+    return with_oom_hint(descend, state.hardware.accumulation, len(batch), alone=state.world.count == 1)
 
 
-def _descend(state: State, batch: Batch, check: Callable[[Tensor], None], parts: int) -> Tensor:
-    """One step of the optimiser, its gradients computed in so many parts, one after another; the loss."""
-    state.optimiser.zero_grad()
+def _accumulate(state: State, batch: Batch, check: Callable[[Tensor], None], parts: int) -> Tensor:
+    """One step of the optimizer, its gradients computed in so many parts, one after another; the loss."""
+    state.optimizer.zero_grad()
     size = len(batch) // parts
     total = torch.zeros((), device=state.base.device)
     for number in range(parts):
-        with state.gathering(number == parts - 1):
+        with state.sync_gradients(number == parts - 1):
             part_loss = _loss(state, batch.part(number * size, (number + 1) * size)) / parts
             state.backward(part_loss)
         total += part_loss.detach()
@@ -50,8 +50,8 @@ def _loss(state: State, part: Batch) -> Tensor:
     base = state.base
     moments = part.moments
     if moments is None:
-        assert part.pictures is not None, "without a cache, the pictures come along"
-        moments = base.posterior(signed(part.pictures))
+        assert part.images is not None, "without a cache, the images come along"
+        moments = base.posterior(signed(part.images))
     latents = base.sample_latents(moments, part.sample).to(base.device)
     text = _text(base, part).to(base.device)
     condition = state.net.condition_input(unit(part.conditions.to(base.device)), base.encode_maps)

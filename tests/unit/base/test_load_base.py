@@ -69,7 +69,7 @@ def test_what_suits_a_base_is_kept_in_its_folder(folder, tmp_path) -> None:
 
 def test_low_memory_on_the_cpu_has_no_effect_and_says_so(folder) -> None:
     with pytest.warns(MaquetteWarning, match="no effect on the CPU"):
-        assert mq.load_base(folder, low_memory=True).work_on is None
+        assert mq.load_base(folder, low_memory=True).execution_device is None
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])

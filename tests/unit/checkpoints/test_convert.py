@@ -42,7 +42,7 @@ def base_folder(tmp_path_factory) -> Path:
 def net_folder(base_folder, tmp_path_factory) -> Path:
     net = randomise(mq.ControlNet.attach(mq.load_base(base_folder)))
     with torch.no_grad():
-        for parameter in net.copy.parameters():
+        for parameter in net.trainable_copy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     net.save(folder := tmp_path_factory.mktemp("net"))
     return folder

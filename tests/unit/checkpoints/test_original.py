@@ -73,11 +73,11 @@ def model(family: str, tokenizer: Path) -> Base:
         up_block_types=["UpDecoderBlock2D"] * 4, latent_channels=4, scaling_factor=scale,
     )  # fmt: skip
     pads = [{}] if family == "sd1" else [{"pad_token": "!"}] if family == "sd2" else [{}, {"pad_token": "!"}]
-    clips = [
+    text_encoders = [
         Clip(encoder, CLIPTokenizer.from_pretrained(tokenizer, **pad))
         for encoder, pad in zip(encoders, pads, strict=True)
     ]
-    text = XLText(*clips, zero_empty_prompt=True) if family == "xl" else ClipText(*clips)
+    text = XLText(*text_encoders, zero_empty_prompt=True) if family == "xl" else ClipText(*text_encoders)
     prediction = "v_prediction" if family == "sd2" else "epsilon"
     schedule = {
         "beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "clip_sample": False,
@@ -132,14 +132,14 @@ def whole(base: Base, family: str) -> dict[str, torch.Tensor]:
     vae = base.autoencoder.state_dict()
     for name, shape in original_vae(vae).items():
         tensors[f"first_stage_model.{name}"] = vae[vae_names.to_diffusers(name, 4)].reshape(shape)
-    first = named(base.text.clips[0].encoder)
+    first = named(base.text.text_encoders[0].encoder)
     if family == "sd1":
         tensors |= {f"cond_stage_model.transformer.{name}": value for name, value in first.items()}
         tensors["cond_stage_model.transformer.text_model.embeddings.position_ids"] = torch.arange(CONTEXT)[None]
     elif family == "sd2":
         tensors |= {f"cond_stage_model.model.{name}": value for name, value in openclip(first, True).items()}
     else:
-        second = openclip(named(base.text.clips[1].encoder), False)
+        second = openclip(named(base.text.text_encoders[1].encoder), False)
         tensors |= {f"conditioner.embedders.0.transformer.{name}": value for name, value in first.items()}
         tensors |= {f"conditioner.embedders.1.model.{name}": value for name, value in second.items()}
     return tensors
@@ -160,12 +160,12 @@ def test_one_file_is_the_model(family: str, suffix: str, tokenizer, tmp_path) ->
     assert base.noise.prediction == before.noise.prediction
     assert base.size == {"sd1": 512, "sd2": 768, "xl": 1024}[family]
     assert base.schedule["prediction_type"] == before.noise.prediction
-    z, picture = torch.randn(1, 4, 16, 16), mq.diorama.scene(1).image
+    z, image = torch.randn(1, 4, 16, 16), mq.diorama.scene(1).image
     with torch.no_grad():
         ours, theirs = (one.encode_text(["a b c"], (128, 128)) for one in (base, before))
         assert torch.allclose(ours.hidden_states, theirs.hidden_states, atol=1e-5)
         assert torch.allclose(base.predict(z, 7, ours), before.predict(z, 7, theirs), atol=1e-5)
-        latents = [one.encode_pictures([picture]) for one in (base, before)]
+        latents = [one.encode_images([image]) for one in (base, before)]
     assert torch.allclose(*latents, atol=1e-5)
     if family == "xl":
         assert torch.allclose(ours.pooled, theirs.pooled, atol=1e-5)

@@ -26,7 +26,7 @@ def home(tmp_path_factory):
     base = mq.load_base(folder / "base-0")
     net = randomise(mq.ControlNet.attach(base))
     with torch.no_grad():
-        for parameter in net.copy.parameters():
+        for parameter in net.trainable_copy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
     mark = fingerprint(base.backbone.network.state_dict())
     net.contract = Contract(stated=True, detector="canny", base="base-0", base_fingerprint=mark, prompt_drop=0.5)
@@ -40,7 +40,7 @@ def test_copied_weights_move_with_the_bases(home, tmp_path) -> None:
     net, moved = mq.load_controlnet(home / "net", old), mq.load_controlnet(path, new)
     first, second = (mq.ControlNet.attach(base).copy.state_dict() for base in (old, new))
     for name, value in moved.copy.state_dict().items():
-        expected = net.copy.state_dict()[name] + second[name] - first[name]
+        expected = net.trainable_copy.state_dict()[name] + second[name] - first[name]
         assert torch.allclose(value, expected, atol=1e-6)
     for part in ("encoder", "connections"):
         ours, theirs = (getattr(one, part).state_dict() for one in (net, moved))

@@ -7,11 +7,11 @@ from maquette.conditions.detectors.canny import canny, random_thresholds
 
 
 def test_with_a_seed_thresholds_are_drawn_and_the_given_ones_have_no_effect() -> None:
-    picture = mq.diorama.scene(3).image
-    seen = mq.detect("canny", picture, seed=5)
-    assert seen == canny(picture, *random_thresholds(np.random.default_rng(5)))
-    assert seen == mq.detect("canny", picture, low=0, high=1, seed=5)
-    assert len({mq.detect("canny", picture, seed=seed).tobytes() for seed in range(8)}) > 4
+    image = mq.diorama.scene(3).image
+    seen = mq.detect("canny", image, seed=5)
+    assert seen == canny(image, *random_thresholds(np.random.default_rng(5)))
+    assert seen == mq.detect("canny", image, low=0, high=1, seed=5)
+    assert len({mq.detect("canny", image, seed=seed).tobytes() for seed in range(8)}) > 4
 
 
 def test_drawn_thresholds_keep_their_range() -> None:

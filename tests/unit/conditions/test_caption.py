@@ -20,20 +20,20 @@ def folder(tmp_path_factory) -> Path:
 @torch.no_grad()
 @pytest.mark.parametrize("beams", [1, 3])
 def test_says_what_transformers_says(folder, beams: int) -> None:
-    picture = mq.diorama.scene(3).image.resize((64, 64))
-    pixels = torch.from_numpy((np.asarray(picture) / 255 - MEAN) / DEVIATION).float().permute(2, 0, 1)[None]
+    image = mq.diorama.scene(3).image.resize((64, 64))
+    pixels = torch.from_numpy((np.asarray(image) / 255 - MEAN) / DEVIATION).float().permute(2, 0, 1)[None]
     network = BlipForConditionalGeneration.from_pretrained(folder).eval()
     tokens = network.generate(pixel_values=pixels, num_beams=beams, max_new_tokens=12, do_sample=False)
     expected = BertTokenizer.from_pretrained(folder).decode(tokens[0], skip_special_tokens=True)
     assert len(expected) > 3
-    assert mq.detect("caption", picture, weights=folder, device="cpu", beams=beams, length=12) == expected
+    assert mq.detect("caption", image, weights=folder, device="cpu", beams=beams, length=12) == expected
 
 
 def test_a_batch_says_what_each_says_alone_and_again(folder) -> None:
     detector = mq.Detector("caption", folder, device="cpu")
-    pictures = [mq.diorama.scene(seed).image.resize(size) for seed, size in enumerate(((64, 64), (97, 61), (2000, 10)))]
-    together = detector(pictures)
-    assert together == [detector(picture) for picture in pictures] == detector(pictures)
+    images = [mq.diorama.scene(seed).image.resize(size) for seed, size in enumerate(((64, 64), (97, 61), (2000, 10)))]
+    together = detector(images)
+    assert together == [detector(image) for image in images] == detector(images)
 
 
 def test_length_is_kept(folder) -> None:

@@ -28,9 +28,9 @@ def photo(size: tuple[int, int]) -> Image.Image:
     return mq.diorama.scene(3).image.resize(size)
 
 
-def plainly(folder: Path, picture: Image.Image) -> np.ndarray:
-    """What transformers itself predicts of a picture that is of the right size already."""
-    pixels = (np.asarray(picture) / 255 - MEAN) / DEVIATION
+def plainly(folder: Path, image: Image.Image) -> np.ndarray:
+    """What transformers itself predicts of an image that is of the right size already."""
+    pixels = (np.asarray(image) / 255 - MEAN) / DEVIATION
     network = AutoModelForDepthEstimation.from_pretrained(folder)
     with torch.no_grad():
         return network(torch.from_numpy(pixels).float().permute(2, 0, 1)[None]).predicted_depth[0].numpy()
@@ -38,10 +38,10 @@ def plainly(folder: Path, picture: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_draws_what_transformers_predicts(folders, name: str) -> None:
-    picture = photo(OWN_SIZE[name])
-    expected = plainly(folders[name], picture)
+    image = photo(OWN_SIZE[name])
+    expected = plainly(folders[name], image)
     expected = (expected - expected.min()) / np.ptp(expected) * 255
-    drawn = np.asarray(mq.detect("depth", picture, weights=folders[name], device="cpu", clip=0.0))
+    drawn = np.asarray(mq.detect("depth", image, weights=folders[name], device="cpu", clip=0.0))
     assert np.ptp(drawn) == 255
     assert np.abs(drawn[..., 0] - expected).max() < 1.1
     assert (drawn == drawn[..., :1]).all()
@@ -50,21 +50,21 @@ def test_draws_what_transformers_predicts(folders, name: str) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_batch_of_several_sizes_is_each_alone(folders, name: str) -> None:
     detector = mq.Detector("depth", folders[name], device="cpu")
-    pictures = [photo(size) for size in ((97, 61), (64, 64), (61, 97), (2000, 10), (1, 1), (97, 61))]
-    for picture, drawn in zip(pictures, detector(pictures), strict=True):
-        assert drawn.size == picture.size
-        assert np.abs(np.asarray(detector(picture), int) - np.asarray(drawn)).max() <= 1
+    images = [photo(size) for size in ((97, 61), (64, 64), (61, 97), (2000, 10), (1, 1), (97, 61))]
+    for image, drawn in zip(images, detector(images), strict=True):
+        assert drawn.size == image.size
+        assert np.abs(np.asarray(detector(image), int) - np.asarray(drawn)).max() <= 1
 
 
 def test_metres_are_turned_about(tmp_path) -> None:
     torch.manual_seed(0)
     folder = write_depth_anything(tmp_path, "metric")
-    picture = photo((56, 56))
-    metres = plainly(folder, picture)
-    drawn = np.asarray(mq.detect("depth", picture, weights=folder, device="cpu", clip=0.0))[..., 0]
+    image = photo((56, 56))
+    metres = plainly(folder, image)
+    drawn = np.asarray(mq.detect("depth", image, weights=folder, device="cpu", clip=0.0))[..., 0]
     assert drawn[np.unravel_index(metres.argmin(), metres.shape)] == 255
     assert drawn[np.unravel_index(metres.argmax(), metres.shape)] == 0
-    told = np.asarray(mq.detect("depth", picture, weights=folder, device="cpu", clip=0.0, metric=False))[..., 0]
+    told = np.asarray(mq.detect("depth", image, weights=folder, device="cpu", clip=0.0, metric=False))[..., 0]
     assert told[np.unravel_index(metres.argmax(), metres.shape)] == 255
 
 
@@ -113,7 +113,7 @@ def test_weights_that_lack_a_tensor_are_refused(folders, tmp_path) -> None:
     ("spoilt", "words"),
     [
         ("config.json", "holds no weights of depth"),
-        ("preprocessor_config.json", "how its network wants pictures"),
+        ("preprocessor_config.json", "how its network wants images"),
         ("model.safetensors", "no weights beside it"),
     ],
 )

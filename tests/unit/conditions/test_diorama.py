@@ -36,12 +36,12 @@ def test_exact_maps_are_those_of_the_training(name: str) -> None:
 
 def test_scenes_are_seen_as_they_are() -> None:
     scenes = [mq.diorama.scene(seed) for seed in (3, 9, 12)]
-    pictures = [scene.image for scene in scenes]
+    images = [scene.image for scene in scenes]
     detectors = {name: mq.Detector(f"diorama/{name}", device="cpu") for name in NAMES}
-    for scene, classes in zip(scenes, detectors["segmentation"].find(pictures), strict=True):
+    for scene, classes in zip(scenes, detectors["segmentation"].find(images), strict=True):
         assert mean_iou(classes.numbers, scene.classes) > 0.8
     for name in ("depth", "normal"):
-        for scene, seen in zip(scenes, detectors[name](pictures), strict=True):
+        for scene, seen in zip(scenes, detectors[name](images), strict=True):
             exact = np.asarray(detectors[name](scene), int)
             assert np.abs(np.asarray(seen, int) - exact).mean() < 14, name  # levels
 
@@ -82,7 +82,7 @@ def test_a_connected_area_is_one_person() -> None:
 
 def test_class_numbers_are_kept_and_drawn_again(tmp_path) -> None:
     detector = mq.Detector("diorama/segmentation", device="cpu")
-    picture = mq.diorama.scene(9).image
-    (classes,) = detector.find([picture])
+    image = mq.diorama.scene(9).image
+    (classes,) = detector.find([image])
     write_classes(classes, tmp_path / "one.classes.png")
-    assert detector.spec.record.draw(read_classes(tmp_path / "one.classes.png")) == detector(picture)
+    assert detector.spec.record.draw(read_classes(tmp_path / "one.classes.png")) == detector(image)

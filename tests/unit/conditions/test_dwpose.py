@@ -64,8 +64,8 @@ def test_a_whole_body_is_taken_apart() -> None:
     assert len(from_whole_body(points[:0], (200, 100))) == 0
 
 
-def test_from_picture_to_points(tmp_path) -> None:
-    """Pictures with a bright dot in each of two boxes: all points of each person lie on their dot."""
+def test_from_image_to_points(tmp_path) -> None:
+    """Images with a bright dot in each of two boxes: all points of each person lie on their dot."""
     pytest.importorskip("onnxruntime")
     boxes = raw_boxes(person_10=(12, 16, 16, 24, 0.9), person_20=(44, 20, 20, 30, 0.8))
     finder = DWPose(write_tiny_dwpose(tmp_path, boxes[None], (24, 32)), "cpu")

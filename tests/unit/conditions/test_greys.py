@@ -1,4 +1,4 @@
-"""Maps in levels of grey: at which size a network sees a picture, and how its answer comes back."""
+"""Maps in levels of grey: at which size a network sees an image, and how its answer comes back."""
 
 import numpy as np
 import pytest
@@ -22,12 +22,12 @@ from maquette.conditions.inference import AT_ONCE, grayscale_inference, shown
         ((20_000, 10), None, (1024, 256)),  # a strip is squeezed
     ],
 )
-def test_the_size_at_which_a_picture_is_seen(size, resolution, seen) -> None:
+def test_the_size_at_which_a_image_is_seen(size, resolution, seen) -> None:
     sizes = []
 
-    def look(pictures: list[Image.Image]) -> NDArray[np.float32]:
-        sizes.extend(one.size for one in pictures)
-        return np.stack([np.full(one.size[::-1], 0.5, np.float32) for one in pictures])
+    def look(images: list[Image.Image]) -> NDArray[np.float32]:
+        sizes.extend(one.size for one in images)
+        return np.stack([np.full(one.size[::-1], 0.5, np.float32) for one in images])
 
     (levels,) = grayscale_inference([Image.new("RGB", size)], resolution, 16, look, AT_ONCE)
     assert sizes == [seen]
@@ -35,12 +35,12 @@ def test_the_size_at_which_a_picture_is_seen(size, resolution, seen) -> None:
     assert np.ptp(levels) < 1e-6
 
 
-def test_large_pictures_are_seen_one_at_a_time_and_small_ones_together() -> None:
+def test_large_images_are_seen_one_at_a_time_and_small_ones_together() -> None:
     counts: list[int] = []
 
-    def look(pictures: list[Image.Image]) -> NDArray[np.float32]:
-        counts.append(len(pictures))
-        return np.zeros((len(pictures), *pictures[0].size[::-1]), np.float32)
+    def look(images: list[Image.Image]) -> NDArray[np.float32]:
+        counts.append(len(images))
+        return np.zeros((len(images), *images[0].size[::-1]), np.float32)
 
     grayscale_inference([Image.new("RGB", (256, 256))] * 9, None, 16, look, AT_ONCE)
     assert counts == [9]
@@ -50,9 +50,9 @@ def test_large_pictures_are_seen_one_at_a_time_and_small_ones_together() -> None
 
 
 def test_levels_are_shown_from_black_to_white() -> None:
-    picture = shown(np.array([[-0.1, 0.0, 0.5, 0.999, 1.2]], np.float32))
-    assert picture.mode == "RGB"
-    assert np.asarray(picture)[0].tolist() == [[level] * 3 for level in (0, 0, 127, 254, 255)]
+    image = shown(np.array([[-0.1, 0.0, 0.5, 0.999, 1.2]], np.float32))
+    assert image.mode == "RGB"
+    assert np.asarray(image)[0].tolist() == [[level] * 3 for level in (0, 0, 127, 254, 255)]
 
 
 def test_safe_edges_are_black_grey_or_white_by_thirds() -> None:
@@ -61,7 +61,7 @@ def test_safe_edges_are_black_grey_or_white_by_thirds() -> None:
 
 
 def test_hed_is_safe_when_it_is_asked_to(tmp_path) -> None:
-    picture = mq.diorama.scene(11).image.resize((200, 120))
+    image = mq.diorama.scene(11).image.resize((200, 120))
     detector = mq.Detector("hed", write_random("hed", tmp_path), device="cpu")
-    assert set(np.unique(np.asarray(detector(picture, safe=True)))) == {0, 127, 255}
-    assert len(np.unique(np.asarray(detector(picture)))) > 50
+    assert set(np.unique(np.asarray(detector(image, safe=True)))) == {0, 127, 255}
+    assert len(np.unique(np.asarray(detector(image)))) > 50

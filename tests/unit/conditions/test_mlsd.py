@@ -16,13 +16,13 @@ from maquette.conditions.networks.mlsd import Tiny
 REAL = Path(__file__).resolve().parents[4] / "shared/data/weights/mlsd_tiny_512_fp32.pth"
 real = pytest.mark.skipif(not REAL.is_file(), reason="needs M-LSD's published small weights")
 
-FRAME = (90, 130, 400, 370)  # left, top, right, bottom of a frame that a picture shows
+FRAME = (90, 130, 400, 370)  # left, top, right, bottom of a frame that an image shows
 
 
 def frame(size: tuple[int, int] = (512, 512)) -> Image.Image:
-    picture = Image.new("RGB", (512, 512), (110, 110, 110))
-    ImageDraw.Draw(picture).rectangle(FRAME, outline="white", width=5)
-    return picture.resize(size, Image.Resampling.LANCZOS)
+    image = Image.new("RGB", (512, 512), (110, 110, 110))
+    ImageDraw.Draw(image).rectangle(FRAME, outline="white", width=5)
+    return image.resize(size, Image.Resampling.LANCZOS)
 
 
 def answer_with(*peaks: tuple[int, int, float, tuple[float, float, float, float]]) -> torch.Tensor:
@@ -59,7 +59,7 @@ def test_nothing_found_is_a_black_map() -> None:
 
 
 @pytest.mark.parametrize(("size", "width"), [((300, 200), 1), ((900, 512), 1), ((2048, 1600), 3)])
-def test_lines_are_as_wide_for_a_picture_of_any_size(size: tuple[int, int], width: int) -> None:
+def test_lines_are_as_wide_for_a_image_of_any_size(size: tuple[int, int], width: int) -> None:
     shown = np.asarray(draw(np.array([[0.5, 0.0, 0.5, 1.0]]), size))
     column = shown[size[1] // 2, :, 0] > 0
     assert column.sum() == width
@@ -100,7 +100,7 @@ def test_real_weights_draw_a_frame_where_it_is(side: int) -> None:
 
 
 @real
-def test_real_weights_see_nothing_in_a_blank_picture() -> None:
+def test_real_weights_see_nothing_in_a_blank_image() -> None:
     shown = mq.detect("mlsd", Image.new("RGB", (200, 300), "white"), weights=REAL, device="cpu")
     assert not np.asarray(shown).any()
 
@@ -108,6 +108,6 @@ def test_real_weights_see_nothing_in_a_blank_picture() -> None:
 @real
 def test_real_weights_draw_the_same_alone_and_among_others() -> None:
     detector = mq.Detector("mlsd", REAL, device="cpu")
-    pictures = [frame(), frame((300, 200)), mq.diorama.scene(11).image, frame().rotate(10)]
-    for one, together in zip(pictures, detector(pictures), strict=True):
+    images = [frame(), frame((300, 200)), mq.diorama.scene(11).image, frame().rotate(10)]
+    for one, together in zip(images, detector(images), strict=True):
         assert (np.asarray(detector(one)) != np.asarray(together)).mean() < 1e-3

@@ -19,12 +19,12 @@ FIELD_OF_VIEW = 2 * math.degrees(math.atan(HALF_VIEW))
 def normals_from_depth(depth: NDArray[np.floating], field_of_view: float) -> NDArray[np.float32]:
     """Unit normals (H, W, 3) of the surfaces that depth shows; axes right, up, towards the viewer.
 
-    On a plane 1 / depth is linear in the picture, so that its gradient gives the normal exactly. Where depth jumps, the
+    On a plane 1 / depth is linear in the image, so that its gradient gives the normal exactly. Where depth jumps, the
     normal is of no surface.
 
     Args:
         depth: (H, W) metres along the camera's axis, above 0.
-        field_of_view: of the picture's width, in degrees, above 0 and below 180; pixels are square.
+        field_of_view: of the image's width, in degrees, above 0 and below 180; pixels are square.
     """
     height, width = depth.shape
     pixel = 2 * math.tan(math.radians(field_of_view) / 2) / width  # at distance 1
@@ -80,28 +80,28 @@ def test_of_a_ball_in_disparity_the_left_is_red_and_the_top_green() -> None:
 def test_the_detector_draws_as_the_published_one(tmp_path) -> None:
     """The steps of annotator/midas in ControlNet 1.0, on what the same network sees."""
     folder = write_tiny("dpt_hybrid", tmp_path)
-    picture = mq.diorama.scene(3).image.resize((64, 64))
-    (disparity,) = Disparity("normal", folder, "cpu").of([picture], None)
+    image = mq.diorama.scene(3).image.resize((64, 64))
+    (disparity,) = Disparity("normal", folder, "cpu").of([image], None)
     x, y = cv2.Sobel(disparity, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(disparity, cv2.CV_32F, 0, 1, ksize=3)
     share = (disparity - disparity.min()) / (disparity - disparity.min()).max()
     x[share < 0.2] = y[share < 0.2] = 0
     expected = np.dstack([x, y, np.full_like(x, 2 * np.pi)])
     expected = expected / np.sqrt((expected**2).sum(axis=2, keepdims=True)) * 127.5 + 127.5
     detector = mq.Detector("normal", folder, device="cpu")
-    drawn = np.asarray(detector(picture, background=0.2), float)
+    drawn = np.asarray(detector(image, background=0.2), float)
     assert np.ptp(expected[..., 0]) > 2
     assert np.abs(drawn - expected).max() <= 1
-    mirrored = np.asarray(detector(picture, background=0.2, red="right"), float)
+    mirrored = np.asarray(detector(image, background=0.2, red="right"), float)
     assert np.abs(mirrored[..., 0] - (255 - drawn[..., 0])).max() <= 1
     assert np.array_equal(mirrored[..., 1:], drawn[..., 1:])
 
 
 def test_slopes_do_not_depend_on_what_the_network_squeezes(tmp_path) -> None:
     detector = mq.Detector("normal", write_tiny("dpt", tmp_path), device="cpu")
-    picture = mq.diorama.scene(9).image
+    image = mq.diorama.scene(9).image
 
     def across_beside_down(size: tuple[int, int]) -> float:
-        levels = np.asarray(detector(picture.resize(size), background=0.0, strength=5), float) - 127.5
+        levels = np.asarray(detector(image.resize(size), background=0.0, strength=5), float) - 127.5
         across, down, _ = np.abs(levels / levels[..., 2:]).mean(axis=(0, 1))
         return float(across / down)
 

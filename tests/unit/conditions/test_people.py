@@ -135,7 +135,7 @@ BODY = {"pose_keypoints_2d": [5, 5, 1] * 18}
     ("content", "words"),
     [
         ("<html>", "it is no JSON"),
-        ("[1, 2]", "not of one picture"),
+        ("[1, 2]", "not of one image"),
         ({"people": [BODY]}, "canvas_width"),
         ({"people": [BODY], "canvas_width": 10, "canvas_height": 0}, "not 10 and 0"),
         ({"people": [BODY], "canvas_width": 10**6, "canvas_height": 10**6}, "1000000 and 1000000"),

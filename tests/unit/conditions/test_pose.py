@@ -57,7 +57,7 @@ def test_each_point_has_its_colour_and_a_radius_of_4_at_512(point: int) -> None:
 
 
 def test_limbs_change_nothing_beside_them() -> None:
-    """The same as blending whole pictures, as the published code does; people may stand over the border."""
+    """The same as blending whole images, as the published code does; people may stand over the border."""
     rng = np.random.default_rng(0)
     for _ in range(20):
         width, height = (int(side) for side in rng.integers(5, 300, 2))

@@ -29,32 +29,32 @@ def detector(folder) -> mq.Detector:
 
 
 @pytest.fixture(scope="module")
-def picture() -> Image.Image:
+def image() -> Image.Image:
     return mq.diorama.scene(3).image
 
 
-def test_a_map_is_drawn_from_what_is_found(detector, picture) -> None:
-    people = detector.find([picture])[0]
+def test_a_map_is_drawn_from_what_is_found(detector, image) -> None:
+    people = detector.find([image])[0]
     assert len(people)
     assert set(np.unique(people.body[..., 2])) == {0, 1}
     assert not people.hands.any()
-    assert detector(picture) == people_map(people)
+    assert detector(image) == people_map(people)
 
 
-def test_options_leave_points_and_people_out(detector, picture) -> None:
-    all_points = detector.find([picture], confidence=0.0)[0]
-    sure = detector.find([picture], confidence=0.9)[0]
+def test_options_leave_points_and_people_out(detector, image) -> None:
+    all_points = detector.find([image], confidence=0.0)[0]
+    sure = detector.find([image], confidence=0.9)[0]
     assert 0 < (sure.body[..., 2] > 0).sum() < (all_points.body[..., 2] > 0).sum()
     least = float(np.median(completeness(sure)))
-    kept = detector.find([picture], confidence=0.9, least=least)[0]
+    kept = detector.find([image], confidence=0.9, least=least)[0]
     assert 0 < len(kept) < len(sure)
     assert completeness(kept).min() >= least
     assert whole_body_completeness(kept) == whole_body_completeness(sure)
-    assert not np.asarray(detector(picture, person=1.0)).any()
+    assert not np.asarray(detector(image, person=1.0)).any()
 
 
-def test_key_points_are_kept_and_drawn_again(folder, picture, tmp_path) -> None:
-    picture.save(tmp_path / "photo.png")
+def test_key_points_are_kept_and_drawn_again(folder, image, tmp_path) -> None:
+    image.save(tmp_path / "photo.png")
     detect = {"option": [], "device": "cpu", "listed": False}
     run("pose", [tmp_path / "photo.png"], tmp_path, weights=str(folder), keep=True, **detect)
     record = tmp_path / "photo-pose-record.json"
@@ -70,18 +70,18 @@ def test_hands_and_faces_come_from_dwpose(tmp_path) -> None:
     write_tiny_dwpose(tmp_path, raw_boxes(person_10=(12, 16, 16, 24, 0.9))[None], (24, 32))
     pixels = np.zeros((320, 640, 3), np.uint8)
     pixels[158:163, 98:103] = 255
-    picture = Image.fromarray(pixels)
+    image = Image.fromarray(pixels)
     detector = mq.Detector("pose", tmp_path, "cpu")  # files of ONNX only
     for hands, face in [(False, False), (True, False), (False, True)]:
-        people = detector.find([picture], hands=hands, face=face)[0]
+        people = detector.find([image], hands=hands, face=face)[0]
         assert (people.body.any(), people.hands.any(), people.face.any()) == (True, hands, face)
-    assert np.asarray(detector(picture, face=True))[160, 100].tolist() == [255, 255, 255]
-    assert np.asarray(detector(picture, hands=True))[160, 100].tolist() == [0, 0, 255]
+    assert np.asarray(detector(image, face=True))[160, 100].tolist() == [255, 255, 255]
+    assert np.asarray(detector(image, hands=True))[160, 100].tolist() == [0, 0, 255]
 
 
-def test_weights_without_hands_say_what_is_missing(folder, picture) -> None:
+def test_weights_without_hands_say_what_is_missing(folder, image) -> None:
     with pytest.raises(MaquetteError, match=r"Hands and faces need yolox_l\.onnx"):
-        mq.detect("pose", picture, weights=folder, hands=True)
+        mq.detect("pose", image, weights=folder, hands=True)
 
 
 def test_folders_of_something_else_are_refused(tmp_path) -> None:

@@ -21,10 +21,10 @@ OFFLINE = ["edges", "softedge", "xdog", "drawing"]
 
 def shapes(size: int) -> Image.Image:
     y, x = np.mgrid[:size, :size]
-    picture = np.stack([x * 255 // size, y * 255 // size, np.full_like(x, 90)], axis=2)
-    picture[(x - size // 3) ** 2 + (y - size // 3) ** 2 < (size // 5) ** 2] = (250, 240, 230)
-    picture[size // 2 : size * 7 // 8, size // 2 : size * 3 // 4] = (10, 20, 60)
-    return Image.fromarray(picture.astype(np.uint8))
+    image = np.stack([x * 255 // size, y * 255 // size, np.full_like(x, 90)], axis=2)
+    image[(x - size // 3) ** 2 + (y - size // 3) ** 2 < (size // 5) ** 2] = (250, 240, 230)
+    image[size // 2 : size * 7 // 8, size // 2 : size * 3 // 4] = (10, 20, 60)
+    return Image.fromarray(image.astype(np.uint8))
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_any_source_draws_any_size_in_black_and_white(source: str, size: tuple[i
 
 @pytest.mark.parametrize("source", OFFLINE)
 @pytest.mark.parametrize("level", ["white", "black", (30, 120, 40)])
-def test_nothing_is_drawn_of_a_blank_picture(source: str, level) -> None:
+def test_nothing_is_drawn_of_a_blank_image(source: str, level) -> None:
     assert not np.asarray(mq.detect("scribble", Image.new("RGB", (60, 40), level), source=source)).any()
 
 
 @pytest.mark.parametrize("source", ["softedge", "xdog"])
 def test_a_seed_is_a_scribble(source: str) -> None:
-    picture = shapes(200)
-    drawn = [mq.detect("scribble", picture, source=source, seed=seed).tobytes() for seed in (*range(8), 0)]
+    image = shapes(200)
+    drawn = [mq.detect("scribble", image, source=source, seed=seed).tobytes() for seed in (*range(8), 0)]
     assert drawn[0] == drawn[-1]
     assert len(set(drawn)) == 8
 
@@ -72,7 +72,7 @@ def test_hed_is_opened_once_and_only_when_it_is_asked_for(monkeypatch) -> None:
 
     def open_hed(weights, device):
         opened.append((weights, device))
-        return lambda pictures, options: [mq.detect("softedge", one) for one in pictures]
+        return lambda images, options: [mq.detect("softedge", one) for one in images]
 
     monkeypatch.setattr(module, "HED", replace(module.HED, load=open_hed))
     assert module.SCRIBBLE.offline and module.SCRIBBLE.weights
@@ -200,7 +200,7 @@ def test_thin_pens_become_as_thick_as_asked_and_thick_ones_stay() -> None:
 
 
 @pytest.mark.parametrize("seed", [3, 7, 8])
-def test_a_large_picture_has_the_strokes_of_a_small_one(seed: int) -> None:
+def test_a_large_image_has_the_strokes_of_a_small_one(seed: int) -> None:
     small = mq.diorama.scene(seed).image
     large = small.resize((512, 512), Image.Resampling.BICUBIC)
     few, many = ((np.asarray(mq.detect("scribble", one)) > 0).mean() for one in (small, large))

@@ -27,13 +27,13 @@ from maquette.errors import MaquetteError
 NETWORKS = {"upernet": 150, "mask2former": 150, "oneformer": 133}
 
 
-def classes_of(picture: Image.Image, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Class numbers (H, W) of a picture painted in a palette (K, 3); the reverse of `class_map`.
+def classes_of(image: Image.Image, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Class numbers (H, W) of an image painted in a palette (K, 3); the reverse of `class_map`.
 
     A colour that is not in the palette, as brushes leave at their rims, counts as the nearest one that is (RGB). Of
     classes with one colour it is the first.
     """
-    pixels = np.asarray(picture.convert("RGB"))
+    pixels = np.asarray(image.convert("RGB"))
     colours, where = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     apart = [((palette.astype(np.int32) - colour) ** 2).sum(axis=1).argmin() for colour in colours.astype(np.int32)]
     return np.array(apart, np.uint8)[where.ravel()].reshape(pixels.shape[:2])
@@ -51,16 +51,16 @@ def without_scipy(monkeypatch) -> None:
         monkeypatch.setattr(f"transformers.models.{name}.modeling_{name}.requires_backends", lambda *needed: None)
 
 
-def pixels(picture: Image.Image) -> torch.Tensor:
-    return torch.from_numpy((np.asarray(picture) / 255 - MEAN) / DEVIATION).float().permute(2, 0, 1)[None]
+def pixels(image: Image.Image) -> torch.Tensor:
+    return torch.from_numpy((np.asarray(image) / 255 - MEAN) / DEVIATION).float().permute(2, 0, 1)[None]
 
 
 def photo(size: tuple[int, int] = (64, 64)) -> Image.Image:
     return mq.diorama.scene(3).image.resize(size)
 
 
-def found(folder: Path, picture: Image.Image) -> np.ndarray:
-    (classes,) = mq.Detector("segmentation", folder, device="cpu").find([picture])
+def found(folder: Path, image: Image.Image) -> np.ndarray:
+    (classes,) = mq.Detector("segmentation", folder, device="cpu").find([image])
     return classes.numbers
 
 
@@ -101,12 +101,12 @@ def test_oneformer_is_that_of_transformers(folders, without_scipy) -> None:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_maps_have_colours_of_the_palette_alone(folders, name: str) -> None:
     detector = mq.Detector("segmentation", folders[name], device="cpu")
-    pictures = [photo(size) for size in ((97, 61), (64, 64), (61, 97), (2000, 10), (1, 1))]
+    images = [photo(size) for size in ((97, 61), (64, 64), (61, 97), (2000, 10), (1, 1))]
     palette = {tuple(colour) for colour in (ADE20K if NETWORKS[name] == 150 else COCO)}
-    for picture, drawn in zip(pictures, detector(pictures), strict=True):
-        assert drawn.size == picture.size
+    for image, drawn in zip(images, detector(images), strict=True):
+        assert drawn.size == image.size
         assert {tuple(colour) for colour in np.asarray(drawn).reshape(-1, 3)} <= palette
-        alone = np.asarray(detector(picture))
+        alone = np.asarray(detector(image))
         assert (alone != np.asarray(drawn)).any(axis=-1).mean() < 1e-3  # rounding may tip a draw
 
 
@@ -137,7 +137,7 @@ def test_palettes_are_the_published_ones() -> None:
 
 
 @pytest.mark.parametrize("name", PALETTES)
-def test_painted_pictures_are_read_back(name: str) -> None:
+def test_painted_images_are_read_back(name: str) -> None:
     palette = PALETTES[name]
     numbers = np.random.default_rng(0).integers(0, len(palette), (30, 40))
     back = classes_of(class_map(numbers, palette), palette)
@@ -154,8 +154,8 @@ def test_records_come_back_as_they_were(tmp_path, largest: int, mode: str) -> No
     numbers = np.random.default_rng(0).integers(0, largest + 1, (30, 40))
     numbers[0, 0] = largest
     write_classes(Classes(numbers, "coco"), path)
-    with Image.open(path) as picture:
-        assert picture.mode == mode
+    with Image.open(path) as image:
+        assert image.mode == mode
     back = read_classes(path)
     assert back.palette == "coco"
     assert np.array_equal(back.numbers, numbers)

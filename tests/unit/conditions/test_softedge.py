@@ -40,14 +40,14 @@ def test_texture_is_fainter_than_the_boundary_of_a_thing() -> None:
     assert soft[:, 124:132].max(axis=1).mean() > 5 * soft[:, 20:100].mean()
 
 
-def test_a_turned_picture_has_a_turned_map() -> None:
-    picture = mq.diorama.scene(3).image
-    turned = soft_edges(picture.transpose(Image.Transpose.ROTATE_90))
-    assert np.allclose(turned, np.rot90(soft_edges(picture)), atol=1e-3)
+def test_a_turned_image_has_a_turned_map() -> None:
+    image = mq.diorama.scene(3).image
+    turned = soft_edges(image.transpose(Image.Transpose.ROTATE_90))
+    assert np.allclose(turned, np.rot90(soft_edges(image)), atol=1e-3)
 
 
 @pytest.mark.parametrize("side", [512, 1536])
-def test_edges_scale_with_the_picture(side: int) -> None:
+def test_edges_scale_with_the_image(side: int) -> None:
     small = soft_edges(halves((40, 40, 40), (200, 200, 200)))
     large = soft_edges(halves((40, 40, 40), (200, 200, 200), side))
     assert large.shape == (side, side)

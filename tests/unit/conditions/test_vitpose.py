@@ -30,46 +30,46 @@ def finder(folder) -> VitPose:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[Image.Image]:
+def images() -> list[Image.Image]:
     scene = mq.diorama.scene(3).image
     return [scene, scene.resize((90, 200)), scene.crop((0, 30, 128, 40)), mq.diorama.scene(4).image]
 
 
-def plain_boxes(folder: Path, picture: Image.Image) -> torch.Tensor:
+def plain_boxes(folder: Path, image: Image.Image) -> torch.Tensor:
     from transformers import RTDetrForObjectDetection, RTDetrImageProcessorPil
 
     processor = RTDetrImageProcessorPil.from_pretrained(folder / "boxes")
     with torch.no_grad():
-        seen = RTDetrForObjectDetection.from_pretrained(folder / "boxes")(**processor(picture, return_tensors="pt"))
-    found = processor.post_process_object_detection(seen, PERSON, target_sizes=[picture.size[::-1]])[0]
+        seen = RTDetrForObjectDetection.from_pretrained(folder / "boxes")(**processor(image, return_tensors="pt"))
+    found = processor.post_process_object_detection(seen, PERSON, target_sizes=[image.size[::-1]])[0]
     return found["boxes"][found["labels"] == 1]
 
 
-def test_boxes_are_transformers_own(folder, finder, pictures) -> None:
-    for picture in pictures:
-        expected = plain_boxes(folder, picture)
+def test_boxes_are_transformers_own(folder, finder, images) -> None:
+    for image in images:
+        expected = plain_boxes(folder, image)
         with torch.no_grad():
-            found = finder._find([np.asarray(picture)], PERSON)[0]
+            found = finder._find([np.asarray(image)], PERSON)[0]
         assert len(found)
         assert np.allclose(found, expected, atol=1e-3)
 
 
-def test_crops_and_points_are_transformers_own(folder, finder, pictures) -> None:
+def test_crops_and_points_are_transformers_own(folder, finder, images) -> None:
     pytest.importorskip("scipy", reason="the library's own crops and reading of heat maps need SciPy")
     from transformers import VitPoseForPoseEstimation, VitPoseImageProcessorPil
 
     processor = VitPoseImageProcessorPil.from_pretrained(folder / "points")
     network = VitPoseForPoseEstimation.from_pretrained(folder / "points")
-    for picture in pictures:
-        corners = plain_boxes(folder, picture).numpy()
+    for image in images:
+        corners = plain_boxes(folder, image).numpy()
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        given = processor(picture, boxes=[boxes], return_tensors="pt")
+        given = processor(image, boxes=[boxes], return_tensors="pt")
         windows = [Window.around(box, SIZE) for box in corners]
-        crops = np.stack([finder._crop(np.asarray(picture), window) for window in windows])
+        crops = np.stack([finder._crop(np.asarray(image), window) for window in windows])
         expected = given["pixel_values"].permute(0, 2, 3, 1).numpy() * DEVIATION + MEAN
         apart = np.abs(crops / 255 - expected)
         assert np.median(apart) < 0.004
-        assert (apart < 0.05).mean() > 0.97  # the rest is the picture's border, which SciPy does not blend
+        assert (apart < 0.05).mean() > 0.97  # the rest is the image's border, which SciPy does not blend
 
         with torch.no_grad():
             seen = network(**given)
@@ -87,21 +87,21 @@ def test_crops_and_points_are_transformers_own(folder, finder, pictures) -> None
         assert np.allclose(found[..., 2], np.clip(np.stack([one["scores"] for one in plain]), 0, 1))
 
 
-def test_many_together_are_found_as_each_alone(finder, pictures) -> None:
-    together = finder(pictures * 5, PERSON)  # more than a batch of either network
+def test_many_together_are_found_as_each_alone(finder, images) -> None:
+    together = finder(images * 5, PERSON)  # more than a batch of either network
     assert sum(map(len, together)) > 32
     for number, people in enumerate(together):
-        alone = finder([pictures[number % len(pictures)]], PERSON)[0]
-        assert people.size == pictures[number % len(pictures)].size
+        alone = finder([images[number % len(images)]], PERSON)[0]
+        assert people.size == images[number % len(images)].size
         assert np.allclose(people.body, alone.body, atol=1e-2)
 
 
-def test_nobody_is_found_where_no_box_is_sure_enough(finder, pictures) -> None:
-    assert [len(people) for people in finder(pictures, 1.0)] == [0, 0, 0, 0]
+def test_nobody_is_found_where_no_box_is_sure_enough(finder, images) -> None:
+    assert [len(people) for people in finder(images, 1.0)] == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (200, 3)])
-def test_slips_of_pictures(finder, size: tuple[int, int]) -> None:
+def test_slips_of_images(finder, size: tuple[int, int]) -> None:
     people = finder([Image.new("RGB", size, "red")], PERSON)[0]
     assert np.isfinite(people.body).all()
 

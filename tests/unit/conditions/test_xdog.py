@@ -11,8 +11,8 @@ def grey(levels: np.ndarray) -> Image.Image:
     return Image.fromarray(levels.astype(np.uint8)).convert("RGB")
 
 
-def ink(picture: Image.Image, **options: float) -> np.ndarray:
-    return np.asarray(xdog(picture, **options))[..., 0]
+def ink(image: Image.Image, **options: float) -> np.ndarray:
+    return np.asarray(xdog(image, **options))[..., 0]
 
 
 def line(size: int, ground: int, level: int) -> Image.Image:
@@ -58,6 +58,6 @@ def test_a_dark_line_is_drawn_in_its_middle_and_a_light_one_is_not() -> None:
     assert ink(line(256, 60, 200))[128, 128] == 0
 
 
-def test_lines_scale_with_the_picture() -> None:
+def test_lines_scale_with_the_image() -> None:
     small, large = ink(line(256, 200, 60)), ink(line(1024, 200, 60))
     assert abs((small > 127).mean() - (large > 127).mean()) < 0.004

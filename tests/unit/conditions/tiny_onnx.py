@@ -11,7 +11,7 @@ FLOAT, INTS = 1, 7
 
 
 def write_tiny_dwpose(folder: Path, boxes: np.ndarray, seen: tuple[int, int]) -> Path:
-    """YOLOX that answers `boxes` (1, places, 85) to any picture of 64×64, and DWPose that sees all 133 points where a
+    """YOLOX that answers `boxes` (1, places, 85) to any image of 64×64, and DWPose that sees all 133 points where a
     crop of `seen` (width, height) is brightest."""
     same = _node("Identity", ["always"], ["found"])
     (folder / "yolox_l.onnx").write_bytes(_model([same], {"always": boxes}, (1, 3, 64, 64), ["found"]))

@@ -82,9 +82,9 @@ def test_channels_in_the_order_that_it_wants(base, folder) -> None:
     rgb = mq.load_controlnet(folder, base)
     configure(folder, controlnet_conditioning_channel_order="bgr")
     bgr = mq.load_controlnet(folder, base)
-    assert torch.equal(bgr.encoder.conv_in(condition), rgb.encoder.conv_in(condition))
+    assert torch.equal(bgr.condition_encoder.conv_in(condition), rgb.condition_encoder.conv_in(condition))
     for net in (bgr, rgb):
-        torch.nn.init.ones_(net.encoder.conv_out.weight)
+        torch.nn.init.ones_(net.condition_encoder.conv_out.weight)
     assert torch.equal(bgr.encode(condition), rgb.encode(condition.flip(1)))
     assert not torch.equal(bgr.encode(condition), rgb.encode(condition))
 

@@ -15,7 +15,7 @@ from maquette.errors import MaquetteError
 @pytest.fixture
 def net() -> mq.ControlNet:
     net = mq.ControlNet.attach(tiny_base("sd15"))
-    net.contract = Contract(stated=True, detector="canny", base="someone/house", prompt_drop=0.5, optimiser_steps=800)
+    net.contract = Contract(stated=True, detector="canny", base="someone/house", prompt_drop=0.5, optimizer_steps=800)
     return net
 
 

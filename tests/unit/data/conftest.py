@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 Kept = Mapping[str, bytes | str]
-"""A pair as it is stored: picture and condition in PNG, text."""
+"""A pair as it is stored: image and condition in PNG, text."""
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,7 @@ def own_cache(tmp_path_factory, monkeypatch) -> Path:
     return folder
 
 
-def picture(size: tuple[int, int] = (96, 64), seed: int = 0) -> Image.Image:
+def image(size: tuple[int, int] = (96, 64), seed: int = 0) -> Image.Image:
     values = np.random.default_rng(seed).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
     return Image.fromarray(values)
 
@@ -36,14 +36,14 @@ def encoded(image: Image.Image, kind: str = "PNG", **more: object) -> bytes:
 
 
 def kept(seed: int, text: str = "a red house") -> Kept:
-    return {"picture": encoded(picture(seed=seed)), "condition": encoded(picture(seed=seed + 100)), "text": text}
+    return {"image": encoded(image(seed=seed)), "condition": encoded(image(seed=seed + 100)), "text": text}
 
 
 def as_folder(pairs: Sequence[Kept], folder: Path) -> Path:
     (folder / "edges").mkdir(parents=True)
     lines = []
     for number, pair in enumerate(pairs):
-        (folder / f"{number}.png").write_bytes(pair["picture"])
+        (folder / f"{number}.png").write_bytes(pair["image"])
         (folder / "edges" / f"{number}.png").write_bytes(pair["condition"])
         line = {"file_name": f"{number}.png", "conditioning_image": f"edges/{number}.png", "text": pair["text"]}
         lines.append(json.dumps(line, ensure_ascii=False))
@@ -53,7 +53,7 @@ def as_folder(pairs: Sequence[Kept], folder: Path) -> Path:
 
 def as_table(pairs: Sequence[Kept]) -> datasets.Dataset:
     columns = {
-        "image": [{"bytes": pair["picture"], "path": None} for pair in pairs],
+        "image": [{"bytes": pair["image"], "path": None} for pair in pairs],
         "conditioning_image": [{"bytes": pair["condition"], "path": None} for pair in pairs],
         "text": [pair["text"] for pair in pairs],
     }
@@ -80,7 +80,7 @@ def tar(path: Path, members: Sequence[tuple[str, bytes]], kind: int = tarfile.US
 def as_tar(pairs: Sequence[Kept], path: Path, first: int = 0) -> Path:
     members = []
     for number, pair in enumerate(pairs, start=first):
-        members.append((f"{number:06}.png", pair["picture"]))
+        members.append((f"{number:06}.png", pair["image"]))
         members.append((f"{number:06}.condition.png", pair["condition"]))
         members.append((f"{number:06}.txt", pair["text"].encode()))
     return tar(path, members)

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.data.conftest import as_folder, as_parquet, as_tar, kept, picture
+from tests.unit.data.conftest import as_folder, as_parquet, as_tar, image, kept
 
+from maquette.annotation.annotate import Job, ShardWriter, Summary, annotate
+from maquette.annotation.annotation import Annotation
+from maquette.annotation.cluster import OnCluster
+from maquette.annotation.output import Target
+from maquette.annotation.shard_writer import png
 from maquette.conditions.detect import detect
 from maquette.conditions.registry import detectors
 from maquette.conditions.spec import DetectorSpec, Record
 from maquette.conditions.weight_sources import WeightSource
-from maquette.data.annotating.annotate import Job, Maker, Summary, annotate
-from maquette.data.annotating.annotation import Annotation
-from maquette.data.annotating.cluster import OnCluster
-from maquette.data.annotating.target import Target
-from maquette.data.annotating.write import png
-from maquette.data.rows import Columns, Example, read
-from maquette.data.source import open_source
+from maquette.data.sources.jsonl import Columns, Example, read
+from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError, MaquetteWarning
 
 PAIRS = [kept(seed, text) for seed, text in enumerate(["a red house", "ein rotes Haus, 红", "", "a blue\nhouse", "e"])]
@@ -32,7 +32,7 @@ PAIRS = [kept(seed, text) for seed, text in enumerate(["a red house", "ein rotes
 
 def here(job, source, shards, tick) -> None:
     """A way to run: no other process."""
-    maker = Maker.open(job, source)
+    maker = ShardWriter.open(job, source)
     for shard in shards:
         tick(maker.make(shard))
 
@@ -71,33 +71,33 @@ def source(request, tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("target", ["pairs", "pairs.parquet"])
-def test_what_comes_out_is_a_data_set_with_the_pictures_as_they_were(source, target, tmp_path) -> None:
+def test_what_comes_out_is_a_data_set_with_the_images_as_they_were(source, target, tmp_path) -> None:
     summary = made(source, tmp_path / target)
     assert (summary.pairs, summary.shards, summary.left_out, list(summary.faults)) == (5, 3, 0, [])
     opened = open_source(tmp_path / target)
     assert not opened.faults
-    assert [row.picture.read() for row in opened] == [pair["picture"] for pair in PAIRS]
+    assert [row.image.read() for row in opened] == [pair["image"] for pair in PAIRS]
     for row, pair in zip(opened, PAIRS, strict=True):
         assert row.text == pair["text"]
-        assert same(read(row).condition, detect("canny", Image.open(io.BytesIO(pair["picture"]))))
+        assert same(read(row).condition, detect("canny", Image.open(io.BytesIO(pair["image"]))))
 
 
-def test_a_folder_of_nothing_but_pictures(tmp_path) -> None:
+def test_a_folder_of_nothing_but_images(tmp_path) -> None:
     (tmp_path / "bare" / "more").mkdir(parents=True)
     names = ["b.PNG", "a.jpg", "more/c.webp", "d.gif"]
     for seed, name in enumerate(names):
-        picture(seed=seed).save(tmp_path / "bare" / name)
+        image(seed=seed).save(tmp_path / "bare" / name)
     (tmp_path / "bare" / ".hidden.png").write_bytes(b"")
-    (tmp_path / "bare" / "notes.txt").write_text("no picture")
-    with pytest.warns(MaquetteWarning, match="holds pictures alone, so their texts are empty"):
+    (tmp_path / "bare" / "notes.txt").write_text("no image")
+    with pytest.warns(MaquetteWarning, match="holds images alone, so their texts are empty"):
         made(tmp_path / "bare", tmp_path / "out")
     opened = open_source(tmp_path / "out")
     assert [row.text for row in opened] == [""] * 4
     stored = [(tmp_path / "bare" / name).read_bytes() for name in ("a.jpg", "b.PNG", "d.gif", "more/c.webp")]
-    found = [row.picture.read() for row in opened]
+    found = [row.image.read() for row in opened]
     assert [*found[:2], found[3]] == [*stored[:2], stored[3]]
     assert found[2].startswith(b"\x89PNG")  # of what shards do not have, the pixels
-    assert same(read(opened[2]).picture, Image.open(io.BytesIO(stored[2])).convert("RGB"))
+    assert same(read(opened[2]).image, Image.open(io.BytesIO(stored[2])).convert("RGB"))
     with pytest.raises(MaquetteError, match=r"holds no metadata\.jsonl"):
         open_source(tmp_path / "bare")  # conditions are not made up
     with pytest.raises(MaquetteError, match=r"holds no metadata\.jsonl"):
@@ -107,7 +107,7 @@ def test_a_folder_of_nothing_but_pictures(tmp_path) -> None:
 def test_texts_that_are_not_wanted_need_not_be_there(source) -> None:
     opened = open_source(source, Columns(text=None, has_conditions=False, has_texts=False))
     assert [row.text for row in opened] == [""] * 5
-    assert [row.picture.read() for row in opened] == [pair["picture"] for pair in PAIRS]
+    assert [row.image.read() for row in opened] == [pair["image"] for pair in PAIRS]
     with_conditions = open_source(source, Columns(has_texts=False))
     assert [row.condition.read() for row in with_conditions] == [pair["condition"] for pair in PAIRS]
     with pytest.raises(MaquetteError, match="either read from 'words' or left out"):
@@ -118,7 +118,7 @@ def broken_ones(folder: Path) -> Path:
     whole = (folder / "1.png").read_bytes()
     (folder / "1.png").write_bytes(whole[: len(whole) // 2])
     (folder / "2.png").unlink()
-    picture((20, 40)).save(folder / "3.png")
+    image((20, 40)).save(folder / "3.png")
     with (folder / "metadata.jsonl").open("a") as stream:
         stream.write("no JSON\n")
     return folder
@@ -130,7 +130,7 @@ def test_what_is_broken_is_left_out_and_named(folder, tmp_path) -> None:
     assert [fault.row for fault in summary.faults] == [None, 1, 2, 3]
     found = [json.loads(line) for line in (tmp_path / "out" / "faults.jsonl").read_text().splitlines()]
     assert [Path(one["where"]).name for one in found] == [f"metadata.jsonl:{line}" for line in (6, 2, 3, 4)]
-    for one, words in zip(found, ["is not JSON", "is broken", "There is no picture", "32 pixels or more"], strict=True):
+    for one, words in zip(found, ["is not JSON", "is broken", "There is no image", "32 pixels or more"], strict=True):
         assert words in one["reason"]
         assert f"{one['where']}: {one['reason']}" in str(summary)
     assert [example.text for example in rows(tmp_path / "out")] == ["a red house", "e"]
@@ -144,7 +144,7 @@ def test_a_decoder_that_fails_in_its_own_way_costs_one_row(folder, tmp_path, mon
             raise IndexError("of a broken table")
         return read(row)
 
-    monkeypatch.setattr("maquette.data.annotating.decode.read", fail_at_3)
+    monkeypatch.setattr("maquette.annotation.decode.read", fail_at_3)
     summary = made(folder, tmp_path / "out")
     assert summary.pairs == 4
     assert summary.faults[0].row == 2
@@ -226,10 +226,10 @@ def test_a_seed_gives_every_row_its_own_chance(folder, tmp_path) -> None:
     one, other, following, usual = (rows(tmp_path / name) for name in ("one", "other", "next", "usual"))
     for row, example in enumerate(one):
         seed = Annotation(str(folder), "scribble", seed=3).options_of(row)["seed"]
-        assert same(example.condition, detect("scribble", example.picture, seed=seed))
+        assert same(example.condition, detect("scribble", example.image, seed=seed))
         assert same(other[row].condition, example.condition)
     assert any(not same(a.condition, b.condition) for a, b in zip(one, following, strict=True))
-    assert all(same(example.condition, detect("scribble", example.picture)) for example in usual)
+    assert all(same(example.condition, detect("scribble", example.image)) for example in usual)
     seeds = {Annotation(str(folder), "scribble", seed=3).options_of(row)["seed"] for row in range(100)}
     assert len(seeds) == 100
 
@@ -237,26 +237,26 @@ def test_a_seed_gives_every_row_its_own_chance(folder, tmp_path) -> None:
 def sized(sizes: list[tuple[int, int]], folder: Path) -> Path:
     folder.mkdir()
     for number, size in enumerate(sizes):
-        picture(size, number).save(folder / f"{number}.png")
+        image(size, number).save(folder / f"{number}.png")
     return folder
 
 
-def test_small_pictures_are_left_out(tmp_path) -> None:
+def test_small_images_are_left_out(tmp_path) -> None:
     source = sized([(64, 64), (100, 63), (65, 100)], tmp_path / "source")
     summary = made(source, tmp_path / "out", smallest=64, columns=Columns(has_texts=False))
     assert (summary.pairs, summary.left_out, summary.faults) == (2, 1, [])
-    assert [example.picture.size for example in rows(tmp_path / "out")] == [(64, 64), (65, 100)]
+    assert [example.image.size for example in rows(tmp_path / "out")] == [(64, 64), (65, 100)]
 
 
 def test_the_largest_are_chosen_and_keep_their_order(tmp_path, monkeypatch) -> None:
     sizes = [(64, 64), (100, 63), (90, 70), (40, 400), (70, 90), (80, 80)]
     source = sized(sizes, tmp_path / "source")
-    (source / "9.png").write_bytes(b"no picture")
+    (source / "9.png").write_bytes(b"no image")
     asked = {"largest": 3, "smallest": 50, "columns": Columns(has_texts=False), "shard_size": 2}
     summary = made(source, tmp_path / "out", **asked)
-    assert [example.picture.size for example in rows(tmp_path / "out")] == [(100, 63), (90, 70), (80, 80)]
+    assert [example.image.size for example in rows(tmp_path / "out")] == [(100, 63), (90, 70), (80, 80)]
     assert [fault.row for fault in summary.faults] == [6]
-    monkeypatch.setattr("maquette.data.annotating.largest.size_of", None)  # sizes are read once
+    monkeypatch.setattr("maquette.annotation.select.size_of", None)  # sizes are read once
     (tmp_path / "out" / "000001.tar").unlink()
     assert made(source, tmp_path / "out", **asked) == summary
 
@@ -271,7 +271,7 @@ WEIGHTS = {"usual": WeightSource("org/weights", {"net.pth": None}, 1, "MIT")}
 
 
 class Negative:
-    """A network of a kind: it is told which pictures come together, and refuses dark ones."""
+    """A network of a kind: it is told which images come together, and refuses dark ones."""
 
     def __init__(self) -> None:
         self.batches: list[int] = []
@@ -279,12 +279,12 @@ class Negative:
     def open(self, weights: object, device: str):
         self.batches.clear()
 
-        def see(pictures: list[Image.Image], options: object) -> list[Image.Image]:
-            self.batches.append(len(pictures))
+        def see(images: list[Image.Image], options: object) -> list[Image.Image]:
+            self.batches.append(len(images))
             assert multiprocessing.parent_process() is None
-            if any(one.getpixel((0, 0)) == (9, 9, 9) for one in pictures):
+            if any(one.getpixel((0, 0)) == (9, 9, 9) for one in images):
                 raise MaquetteError("It is too dark.")
-            return [Image.fromarray(255 - np.asarray(one)) for one in pictures]
+            return [Image.fromarray(255 - np.asarray(one)) for one in images]
 
         return see
 
@@ -297,10 +297,10 @@ def test_a_network_sees_batches_that_others_decode(folder, tmp_path, monkeypatch
     assert network.batches == [1, 3, 1, 1]  # the first shows that it works
     assert [(fault.row, fault.reason) for fault in summary.faults] == [(3, "It is too dark.")]
     assert [example.text for example in rows(tmp_path / "out")] == [PAIRS[row]["text"] for row in (0, 1, 2, 4)]
-    assert all(same(one.condition, Image.fromarray(255 - np.asarray(one.picture))) for one in rows(tmp_path / "out"))
+    assert all(same(one.condition, Image.fromarray(255 - np.asarray(one.image))) for one in rows(tmp_path / "out"))
 
 
-def test_only_the_picture_that_is_refused_is_lost_from_its_batch(folder, tmp_path, monkeypatch) -> None:
+def test_only_the_image_that_is_refused_is_lost_from_its_batch(folder, tmp_path, monkeypatch) -> None:
     network = Negative()
     seeing(DetectorSpec("negative", "", network.open, weights=WEIGHTS), monkeypatch)
     Image.new("RGB", (96, 64), (9, 9, 9)).save(folder / "1.png")
@@ -310,8 +310,8 @@ def test_only_the_picture_that_is_refused_is_lost_from_its_batch(folder, tmp_pat
     assert summary.pairs == 4
 
 
-def test_weights_that_cannot_be_had_are_no_fault_of_the_pictures(folder, tmp_path, monkeypatch) -> None:
-    def see(pictures: object, options: object) -> list[Image.Image]:
+def test_weights_that_cannot_be_had_are_no_fault_of_the_images(folder, tmp_path, monkeypatch) -> None:
+    def see(images: object, options: object) -> list[Image.Image]:
         raise MaquetteError("There are no weights.")
 
     seeing(DetectorSpec("late", "", lambda weights, device: see, weights=WEIGHTS), monkeypatch)
@@ -322,7 +322,7 @@ def test_weights_that_cannot_be_had_are_no_fault_of_the_pictures(folder, tmp_pat
 
 def test_captions_stand_in_for_texts(tmp_path, monkeypatch) -> None:
     def words(weights: object, device: str):
-        return lambda pictures, options: [f"{one.width} wide" for one in pictures]
+        return lambda images, options: [f"{one.width} wide" for one in images]
 
     seeing(DetectorSpec("words", "", words, outputs_text=True), monkeypatch)
     source = sized([(64, 64), (100, 64)], tmp_path / "source")
@@ -330,7 +330,7 @@ def test_captions_stand_in_for_texts(tmp_path, monkeypatch) -> None:
     assert [example.text for example in rows(tmp_path / "out")] == ["64 wide", "100 wide"]
 
 
-def test_pictures_in_which_too_little_is_found(tmp_path, monkeypatch) -> None:
+def test_images_in_which_too_little_is_found(tmp_path, monkeypatch) -> None:
     """By a share that the detector tells of what its map is drawn from."""
 
     def nothing(*_: object) -> Any:
@@ -366,7 +366,7 @@ def test_pictures_in_which_too_little_is_found(tmp_path, monkeypatch) -> None:
 )
 def test_what_cannot_be_asked(asked, words, folder, tmp_path, monkeypatch) -> None:
     seeing(
-        DetectorSpec("words", "", lambda weights, device: lambda pictures, options: [], outputs_text=True), monkeypatch
+        DetectorSpec("words", "", lambda weights, device: lambda images, options: [], outputs_text=True), monkeypatch
     )
     with pytest.raises(MaquetteError, match=words):
         made(folder, tmp_path / "out", **asked)
@@ -395,7 +395,7 @@ def test_maps_are_kept_without_loss_in_as_many_bits_as_they_need() -> None:
 
 
 def test_what_needs_no_network_starts_without_one() -> None:
-    code = "import sys, maquette.data.annotating.annotate, maquette.cli.annotate; print('torch' in sys.modules)"
+    code = "import sys, maquette.annotation.annotate, maquette.cli.annotate; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "False"
 

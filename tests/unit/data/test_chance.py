@@ -4,23 +4,23 @@ from PIL import Image
 
 import maquette as mq
 from maquette.conditions.registry import detectors
-from maquette.data.chance import DRAWS, draw_named
+from maquette.data.random_detectors import DRAWS, draw_named
 from maquette.errors import MaquetteError
 
 
 def test_any_detector_draws_conditions_of_a_training() -> None:
-    picture = mq.diorama.scene(7).image
-    assert draw_named("softedge")(picture, np.random.default_rng(0)) == mq.detect("softedge", picture)
+    image = mq.diorama.scene(7).image
+    assert draw_named("softedge")(image, np.random.default_rng(0)) == mq.detect("softedge", image)
     assert draw_named("canny") is DRAWS["canny"]
 
 
 def test_a_detector_that_takes_a_seed_draws_by_the_chance_that_is_passed_in(monkeypatch) -> None:
     monkeypatch.setattr(detectors, "_entries", dict(detectors._entries))
-    mq.register_detector("grain", lambda picture, seed=None: Image.new("RGB", picture.size, ((seed or 0) % 256, 0, 0)))
-    draw, picture = draw_named("grain"), Image.new("RGB", (4, 4))
-    drawn = [draw(picture, np.random.default_rng(seed)).getpixel((0, 0)) for seed in (1, 1, 2)]
+    mq.register_detector("grain", lambda image, seed=None: Image.new("RGB", image.size, ((seed or 0) % 256, 0, 0)))
+    draw, image = draw_named("grain"), Image.new("RGB", (4, 4))
+    drawn = [draw(image, np.random.default_rng(seed)).getpixel((0, 0)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
-    assert draw(picture, None).getpixel((0, 0)) == (0, 0, 0)
+    assert draw(image, None).getpixel((0, 0)) == (0, 0, 0)
 
 
 def test_missing_weights_are_told_of_before_anything_is_drawn(monkeypatch, tmp_path) -> None:

@@ -5,26 +5,26 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.data.conftest import as_folder, as_parquet, as_tar, encoded, kept, picture
+from tests.unit.data.conftest import as_folder, as_parquet, as_tar, encoded, image, kept
 from typer.testing import CliRunner
 
 from maquette.cli.main import app
 from maquette.data import check as module
 from maquette.data.check import check
-from maquette.data.framing import Framing
-from maquette.data.rows import read
-from maquette.data.source import open_source
+from maquette.data.crop import ResizeCrop
+from maquette.data.sources.jsonl import read
+from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError
 
-WHOLE = encoded(picture((400, 300)))
+WHOLE = encoded(image((400, 300)))
 ODD = {
-    1: {"picture": b""},
-    2: {"picture": WHOLE[: len(WHOLE) // 2]},
-    3: {"picture": encoded(picture().convert("CMYK"), "JPEG")},
-    4: {"picture": encoded(Image.fromarray(np.full((64, 96), 40_000, np.uint16)))},
-    5: {"picture": encoded(picture(), "GIF", save_all=True, append_images=[picture(seed=1)])},
-    6: {"picture": encoded(picture((1, 1)))},
-    7: {"picture": encoded(picture((64, 96)))},
+    1: {"image": b""},
+    2: {"image": WHOLE[: len(WHOLE) // 2]},
+    3: {"image": encoded(image().convert("CMYK"), "JPEG")},
+    4: {"image": encoded(Image.fromarray(np.full((64, 96), 40_000, np.uint16)))},
+    5: {"image": encoded(image(), "GIF", save_all=True, append_images=[image(seed=1)])},
+    6: {"image": encoded(image((1, 1)))},
+    7: {"image": encoded(image((64, 96)))},
     8: {"condition": b"words"},
     9: {"text": " "},
 }
@@ -38,7 +38,7 @@ STORED = {
 
 @pytest.mark.parametrize("kind", STORED)
 def test_every_trouble_is_named_with_its_row(kind, tmp_path) -> None:
-    report = check(open_source(STORED[kind](tmp_path)), Framing((128, 64)))
+    report = check(open_source(STORED[kind](tmp_path)), ResizeCrop((128, 64)))
     first = 1 if kind == "folder" else 0  # lines are counted from 1
 
     def number(place: str) -> int:
@@ -46,11 +46,11 @@ def test_every_trouble_is_named_with_its_row(kind, tmp_path) -> None:
 
     unusable = {number(fault.where): fault.reason for fault in report.faults}
     expected = {
-        1: "is not a picture",
+        1: "is not an image",
         2: "is broken",
-        6: "is 1×1; a picture has 32 pixels or more",
+        6: "is 1×1; an image has 32 pixels or more",
         7: "they do not show the same frame",
-        8: "is not a picture",
+        8: "is not an image",
     }
     assert unusable.keys() == expected.keys()
     assert all(re.search(words, unusable[row]) for row, words in expected.items())
@@ -63,26 +63,26 @@ def test_every_trouble_is_named_with_its_row(kind, tmp_path) -> None:
     assert "6 rows can be used, 5 cannot." in str(report)
 
 
-def test_a_missing_picture_and_a_name_that_others_stumble_on(tmp_path) -> None:
+def test_a_missing_image_and_a_name_that_others_stumble_on(tmp_path) -> None:
     folder = as_folder([kept(number) for number in range(3)], tmp_path)
     (folder / "0.png").rename(folder / "ein Haus 红.png")
     lines = (
         (folder / "metadata.jsonl").read_text().replace('"0.png"', '"ein Haus 红.png"').replace('"1.png"', '"no.png"')
     )
     (folder / "metadata.jsonl").write_text(lines + "{\n")
-    report = check(open_source(folder), Framing((64, 64)))
+    report = check(open_source(folder), ResizeCrop((64, 64)))
     assert [fault.where.rsplit(":", 1)[1] for fault in report.faults] == ["4", "2"]
-    assert re.search(r"There is no picture at '.*no\.png' \(No such file", report.faults[1].reason)
+    assert re.search(r"There is no image at '.*no\.png' \(No such file", report.faults[1].reason)
     assert len(report.notes) == 1
     assert "has a name with spaces or letters" in report.notes[0]
 
 
 def test_the_grid_is_what_the_model_sees(tmp_path) -> None:
     source = open_source(as_tar([kept(0)], tmp_path / "0.tar"))
-    grid = check(source, Framing((64, 64))).grid
+    grid = check(source, ResizeCrop((64, 64))).grid
     left = grid.width - 64 - 2
-    seen = Framing((64, 64)).frame(read(source[0]), module.View())
-    assert grid.crop((left, 2, left + 64, 66)) == seen.picture
+    seen = ResizeCrop((64, 64)).frame(read(source[0]), module.CropView())
+    assert grid.crop((left, 2, left + 64, 66)) == seen.image
     assert grid.crop((left, 68, left + 64, 132)) == seen.condition
 
 
@@ -107,7 +107,7 @@ def test_only_so_many_rows_are_under_way(tmp_path, monkeypatch) -> None:
 
 
 def test_the_command(tmp_path) -> None:
-    pairs = as_folder([kept(0), {**kept(1), "picture": b""}], tmp_path / "pairs")
+    pairs = as_folder([kept(0), {**kept(1), "image": b""}], tmp_path / "pairs")
     grid = tmp_path / "grid.png"
     result = CliRunner().invoke(app, ["data", "check", str(pairs), "--size", "64", "-o", str(grid)])
     assert result.exit_code == 1

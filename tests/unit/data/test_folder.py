@@ -6,8 +6,8 @@ import re
 import pytest
 from tests.unit.data.conftest import as_folder, kept
 
-from maquette.data.folder import Folder
-from maquette.data.rows import Columns, File, RowError, read
+from maquette.data.sources.folder import Folder
+from maquette.data.sources.jsonl import Columns, File, RowError, read
 from maquette.errors import MaquetteError
 
 
@@ -18,12 +18,12 @@ def folder(tmp_path):
 
 def test_the_two_layouts(folder) -> None:
     (found,) = Folder(folder)
-    assert (found.picture, found.condition) == (File(folder / "0.png"), File(folder / "edges/0.png"))
+    assert (found.image, found.condition) == (File(folder / "0.png"), File(folder / "edges/0.png"))
     assert found.where == f"{folder / 'metadata.jsonl'}:1"
     assert read(found).text == "a red house"
     (folder / "metadata.jsonl").unlink()
     (folder / "prompt.json").write_text('{"source": "edges/0.png", "target": "0.png", "prompt": "a disc"}\n')
-    assert Folder(folder)[0].picture == File(folder / "0.png")
+    assert Folder(folder)[0].image == File(folder / "0.png")
 
 
 def test_columns_are_named_never_guessed(folder) -> None:

@@ -1,12 +1,12 @@
-"""Picture and condition keep to one frame."""
+"""Image and condition keep to one frame."""
 
 import numpy as np
 import pytest
 from PIL import Image
-from tests.unit.data.conftest import picture
+from tests.unit.data.conftest import image
 
-from maquette.data.framing import Framing, View
-from maquette.data.rows import Example
+from maquette.data.crop import CropView, ResizeCrop
+from maquette.data.sources.jsonl import Example
 from maquette.errors import MaquetteError
 
 
@@ -18,29 +18,31 @@ def marked(size: tuple[int, int]) -> Image.Image:
 
 @pytest.mark.parametrize("size", [(320, 200), (200, 320)])
 @pytest.mark.parametrize("buckets", [False, True])
-def test_picture_and_condition_keep_to_one_frame(size, buckets) -> None:
+def test_image_and_condition_keep_to_one_frame(size, buckets) -> None:
     """Cut at random and mirrored, and the condition at another scale: the same place in both."""
     example = Example(marked(size), marked((size[0] // 2, size[1] // 2)), "")
-    framing = Framing((128, 128), buckets, crop="random", flip=0.5)
+    framing = ResizeCrop((128, 128), buckets, crop="random", flip=0.5)
     seen = set()
     for seed in range(20):
         view = framing.view(np.random.default_rng(seed))
         framed = framing.frame(example, view)
-        assert framed.picture.size == framed.condition.size == framing.shape(size)
-        apart = np.asarray(framed.picture, int) - np.asarray(framed.condition, int)
+        assert framed.image.size == framed.condition.size == framing.shape(size)
+        apart = np.asarray(framed.image, int) - np.asarray(framed.condition, int)
         assert np.abs(apart).max() <= 4
-        seen.add(framed.picture.tobytes())
+        seen.add(framed.image.tobytes())
     assert len(seen) > 2
 
 
 def test_classes_are_never_mixed() -> None:
     values = np.random.default_rng(0).choice([0, 100, 200], (90, 90, 3)).astype(np.uint8)
-    framed = Framing((64, 64), categorical=True).frame(Example(picture((90, 90)), Image.fromarray(values), ""), View())
+    framed = ResizeCrop((64, 64), categorical=True).frame(
+        Example(image((90, 90)), Image.fromarray(values), ""), CropView()
+    )
     assert set(np.unique(np.asarray(framed.condition))) <= {0, 100, 200}
 
 
 def test_buckets_have_about_one_area_and_every_shape() -> None:
-    framing = Framing((512, 512), buckets=True)
+    framing = ResizeCrop((512, 512), buckets=True)
     shapes = framing.shapes()
     assert (512, 512) in shapes
     assert all(0.8 * 512**2 <= w * h <= 512**2 and w % 64 == h % 64 == 0 for w, h in shapes)
@@ -52,18 +54,18 @@ def test_buckets_have_about_one_area_and_every_shape() -> None:
 
 def test_frames_that_cannot_be() -> None:
     with pytest.raises(MaquetteError, match="multiples of 64 pixels, not 100×64"):
-        Framing((100, 64))
+        ResizeCrop((100, 64))
     with pytest.raises(MaquetteError, match="flip is a share"):
-        Framing(flip=2)
+        ResizeCrop(flip=2)
     with pytest.raises(MaquetteError, match="'centre' or 'random', not 'left'"):
-        Framing(crop="left")
+        ResizeCrop(crop="left")
 
 
 def test_a_mirrored_view_is_the_mirror_of_the_other() -> None:
     example = Example(marked((64, 64)), marked((64, 64)), "")
-    plain, mirrored = (Framing((64, 64)).frame(example, View(mirrored=hand)) for hand in (False, True))
-    for one, other in ((plain.picture, mirrored.picture), (plain.condition, mirrored.condition)):
+    plain, mirrored = (ResizeCrop((64, 64)).frame(example, CropView(mirrored=hand)) for hand in (False, True))
+    for one, other in ((plain.image, mirrored.image), (plain.condition, mirrored.condition)):
         assert (np.asarray(one)[:, ::-1] == np.asarray(other)).all()
         assert (np.asarray(one) != np.asarray(other)).any()
-    drawn = [Framing((64, 64), flip=0.5).view(np.random.default_rng(seed)).mirrored for seed in range(200)]
+    drawn = [ResizeCrop((64, 64), flip=0.5).view(np.random.default_rng(seed)).mirrored for seed in range(200)]
     assert 70 < sum(drawn) < 130

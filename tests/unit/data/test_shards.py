@@ -7,15 +7,15 @@ import re
 import tarfile
 
 import pytest
-from tests.unit.data.conftest import as_tar, encoded, kept, picture, tar
+from tests.unit.data.conftest import as_tar, encoded, image, kept, tar
 
-from maquette.data.rows import Columns, RowError, read
-from maquette.data.shards import Shards
-from maquette.data.tar import members
+from maquette.data.sources.jsonl import Columns, RowError, read
+from maquette.data.sources.shards import Shards
+from maquette.data.sources.tar import members
 from maquette.errors import MaquetteError
 
-PNG = encoded(picture())
-JPEG = encoded(picture(), "JPEG")
+PNG = encoded(image())
+JPEG = encoded(image(), "JPEG")
 LONG = "folder/" * 30
 
 
@@ -70,13 +70,13 @@ def test_which_members_make_a_row(tmp_path) -> None:
     source = Shards([path])
     assert [row.where for row in source] == [f"{path}:set.v2/a", f"{path}:set.v2/b"]
     assert [row.text for row in source] == ["first", "second"]
-    assert [row.picture.name for row in source] == [f"{path}:set.v2/a.jpg", f"{path}:set.v2/b.jpg"]
+    assert [row.image.name for row in source] == [f"{path}:set.v2/a.jpg", f"{path}:set.v2/b.jpg"]
     assert source[0].condition.read() == PNG
     assert not source.faults
 
 
 def test_endings_of_ones_own(tmp_path) -> None:
-    """What is called the condition is no picture, though pictures may be called so."""
+    """What is called the condition is no image, though images may be called so."""
     path = tar(
         tmp_path / "0.tar", [("a.jpg", JPEG), ("a.png", PNG), ("a.cap", b"words"), ("b.png", PNG), ("b.cap", b"")]
     )
@@ -85,7 +85,7 @@ def test_endings_of_ones_own(tmp_path) -> None:
     ):
         Shards([path])
     source = Shards([path], Columns(condition="png", text="cap"))
-    assert (source[0].picture.read(), source[0].condition.read(), source[0].text) == (JPEG, PNG, "words")
+    assert (source[0].image.read(), source[0].condition.read(), source[0].text) == (JPEG, PNG, "words")
     assert [(fault.where, fault.reason) for fault in source.faults] == [
         (f"{path}:b", "has no .jpg or .jpeg or .png or .webp")
     ]

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from tests.unit.data.conftest import as_folder, as_parquet, as_tar, kept
 
-from maquette.data.folder import Folder
-from maquette.data.rows import Columns, Example, Source, read
-from maquette.data.shards import Shards
-from maquette.data.source import braces, expand, open_source
-from maquette.data.table import Table
+from maquette.data.sources.folder import Folder
+from maquette.data.sources.jsonl import Columns, Example, Source, read
+from maquette.data.sources.open import braces, expand, open_source
+from maquette.data.sources.parquet import Table
+from maquette.data.sources.shards import Shards
 from maquette.errors import MaquetteError
 
 PAIRS = [kept(seed, text) for seed, text in enumerate(["a red house", "ein rotes Haus, 红", "", "a blue\nhouse"])]
@@ -32,7 +32,7 @@ def source(request, tmp_path) -> Source:
 
 
 def same(one: Example, other: Example) -> bool:
-    return (one.picture, one.condition, one.text) == (other.picture, other.condition, other.text)
+    return (one.image, one.condition, one.text) == (other.image, other.condition, other.text)
 
 
 def test_a_pair_is_the_same_however_it_is_stored(source, tmp_path) -> None:

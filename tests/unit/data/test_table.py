@@ -8,19 +8,19 @@ import datasets
 import pyarrow
 import pytest
 from pyarrow import parquet
-from tests.unit.data.conftest import as_parquet, as_table, encoded, kept, picture
+from tests.unit.data.conftest import as_parquet, as_table, encoded, image, kept
 
-from maquette.data.rows import Columns, RowError, read
-from maquette.data.source import open_source
-from maquette.data.table import open_hub, open_parquet
+from maquette.data.sources.jsonl import Columns, RowError, read
+from maquette.data.sources.open import open_source
+from maquette.data.sources.parquet import open_hub, open_parquet
 from maquette.errors import MaquetteError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.mark.parametrize("kind", ["image", "binary", "large", "struct", "path"])
-def test_what_a_picture_may_be_stored_as(kind, tmp_path) -> None:
-    content = encoded(picture())
+def test_what_a_image_may_be_stored_as(kind, tmp_path) -> None:
+    content = encoded(image())
     (tmp_path / "1.png").write_bytes(content)
     cell, type_ = {
         "image": ({"bytes": content, "path": "1.png"}, datasets.Image()),
@@ -33,7 +33,7 @@ def test_what_a_picture_may_be_stored_as(kind, tmp_path) -> None:
     table = datasets.Dataset.from_dict({"image": [cell], "text": ["a"]}, features)
     table.to_parquet(tmp_path / "0.parquet")
     source = open_parquet([tmp_path / "0.parquet"], Columns(has_conditions=False))
-    assert read(source[0]).picture == picture()
+    assert read(source[0]).image == image()
 
 
 def test_rows_are_counted_from_0_in_each_file(tmp_path) -> None:
@@ -41,11 +41,11 @@ def test_rows_are_counted_from_0_in_each_file(tmp_path) -> None:
     assert [row.where for row in open_parquet(files)] == [f"{file}:{row}" for file in files for row in range(2)]
 
 
-def test_pictures_are_neither_decoded_nor_taken_into_memory(tmp_path, monkeypatch) -> None:
+def test_images_are_neither_decoded_nor_taken_into_memory(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(datasets.Image, "decode_example", lambda *_, **__: pytest.fail("was decoded"))
     source = open_parquet([as_parquet([kept(0)], tmp_path / "0.parquet")])
     before = pyarrow.total_allocated_bytes()
-    assert read(source[0]).picture == picture(seed=0)
+    assert read(source[0]).image == image(seed=0)
     assert pyarrow.total_allocated_bytes() - before < 2**16
 
 
@@ -54,9 +54,9 @@ def test_columns_are_named_never_guessed(tmp_path) -> None:
     with pytest.raises(MaquetteError, match=r"has no column 'edges' \(it has: 'image', 'conditioning_image', 'text'\)"):
         open_parquet([path], Columns(condition="edges"))
     with pytest.raises(MaquetteError, match=r"The column 'image' of .* holds Image.*, not words"):
-        open_parquet([path], Columns(picture="conditioning_image", text="image"))
+        open_parquet([path], Columns(image="conditioning_image", text="image"))
     swapped = open_parquet([path], Columns("conditioning_image", "image"))
-    assert swapped[0].picture.read() == kept(0)["condition"]
+    assert swapped[0].image.read() == kept(0)["condition"]
 
 
 def test_cells_that_are_empty(tmp_path) -> None:
@@ -64,9 +64,7 @@ def test_cells_that_are_empty(tmp_path) -> None:
     table["image"][0] = table["text"][1] = None
     datasets.Dataset.from_dict(table, as_table([kept(0)]).features).to_parquet(tmp_path / "0.parquet")
     source = open_parquet([tmp_path / "0.parquet"])
-    with pytest.raises(
-        RowError, match=r"0\.parquet:0: There is no picture at .*0\.parquet:0:image' \(the cell is empty"
-    ):
+    with pytest.raises(RowError, match=r"0\.parquet:0: There is no image at .*0\.parquet:0:image' \(the cell is empty"):
         read(source[0])
     with pytest.raises(RowError, match=r"0\.parquet:1: 'text' is empty"):
         source[1]
@@ -110,8 +108,8 @@ def test_the_cache_stands_in_for_the_hub(tmp_path, own_cache) -> None:
     cached(tmp_path, own_cache, train=[kept(0), kept(1)], test=[kept(2)])
     source = open_source("org/pairs")
     assert [row.where for row in source] == ["org/pairs:train:0", "org/pairs:train:1"]
-    assert read(source[1]).picture == picture(seed=1)
-    assert read(open_hub("org/pairs:test")[0]).picture == picture(seed=2)
+    assert read(source[1]).image == image(seed=1)
+    assert read(open_hub("org/pairs:test")[0]).image == image(seed=2)
     assert len(open_hub(f"org/pairs@{COMMIT}:default/train")) == 2
     with pytest.raises(MaquetteError, match=r"'org/pairs' has no split 'all' \(it has: train, test\)"):
         open_hub("org/pairs:all")
@@ -124,7 +122,7 @@ def test_configurations_are_named_not_chosen(tmp_path, own_cache) -> None:
     cached(tmp_path, own_cache, "depth", train=[kept(1)])
     with pytest.raises(MaquetteError, match=r"configurations in the cache: (edges, depth|depth, edges)"):
         open_hub("org/pairs")
-    assert read(open_hub("org/pairs:depth/train")[0]).picture == picture(seed=1)
+    assert read(open_hub("org/pairs:depth/train")[0]).image == image(seed=1)
 
 
 def test_the_hub_cannot_be_reached() -> None:

@@ -61,7 +61,7 @@ def test_depth_and_normals_describe_one_surface(scenes) -> None:
     assert distance.std() < 1e-3 * abs(distance.mean())
 
 
-def test_what_the_caption_names_is_in_the_picture(scenes) -> None:
+def test_what_the_caption_names_is_in_the_image(scenes) -> None:
     for scene in scenes:
         for thing in scene.world.things:
             assert (scene.classes == diorama.CLASSES.index(thing.kind)).sum() > 20

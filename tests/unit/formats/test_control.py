@@ -23,7 +23,7 @@ def net(base) -> mq.ControlNet:
     """A ControlNet that has learnt something."""
     net = randomise(mq.ControlNet.attach(base))
     with torch.no_grad():
-        for parameter in net.copy.parameters():
+        for parameter in net.trainable_copy.parameters():
             parameter.mul_(1 + 0.1 * torch.randn_like(parameter)).add_(0.01 * torch.randn_like(parameter))
     return net
 
@@ -84,7 +84,7 @@ def test_difference_follows_the_live_base(base, net, folder, tmp_path) -> None:
     told = written(control.as_difference(open_weights(folder), encoder(base)), tmp_path / "told.safetensors")
     other = tiny_base("sd15", seed=1)
     moved = mq.load_controlnet(told, other).copy.state_dict()
-    first, second, own = encoder(base), encoder(other), net.copy.state_dict()
+    first, second, own = encoder(base), encoder(other), net.trainable_copy.state_dict()
     for name, value in moved.items():
         assert torch.allclose(value, second[name] + own[name] - first[name], atol=1e-6)
 
@@ -134,8 +134,8 @@ def test_what_is_told_relative_to_another_base_is_refused(base, net, folder, tmp
 
 
 def test_what_the_original_layout_cannot_hold(base) -> None:
-    for design in ({"variant": "lite"}, {"encoder": "paper"}):
-        net = mq.ControlNet.attach(base, **design)
+    for net_config in ({"variant": "lite"}, {"encoder": "paper"}):
+        net = mq.ControlNet.attach(base, **net_config)
         state = net.published()
         with pytest.raises(MaquetteError, match="has no name in the original layout"):
             control.as_original(Weights.held(state, Path("net")))

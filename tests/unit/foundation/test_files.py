@@ -1,11 +1,11 @@
 import pytest
 
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 
 
 def test_appears_whole(tmp_path) -> None:
     target = tmp_path / "deep" / "file.txt"
-    with written_whole(target) as path:
+    with atomic_write(target) as path:
         path.write_text("new")
         assert not target.exists()
     assert target.read_text() == "new"
@@ -17,7 +17,7 @@ def test_or_not_at_all(tmp_path) -> None:
     target.write_text("old")
 
     def fall() -> None:
-        with written_whole(target) as path:
+        with atomic_write(target) as path:
             path.write_text("half")
             raise RuntimeError
 

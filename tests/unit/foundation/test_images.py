@@ -3,14 +3,14 @@ import pytest
 from PIL import Image
 
 from maquette.errors import MaquetteError
-from maquette.foundation.images import as_rgb, fit, open_picture
+from maquette.foundation.images import as_rgb, fit, open_image
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "I;16", "I", "F", "HSV"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
-    picture = Image.new(mode, (4, 3))
-    assert as_rgb(picture).mode == "RGB"
-    assert as_rgb(picture).size == (4, 3)
+    image = Image.new(mode, (4, 3))
+    assert as_rgb(image).mode == "RGB"
+    assert as_rgb(image).size == (4, 3)
 
 
 def test_transparency_is_white() -> None:
@@ -18,8 +18,8 @@ def test_transparency_is_white() -> None:
 
 
 def test_sixteen_bits_keep_their_range() -> None:
-    picture = Image.fromarray(np.array([[0, 65535]], np.uint16))
-    assert [as_rgb(picture).getpixel((x, 0))[0] for x in (0, 1)] == [0, 255]
+    image = Image.fromarray(np.array([[0, 65535]], np.uint16))
+    assert [as_rgb(image).getpixel((x, 0))[0] for x in (0, 1)] == [0, 255]
 
 
 @pytest.mark.parametrize(("mode", "white"), [("I", 255), ("I", 65535), ("F", 1.0), ("F", 255.0)])
@@ -28,29 +28,29 @@ def test_other_levels_are_read_by_their_range(mode: str, white: float) -> None:
 
 
 def test_exif_rotation_is_applied(tmp_path) -> None:
-    picture = Image.new("RGB", (4, 2))
-    exif = picture.getexif()
+    image = Image.new("RGB", (4, 2))
+    exif = image.getexif()
     exif[0x0112] = 6  # turn by 90 degrees
-    picture.save(tmp_path / "turned.jpg", exif=exif)
-    assert open_picture(tmp_path / "turned.jpg").size == (2, 4)
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    assert open_image(tmp_path / "turned.jpg").size == (2, 4)
 
 
 def test_fit_covers_and_cuts_evenly() -> None:
-    picture = Image.new("RGB", (300, 100))
-    assert fit(picture, (64, 64)).size == (64, 64)
-    assert fit(picture, (300, 100)).tobytes() == picture.tobytes()
+    image = Image.new("RGB", (300, 100))
+    assert fit(image, (64, 64)).size == (64, 64)
+    assert fit(image, (300, 100)).tobytes() == image.tobytes()
 
 
 def test_bad_files_are_told_in_a_sentence(tmp_path) -> None:
-    (tmp_path / "words.png").write_text("not a picture")
+    (tmp_path / "words.png").write_text("not an image")
     (tmp_path / "empty.png").write_bytes(b"")
     Image.new("RGB", (64, 64), "red").save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
     for name, words in {
-        "absent.png": "There is no picture",
-        "words.png": "not a picture",
-        "empty.png": "not a picture",
+        "absent.png": "There is no image",
+        "words.png": "not an image",
+        "empty.png": "not an image",
         "cut.png": "broken",
     }.items():
         with pytest.raises(MaquetteError, match=words):
-            open_picture(tmp_path / name)
+            open_image(tmp_path / name)

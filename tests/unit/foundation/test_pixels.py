@@ -7,11 +7,11 @@ from maquette.foundation.pixels import from_signed, to_signed, to_unit
 
 def test_bytes_survive_the_way_to_tensors_and_back() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
-    picture = Image.fromarray(pixels)
-    assert np.array_equal(np.asarray(from_signed(to_signed(picture)[None])[0]), pixels)
-    assert to_unit(picture).shape == (3, 7, 5)
-    assert to_unit(picture).min() >= 0
-    assert to_unit(picture).max() <= 1
+    image = Image.fromarray(pixels)
+    assert np.array_equal(np.asarray(from_signed(to_signed(image)[None])[0]), pixels)
+    assert to_unit(image).shape == (3, 7, 5)
+    assert to_unit(image).min() >= 0
+    assert to_unit(image).max() <= 1
 
 
 def test_values_outside_are_clipped() -> None:

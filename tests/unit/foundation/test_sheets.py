@@ -1,13 +1,13 @@
 from PIL import Image
 
-from maquette.foundation.sheets import sheet
+from maquette.foundation.image_grid import image_grid
 
 
 def test_rows_labels_and_captions_fit() -> None:
     red = Image.new("RGB", (32, 32), "red")
-    plain = sheet([[red, red], [red]])
+    plain = image_grid([[red, red], [red]])
     assert plain.size == (2 + 2 * 34, 2 + 2 * 34)
     assert plain.getpixel((10, 10)) == (255, 0, 0)
-    worded = sheet([[red, red]], labels=["a row"], captions=[["some words that go on", "b"]], tile=64)
+    worded = image_grid([[red, red]], labels=["a row"], captions=[["some words that go on", "b"]], tile=64)
     assert worded.width > 2 * 64
     assert worded.height > 64

@@ -1,4 +1,4 @@
-"""Perfect input scores at the ceiling, a wrong picture at the floor, a little wrong in between."""
+"""Perfect input scores at the ceiling, a wrong image at the floor, a little wrong in between."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from maquette import diorama
 from maquette.metrics.edges import edge_f1
 from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.metrics.frechet import frechet_distance
-from maquette.metrics.keypoints import share_found
+from maquette.metrics.keypoints import pck
 from maquette.metrics.segments import mean_iou
 from maquette.metrics.surfaces import depth_accuracy, normal_accuracy
 
@@ -61,10 +61,10 @@ def test_key_points() -> None:
     heat[3, 20, 10], heat[4, 5, 5] = 1, 0.2
     person = np.zeros((1, 18, 3))
     person[0, 3], person[0, 4] = (12, 22, 1), (5, 5, 1)
-    assert share_found(heat, person) == 0.5  # one 2.8 pixels off, one too faint
+    assert pck(heat, person) == 0.5  # one 2.8 pixels off, one too faint
     person[0, 3, :2] = (15, 20)
-    assert share_found(heat, person) == 0
-    assert np.isnan(share_found(heat, person[:0]))
+    assert pck(heat, person) == 0
+    assert np.isnan(pck(heat, person[:0]))
 
 
 def test_frechet_distance_of_normal_distributions() -> None:
@@ -93,9 +93,9 @@ def drawn(condition: str, scene: diorama.Scene):
 @pytest.mark.parametrize("condition", ["canny", "scribble"])
 def test_fidelity_of_drawn_conditions(condition: str, scenes) -> None:
     wanted = [drawn(condition, scene) for scene in scenes]
-    pictures = [scene.image for scene in scenes]
-    assert np.mean(fidelity(condition, pictures, wanted)) == 1
-    assert np.mean(fidelity(condition, [*pictures[1:], pictures[0]], wanted)) < 0.5
+    images = [scene.image for scene in scenes]
+    assert np.mean(fidelity(condition, images, wanted)) == 1
+    assert np.mean(fidelity(condition, [*images[1:], images[0]], wanted)) < 0.5
     assert set(NAMES) >= {condition}
 
 
@@ -109,6 +109,6 @@ def test_fidelity_as_the_network_sees(condition: str, ceiling: float, floor: flo
     if condition == "pose":
         scenes = [scene for scene in scenes if len(scene.keypoints)]
     wanted = [drawn(condition, scene) for scene in scenes]
-    pictures = [scene.image for scene in scenes]
-    assert np.nanmean(fidelity(condition, pictures, wanted)) > ceiling
-    assert np.nanmean(fidelity(condition, [*pictures[1:], pictures[0]], wanted)) < floor
+    images = [scene.image for scene in scenes]
+    assert np.nanmean(fidelity(condition, images, wanted)) > ceiling
+    assert np.nanmean(fidelity(condition, [*images[1:], images[0]], wanted)) < floor

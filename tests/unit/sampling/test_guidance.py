@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from maquette.backbones.protocol import Residuals, Slot
-from maquette.controlnet.compose import Control, total
+from maquette.controlnet.control import Control, sum_residuals
 from maquette.errors import MaquetteError
 from maquette.noise.samplers import make_scheduler
 from maquette.sampling.config import Sampling
@@ -19,21 +19,21 @@ def test_classifier_free_guidance() -> None:
 
 
 def test_resolution_weights() -> None:
-    """64 / h_i of 512-pixel pictures, and the same divided by the largest."""
+    """64 / h_i of 512-pixel images, and the same divided by the largest."""
     assert resolution_weights(SLOTS, "literal") == [64 / h for h in (64, 64, 64, 32, 32, 32, 16, 16, 16, 8, 8, 8, 8)]
     assert resolution_weights(SLOTS) == [weight / 8 for weight in resolution_weights(SLOTS, "literal")]
 
 
 def test_residuals_add_up_and_scale() -> None:
     a, b = torch.ones(1, 2, 3, 3), torch.full((1, 2, 3, 3), 2.0)
-    summed = total([Residuals([a, None, None]), Residuals([b, b, None])])
+    summed = sum_residuals([Residuals([a, None, None]), Residuals([b, b, None])])
     assert torch.equal(summed[0], a + b)
     assert torch.equal(summed[1], b)
     assert summed[2] is None
     scaled = summed.scaled([0.5, 3.0, 1.0])
     assert torch.equal(scaled[0], 0.5 * (a + b))
     assert torch.equal(scaled[1], 3 * b)
-    behind = summed.behind(2)
+    behind = summed.pad_front(2)
     assert behind[0].shape == (3, 2, 3, 3)
     assert not behind[0][:2].any()
     assert torch.equal(behind[0][2:], summed[0])

@@ -1,6 +1,6 @@
 import torch
 
-from maquette.training.average import running_average
+from maquette.training.ema import running_average
 
 
 def test_the_random_start_is_soon_forgotten() -> None:

@@ -12,15 +12,15 @@ from tests.conftest import tiny_base
 
 import maquette as mq
 from maquette.base import sample_posterior
+from maquette.data.crop import CropView
 from maquette.data.diorama import Pairs
-from maquette.data.framing import View
-from maquette.data.store import Store
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_signed
-from maquette.training import cache as caches
-from maquette.training.processes import Processes
+from maquette.training.data import latent_cache as caches
+from maquette.training.data.tensor_store import Store
+from maquette.training.distributed.world import World
 
-ALONE = Processes("cpu")
+ALONE = World("cpu")
 
 
 @pytest.fixture
@@ -36,10 +36,10 @@ def pairs() -> Pairs:
 
 def test_cached_is_fresh(base, pairs, tmp_path) -> None:
     """Cached latents are draws from the autoencoder's posterior, new ones every time; cached text is the text."""
-    cache = caches.fill(base, pairs, tmp_path, ALONE)
+    cache = caches.precompute(base, pairs, tmp_path, ALONE)
     pixels = torch.stack([to_signed(Image.fromarray(image)) for image in pairs.images])
     posterior = base.autoencoder.encode(pixels).latent_dist
-    kept = torch.stack([cache.moments(row, View()) for row in range(3)])
+    kept = torch.stack([cache.moments(row, CropView()) for row in range(3)])
     assert torch.allclose(kept.float(), posterior.parameters, atol=2e-3)
     noise = torch.randn((400, 3, *posterior.mean.shape[1:]))
     draws = torch.stack([sample_posterior(kept, one) for one in noise])
@@ -50,20 +50,20 @@ def test_cached_is_fresh(base, pairs, tmp_path) -> None:
 
 
 def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> None:
-    caches.fill(base, pairs, tmp_path, ALONE)
+    caches.precompute(base, pairs, tmp_path, ALONE)
     monkeypatch.setattr(caches, "encode", None)
     monkeypatch.setattr(type(base), "encode_text", None)
-    assert caches.fill(base, pairs, tmp_path, ALONE).moments(2, View()) is not None
+    assert caches.precompute(base, pairs, tmp_path, ALONE).moments(2, CropView()) is not None
 
 
 def test_keys_are_of_the_content(base, pairs, tmp_path) -> None:
     """Other pixels, another view, another autoencoder, other words, another text encoder: other entries."""
-    cache = caches.fill(base, pairs, tmp_path, ALONE)
-    keys = set(cache.pictures.values())
+    cache = caches.precompute(base, pairs, tmp_path, ALONE)
+    keys = set(cache.images.values())
     assert len(keys) == 3
     other = tiny_base("diorama", "v_prediction", seed=1, context=96)
-    again = caches.fill(other, pairs, tmp_path, ALONE)
-    assert keys.isdisjoint(again.pictures.values())
+    again = caches.precompute(other, pairs, tmp_path, ALONE)
+    assert keys.isdisjoint(again.images.values())
     assert cache.encoder != again.encoder
     assert not torch.equal(cache.text("a").hidden_states, again.text("a").hidden_states)
 
@@ -72,12 +72,12 @@ def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(base, pairs, tmp
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(MaquetteError, match=r"takes 0\.0 GiB and .* has 0\.0 GiB free; make room"):
-        caches.fill(base, pairs, tmp_path, ALONE)
+        caches.precompute(base, pairs, tmp_path, ALONE)
 
 
 WRITE = """
 import sys, pathlib, time, torch
-from maquette.data.store import Store
+from maquette.training.data.tensor_store import Store
 time.sleep(max(0, float(sys.argv[3]) - time.time()))  # all at one moment
 store, first = Store(pathlib.Path(sys.argv[1])), int(sys.argv[2])
 for number in range(first, first + 60):
@@ -104,7 +104,7 @@ def test_entries_are_written_whole_or_not_at_all(tmp_path) -> None:
 
     with pytest.raises(RuntimeError, match="killed"):
         store.put(entries())
-    assert store.known([b"first"]) == set()
+    assert store.present([b"first"]) == set()
     with pytest.raises(KeyError):
         store.get(b"first")
 

@@ -10,7 +10,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.declared import settings_of
 from maquette.training.config import TrainingConfig, read_settings
 from maquette.training.parts import OptimizerConfig
-from maquette.training.problems import without_effect
+from maquette.training.validation import without_effect
 
 
 def config(**changes) -> TrainingConfig:
@@ -50,7 +50,7 @@ def test_all_problems_are_told_at_once() -> None:
         ({"cache_folder": 5}, "cache_folder is a text, not 5"),
         ({"keep_best": True, "unlock": "all"}, "keep_best and unlock do not go together"),
         ({"start_from": "x", "variant": "gaussian"}, "variant is brought by start_from"),
-        ({"condition": "pose", "data": "x", "flip": 0.5}, "flip mirrors pictures, and not what the colours of pose"),
+        ({"condition": "pose", "data": "x", "flip": 0.5}, "flip mirrors images, and not what the colours of pose"),
         ({"stop_after": -1}, "stop_after is a whole number of 0 or more, not -1"),
     ],
 )
@@ -116,7 +116,7 @@ SWITCHES = (
     "resume", "detect", "buckets", "categorical", "cache", "keep_best", "gradient_checkpointing", "compile", "shard",
 )  # fmt: skip
 TEXTS = (
-    "condition", "output", "base", "data", "picture_column", "condition_column", "text_column", "cache_folder",
+    "condition", "output", "base", "data", "image_column", "condition_column", "text_column", "cache_folder",
     "start_from", "track", "device",
 )  # fmt: skip
 CHOICES = ("crop", "encoder", "connect", "variant", "unlock", "decay", "optimizer_name", "precision")
@@ -189,10 +189,10 @@ def test_a_file_of_version_0_1_is_read_and_told_of(tmp_path) -> None:
 def test_a_run_of_version_0_1_is_read(tmp_path) -> None:
     """All of its settings were kept side by side, the unset ones as null."""
     given = config(output=tmp_path, optimizer_name="adamw8bit", size=None, seed=3)
-    old = {"optimizer_name": "optimiser", "variant": "kind"}
+    old = {"optimizer_name": "optimizer", "variant": "kind"}
     kept = {old.get(one.flat, one.flat): value for one, value in given.items()}
     (tmp_path / "training.json").write_text(json.dumps(kept, default=str))
-    with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimiser\)"):
+    with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimizer\)"):
         assert TrainingConfig.load(tmp_path / "training.json") == given
 
 

@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 
-from maquette.training.order import batches, epoch, grouped
+from maquette.training.data.batch_sampler import batches, epoch, grouped
 
 
 def singles(count: int) -> list[np.ndarray]:

@@ -8,8 +8,8 @@ from tests.conftest import FAMILIES, randomise, text_for, tiny_base
 
 import maquette as mq
 from maquette.noise.ddpm import DDPM
+from maquette.training.hardware import checkpointed
 from maquette.training.loss import Controlled, loss
-from maquette.training.memory import checkpointed
 from maquette.training.stages import Stage, enter
 
 

@@ -38,13 +38,13 @@ def unordered(low: float, high: float) -> Iterator[str]:
         yield f"the thresholds keep low ≤ high, not low={low} and high={high}"
 
 
-def canny(picture: Image.Image, low: float = 100, high: float = 200) -> Image.Image:
+def canny(image: Image.Image, low: float = 100, high: float = 200) -> Image.Image:
     """White edges on black (OpenCV's Canny, 3×3 Sobel, L1 norm).
 
     Args:
         low, high: hysteresis thresholds on the gradient, 0 ≤ low ≤ high ≤ 2040.
     """
-    return _edges(picture, low, high).convert("RGB")
+    return _edges(image, low, high).convert("RGB")
 
 
 def random_thresholds(rng: np.random.Generator) -> tuple[float, float]:
@@ -53,13 +53,13 @@ def random_thresholds(rng: np.random.Generator) -> tuple[float, float]:
     return low, low * rng.uniform(*RANDOM_RATIO)
 
 
-def _edges(picture: Image.Image, low: float, high: float) -> Image.Image:
-    grey = cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY)
+def _edges(image: Image.Image, low: float, high: float) -> Image.Image:
+    grey = cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2GRAY)
     return Image.fromarray(cv2.Canny(grey, low, high))
 
 
-def _drawn(picture: Image.Image, low: float, high: float, seed: int | None) -> Image.Image:
-    return _edges(picture, *((low, high) if seed is None else random_thresholds(np.random.default_rng(seed))))
+def _drawn(image: Image.Image, low: float, high: float, seed: int | None) -> Image.Image:
+    return _edges(image, *((low, high) if seed is None else random_thresholds(np.random.default_rng(seed))))
 
 
 CANNY = DetectorSpec("canny", "edges, white on black", each(_drawn), CannyOptions)

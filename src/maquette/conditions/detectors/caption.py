@@ -1,4 +1,4 @@
-"""Captions: what a picture shows, in words, by BLIP, as the paper captions pictures that have none."""
+"""Captions: what an image shows, in words, by BLIP, as the paper captions images that have none."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ def _open(weights: str | Path | None, device: str) -> Predict:
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what is made where there are no files of it
         raise MaquetteError(f"{str(network.folder)!r} holds no words of caption; add tokenizer.json or vocab.txt.")
 
-    def predict(pictures: list[Image.Image], options: CaptionOptions) -> list[str]:
+    def predict(images: list[Image.Image], options: CaptionOptions) -> list[str]:
         @torch.inference_mode()
         def look(group: list[Image.Image]) -> list[str]:
             tokens = network.model.generate(
@@ -62,7 +62,7 @@ def _open(weights: str | Path | None, device: str) -> Predict:
             )
             return [" ".join(words.split()) for words in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
-        return resize_batches(pictures, network.size_of, look, AT_ONCE)
+        return resize_batches(images, network.size_of, look, AT_ONCE)
 
     return predict
 

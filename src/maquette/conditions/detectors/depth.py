@@ -102,13 +102,13 @@ class Disparity:
         own: int = self.network.resolution
         if self.hybrid and asked not in (None, own):
             raise MaquetteError(
-                f"MiDaS's hybrid sees pictures at {own} pixels alone, not at {asked}; leave the resolution out, or "
+                f"MiDaS's hybrid sees images at {own} pixels alone, not at {asked}; leave the resolution out, or "
                 "take other weights."
             )
         return asked or own
 
     def of(
-        self, pictures: Sequence[Image.Image], resolution: int | None, metric: bool | None = None
+        self, images: Sequence[Image.Image], resolution: int | None, metric: bool | None = None
     ) -> list[NDArray[np.float32]]:
         """Near is large, of unknown scale and offset: (h, w) each, of the size that the network saw."""
         import torch
@@ -122,18 +122,16 @@ class Disparity:
             return list(1 / np.maximum(found, 1e-3) if in_metres else found)
 
         return resize_batches(
-            pictures, lambda size: self.network.size_of(size, short), look, pixels_at_once(self.network.model)
+            images, lambda size: self.network.size_of(size, short), look, pixels_at_once(self.network.model)
         )
 
 
 def _open(weights: str | Path | None, device: str) -> Predict:
     estimator = Disparity("depth", weights, device)
 
-    def predict(pictures: list[Image.Image], options: DepthOptions) -> list[Image.Image]:
-        found = estimator.of(pictures, options.resolution, options.metric)
-        return [
-            disparity_map(back(one, picture.size), options.clip) for one, picture in zip(found, pictures, strict=True)
-        ]
+    def predict(images: list[Image.Image], options: DepthOptions) -> list[Image.Image]:
+        found = estimator.of(images, options.resolution, options.metric)
+        return [disparity_map(back(one, image.size), options.clip) for one, image in zip(found, images, strict=True)]
 
     return predict
 

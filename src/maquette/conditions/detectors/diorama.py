@@ -64,7 +64,7 @@ def _people(seen: "Perceived", row: int, size: tuple[int, int]) -> People:
 
 
 def _opened(answer: Callable[["Perceived", int, tuple[int, int]], Any]) -> Load:
-    """A detector that answers from what the network sees in row `row` of a batch, for a picture of that size."""
+    """A detector that answers from what the network sees in row `row` of a batch, for an image of that size."""
 
     def opened(weights: str | Path | None, device: str) -> Predict:
         from maquette.conditions.networks.perception import PerceptionModel
@@ -72,14 +72,14 @@ def _opened(answer: Callable[["Perceived", int, tuple[int, int]], Any]) -> Load:
 
         eye = PerceptionModel(device=str(find_placement(device, "float32").device))
 
-        def predict(pictures: list[Image.Image], options: SceneOptions) -> list[Any]:
+        def predict(images: list[Image.Image], options: SceneOptions) -> list[Any]:
             def look(group: list[Image.Image]) -> list[tuple["Perceived", int]]:
                 seen = eye.predict(group)
                 return [(seen, row) for row in range(len(group))]
 
             sizes = partial(working_size, short=options.resolution, multiple=MULTIPLE)
-            found = resize_batches(pictures, sizes, look, pixels_at_once(eye.network))
-            return [answer(seen, row, picture.size) for (seen, row), picture in zip(found, pictures, strict=True)]
+            found = resize_batches(images, sizes, look, pixels_at_once(eye.network))
+            return [answer(seen, row, image.size) for (seen, row), image in zip(found, images, strict=True)]
 
         return predict
 

@@ -25,7 +25,7 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class HedOptions(Options):
-    safe: bool = option(False, "Black, grey and white only, so that no shading of the picture hides in the map.")
+    safe: bool = option(False, "Black, grey and white only, so that no shading of the image hides in the map.")
     resolution: int | None = RESOLUTION
 
 
@@ -44,12 +44,12 @@ def open_hed(weights: str | Path | None, device: str) -> Predict:
     network = open_network("hed", WEIGHTS, weights, device, lambda held: Hed())
 
     @torch.inference_mode()
-    def look(pictures: list[Image.Image]) -> NDArray[np.float32]:
-        edges: NDArray[np.float32] = network(batch_of(pictures, network) * 255).sigmoid().cpu().numpy()
+    def look(images: list[Image.Image]) -> NDArray[np.float32]:
+        edges: NDArray[np.float32] = network(batch_of(images, network) * 255).sigmoid().cpu().numpy()
         return edges
 
-    def predict(pictures: list[Image.Image], options: HedOptions) -> list[Image.Image]:
-        maps = grayscale_inference(pictures, options.resolution, 16, look, pixels_at_once(network))
+    def predict(images: list[Image.Image], options: HedOptions) -> list[Image.Image]:
+        maps = grayscale_inference(images, options.resolution, 16, look, pixels_at_once(network))
         return [shown(stepped(one) if options.safe else one) for one in maps]
 
     return predict

@@ -1,4 +1,4 @@
-"""Line drawings: of any picture (Chan et al. 2022, https://arxiv.org/abs/2203.12691), and as anime is drawn.
+"""Line drawings: of any image (Chan et al. 2022, https://arxiv.org/abs/2203.12691), and as anime is drawn.
 
 The networks draw dark lines on white paper. Published ControlNets were given them inverted, and so are the maps here.
 """
@@ -74,20 +74,20 @@ def open_lineart_anime(weights: str | Path | None, device: str) -> Predict:
 
 
 def _inverted(network: "nn.Module", draw: Callable[["Tensor"], "Tensor"], multiple: int) -> Predict:
-    """From pictures (B, 3, h, w) drawn as (B, 1, h, w), both in [0, 1], to maps."""
+    """From images (B, 3, h, w) drawn as (B, 1, h, w), both in [0, 1], to maps."""
     import torch
 
     from maquette.conditions.networks.load import batch_of
 
     @torch.inference_mode()
-    def look(pictures: list[Image.Image]) -> NDArray[np.float32]:
-        lines: NDArray[np.float32] = (1 - draw(batch_of(pictures, network))[:, 0]).cpu().numpy()
+    def look(images: list[Image.Image]) -> NDArray[np.float32]:
+        lines: NDArray[np.float32] = (1 - draw(batch_of(images, network))[:, 0]).cpu().numpy()
         return lines
 
-    def predict(pictures: list[Image.Image], options: LineartOptions) -> list[Image.Image]:
+    def predict(images: list[Image.Image], options: LineartOptions) -> list[Image.Image]:
         return [
             shown(one)
-            for one in grayscale_inference(pictures, options.resolution, multiple, look, pixels_at_once(network))
+            for one in grayscale_inference(images, options.resolution, multiple, look, pixels_at_once(network))
         ]
 
     return predict

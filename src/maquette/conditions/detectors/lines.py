@@ -12,7 +12,7 @@ from maquette.conditions.detectors.canny import unordered
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, each
 
-FEWEST = 10  # votes: in fewer pixels of a small picture a line is any curve
+FEWEST = 10  # votes: in fewer pixels of a small image a line is any curve
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LsdOptions(Options):
 
 
 def hough(
-    picture: Image.Image, low: float = 100, high: float = 200, votes: int = 60, length: float = 50, gap: float = 5
+    image: Image.Image, low: float = 100, high: float = 200, votes: int = 60, length: float = 50, gap: float = 5
 ) -> Image.Image:
     """White straight lines on black: Canny edges, then the progressive probabilistic Hough transform.
 
@@ -41,30 +41,30 @@ def hough(
 
     Args:
         low, high: Canny's thresholds on the gradient, 0 to 2040.
-        votes, length, gap: pixels where the picture's short side has 512; they scale with it.
+        votes, length, gap: pixels where the image's short side has 512; they scale with it.
     """
-    scale = min(picture.size) / 512
-    edges = cv2.Canny(_grey(picture), low, high)
+    scale = min(image.size) / 512
+    edges = cv2.Canny(_grey(image), low, high)
     least = max(FEWEST, round(votes * scale))
     found = cv2.HoughLinesP(edges, 1, np.pi / 180, least, None, length * scale, gap * scale)
-    return _drawn(_segments(found), picture)
+    return _drawn(_segments(found), image)
 
 
-def lsd(picture: Image.Image, length: float = 20) -> Image.Image:
+def lsd(image: Image.Image, length: float = 20) -> Image.Image:
     """White straight lines on black: segments of pixels whose gradients agree, as far as chance does not explain them.
 
     LSD, von Gioi, Jakubowicz, Morel, Randall 2012, as OpenCV has it with its own settings.
 
     Args:
-        length: of the shortest that is drawn, in pixels where the picture's short side has 512.
+        length: of the shortest that is drawn, in pixels where the image's short side has 512.
     """
-    segments = _segments(cv2.createLineSegmentDetector().detect(_grey(picture))[0])
+    segments = _segments(cv2.createLineSegmentDetector().detect(_grey(image))[0])
     lengths = np.hypot(*(segments[:, 2:] - segments[:, :2]).T)
-    return _drawn(segments[lengths >= length * min(picture.size) / 512], picture)
+    return _drawn(segments[lengths >= length * min(image.size) / 512], image)
 
 
-def _grey(picture: Image.Image) -> NDArray[np.uint8]:
-    return np.asarray(cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2GRAY), np.uint8)
+def _grey(image: Image.Image) -> NDArray[np.uint8]:
+    return np.asarray(cv2.cvtColor(np.asarray(image), cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _segments(found: NDArray[np.float32] | None) -> NDArray[np.float32]:
@@ -72,10 +72,10 @@ def _segments(found: NDArray[np.float32] | None) -> NDArray[np.float32]:
     return np.empty((0, 4), np.float32) if found is None else np.asarray(found, np.float32).reshape(-1, 4)
 
 
-def _drawn(segments: NDArray[np.float32], picture: Image.Image) -> Image.Image:
+def _drawn(segments: NDArray[np.float32], image: Image.Image) -> Image.Image:
     """A pixel wide where the short side has up to 512 pixels, as published maps of lines have them."""
-    drawn = np.zeros((picture.height, picture.width), np.uint8)
-    width = max(1, round(min(picture.size) / 512))
+    drawn = np.zeros((image.height, image.width), np.uint8)
+    width = max(1, round(min(image.size) / 512))
     for x1, y1, x2, y2 in segments.round().astype(int).tolist():
         cv2.line(drawn, (x1, y1), (x2, y2), 255, width)
     return Image.fromarray(drawn).convert("RGB")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LEARNED_AT = 512  # pixels, the short side of what the network sees
 MULTIPLE = 64
-MOST = 200  # segments of a picture
+MOST = 200  # segments of an image
 
 WEIGHTS = {
     "large": WeightSource(
@@ -51,14 +51,14 @@ class MlsdOptions(Options):
 
 
 def segments(answer: "Tensor", score: float, distance: float) -> list[NDArray[np.float64]]:
-    """Line segments of each picture from the network's map, the most certain first, at most 200.
+    """Line segments of each image from the network's map, the most certain first, at most 200.
 
     Args:
         answer: (B, 5 or more, h, w); a centre's logit and, from it, x and y of one end and of the other.
         score: certainty above which a segment counts, of 1.
         distance: length above which it does, in points of the map.
 
-    Returns: for each picture (N, 4): x and y of one end and of the other, as shares of its width and height.
+    Returns: for each image (N, 4): x and y of one end and of the other, as shares of its width and height.
     """
     import torch.nn.functional as F
 
@@ -101,20 +101,20 @@ def open_mlsd(weights: str | Path | None, device: str) -> Predict:
     network = open_network("mlsd", WEIGHTS, weights, device, network_of)
 
     @torch.inference_mode()
-    def look(pictures: list[Image.Image], options: MlsdOptions) -> list[NDArray[np.float64]]:
-        seen = batch_of(pictures, network)
+    def look(images: list[Image.Image], options: MlsdOptions) -> list[NDArray[np.float64]]:
+        seen = batch_of(images, network)
         constant = torch.full_like(seen[:, :1], 1 / 255)  # the fourth channel was a byte of 1
         return segments(network(torch.cat([seen, constant], dim=1) * 2 - 1), options.score, options.distance)
 
-    def predict(pictures: list[Image.Image], options: MlsdOptions) -> list[Image.Image]:
+    def predict(images: list[Image.Image], options: MlsdOptions) -> list[Image.Image]:
         short = options.resolution or LEARNED_AT
         found = resize_batches(
-            pictures,
+            images,
             lambda size: working_size(size, short, MULTIPLE),
             lambda group: look(group, options),
             pixels_at_once(network),
         )
-        return [draw(lines, picture.size) for lines, picture in zip(found, pictures, strict=True)]
+        return [draw(lines, image.size) for lines, image in zip(found, images, strict=True)]
 
     return predict
 

@@ -55,19 +55,19 @@ def normals_from_disparity(disparity: NDArray[np.floating], background: float, s
 def _open(weights: str | Path | None, device: str) -> Predict:
     estimator = Disparity("normal", weights, device)
 
-    def draw(picture: Image.Image, seen: NDArray[np.float32], options: NormalOptions) -> Image.Image:
+    def draw(image: Image.Image, seen: NDArray[np.float32], options: NormalOptions) -> Image.Image:
         short = estimator.resolution(options.resolution)
-        disparity = back(seen, working_size(picture.size, short, 1))  # in the picture's shape: slopes are true
+        disparity = back(seen, working_size(image.size, short, 1))  # in the image's shape: slopes are true
         if not estimator.hybrid:
             disparity = disparity * (SPREAD / max(float(np.ptp(disparity)), 1e-9))
         normals = normals_from_disparity(disparity, options.background, options.strength)
         if options.red == "right":
             normals = normals * np.array([-1, 1, 1], np.float32)
-        return normal_map(back(normals, picture.size))
+        return normal_map(back(normals, image.size))
 
-    def predict(pictures: list[Image.Image], options: NormalOptions) -> list[Image.Image]:
-        found = estimator.of(pictures, options.resolution)
-        return [draw(picture, one, options) for picture, one in zip(pictures, found, strict=True)]
+    def predict(images: list[Image.Image], options: NormalOptions) -> list[Image.Image]:
+        found = estimator.of(images, options.resolution)
+        return [draw(image, one, options) for image, one in zip(images, found, strict=True)]
 
     return predict
 

@@ -1,4 +1,4 @@
-"""Skeletons of the people in a picture: what may be asked, whose weights there are, and what counts as found."""
+"""Skeletons of the people in an image: what may be asked, whose weights there are, and what counts as found."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -112,9 +112,9 @@ def open_pose(weights: str | Path | None, device: str) -> Predict:
 
         return DWPose(locate("pose", DWPOSE, own), device)
 
-    def predict(pictures: list[Image.Image], options: PoseOptions) -> list[People]:
+    def predict(images: list[Image.Image], options: PoseOptions) -> list[People]:
         finder = of_whole_bodies() if whole_only or options.hands or options.face else of_bodies()
-        return [_chosen(people, options) for people in finder(pictures, options.person)]
+        return [_chosen(people, options) for people in finder(images, options.person)]
 
     return predict
 

@@ -22,7 +22,7 @@ from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Predict
 from maquette.errors import MaquetteError
 
-DRAWN_AT = 128  # pixels, the short side at which edges are found: in larger pictures a hand would not follow finer ones
+DRAWN_AT = 128  # pixels, the short side at which edges are found: in larger images a hand would not follow finer ones
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,16 @@ class ScribbleOptions(Options):
             yield f"a drawing is cleaned, nothing of it is by chance: leave seed={self.seed} out"
 
 
-def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> Image.Image:
-    """White strokes on black, drawn along the strong contours of a picture.
+def scribble(image: Image.Image, width: int = 3, seed: int | None = None) -> Image.Image:
+    """White strokes on black, drawn along the strong contours of an image.
 
     Args:
         width: of a stroke at 512 pixels' height is four times this; 1 to 15.
         seed: with one, the paper's synthesis (v1 §3.5): random thresholds, a random share of the strokes masked,
             strokes moved and thickened at random. Without, all of them, as they are.
     """
-    scale = max(1.0, min(picture.size) / DRAWN_AT)
-    seen = scaled(picture, (max(1, round(picture.width / scale)), max(1, round(picture.height / scale))))
+    scale = max(1.0, min(image.size) / DRAWN_AT)
+    seen = scaled(image, (max(1, round(image.width / scale)), max(1, round(image.height / scale))))
     rng = np.random.default_rng(seed)
     low = 60 if seed is None else rng.uniform(40, 110)
     grey = cv2.cvtColor(np.asarray(seen), cv2.COLOR_RGB2GRAY)
@@ -60,7 +60,7 @@ def scribble(picture: Image.Image, width: int = 3, seed: int | None = None) -> I
         width = int(rng.integers(max(1, width - 1), width + 2))
     drawn = cv2.dilate(strokes, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (width, width)))
     if scale > 1:
-        drawn = cv2.threshold(cv2.resize(drawn, picture.size, interpolation=cv2.INTER_CUBIC), 127, 255, 0)[1]
+        drawn = cv2.threshold(cv2.resize(drawn, image.size, interpolation=cv2.INTER_CUBIC), 127, 255, 0)[1]
     return Image.fromarray(drawn).convert("RGB")
 
 
@@ -68,17 +68,17 @@ def open_scribble(weights: str | Path | None, device: str) -> Predict:
     """Scribbles from any source; HED's network is opened when it is first asked for."""
     network = cache(lambda: HED.load(weights, device))
 
-    def predict(pictures: list[Image.Image], options: ScribbleOptions) -> list[Image.Image]:
+    def predict(images: list[Image.Image], options: ScribbleOptions) -> list[Image.Image]:
         if weights is not None and options.source != "hed":
             raise MaquetteError(f'scribble has weights for source="hed", not for {options.source!r}; leave one out.')
         if options.source == "edges":
-            return [scribble(one, options.width, options.seed) for one in pictures]
+            return [scribble(one, options.width, options.seed) for one in images]
         if options.source == "drawing":
-            return [_shown(cleaned(one, options.width)) for one in pictures]
+            return [_shown(cleaned(one, options.width)) for one in images]
         if options.source == "hed":
-            soft = network()(pictures, HED.options())
+            soft = network()(images, HED.options())
         else:
-            soft = [(xdog if options.source == "xdog" else softedge)(one) for one in pictures]
+            soft = [(xdog if options.source == "xdog" else softedge)(one) for one in images]
         return [_shown(synthesised(_levels(one), options.width, options.seed)) for one in soft]
 
     return predict
@@ -94,7 +94,7 @@ def _shown(strokes: Strokes) -> Image.Image:
 
 
 def _mask_some(strokes: Strokes, rng: np.random.Generator) -> Strokes:
-    """Wipe out some round patches, up to a third of the picture."""
+    """Wipe out some round patches, up to a third of the image."""
     result = strokes.copy()
     height, width = strokes.shape
     for _ in range(rng.integers(0, 5)):

@@ -112,16 +112,15 @@ def _open(weights: str | Path | None, device: str) -> Predict:
         scores = _scores(network.model(pixel_values=pixels, **told), pixels.shape[2:])
         return list(scores.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
-    def predict(pictures: list[Image.Image], options: SegmentationOptions) -> list[Classes]:
+    def predict(images: list[Image.Image], options: SegmentationOptions) -> list[Classes]:
         found = resize_batches(
-            pictures,
+            images,
             lambda size: network.size_of(size, options.resolution),
             look,
             pixels_at_once(network.model) // LARGE,
         )
         return [
-            Classes(back(one, picture.size, categorical=True), palette)
-            for one, picture in zip(found, pictures, strict=True)
+            Classes(back(one, image.size, categorical=True), palette) for one, image in zip(found, images, strict=True)
         ]
 
     return predict

@@ -23,22 +23,22 @@ class XdogOptions(Options):
 
 
 def xdog(
-    picture: Image.Image,
+    image: Image.Image,
     sigma: float = 1.4,
     k: float = 1.6,
     sharpness: float = 40,
     threshold: float = 0,
     softness: float = 10,
 ) -> Image.Image:
-    """White lines on black, where a picture is darker than its surroundings.
+    """White lines on black, where an image is darker than its surroundings.
 
     Winnemöller, Kyprianidis, Olsen, "XDoG: an extended difference-of-Gaussians compendium", 2012: the sharpened
     brightness S = (1 + p) G_σ − p G_kσ of its eq. 7, and its soft threshold T(S) = 1 where S ≥ ε, else
     1 + tanh(φ (S − ε)). The map is 1 − T. Brightness is CIE L in [0, 1]. At ε = 0 a flat surface is never drawn, and a
     line is where the narrow mean falls short of the wide one by more than 1 part in p.
     """
-    lightness = cv2.cvtColor(np.asarray(picture, np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 0] / 100
-    narrow = max(FINEST, sigma * min(picture.size) / 512)
+    lightness = cv2.cvtColor(np.asarray(image, np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 0] / 100
+    narrow = max(FINEST, sigma * min(image.size) / 512)
     fine, coarse = (cv2.GaussianBlur(lightness, (0, 0), one) for one in (narrow, narrow * k))
     sharpened = (1 + sharpness) * fine - sharpness * coarse
     return shown(np.tanh(softness * np.maximum(0, threshold - sharpened)))

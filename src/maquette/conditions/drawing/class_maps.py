@@ -41,7 +41,7 @@ class Classes:
 
 
 def class_map(classes: NDArray[np.integer], palette: NDArray[np.uint8] = DIORAMA_PALETTE) -> Image.Image:
-    """Class numbers (H, W) as a picture in a palette (K, 3)."""
+    """Class numbers (H, W) as an image in a palette (K, 3)."""
     return Image.fromarray(palette[classes])
 
 
@@ -73,13 +73,13 @@ def read_classes(path: Path, palette: str = "ade20k") -> Classes:
     Raises `MaquetteError` for a file that holds no class numbers.
     """
     try:
-        with Image.open(path) as picture:
-            numbers, mode, words = np.array(picture), picture.mode, picture.info
+        with Image.open(path) as image:
+            numbers, mode, words = np.array(image), image.mode, image.info
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise MaquetteError(f"The class numbers {str(path)!r} cannot be read ({error}).") from error
     if mode not in ("L", "P", "I;16", "I") or int(numbers.min(initial=0)) < 0:
         raise MaquetteError(
-            f"{str(path)!r} holds colours, not class numbers: those are a grey PNG. A picture that is painted in a "
+            f"{str(path)!r} holds colours, not class numbers: those are a grey PNG. An image that is painted in a "
             "palette is one already, and needs no detector."
         )
     return Classes(numbers.astype(np.uint16), str(words.get("palette", palette)))

@@ -16,8 +16,8 @@ SURE = 2.0  # a stroke has a pixel of this many times the faintest ink
 FALL = 0.4  # and ends where ink falls below this share of what is beside it
 
 
-def cleaned(picture: Image.Image, width: int = 3) -> Strokes:
-    """Strokes (H, W), 255 on 0, of a drawing that fills the picture: dark on light, or light on dark.
+def cleaned(image: Image.Image, width: int = 3) -> Strokes:
+    """Strokes (H, W), 255 on 0, of a drawing that fills the image: dark on light, or light on dark.
 
     Uneven light is evened out; which of the two it is, is found out; grain and specks are left out. A filled surface
     wider than a fifth of the short side is taken for paper.
@@ -25,8 +25,8 @@ def cleaned(picture: Image.Image, width: int = 3) -> Strokes:
     Args:
         width: strokes that are thinner on the average than four times this at 512 pixels' height become that thick.
     """
-    scale = max(1.0, min(picture.size) / 128)
-    ink, grain = inked(picture)
+    scale = max(1.0, min(image.size) / 128)
+    ink, grain = inked(image)
     faintest = max(FAINTEST, GRAIN * grain)
     beside = cv2.dilate(ink, np.ones((2 * round(1.5 * scale) + 1,) * 2, np.uint8))
     faint = (ink > faintest) & (ink > FALL * beside)
@@ -34,16 +34,16 @@ def cleaned(picture: Image.Image, width: int = 3) -> Strokes:
     return dilate(strokes, max(0.0, (width * scale - thickness(strokes)) / 2))
 
 
-def inked(picture: Image.Image) -> tuple[NDArray[np.float32], float]:
+def inked(image: Image.Image) -> tuple[NDArray[np.float32], float]:
     """How much of the paper's brightness ink takes at each pixel, (H, W) up to 1, and the deviation of the rest.
 
     The paper's brightness is the median of a wide neighbourhood, for strokes cover less than half of it. Strokes are
     dark if what departs from the paper farthest is darker: by the skewness of the differences.
     """
-    small = scaled(picture, working_size(picture.size, min(SMALL, *picture.size), 1))
+    small = scaled(image, working_size(image.size, min(SMALL, *image.size), 1))
     around = 2 * (min(small.size) // 8) + 1
-    paper = cv2.resize(cv2.medianBlur(np.asarray(small), around), picture.size, interpolation=cv2.INTER_LINEAR)
-    pixels = np.asarray(picture, np.float32)
+    paper = cv2.resize(cv2.medianBlur(np.asarray(small), around), image.size, interpolation=cv2.INTER_LINEAR)
+    pixels = np.asarray(image, np.float32)
     departs = pixels - paper
     if (departs * departs * departs).sum() > 0:
         pixels, paper = 255 - pixels, 255 - paper

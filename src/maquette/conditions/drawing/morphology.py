@@ -13,7 +13,7 @@ def dilate(strokes: Strokes, radius: float) -> Strokes:
 
 
 def erode(strokes: Strokes, radius: float) -> Strokes:
-    """All of a stroke that is farther than so many pixels from its outside; the picture's border is no outside."""
+    """All of a stroke that is farther than so many pixels from its outside; the image's border is no outside."""
     return np.where(_distances(strokes) > radius, np.uint8(255), np.uint8(0))
 
 

@@ -28,9 +28,9 @@ FARTHEST = 100_000  # pixels: no drawing goes beyond
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Found people; points are x, y in pixels of the picture and a confidence, 0 where a point was not found."""
+    """Found people; points are x, y in pixels of the image and a confidence, 0 where a point was not found."""
 
-    size: tuple[int, int]  # width, height of the picture
+    size: tuple[int, int]  # width, height of the image
     body: NDArray[np.float64]  # (P, 18, 3) in Openpose's order
     hands: NDArray[np.float64]  # (P, 2, 21, 3): left, right; the wrist, then each finger from its root
     face: NDArray[np.float64]  # (P, 70, 3): contour, brows, nose, eyes, lips, pupils
@@ -75,7 +75,7 @@ def completeness(people: People) -> NDArray[np.float64]:
 
 
 def whole_body_completeness(people: People) -> float:
-    """Of the person of whom most is found; 0 where there is nobody. The paper trains on pictures with 0.3 or more."""
+    """Of the person of whom most is found; 0 where there is nobody. The paper trains on images with 0.3 or more."""
     return float(completeness(people).max(initial=0))
 
 
@@ -127,10 +127,10 @@ def _content(path: Path) -> dict[str, Any]:
         raise MaquetteError(f"The key points {str(path)!r} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
         raise _no_record(path, f"it is no JSON ({error})") from error
-    if isinstance(content, list) and len(content) == 1:  # nodes of ComfyUI keep a list of pictures
+    if isinstance(content, list) and len(content) == 1:  # nodes of ComfyUI keep a list of images
         content = content[0]
     if not isinstance(content, dict):
-        raise _no_record(path, "it is not of one picture")
+        raise _no_record(path, "it is not of one image")
     return content
 
 
@@ -140,7 +140,7 @@ def _canvas(content: dict[str, Any], path: Path) -> tuple[int, int]:
     if type(width) is int and type(height) is int and width > 0 and height > 0 and width * height <= limit:
         return width, height
     raise _no_record(
-        path, f'"canvas_width" and "canvas_height" are the size of the picture in pixels, not {width!r} and {height!r}'
+        path, f'"canvas_width" and "canvas_height" are the size of the image in pixels, not {width!r} and {height!r}'
     )
 
 

@@ -6,14 +6,14 @@ from PIL import Image
 
 
 def depth_map(depth: NDArray[np.floating]) -> Image.Image:
-    """Metres (H, W) as a grey picture: disparity 1 / depth, as MiDaS predicts it, the nearest pixel white."""
+    """Metres (H, W) as a grey image: disparity 1 / depth, as MiDaS predicts it, the nearest pixel white."""
     disparity = 1 / np.maximum(np.asarray(depth, np.float32), 1e-3)
     levels = disparity / max(float(disparity.max()), 1e-9)
     return Image.fromarray((levels * 255 + 0.5).astype(np.uint8)).convert("RGB")
 
 
 def disparity_map(disparity: NDArray[np.floating], clip: float = 0) -> Image.Image:
-    """Disparity (H, W) of any scale and offset as a grey picture, from black, far, to white, near.
+    """Disparity (H, W) of any scale and offset as a grey image, from black, far, to white, near.
 
     Args:
         clip: share of the pixels that is black, and that is white, beside the farthest and the nearest one; 0 to 0.4.
@@ -25,6 +25,6 @@ def disparity_map(disparity: NDArray[np.floating], clip: float = 0) -> Image.Ima
 
 
 def normal_map(normals: NDArray[np.floating]) -> Image.Image:
-    """Unit normals (H, W, 3) in the camera's axes as a picture: [-1, 1] becomes [0, 255]; no surface is grey."""
+    """Unit normals (H, W, 3) in the camera's axes as an image: [-1, 1] becomes [0, 255]; no surface is grey."""
     levels = np.clip(np.asarray(normals, np.float32) * 0.5 + 0.5, 0, 1)
     return Image.fromarray((levels * 255 + 0.5).astype(np.uint8))

@@ -18,7 +18,7 @@ from maquette.errors import MaquetteError
 
 BOXES, POINTS = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 STRIDES = (8, 16, 32)  # pixels between YOLOX's places
-PAPER = 114  # grey beside a picture that is not square
+PAPER = 114  # grey beside an image that is not square
 OVERLAP = 0.45  # of two boxes' union, from which both hold the same person
 MEAN, DEVIATION = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # ImageNet's, of RGB bytes
 
@@ -36,9 +36,9 @@ class DWPose:
     def __init__(self, folder: Path, device: str) -> None:
         self.boxes, self.points = (_open(folder / name, device) for name in (BOXES, POINTS))
 
-    def __call__(self, pictures: Sequence[Image.Image], person: float) -> list[People]:
-        """The people in each RGB picture whose box has a score of `person` or more, the surest first."""
-        return [self._see(np.asarray(picture), person) for picture in pictures]
+    def __call__(self, images: Sequence[Image.Image], person: float) -> list[People]:
+        """The people in each RGB image whose box has a score of `person` or more, the surest first."""
+        return [self._see(np.asarray(image), person) for image in images]
 
     def _see(self, pixels: NDArray[np.uint8], person: float) -> People:
         size = _size(self.boxes)
@@ -48,7 +48,7 @@ class DWPose:
         return from_whole_body(points, (pixels.shape[1], pixels.shape[0]))
 
     def _look(self, pixels: NDArray[np.uint8], box: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Key points (133, 3) of the person in a box, in pixels of the picture."""
+        """Key points (133, 3) of the person in a box, in pixels of the image."""
         size = _size(self.points)
         window = Window.around(box, size)
         crop = (window.cut(pixels, size, size) - np.array(MEAN, np.float32)) / np.array(DEVIATION, np.float32)
@@ -101,7 +101,7 @@ def from_whole_body(points: NDArray[np.float64], size: tuple[int, int]) -> Peopl
 
 
 def _letter(pixels: NDArray[np.uint8], size: tuple[int, int], scale: float) -> NDArray[np.float32]:
-    """A picture as YOLOX takes it, (3, h, w): BGR bytes in the left upper corner of a grey canvas."""
+    """An image as YOLOX takes it, (3, h, w): BGR bytes in the left upper corner of a grey canvas."""
     height, width = (max(1, int(side * scale)) for side in pixels.shape[:2])
     canvas = np.full((size[1], size[0], 3), PAPER, np.float32)
     canvas[:height, :width] = cv2.resize(pixels, (width, height), interpolation=cv2.INTER_LINEAR)[..., ::-1]

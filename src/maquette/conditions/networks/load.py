@@ -48,10 +48,10 @@ def open_network(
     return network.float().to(place).eval().requires_grad_(False)
 
 
-def batch_of(pictures: Sequence[Image.Image], network: nn.Module) -> Tensor:
-    """RGB pictures of one size as (B, 3, H, W) in [0, 1], where a network is."""
+def batch_of(images: Sequence[Image.Image], network: nn.Module) -> Tensor:
+    """RGB images of one size as (B, 3, H, W) in [0, 1], where a network is."""
     place = next(network.parameters()).device
-    return torch.stack([to_unit(picture) for picture in pictures]).to(place)
+    return torch.stack([to_unit(image) for image in images]).to(place)
 
 
 def _file(detector: str, known: Mapping[str, WeightSource], weights: str | Path | None) -> Path:

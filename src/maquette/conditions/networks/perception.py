@@ -1,7 +1,7 @@
-"""The small network that sees the diorama: classes, colours, depth, normals and key points of a picture.
+"""The small network that sees the diorama: classes, colours, depth, normals and key points of an image.
 
-One U-Net with a head each, trained on rendered scenes and shipped. It is what measures a generated picture, whose
-truth nobody knows, and its inner features are those in which sets of pictures are compared.
+One U-Net with a head each, trained on rendered scenes and shipped. It is what measures a generated image, whose
+truth nobody knows, and its inner features are those in which sets of images are compared.
 """
 
 import itertools
@@ -53,7 +53,7 @@ class Perception(nn.Module):
         return features
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 128): the lowest features, averaged over the picture, in which Fréchet distances are taken."""
+        """(B, 128): the lowest features, averaged over the image, in which Fréchet distances are taken."""
         return self.encode(pixels)[-1].mean(dim=(2, 3))
 
 
@@ -70,7 +70,7 @@ def _stage(narrow: int, wide: int, stride: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Perceived:
-    """What the network sees in B pictures."""
+    """What the network sees in B images."""
 
     classes: NDArray[np.uint8]  # (B, H, W)
     colours: NDArray[np.uint8]  # (B, H, W)
@@ -92,9 +92,9 @@ class PerceptionModel:
         self.device = next(self.network.parameters()).device
 
     @torch.no_grad()
-    def predict(self, pictures: list[Image.Image]) -> Perceived:
-        """Pictures of one size, sides multiples of 16."""
-        maps = self.network(self._pixels(pictures))
+    def predict(self, images: list[Image.Image]) -> Perceived:
+        """Images of one size, sides multiples of 16."""
+        maps = self.network(self._pixels(images))
         return Perceived(
             classes=maps["classes"].argmax(dim=1).to(torch.uint8).cpu().numpy(),
             colours=maps["colours"].argmax(dim=1).to(torch.uint8).cpu().numpy(),
@@ -104,10 +104,10 @@ class PerceptionModel:
         )
 
     @torch.no_grad()
-    def embed(self, pictures: list[Image.Image], batch_size: int = 50) -> NDArray[np.float32]:
+    def embed(self, images: list[Image.Image], batch_size: int = 50) -> NDArray[np.float32]:
         """Features (N, 128)."""
-        batches = [pictures[start : start + batch_size] for start in range(0, len(pictures), batch_size)]
+        batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
         return np.concatenate([self.network.embed(self._pixels(batch)).cpu().numpy() for batch in batches])
 
-    def _pixels(self, pictures: list[Image.Image]) -> Tensor:
-        return torch.stack([to_signed(picture) for picture in pictures]).to(self.device)
+    def _pixels(self, images: list[Image.Image]) -> Tensor:
+        return torch.stack([to_signed(image) for image in images]).to(self.device)

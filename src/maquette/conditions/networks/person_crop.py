@@ -10,7 +10,7 @@ MARGIN = 1.25  # times the box, in both ViTPose and DWPose
 
 
 class Window(NamedTuple):
-    """A rectangle of a picture, in its pixels; it may reach beyond the picture, where all is black."""
+    """A rectangle of an image, in its pixels; it may reach beyond the image, where all is black."""
 
     left: float
     top: float
@@ -27,7 +27,7 @@ class Window(NamedTuple):
         return cls((left + right - width) / 2, (top + bottom - height) / 2, width, height)
 
     def cut(self, pixels: NDArray[np.uint8], size: tuple[int, int], span: tuple[int, int]) -> NDArray[np.uint8]:
-        """What it shows of a picture (H, W, 3), at `size` (width, height).
+        """What it shows of an image (H, W, 3), at `size` (width, height).
 
         Args:
             span: how many pixels its sides are long: `size`, or one less where they run from the middle of the first
@@ -38,5 +38,5 @@ class Window(NamedTuple):
         return np.asarray(cv2.warpAffine(pixels, matrix, size, flags=cv2.INTER_LINEAR))
 
     def placed(self, shares: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Points (..., 2), given as shares of its sides, in pixels of the picture."""
+        """Points (..., 2), given as shares of its sides, in pixels of the image."""
         return np.asarray(shares, np.float64) * (self.width, self.height) + (self.left, self.top)

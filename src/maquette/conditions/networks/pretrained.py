@@ -1,6 +1,6 @@
 """Networks of transformers from a folder, as `save_pretrained` writes it: nothing is fetched, and no code in it is run.
 
-Pictures are scaled here and not by transformers' image processors, whose results differ with their version and with
+Images are scaled here and not by transformers' image processors, whose results differ with their version and with
 what else is installed; of the folder's preprocessor_config.json are taken size, mean and standard deviation.
 """
 
@@ -33,7 +33,7 @@ LARGEST = 10_000  # pixels: no network was made to see more
 
 
 class Pretrained:
-    """A network, ready to look, and how it wants pictures.
+    """A network, ready to look, and how it wants images.
 
     Args:
         known: its published weights.
@@ -71,7 +71,7 @@ class Pretrained:
         return self._size.get("shortest_edge") or min(self._size["height"], self._size["width"])
 
     def size_of(self, size: tuple[int, int], resolution: int | None = None) -> tuple[int, int]:
-        """What it sees of a picture's size, both (width, height): squeezed, where it was made for one shape alone.
+        """What it sees of an image's size, both (width, height): squeezed, where it was made for one shape alone.
 
         Args:
             resolution: of the short side; None: that which it was made for.
@@ -82,13 +82,13 @@ class Pretrained:
         own = (self._size.get("width", short), self._size.get("height", short))
         return working_size(own, short, self._multiple)
 
-    def pixels(self, pictures: Sequence[Image.Image]) -> Tensor:
-        """RGB pictures of one size as (B, 3, H, W), normalised as it was trained."""
-        return (batch_of(pictures, self.model) - self._mean) / self._deviation
+    def pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """RGB images of one size as (B, 3, H, W), normalised as it was trained."""
+        return (batch_of(images, self.model) - self._mean) / self._deviation
 
 
 def read_wishes(folder: Path) -> dict[str, Any]:
-    """How pictures are wanted, as image processors of transformers keep it.
+    """How images are wanted, as image processors of transformers keep it.
 
     `size` is a dictionary of pixels, with "shortest_edge" or else "height" and "width"; `image_mean` and `image_std`
     are three numbers each, of RGB in [0, 1]. Raises `MaquetteError` where they are none, or nothing is said.
@@ -97,7 +97,7 @@ def read_wishes(folder: Path) -> dict[str, Any]:
         if (folder / name).is_file():
             content = _json(folder / name)
             return _checked(content.get("image_processor", content), folder / name)
-    raise MaquetteError(f"{str(folder)!r} does not say how its network wants pictures; add preprocessor_config.json.")
+    raise MaquetteError(f"{str(folder)!r} does not say how its network wants images; add preprocessor_config.json.")
 
 
 def _checked(wishes: Any, path: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from maquette.conditions.networks.pretrained import open_model, read_wishes, sou
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import find_placement
 
-AT_ONCE = 16  # pictures or people in a batch
+AT_ONCE = 16  # images or people in a batch
 MEAN, DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of RGB in [0, 1]
 BLUR, FAINTEST = 0.8, 1e-3  # pixels of a heat map; the least heat of which a logarithm is taken
 
@@ -56,9 +56,9 @@ class VitPose:
         self.size = (width, height)
 
     @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Image.Image], person: float) -> list[People]:
-        """The people in each RGB picture whose box has a score of `person` or more, the surest first."""
-        arrays = [np.asarray(picture) for picture in pictures]
+    def __call__(self, images: Sequence[Image.Image], person: float) -> list[People]:
+        """The people in each RGB image whose box has a score of `person` or more, the surest first."""
+        arrays = [np.asarray(image) for image in images]
         boxes = [box for chunk in _chunks(arrays) for box in self._find(chunk, person)]
         windows = [[Window.around(box, self.size) for box in of_one] for of_one in boxes]
         crops = [
@@ -68,12 +68,12 @@ class VitPose:
         ]  # fmt: skip
         heat = iter([one for chunk in _chunks(crops) for one in self._look(chunk)])
         return [
-            People.of_bodies(from_coco(_placed([next(heat) for _ in of_one], of_one)), picture.size)
-            for picture, of_one in zip(pictures, windows, strict=True)
+            People.of_bodies(from_coco(_placed([next(heat) for _ in of_one], of_one)), image.size)
+            for image, of_one in zip(images, windows, strict=True)
         ]
 
     def _find(self, arrays: list[NDArray[np.uint8]], person: float) -> list[NDArray[np.float32]]:
-        """Boxes (P, 4) in each picture: left, top, right, bottom in its pixels."""
+        """Boxes (P, 4) in each image: left, top, right, bottom in its pixels."""
         given = self.processor(arrays, return_tensors="pt", input_data_format="channels_last")
         seen = self.boxes(pixel_values=given["pixel_values"].to(self.boxes.device))
         sizes = [array.shape[:2] for array in arrays]
@@ -99,7 +99,7 @@ def _chunks(arrays: list[NDArray[np.uint8]]) -> Iterator[list[NDArray[np.uint8]]
 
 
 def _placed(heat: list[NDArray[np.float32]], windows: list[Window]) -> NDArray[np.float64]:
-    """Key points (P, 17, 3) in pixels of the picture."""
+    """Key points (P, 17, 3) in pixels of the image."""
     points = np.zeros((len(heat), 17, 3))
     for one, (maps, window) in enumerate(zip(heat, windows, strict=True)):
         peaks, points[one, :, 2] = peaks_of(maps)
@@ -134,7 +134,7 @@ def _step(log: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _processor(folder: Path) -> Any:
-    """What scales pictures for the detector of boxes and reads its answers."""
+    """What scales images for the detector of boxes and reads its answers."""
     read_wishes(folder)
     with sound(folder, "image processor"):
         return AutoImageProcessor.from_pretrained(folder, local_files_only=True, backend="pil")

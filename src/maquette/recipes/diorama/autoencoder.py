@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from maquette.diorama import CLASSES, SIZE, dataset
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 from maquette.metrics.pixels import psnr
 from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
@@ -33,8 +33,8 @@ class Recipe:
     run: Path = Path("runs/diorama")
     scenes: int = 16_000
     held_out: int = 200  # scenes on which PSNR is watched
-    steps: int = 4_600  # whole pictures and crops, the learning rate down to 0
-    refine: int = 2_600  # then so many more on whole pictures, for the squared error, from a lower rate
+    steps: int = 4_600  # whole images and crops, the learning rate down to 0
+    refine: int = 2_600  # then so many more on whole images, for the squared error, from a lower rate
     batch_size: int = 16
     learning_rate: float = 1.7e-3
     refine_rate: float = 9e-4
@@ -64,8 +64,8 @@ def train(recipe: Recipe) -> AutoencoderKL:
     (held_out,) = scenes.load(recipe.held_out, recipe.device, "images", first=dataset.VALIDATION)
     torch.manual_seed(recipe.seed)
     vae = build(recipe).to(recipe.device, memory_format=torch.channels_last)
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    parts: Parts = {"vae": vae, "optimiser": optimiser}
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
+    parts: Parts = {"vae": vae, "optimizer": optimizer}
     through = torch.compile(_through) if recipe.compile else _through
     last, rate, report = recipe.steps + recipe.refine, partial(_rate, recipe), partial(quality, vae, held_out)
     for step, generator in stage.steps("autoencoder", recipe, last, rate, parts, report):
@@ -76,7 +76,7 @@ def train(recipe: Recipe) -> AutoencoderKL:
         loss = reconstruction_loss(result.float(), target, weight) + 1e-4 * kl / target[0].numel()
         if step >= recipe.steps:
             loss = loss + 4 * F.mse_loss(result.float(), target)
-        stage.descend(optimiser, loss, clip=1.0)
+        stage.descend(optimizer, loss, clip=1.0)
     whiten(vae, encode(vae, images[:4000]))
     vae.save_pretrained(recipe.run / "vae")
     return vae
@@ -102,7 +102,7 @@ def _rate(recipe: Recipe, step: int) -> float:
 def _batch(
     images: Tensor, classes: Tensor, recipe: Recipe, step: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Whole pictures, or four times as many crops around things in half of the first 60 % of the steps; weights."""
+    """Whole images, or four times as many crops around things in half of the first 60 % of the steps; weights."""
     device = images.device
     crop = step < 0.6 * recipe.steps and step % 2 == 1
     count = recipe.batch_size * (4 if crop else 1)
@@ -135,7 +135,7 @@ def _windows(classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
 
 
 def reconstruction_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Absolute and squared error, error of the gradients (sharp edges) and of the picture at a quarter of its size."""
+    """Absolute and squared error, error of the gradients (sharp edges) and of the image at a quarter of its size."""
     error = result - target
     gradients = [(error.diff(dim=a).abs() * weight.narrow(a, 0, weight.shape[a] - 1)).mean() for a in (2, 3)]
     coarse = F.avg_pool2d(error, 4).abs().mean()
@@ -153,7 +153,7 @@ def quality(vae: AutoencoderKL, images: Tensor) -> str:
 
 @torch.no_grad()
 def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
-    """Posterior moments (N, 2C, h, w) of pictures (N, H, W, 3), half precision."""
+    """Posterior moments (N, 2C, h, w) of images (N, H, W, 3), half precision."""
     parts = []
     for batch in tqdm(images.split(64), desc="encoding", mininterval=5):
         with torch.autocast(images.device.type, torch.bfloat16):
@@ -162,12 +162,12 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
 
 
 def posteriors(run: Path, count: int, device: str) -> Tensor:
-    """Posterior moments (N, 2C, h, w) of the training pictures by a run's encoder, encoded once and kept."""
+    """Posterior moments (N, 2C, h, w) of the training images by a run's encoder, encoded once and kept."""
     vae = AutoencoderKL.from_pretrained(run / "vae").to(device, memory_format=torch.channels_last)
     kept = run / f"moments-{count}-{fingerprint(vae.encoder, vae.quant_conv)}.pt"
     if not kept.exists():
         (images,) = scenes.load(count, device, "images")
-        with written_whole(kept) as path:
+        with atomic_write(kept) as path:
             torch.save(encode(vae, images), path)
     moments: Tensor = torch.load(kept, weights_only=True, map_location=device)
     return moments
@@ -186,7 +186,7 @@ def fingerprint(*modules: nn.Module) -> str:
 def whiten(vae: AutoencoderKL, moments: Tensor) -> None:
     """Fold a shift and a scale of each latent channel into the two 1×1 convolutions around it.
 
-    Afterwards every channel has mean 0 and deviation 1 over `moments`' pictures, and pictures stay as they are.
+    Afterwards every channel has mean 0 and deviation 1 over `moments`' images, and images stay as they are.
     """
     means = moments[:, : moments.shape[1] // 2].float()
     shift, scale = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))

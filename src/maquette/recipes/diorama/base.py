@@ -3,7 +3,7 @@
     python -m maquette.recipes.diorama.base --run runs/diorama
 
 v-prediction on Stable Diffusion's schedule; 10 % of the prompts dropped for classifier-free guidance. Two CPU cores:
-50 pictures a second, a bit over two hours. One GPU: --device cuda --batch-size 512 --scenes 100000
+50 images a second, a bit over two hours. One GPU: --device cuda --batch-size 512 --scenes 100000
 """
 
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ from maquette.noise.config import noise_process
 from maquette.recipes.command import run
 from maquette.recipes.diorama import autoencoder, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
-from maquette.training.average import averaged
 from maquette.training.checkpoint import Parts
+from maquette.training.ema import averaged
 from maquette.training.schedule import cosine
 
 WIDTH = 128  # of the text states
@@ -60,7 +60,7 @@ class Recipe:
 
 
 class TextAndUNet(torch.nn.Module):
-    """The two networks that learn together, so that one average and one optimiser serve both."""
+    """The two networks that learn together, so that one average and one optimizer serve both."""
 
     def __init__(self, recipe: Recipe, tokenizer: CLIPTokenizer, latent_channels: int) -> None:
         super().__init__()
@@ -106,8 +106,8 @@ def train(recipe: Recipe) -> TextAndUNet:
     torch.manual_seed(recipe.seed)
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
     average = averaged(model, recipe.ema)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
-    parts: Parts = {"model": model, "average": average, "optimiser": optimiser}
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
+    parts: Parts = {"model": model, "average": average, "optimizer": optimizer}
     predict = torch.compile(model) if recipe.compile else model
     process = noise_process(SCHEDULE)
     losses: list[Tensor] = []
@@ -127,7 +127,7 @@ def train(recipe: Recipe) -> TextAndUNet:
         with torch.autocast(recipe.device, torch.bfloat16):
             prediction = predict(noisy, timesteps, words)
         loss = F.mse_loss(prediction.float(), target)
-        stage.descend(optimiser, loss, clip=1.0)
+        stage.descend(optimizer, loss, clip=1.0)
         losses.append(loss.detach())
         if (step + 1) % AVERAGE_EVERY == 0:
             average.update_parameters(model)

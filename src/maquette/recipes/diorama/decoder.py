@@ -41,8 +41,8 @@ def train(recipe: Recipe) -> AutoencoderKL:
     (held_out,) = scenes.load(recipe.held_out, recipe.device, "images", first=dataset.VALIDATION)
     vae = AutoencoderKL.from_pretrained(recipe.run / "vae").to(recipe.device, memory_format=torch.channels_last)
     learnt = [*vae.decoder.parameters(), *vae.post_quant_conv.parameters()]
-    optimiser = torch.optim.AdamW(learnt, lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
-    parts: Parts = {"vae": vae, "optimiser": optimiser}
+    optimizer = torch.optim.AdamW(learnt, lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
+    parts: Parts = {"vae": vae, "optimizer": optimizer}
     rate, report = partial(_rate, recipe), partial(quality, vae, held_out)
     for _, generator in stage.steps("decoder", recipe, recipe.steps, rate, parts, report):
         rows = torch.randint(len(images), (recipe.batch_size,), generator=generator, device=recipe.device)
@@ -50,7 +50,7 @@ def train(recipe: Recipe) -> AutoencoderKL:
         with torch.autocast(recipe.device, torch.bfloat16):
             result = vae.decode(latents).sample
         loss = decoding_loss(result.float(), target, classes_weight(classes[rows]))
-        stage.descend(optimiser, loss, clip=1.0)
+        stage.descend(optimizer, loss, clip=1.0)
     vae.save_pretrained(recipe.run / "vae")
     return vae
 
@@ -60,7 +60,7 @@ def _rate(recipe: Recipe, step: int) -> float:
 
 
 def decoding_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """What is measured, PSNR (in tens of dB), and what is looked at, the things in the picture."""
+    """What is measured, PSNR (in tens of dB), and what is looked at, the things in the image."""
     return reconstruction_loss(result, target, weight) - psnr(result, target).mean() / 10
 
 

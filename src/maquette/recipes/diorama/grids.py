@@ -12,10 +12,10 @@ from PIL import Image
 
 from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
-from maquette.controlnet.compose import Control
+from maquette.controlnet.control import Control
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
-from maquette.foundation.sheets import sheet
+from maquette.foundation.image_grid import image_grid
 from maquette.recipes.command import run
 from maquette.sampling.config import ConditionIn, ResolutionWeights
 from maquette.sampling.generate import generate
@@ -57,7 +57,7 @@ def two_controls(base: Base, pair: tuple[str, str]) -> Image.Image:
             [source, *(pairs.standard(row) for _, pairs in loaded), *alone, _one(base, prompt, controls, row)]
         )
     labels = ("source", f"{pair[0]} map", f"{pair[1]} map", f"{pair[0]} alone", f"{pair[1]} alone", "both")
-    return sheet([list(row) for row in zip(*columns, strict=True)], labels=labels)
+    return image_grid([list(row) for row in zip(*columns, strict=True)], labels=labels)
 
 
 def three_ways(base: Base, condition: str) -> Image.Image:
@@ -79,7 +79,7 @@ def three_ways(base: Base, condition: str) -> Image.Image:
                 for row in SCENES
             ]
         )
-    return sheet(rows, labels=("source", condition, *WAYS))
+    return image_grid(rows, labels=("source", condition, *WAYS))
 
 
 def _pairs(condition: str) -> Pairs:

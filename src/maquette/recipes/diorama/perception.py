@@ -16,7 +16,7 @@ from torch import Tensor
 
 from maquette.conditions.networks.perception import NEAREST, Perception
 from maquette.diorama import SIZE
-from maquette.foundation.files import written_whole
+from maquette.foundation.files import atomic_write
 from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
 from maquette.training.checkpoint import Parts
@@ -43,8 +43,8 @@ def train(recipe: Recipe) -> Perception:
     torch.manual_seed(recipe.seed)
     network = Perception().to(recipe.device).train()
     torch.nn.init.constant_(network.heads["keypoints"].get_parameter("bias"), EMPTY)
-    optimiser = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, fused=True)
-    parts: Parts = {"network": network, "optimiser": optimiser}
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe.learning_rate, weight_decay=1e-2, fused=True)
+    parts: Parts = {"network": network, "optimizer": optimizer}
     losses: list[Tensor] = []
     rate, report = partial(_rate, recipe), partial(stage.taken, losses)
     for _, generator in stage.steps("perception", recipe, recipe.steps, rate, parts, report):
@@ -53,9 +53,9 @@ def train(recipe: Recipe) -> Perception:
         with torch.autocast(recipe.device, torch.bfloat16):
             maps = network(disturbed(scenes.to_pixels(batch["images"]), generator))
         loss = seeing_loss({name: value.float() for name, value in maps.items()}, batch)
-        stage.descend(optimiser, loss)
+        stage.descend(optimizer, loss)
         losses.append(loss.detach())
-    with written_whole(recipe.run / "perception.safetensors") as path:
+    with atomic_write(recipe.run / "perception.safetensors") as path:
         save_file({name: _half(value) for name, value in network.state_dict().items()}, path)
     return network
 
@@ -69,7 +69,7 @@ def _half(value: Tensor) -> Tensor:
 
 
 def disturbed(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """A little blur, noise and other light, as generated pictures have them."""
+    """A little blur, noise and other light, as generated images have them."""
 
     def chance(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator, device=generator.device)

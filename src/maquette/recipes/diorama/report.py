@@ -1,4 +1,4 @@
-"""What the embedded base can do, in numbers and pictures.
+"""What the embedded base can do, in numbers and images.
 
     python -m maquette.recipes.diorama.report --output docs/base
 
@@ -17,10 +17,10 @@ from maquette.base import Base
 from maquette.checkpoints import load_base
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import Scene, dataset, scene
-from maquette.evaluation.base import obedience, reconstruction
-from maquette.foundation.files import written_whole
+from maquette.evaluation.base import prompt_alignment, reconstruction
+from maquette.foundation.files import atomic_write
+from maquette.foundation.image_grid import image_grid
 from maquette.foundation.progress import steps_bar
-from maquette.foundation.sheets import sheet
 from maquette.metrics.frechet import frechet_distance
 from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes as rendered
@@ -32,8 +32,8 @@ COLUMNS = 8
 @dataclass(frozen=True)
 class Recipe:
     output: Path = Path("docs/base")
-    pictures: int = 2000  # generated, for the Fréchet distance
-    judged: int = 500  # of them, for obedience to the prompt
+    images: int = 2000  # generated, for the Fréchet distance
+    judged: int = 500  # of them, for prompt_alignment to the prompt
     reconstructed: int = 1000
     steps: int | None = None  # of sampling, and its guidance: without a value the base's own
     guidance: float | None = None
@@ -46,15 +46,15 @@ class Recipe:
 
 def report(recipe: Recipe) -> dict[str, float]:
     base, eye = load_base(recipe.base, recipe.device, recipe.dtype), PerceptionModel(recipe.eye, recipe.device)
-    true = _pictures(2 * recipe.pictures)
+    true = _images(2 * recipe.images)
     scenes = [scene(dataset.TEST + row) for row in range(recipe.judged)]
-    captions = rendered.captions(recipe.pictures, first=dataset.TEST)
+    captions = rendered.captions(recipe.images, first=dataset.TEST)
     generated = _generate(base, captions, recipe)
     named = [row for row, one in enumerate(scenes) if _names_its_things(one)]
-    on_generated = obedience([generated[row] for row in named], [scenes[row] for row in named], eye)
-    on_true = obedience([true[row] for row in named], [scenes[row] for row in named], eye)
-    halves = true[: recipe.pictures], true[recipe.pictures :]
-    features = [eye.embed(pictures) for pictures in (generated, *halves)]
+    on_generated = prompt_alignment([generated[row] for row in named], [scenes[row] for row in named], eye)
+    on_true = prompt_alignment([true[row] for row in named], [scenes[row] for row in named], eye)
+    halves = true[: recipe.images], true[recipe.images :]
+    features = [eye.embed(images) for images in (generated, *halves)]
     numbers = {
         "psnr": reconstruction(base, true[: recipe.reconstructed]),
         "found": on_generated.found,
@@ -68,7 +68,7 @@ def report(recipe: Recipe) -> dict[str, float]:
     return numbers
 
 
-def _pictures(count: int) -> list[Image.Image]:
+def _images(count: int) -> list[Image.Image]:
     (images,) = rendered.load(count, "cpu", "images", first=dataset.TEST)
     return [Image.fromarray(image) for image in images.numpy()]
 
@@ -101,12 +101,12 @@ def _save(
     recipe.output.mkdir(parents=True, exist_ok=True)
     rows = [slice(start, start + COLUMNS) for start in range(0, 64, COLUMNS)]
     shown = [generated[row] for row in rows]
-    sheet(shown, captions=[captions[row] for row in rows], tile=160).save(recipe.output / "prompts.png")
-    again = base.decode_latents(base.encode_pictures(true[: 3 * COLUMNS]))
+    image_grid(shown, captions=[captions[row] for row in rows], tile=160).save(recipe.output / "prompts.png")
+    again = base.decode_latents(base.encode_images(true[: 3 * COLUMNS]))
     pairs = [part[row] for row in rows[:3] for part in (true, again)]
-    sheet(pairs, labels=("true", "through the autoencoder") * 3).save(recipe.output / "reconstructions.png")
+    image_grid(pairs, labels=("true", "through the autoencoder") * 3).save(recipe.output / "reconstructions.png")
     rounded = {name: round(float(np.float64(value)), 4) for name, value in numbers.items()}
-    with written_whole(recipe.output / "numbers.json") as path:
+    with atomic_write(recipe.output / "numbers.json") as path:
         path.write_text(json.dumps(rounded, indent=2) + "\n")
     print(json.dumps(rounded, indent=2))
 

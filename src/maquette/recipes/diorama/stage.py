@@ -35,14 +35,14 @@ def steps(
     """The steps that are left, up to `last`, each with the source of all its chance; the learning rate is set.
 
     Every so many steps, and after the last one, the state of `parts` goes to NAME.pt in the run's folder, from where
-    the next start goes on, and `report` says how far it has come. The optimiser is the part of that name.
+    the next start goes on, and `report` says how far it has come. The optimizer is the part of that name.
     """
-    state, optimiser = settings.run / f"{name}.pt", parts["optimiser"]
-    assert isinstance(optimiser, torch.optim.Optimizer)
+    state, optimizer = settings.run / f"{name}.pt", parts["optimizer"]
+    assert isinstance(optimizer, torch.optim.Optimizer)
     start = checkpoint.restore(state, parts)
     bar = tqdm(range(start, last), initial=start, total=last, desc=name, mininterval=10)
     for step in bar:
-        for group in optimiser.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = rate(step)
         yield step, scenes.generator(settings.seed, step, settings.device)
         if (step + 1) % every == 0 or step + 1 == last:
@@ -50,12 +50,12 @@ def steps(
             bar.write(f"step {step + 1}: {report()}")
 
 
-def descend(optimiser: torch.optim.Optimizer, loss: Tensor, clip: float = float("inf")) -> None:
+def descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float = float("inf")) -> None:
     """One step down the gradient of a loss, whose norm is cut to `clip`."""
-    optimiser.zero_grad()
+    optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([one for group in optimiser.param_groups for one in group["params"]], clip)
-    optimiser.step()
+    torch.nn.utils.clip_grad_norm_([one for group in optimizer.param_groups for one in group["params"]], clip)
+    optimizer.step()
 
 
 def taken(losses: list[Tensor]) -> str:

@@ -1,0 +1,96 @@
+"""`report.html`: a run on one page that opens from disk."""
+
+from html import escape
+from pathlib import Path
+
+from maquette.data.sources.jsonl import BadRow
+from maquette.foundation.files import atomic_write
+from maquette.training.config import TrainingConfig
+from maquette.training.monitor.metrics_log import Log
+from maquette.training.monitor.plots import CURVE
+
+REPORT = "report.html"
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #28282c;
+  background: #faf9f6; }}
+img {{ max-width: 100%; }} td, th {{ text-align: left; padding: .1rem 1.2rem .1rem 0; }}
+td:nth-child(n+2) {{ font-variant-numeric: tabular-nums; }} input[type=range] {{ width: 100%; }}
+</style></head><body>
+<h1>{title}</h1>
+<p>{summary}</p>
+{curve}
+{grids}
+{faults}
+<h2>Measurements</h2>
+{measurements}
+<h2>Settings</h2>
+{settings}
+</body></html>
+"""
+
+SLIDER = """<h2>Held-out conditions</h2>
+<p><label>After step <output id="step">{last}</output>
+<input type="range" min="0" max="{most}" value="{most}" id="which"></label></p>
+<img id="grid" src="grids/{name}" alt="condition, source, and what is generated under four kinds of prompt">
+<script>
+const grids = [{names}];
+document.getElementById("which").oninput = event => {{
+  const name = grids[event.target.value];
+  document.getElementById("grid").src = "grids/" + name;
+  document.getElementById("step").value = parseInt(name.slice(5));
+}};
+</script>"""
+
+
+def write_report(config: TrainingConfig, log: Log, faults: list[BadRow]) -> None:
+    """Write the page anew: curve, grids, measurements, rows that were passed over, settings."""
+    title = f"{config.base}/{config.condition}"
+    curve = f'<img src="{CURVE}" alt="the curve of the run">' if (config.output / CURVE).exists() else ""
+    page = PAGE.format(
+        title=escape(title),
+        summary=escape(_summary(log)),
+        curve=curve,
+        grids=_grids(config.output / "grids"),
+        faults=_faults(faults),
+        measurements=_measurements(log),
+        settings=_table([[one.path, str(value)] for one, value in config.items() if value is not None]),
+    )
+    with atomic_write(config.output / REPORT) as path:
+        path.write_text(page, "utf-8")
+
+
+def _summary(log: Log) -> str:
+    lines = log.lines()
+    done = f"{lines[-1]['step']} optimizer steps in {lines[-1]['seconds'] / 60:.0f} minutes" if lines else "no step yet"
+    hold, best = log.converged(), log.best()
+    took = f"the condition took hold at step {hold}" if hold is not None else "the condition has not taken hold yet"
+    return f"{done}; {took}" + (f"; best at step {best[0]}: {best[1]:.3f}." if best else ".")
+
+
+def _grids(folder: Path) -> str:
+    names = sorted(path.name for path in folder.glob("step-*.png"))
+    if not names:
+        return ""
+    last, listed = names[-1], ", ".join(f'"{name}"' for name in names)
+    return SLIDER.format(last=int(last[5:-4]), most=len(names) - 1, name=last, names=listed)
+
+
+def _faults(faults: list[BadRow]) -> str:
+    if not faults:
+        return ""
+    return "<h2>Rows passed over</h2>" + _table([[fault.where, fault.reason] for fault in faults])
+
+
+def _measurements(log: Log) -> str:
+    measured = [line for line in log.lines() if "gain" in line]
+    names = [name for name in ("step", "seconds", "fidelity", "gain", "gain share") if any(name in x for x in measured)]
+    heads = [log.score if name == "fidelity" else name for name in names]
+    return _table([[str(line.get(name, "")) for name in names] for line in measured], heads)
+
+
+def _table(rows: list[list[str]], heads: list[str] | None = None) -> str:
+    head = "<tr>" + "".join(f"<th>{escape(one)}</th>" for one in heads) + "</tr>" if heads else ""
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table>{head}{body}</table>"

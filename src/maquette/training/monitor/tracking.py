@@ -1,0 +1,52 @@
+"""Measurements sent elsewhere too: TensorBoard, and whatever else accelerate knows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maquette.errors import MaquetteError
+from maquette.training.distributed.world import World
+
+
+@dataclass(frozen=True)
+class Tracker:
+    tracker: Any  # of accelerate; None for nowhere
+
+    @staticmethod
+    def open(track: str | None, folder: Path, settings: Mapping[str, Any], world: World) -> "Tracker":
+        """The tracker of a name, in the first process, told the run's settings."""
+        if track is None or not world.is_main:
+            return Tracker(None)
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        kind = LOGGER_TYPE_TO_CLASS[track]
+        where = {"logging_dir": str(folder)} if kind.requires_logging_directory else {}
+        tracker = kind(folder.name, **where)
+        tracker.start()
+        tracker.store_init_configuration({name: _plain(value) for name, value in settings.items()})
+        return Tracker(tracker)
+
+    def log(self, step: int, values: dict[str, float]) -> None:
+        if self.tracker is not None:
+            self.tracker.log(values, step=step)
+
+    def close(self) -> None:
+        if self.tracker is not None:
+            self.tracker.finish()
+
+
+def check_tracker(track: str | None, folder: Path) -> None:
+    """Raises `MaquetteError` where the tracker that the settings name is unknown, or not installed."""
+    if track is None:
+        return
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
+
+    if track not in LOGGER_TYPE_TO_CLASS:
+        raise MaquetteError(f"track is one of {', '.join(map(str, LOGGER_TYPE_TO_CLASS))}, not {track!r}.")
+    if not filter_trackers([track], str(folder)):
+        raise MaquetteError(f"{track!r} is not installed: pip install {track}, or leave out track.")
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | bool) else str(value)
