@@ -11,7 +11,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 import maquette as mq
 from maquette.diorama import dataset
-from maquette.training.monitor import convergence as convergence
+from maquette.training.monitor import convergence
 from tests.conftest import tiny_base
 from tests.toy_backbone import toy_base
 

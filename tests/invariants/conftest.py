@@ -3,7 +3,7 @@
 import pytest
 
 import maquette as mq
-from maquette.training.monitor import convergence as convergence
+from maquette.training.monitor import convergence
 
 
 @pytest.fixture

@@ -18,8 +18,9 @@ from maquette.data.pairs import SourcePairs
 from maquette.data.random_detectors import DRAWS
 from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError
-from maquette.training import checkpoint, convergence, loop
+from maquette.training import checkpoint, loop
 from maquette.training import step as steps
+from maquette.training.monitor import convergence
 from maquette.training.monitor.metrics_log import Log
 from maquette.training.setup import open_networks
 

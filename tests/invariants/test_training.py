@@ -16,10 +16,10 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.training import step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
-from maquette.training.monitor import convergence as convergence
-from maquette.training.monitor import prepare, step
+from maquette.training.monitor import convergence
 from maquette.training.monitor.convergence import LEVELS, Monitor, convergence_step
 
 

@@ -12,7 +12,7 @@ from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
 from maquette.training.attention import faster_attention
 from maquette.training.config import TrainingConfig
-from maquette.training.data import latent_cache as caches
+from maquette.training.data import latent_cache
 from maquette.training.data.batch_sampler import batches as batches_of
 from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset, load
 from maquette.training.distributed.world import World
@@ -88,7 +88,7 @@ def _batches(config: TrainingConfig, base: Base, material: Material, world: Worl
     """This process's share of the batch of each step, from a step on."""
     pairs = material.pairs
     keep = config.data.cache and pairs.views() is not None
-    cache = caches.precompute(base, pairs, config.data.cache_folder, world) if keep else None
+    cache = latent_cache.precompute(base, pairs, config.data.cache_folder, world) if keep else None
     rows = [np.concatenate(group) for group in material.groups]
     draws = TrainingDataset(pairs, cache, config.data, rows, LatentSpec.of(base), config.seed)
 

@@ -14,9 +14,10 @@ from tqdm import tqdm
 from maquette.controlnet.network import ControlNet
 from maquette.data.sources.jsonl import BadRow
 from maquette.errors import MaquetteError
-from maquette.training import checkpoint, sharding
+from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.data.dataset import Batch
+from maquette.training.distributed import fsdp
 from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.metrics_log import Log
@@ -131,7 +132,7 @@ class Run:
         score, gain, share = self.world.broadcast((score, gain, share))
         values = {"fidelity": round(score, 4), "gain": round(gain, 5), "gain share": round(share, 5), **levels}
         if self.config.monitor.keep_best and self._is_best(share if math.isnan(score) else score):
-            weights = sharding.whole(net.state_dict())
+            weights = fsdp.whole(net.state_dict())
             if self.world.is_main:
                 checkpoint.write(self.config.output / BEST, {"step": step, "net": weights})
         self._record(step, **values)

@@ -15,8 +15,9 @@ from torch.optim.swa_utils import AveragedModel
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
-from maquette.training import checkpoint, sharding
+from maquette.training import checkpoint
 from maquette.training.config import TrainingConfig
+from maquette.training.distributed import fsdp
 from maquette.training.distributed.world import World
 from maquette.training.ema import averaged
 from maquette.training.loss import Controlled
@@ -51,7 +52,7 @@ class State:
         if config.hardware.shard and world.count > 1:
             trained = base.backbone.network if unlock else None
             templates = copy.deepcopy(net).cpu(), copy.deepcopy(trained).cpu() if trained else None
-            sharded = sharding.shard(net, trained)
+            sharded = fsdp.shard(net, trained)
         scaler = torch.amp.GradScaler(base.device.type, enabled=config.hardware.precision == "float16")
         optimizer = make_optimiser(config.optimizer, unlock, base, net)
         own = (
@@ -118,7 +119,7 @@ class State:
             state["average"] = self.average.state_dict()
         if self.unlock:
             state["base"] = self._base_weights()
-        gathered = sharding.whole(state)
+        gathered = fsdp.whole(state)
         if self.world.is_main:
             path = checkpoint.state_at(self.folder, step)
             checkpoint.write(path, {"step": step, "scaler": self.scaler.state_dict(), **gathered})
@@ -138,14 +139,14 @@ class State:
                 f"The run in {str(self.folder)!r} has done {state['step']} steps already; max_steps is "
                 f"{state['step']} or more, not {self.max_steps}."
             )
-        sharding.load_network(self.net, state["net"])
-        sharding.load_optimiser(self.optimizer, state["optimizer"])
+        fsdp.load_network(self.net, state["net"])
+        fsdp.load_optimizer(self.optimizer, state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.average is not None:
             self.average.load_state_dict(state["average"])
         if self.unlock:
             network = self.base.backbone.network
-            sharding.load_network(network, {**network.state_dict(), **state["base"]})
+            fsdp.load_network(network, {**network.state_dict(), **state["base"]})
         step: int = state["step"]
         return step
 
@@ -155,10 +156,10 @@ class State:
         if self.templates is None:
             return self.eval_net(), network
         net, of_base = self.templates
-        net.load_state_dict(sharding.whole(self.net.state_dict()))
+        net.load_state_dict(fsdp.whole(self.net.state_dict()))
         net.config = self.net.config
         if of_base is not None:
-            of_base.load_state_dict(sharding.whole(network.state_dict()))
+            of_base.load_state_dict(fsdp.whole(network.state_dict()))
         return net, of_base or network
 
     def _base_weights(self) -> dict[str, Tensor]:

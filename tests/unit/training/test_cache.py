@@ -16,7 +16,7 @@ from maquette.data.crop import CropView
 from maquette.data.diorama import Pairs
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_signed
-from maquette.training.data import latent_cache as caches
+from maquette.training.data import latent_cache
 from maquette.training.data.tensor_store import Store
 from maquette.training.distributed.world import World
 
@@ -36,7 +36,7 @@ def pairs() -> Pairs:
 
 def test_cached_is_fresh(base, pairs, tmp_path) -> None:
     """Cached latents are draws from the autoencoder's posterior, new ones every time; cached text is the text."""
-    cache = caches.precompute(base, pairs, tmp_path, ALONE)
+    cache = latent_cache.precompute(base, pairs, tmp_path, ALONE)
     pixels = torch.stack([to_signed(Image.fromarray(image)) for image in pairs.images])
     posterior = base.autoencoder.encode(pixels).latent_dist
     kept = torch.stack([cache.moments(row, CropView()) for row in range(3)])
@@ -50,19 +50,19 @@ def test_cached_is_fresh(base, pairs, tmp_path) -> None:
 
 
 def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> None:
-    caches.precompute(base, pairs, tmp_path, ALONE)
-    monkeypatch.setattr(caches, "encode", None)
+    latent_cache.precompute(base, pairs, tmp_path, ALONE)
+    monkeypatch.setattr(latent_cache, "encode", None)
     monkeypatch.setattr(type(base), "encode_text", None)
-    assert caches.precompute(base, pairs, tmp_path, ALONE).moments(2, CropView()) is not None
+    assert latent_cache.precompute(base, pairs, tmp_path, ALONE).moments(2, CropView()) is not None
 
 
 def test_keys_are_of_the_content(base, pairs, tmp_path) -> None:
     """Other pixels, another view, another autoencoder, other words, another text encoder: other entries."""
-    cache = caches.precompute(base, pairs, tmp_path, ALONE)
+    cache = latent_cache.precompute(base, pairs, tmp_path, ALONE)
     keys = set(cache.images.values())
     assert len(keys) == 3
     other = tiny_base("diorama", "v_prediction", seed=1, context=96)
-    again = caches.precompute(other, pairs, tmp_path, ALONE)
+    again = latent_cache.precompute(other, pairs, tmp_path, ALONE)
     assert keys.isdisjoint(again.images.values())
     assert cache.encoder != again.encoder
     assert not torch.equal(cache.text("a").hidden_states, again.text("a").hidden_states)
@@ -70,9 +70,9 @@ def test_keys_are_of_the_content(base, pairs, tmp_path) -> None:
 
 def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(base, pairs, tmp_path, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(caches.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(latent_cache.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(MaquetteError, match=r"takes 0\.0 GiB and .* has 0\.0 GiB free; make room"):
-        caches.precompute(base, pairs, tmp_path, ALONE)
+        latent_cache.precompute(base, pairs, tmp_path, ALONE)
 
 
 WRITE = """

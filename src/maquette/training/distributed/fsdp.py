@@ -46,7 +46,7 @@ def load_network(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     network.load_state_dict({name: _as(value, like[name]) if name in like else value for name, value in state.items()})
 
 
-def load_optimiser(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
+def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
     """Put a whole state into an optimizer of parameters that are sharded or not."""
     optimizer.load_state_dict(dict(state))
     for parameter, entry in optimizer.state.items():
