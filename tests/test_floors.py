@@ -15,7 +15,7 @@ FLOORS = [
     {"conditions", "diorama", "formats", "noise", "text"},
     {"backbones", "data", "metrics"},
     {"base", "controlnet"},
-    {"checkpoints", "sampling"},
+    {"annotation", "checkpoints", "sampling"},
     {"training", "evaluation"},
     {"recipes"},
     {"cli"},

@@ -105,7 +105,7 @@ def test_slots_take_the_outputs_that_the_wiring_says(base) -> None:
 def test_an_output_that_goes_nowhere_is_not_computed(base, monkeypatch) -> None:
     """Neither its zero layer nor the block that leads to nothing else."""
     net, ran = net_on(base), []
-    last_block = getattr(net.copy, "mid_block", None) or net.copy.blocks[-1]
+    last_block = getattr(net.trainable_copy, "mid_block", None) or net.trainable_copy.blocks[-1]
     for module in (net.zero_convs[-1], last_block):
         module.register_forward_hook(lambda *_: ran.append("it ran"))
     with torch.no_grad():

@@ -210,9 +210,9 @@ def test_reconnected_when_it_has_taken_hold(base, settings, tmp_path, monkeypatc
     monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
     run = mq.train(settings(connect="middle", reconnect="converged", max_steps=5, checkpoint_every=1), base)
     before, after = (checkpoint.read(path)["net"] for path in checkpoint.states(run))
-    assert not any(before[f"connections.{slot}.weight"].any() for slot in range(12))
-    assert before["connections.12.weight"].any()
-    assert all(after[f"connections.{slot}.weight"].any() for slot in range(12))
+    assert not any(before[f"zero_convs.{slot}.weight"].any() for slot in range(12))
+    assert before["zero_convs.12.weight"].any()
+    assert all(after[f"zero_convs.{slot}.weight"].any() for slot in range(12))
     assert mq.load_controlnet(run, base).config.connect == "all"
 
 

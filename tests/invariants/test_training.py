@@ -16,7 +16,7 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.training import step
+from maquette.training import setup, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
 from maquette.training.monitor import convergence
@@ -188,7 +188,7 @@ def test_a_kill_before_the_first_state_measures_the_start_once(base, config, mon
 
 
 def test_a_rate_for_narrow_bases_is_warned_of_on_a_wide_one(base, config, monkeypatch) -> None:
-    monkeypatch.setattr(prepare, "FULL_WIDTH", base.backbone.slots[0].channels)
+    monkeypatch.setattr(setup, "FULL_WIDTH", base.backbone.slots[0].channels)
     with pytest.warns(MaquetteWarning, match=r"0\.001 is made for narrow bases"):
         mq.train(config(max_steps=1), base)
 

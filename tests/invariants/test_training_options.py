@@ -31,7 +31,7 @@ def test_they_run_and_learn(settings, tmp_path, changes) -> None:
     base = tiny_base("sd15", context=96)
     plain = mq.train(settings(evaluate_every=0, output=tmp_path / "plain"), base)
     run = mq.train(settings(evaluate_every=0, **changes), base)
-    slot = "connections.12.weight"
+    slot = "zero_convs.12.weight"
     assert weights(run)[slot].any() and not torch.equal(weights(run)[slot], weights(plain)[slot])
 
 
@@ -42,7 +42,7 @@ def test_the_average_is_what_is_measured_and_shipped(settings, tmp_path) -> None
     average = checkpoint.read(checkpoint.states(run)[-1])["average"]
     kept = mq.load_controlnet(run, base).state_dict()
     assert all(torch.equal(kept[name], average[f"module.{name}"]) for name in kept)
-    assert not torch.equal(kept["connections.12.weight"], weights(run)["connections.12.weight"])
+    assert not torch.equal(kept["zero_convs.12.weight"], weights(run)["zero_convs.12.weight"])
 
 
 def test_measurements_go_to_a_tracker(settings, tmp_path) -> None:

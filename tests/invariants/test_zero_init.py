@@ -58,7 +58,7 @@ def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, desig
     (predict(backbone, net, z, text, condition) - torch.ones_like(z)).square().mean().backward()
     reached = {name for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().max() > 0}
     assert reached
-    assert all(name.startswith("connections.") for name in reached)
+    assert all(name.startswith("zero_convs.") for name in reached)
     optimizer.step()
     assert not torch.equal(predict(backbone, net, z, text, condition), plain)
 
@@ -67,7 +67,7 @@ def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, desig
     reached = {
         name.split(".")[0] for name, p in net.named_parameters() if p.grad is not None and p.grad.abs().max() > 0
     }
-    assert {"copy", "connections", "encoder"} <= reached
+    assert {"trainable_copy", "zero_convs", "condition_encoder"} <= reached
     assert all(p.grad is None and not p.requires_grad for p in backbone.unet.parameters())
     assert all(torch.equal(locked[name], value) for name, value in backbone.unet.state_dict().items())
 
@@ -125,12 +125,12 @@ def test_equation_2_on_any_block(name: str) -> None:
     optimizer = torch.optim.SGD(controlled.parameters(), lr=0.5)
     controlled(x, condition).square().mean().backward()
     assert controlled.zero_out.weight.grad.abs().max() > 0
-    assert all(p.grad is None or not p.grad.any() for p in controlled.copy.parameters())
+    assert all(p.grad is None or not p.grad.any() for p in controlled.trainable_copy.parameters())
     optimizer.step()
     assert not torch.equal(controlled(x, condition), before)
     optimizer.zero_grad()
     controlled(x, condition).square().mean().backward()
-    assert any(p.grad.abs().max() > 0 for p in controlled.copy.parameters())
+    assert any(p.grad.abs().max() > 0 for p in controlled.trainable_copy.parameters())
     assert controlled.zero_in.weight.grad.abs().max() > 0
     assert all(p.grad is None for p in controlled.block.parameters())
     assert all(torch.equal(value, dict(block.named_buffers())[n]) for n, value in statistics.items())
@@ -160,5 +160,5 @@ def test_a_block_without_a_readable_entrance_asks() -> None:
 def test_training_mode_leaves_the_locked_block_alone() -> None:
     block = nn.Sequential(nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)).eval()
     controlled = ControlledBlock(block, condition_channels=4).train()
-    assert controlled.copy[1].training
+    assert controlled.trainable_copy[1].training
     assert not controlled.block[1].training

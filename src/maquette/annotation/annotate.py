@@ -18,10 +18,10 @@ from maquette.annotation.annotation import Annotation
 from maquette.annotation.decode import Decoded, decode
 from maquette.annotation.output import Done, Target
 from maquette.annotation.pipeline import AnnotationPipeline
-from maquette.annotation.prefetch import in_order
 from maquette.annotation.select import largest
 from maquette.annotation.shard_writer import write_parquet, write_tar
 from maquette.annotation.workers import own, processes
+from maquette.data.prefetch import in_order
 from maquette.data.sources.jsonl import BadRow, Source
 from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError

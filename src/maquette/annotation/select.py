@@ -6,7 +6,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from maquette.annotation.prefetch import in_order
+from maquette.data.prefetch import in_order
 from maquette.data.sources.jsonl import BadRow, RowError, Source, size_of
 from maquette.errors import MaquetteError
 

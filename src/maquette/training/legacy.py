@@ -8,7 +8,12 @@ from typing import Any
 from maquette.errors import MaquetteWarning
 from maquette.foundation.declared import Setting
 
-RENAMED = {"data": "data.source", "optimiser": "optimizer.name", "kind": "model.variant"}
+RENAMED = {
+    "data": "data.source",
+    "picture_column": "data.image_column",
+    "optimiser": "optimizer.name",
+    "kind": "model.variant",
+}
 """What version 0.1 called settings that have another name now, and their paths; others were only put into tables."""
 
 

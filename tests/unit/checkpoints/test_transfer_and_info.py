@@ -38,11 +38,11 @@ def test_copied_weights_move_with_the_bases(home, tmp_path) -> None:
     old, new = (mq.load_base(home / name) for name in ("base-0", "base-1"))
     path = transfer(home / "net", home / "base-0", home / "base-1", tmp_path / "moved")
     net, moved = mq.load_controlnet(home / "net", old), mq.load_controlnet(path, new)
-    first, second = (mq.ControlNet.attach(base).copy.state_dict() for base in (old, new))
-    for name, value in moved.copy.state_dict().items():
+    first, second = (mq.ControlNet.attach(base).trainable_copy.state_dict() for base in (old, new))
+    for name, value in moved.trainable_copy.state_dict().items():
         expected = net.trainable_copy.state_dict()[name] + second[name] - first[name]
         assert torch.allclose(value, expected, atol=1e-6)
-    for part in ("encoder", "connections"):
+    for part in ("condition_encoder", "zero_convs"):
         ours, theirs = (getattr(one, part).state_dict() for one in (net, moved))
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert moved.contract.detector == "canny"
@@ -54,8 +54,8 @@ def test_a_fresh_one_moves_to_a_fresh_one(home, tmp_path) -> None:
     old, new = (mq.load_base(home / name) for name in ("base-0", "base-1"))
     mq.ControlNet.attach(old).save(tmp_path / "fresh")
     moved = mq.load_controlnet(transfer(tmp_path / "fresh", home / "base-0", home / "base-1", tmp_path / "to"), new)
-    for name, value in mq.ControlNet.attach(new).copy.state_dict().items():
-        assert torch.allclose(moved.copy.state_dict()[name], value, atol=1e-7)
+    for name, value in mq.ControlNet.attach(new).trainable_copy.state_dict().items():
+        assert torch.allclose(moved.trainable_copy.state_dict()[name], value, atol=1e-7)
 
 
 def test_what_does_not_move(home, tmp_path) -> None:

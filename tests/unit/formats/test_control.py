@@ -35,7 +35,7 @@ def folder(net, tmp_path) -> Path:
 
 
 def encoder(base: mq.Base) -> Weights:
-    return Weights.held(mq.ControlNet.attach(base).copy.state_dict(), Path("base"))
+    return Weights.held(mq.ControlNet.attach(base).trainable_copy.state_dict(), Path("base"))
 
 
 def same(a: mq.ControlNet, b: mq.ControlNet) -> bool:
@@ -83,7 +83,7 @@ def test_difference_is_undone_bitwise(dtype, base, net, tmp_path) -> None:
 def test_difference_follows_the_live_base(base, net, folder, tmp_path) -> None:
     told = written(control.as_difference(open_weights(folder), encoder(base)), tmp_path / "told.safetensors")
     other = tiny_base("sd15", seed=1)
-    moved = mq.load_controlnet(told, other).copy.state_dict()
+    moved = mq.load_controlnet(told, other).trainable_copy.state_dict()
     first, second, own = encoder(base), encoder(other), net.trainable_copy.state_dict()
     for name, value in moved.items():
         assert torch.allclose(value, second[name] + own[name] - first[name], atol=1e-6)
@@ -103,7 +103,7 @@ def test_control_lora(base, net, folder, tmp_path) -> None:
         tensors[f"{stem}.down"] = torch.randn(2, *shape[1:])
     tensors["time_embed.0.bias"] = torch.randn_like(bare["time_embed.0.bias"])
     write_weights({**tensors, "lora_controlnet": torch.tensor([])}, tmp_path / "lora.safetensors", {})
-    copy, locked = mq.load_controlnet(tmp_path / "lora.safetensors", base).copy.state_dict(), encoder(base)
+    copy, locked = mq.load_controlnet(tmp_path / "lora.safetensors", base).trainable_copy.state_dict(), encoder(base)
     conv = "down_blocks.0.resnets.0.conv1.weight"
     dense = torch.einsum(
         "orxy,rihw->oihw", *(tensors[f"input_blocks.1.0.in_layers.2.{part}"] for part in ("up", "down"))

@@ -189,7 +189,7 @@ def test_a_file_of_version_0_1_is_read_and_told_of(tmp_path) -> None:
 def test_a_run_of_version_0_1_is_read(tmp_path) -> None:
     """All of its settings were kept side by side, the unset ones as null."""
     given = config(output=tmp_path, optimizer_name="adamw8bit", size=None, seed=3)
-    old = {"optimizer_name": "optimizer", "variant": "kind"}
+    old = {"optimizer_name": "optimiser", "variant": "kind", "image_column": "picture_column"}
     kept = {old.get(one.flat, one.flat): value for one, value in given.items()}
     (tmp_path / "training.json").write_text(json.dumps(kept, default=str))
     with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimizer\)"):

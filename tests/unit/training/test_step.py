@@ -65,7 +65,7 @@ def test_min_snr_changes_the_gradients() -> None:
     base = tiny_base("sd15")
     net = randomise(mq.ControlNet.attach(base))
     plain, weighted = gradients(base, net), gradients(base, net, min_snr=5.0)
-    assert not torch.allclose(plain["connections.12.weight"], weighted["connections.12.weight"], rtol=1e-2)
+    assert not torch.allclose(plain["zero_convs.12.weight"], weighted["zero_convs.12.weight"], rtol=1e-2)
 
 
 @pytest.mark.parametrize(
@@ -82,14 +82,14 @@ def test_a_stage_trains_what_it_says(stage, trained) -> None:
     net = randomise(mq.ControlNet.attach(base))
     enter(stage, base, net)
     found = gradients(base, net)
-    assert {name.split(".")[1] for name in found if name.startswith("connections")} == trained
+    assert {name.split(".")[1] for name in found if name.startswith("zero_convs")} == trained
     with_gradient = {
         name.split(".")[0] for name, one in base.backbone.network.named_parameters() if one.grad is not None
     }
     decoder = {"up_blocks", "conv_norm_out", "conv_out"}
     encoder = {"conv_in", "down_blocks", "mid_block", "time_embedding"}
     assert with_gradient == {None: set(), "decoder": decoder, "all": decoder | encoder}[stage.unlocked]
-    copied = [one for name, one in net.named_parameters() if name.startswith("copy.down_blocks.0")]
+    copied = [one for name, one in net.named_parameters() if name.startswith("trainable_copy.down_blocks.0")]
     assert all(one.grad is not None and one.grad.any() for one in copied)
 
 
