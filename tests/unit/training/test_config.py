@@ -192,7 +192,7 @@ def test_a_run_of_version_0_1_is_read(tmp_path) -> None:
     old = {"optimizer_name": "optimiser", "variant": "kind", "image_column": "picture_column"}
     kept = {old.get(one.flat, one.flat): value for one, value in given.items()}
     (tmp_path / "training.json").write_text(json.dumps(kept, default=str))
-    with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimizer\)"):
+    with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimiser\)"):
         assert TrainingConfig.load(tmp_path / "training.json") == given
 
 
