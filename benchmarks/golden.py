@@ -28,6 +28,7 @@ from typing import Any
 os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")  # before torch is imported, and for the commands below
 
 import torch
+from maquette_diorama import WEIGHTS
 from PIL import Image, ImageDraw
 from safetensors.torch import load_file, save_file
 
@@ -222,7 +223,7 @@ def converted(folder: Path, name: str) -> dict[str, str]:
 
 def prepare_conversions(folder: Path) -> None:
     """The ControlNet to convert, and a second base to transfer it to: the diorama's with noise on its U-Net."""
-    weights = Path(mq.__file__).parent / "weights" / "diorama"
+    weights = WEIGHTS
     shutil.copytree(weights / "base", folder / "other-base")
     unet = folder / "other-base" / "unet" / "diffusion_pytorch_model.safetensors"
     generator = torch.Generator().manual_seed(0)

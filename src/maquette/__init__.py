@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from maquette.training.config import TrainingConfig
     from maquette.training.loop import train
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOMES = {
     "Base": "maquette.base",

@@ -1,17 +1,14 @@
 """What comes with the package: a base, the network that sees, ControlNets, and how much it all weighs."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
+from maquette_diorama import WEIGHTS
 
 import maquette as mq
 from maquette.base import Defaults
 from maquette.checkpoints.names import bundled
 from maquette.data.diorama import CONDITIONS
-
-PACKAGE = Path(mq.__file__).parent
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +17,7 @@ def base() -> mq.Base:
 
 
 def test_the_whole_package_stays_under_95_megabytes() -> None:
-    files = [path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+    files = [path for path in WEIGHTS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 95e6
 
 
@@ -35,7 +32,7 @@ def test_the_base_is_a_small_stable_diffusion(base) -> None:
 def test_the_base_is_diffusers_own_format(base) -> None:
     from diffusers import StableDiffusionPipeline
 
-    pipe = StableDiffusionPipeline.from_pretrained(PACKAGE / "weights/diorama/base", dtype=torch.float32)
+    pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS / "base", dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
     source = torch.Generator("cpu").manual_seed(3)
     theirs = pipe("a red house", num_inference_steps=5, guidance_scale=4.0, generator=source).images[0]

@@ -1,24 +1,24 @@
 """Bases and ControlNets by name, and where they lie: bundled, here, or on the Hub. Torch is not imported for it."""
 
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
 from maquette.errors import MaquetteError
+from maquette.foundation.bundle import bundled_weights, require_bundled_weights
 from maquette.foundation.hub import is_hub_id
 from maquette.foundation.registry import unknown
 from maquette.foundation.weight_files import find_weights, weights_kind
 
-BUNDLED = {"diorama": "weights/diorama/base"}
+BUNDLED = ("diorama",)
 
 Format = Literal["diffusers", "original", "difference"]
 
 
 def bundled() -> dict[str, Path]:
     """The ControlNets that come with the package, "diorama/canny" and so on, and where they lie."""
-    root = Path(str(files("maquette"))) / "weights"
-    found = sorted(path.parent for path in root.glob("*/controlnets/*/config.json"))
-    return {f"{folder.parent.parent.name}/{folder.name}": folder for folder in found}
+    root = bundled_weights()
+    found = sorted(root.glob("controlnets/*/config.json")) if root else []
+    return {f"diorama/{path.parent.name}": path.parent for path in found}
 
 
 def local_base(name: str) -> Path | None:
@@ -27,7 +27,7 @@ def local_base(name: str) -> Path | None:
     Raises `MaquetteError` for a name that is neither.
     """
     if name in BUNDLED:
-        return Path(str(files("maquette"))) / BUNDLED[name]
+        return require_bundled_weights() / "base"
     path = Path(name)
     if path.is_file() or (path / "model_index.json").is_file():
         return path
@@ -48,7 +48,9 @@ def local_controlnet(name: str) -> Path | None:
     path = bundled().get(name, Path(name))
     if path.exists():
         return path
-    if is_hub_id(name) and not name.startswith("diorama/"):
+    if name.startswith("diorama/"):
+        require_bundled_weights()
+    elif is_hub_id(name):
         return None
     raise MaquetteError(unknown("ControlNet", name, list(bundled())) + " Or give a folder or file of one.")
 

@@ -1,10 +1,9 @@
 """How networks come to their weights: from any file that holds them, and from no other."""
 
-from importlib.resources import files
-
 import numpy as np
 import pytest
 import torch
+from maquette_diorama import WEIGHTS
 from safetensors.torch import load_file, save_file
 from tests.unit.conditions.random_weights import by_formula, write_random
 
@@ -87,7 +86,7 @@ def test_opening_the_diorama_s_network_draws_from_no_random_source() -> None:
 
 
 def test_the_diorama_s_network_is_what_its_file_holds_in_float32() -> None:
-    held = load_file(files("maquette") / "weights/diorama/perception.safetensors")
+    held = load_file(WEIGHTS / "perception.safetensors")
     network = Perception().eval()
     network.load_state_dict({name: value.float() for name, value in held.items()})
     eye = PerceptionModel()

@@ -6,7 +6,6 @@ truth nobody knows, and its inner features are those in which sets of images are
 
 import itertools
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 
 from maquette.conditions.networks.load import open_network
 from maquette.errors import MaquetteError
+from maquette.foundation.bundle import require_bundled_weights
 from maquette.foundation.pixels import to_signed
 
 HEADS = {"classes": 10, "colours": 11, "disparity": 1, "normals": 3, "keypoints": 18}
@@ -83,7 +83,7 @@ class PerceptionModel:
     """The shipped network, or one in a file, ready to look."""
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
-        path = weights or Path(str(files("maquette"))) / "weights/diorama/perception.safetensors"
+        path = weights or require_bundled_weights() / "perception.safetensors"
         if not path.is_file():
             raise MaquetteError(
                 f"The weights of the diorama's detectors are missing: {str(path)!r}; reinstall maquette."
