@@ -17,33 +17,42 @@ from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from maquette.diorama import dataset, wording
+from maquette.foundation.files import written_whole
 from maquette.recipes.command import from_command_line
-from maquette.recipes.diorama import autoencoder, scenes, stage
+from maquette.recipes.diorama import autoencoder, dense, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
 from maquette.training.average import averaged
 from maquette.training.cache import draw
 from maquette.training.checkpoint import Parts
+from maquette.training.muon import Muon
 from maquette.training.schedule import cosine
 
 WIDTH = 128  # of the text states
 AVERAGE_EVERY = 4  # steps
+WATCHED = (50, 200, 400, 600, 800, 950)  # timesteps of the validation error
+VALIDATION_SCENES = 256
 
 
 @dataclass(frozen=True)
 class Recipe:
     run: Path = Path("runs/diorama")
-    scenes: int = 32_000
+    start_from: str = ""  # folder of a base whose text encoder and U-Net learn on; empty for from nothing
+    scenes: int = 48_000
+    wordings: int = 6  # of each scene, beside its caption
     steps: int = 12_000
     stop: int = 0  # stop after this step and keep the state; 0 for the last
     batch_size: int = 32
-    learning_rate: float = 8e-4
+    learning_rate: float = 0.014  # of Muon
+    warmup: int = 150  # steps
     hold: float = 0.6  # share of the steps at full learning rate
+    dense: float = 0.2  # weight of the dense tasks
     prompt_drop: float = 0.1
     ema: float = 0.998  # of the averaged weights, every fourth step
     channels: tuple[int, ...] = (96, 112, 112, 80)
     seed: int = 0
     device: str = "cpu"
-    compile: int = 1  # on two cores 13 % faster after four minutes
+    compile: int = 0
 
 
 class TextAndUNet(torch.nn.Module):
@@ -100,49 +109,120 @@ def schedule() -> DDIMScheduler:
 
 def train(recipe: Recipe) -> TextAndUNet:
     moments = autoencoder.posteriors(recipe.run, recipe.scenes, recipe.device)
+    truth = dense.truth(recipe.run, recipe.scenes, recipe.device)
     captions = scenes.captions(recipe.scenes)
     tokenizer = _tokenizer(recipe, captions)
-    tokens, empty = (tokenize(tokenizer, words).to(recipe.device) for words in (captions, [""]))
+    tokens = worded(recipe, tokenizer, captions).to(recipe.device)  # (scenes, wordings, CONTEXT)
+    empty = tokenize(tokenizer, [""]).to(recipe.device)
     torch.manual_seed(recipe.seed)
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
+    if recipe.start_from:
+        start(model, Path(recipe.start_from))
     average = averaged(model, recipe.ema)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.99), weight_decay=1e-2, fused=True)
-    parts: Parts = {"model": model, "average": average, "optimiser": optimiser}
+    heads, features = dense.Heads(model.unet, truth.channels()).to(recipe.device), dense.read(model.unet)
+    optimiser = _optimiser(model, heads, recipe.learning_rate)
+    parts: Parts = {"model": model, "heads": heads, "average": average, "optimiser": optimiser}
     predict = torch.compile(model) if recipe.compile else model
     noise_schedule = schedule()
     noise_schedule.alphas_cumprod = noise_schedule.alphas_cumprod.to(recipe.device)
     losses: list[Tensor] = []
-    rate, report = partial(_rate, recipe), partial(stage.taken, losses)
-    for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report):
+    rate, report = partial(_rate, recipe), partial(_report, recipe, average, tokenizer, losses)
+    for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report, every=200):
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
         posteriors = moments[rows]
         latents = draw(posteriors, torch.randn(posteriors[:, ::2].shape, generator=generator, device=recipe.device))
+        which = torch.randint(tokens.shape[1], (recipe.batch_size,), generator=generator, device=recipe.device)
         drop = torch.rand((recipe.batch_size, 1), generator=generator, device=recipe.device) < recipe.prompt_drop
-        words = torch.where(drop, empty, tokens[rows])
+        words = torch.where(drop, empty, tokens[rows, which].long())
         timesteps = draw_timesteps(recipe.batch_size, generator)
         noise = torch.randn(latents.shape, generator=generator, device=recipe.device)
         noisy = noise_schedule.add_noise(latents, noise, timesteps)
         target = noise_schedule.get_velocity(latents, noise, timesteps)
         with torch.autocast(recipe.device, torch.bfloat16):
             prediction = predict(noisy, timesteps, words)
+            seen = heads.loss(features, truth[rows])
         loss = F.mse_loss(prediction.float(), target)
-        stage.descend(optimiser, loss, clip=1.0)
+        stage.descend(optimiser, loss + recipe.dense * seen)
         losses.append(loss.detach())
         if (step + 1) % AVERAGE_EVERY == 0:
             average.update_parameters(model)
     return average.module  # type: ignore[return-value]
 
 
+def start(model: TextAndUNet, folder: Path) -> None:
+    """Put a base's weights, which must be of the same shapes and of the run's tokenizer, into `model`."""
+    text = CLIPTextModel.from_pretrained(folder / "text_encoder", torch_dtype=torch.float32)
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+    model.text_encoder.load_state_dict(text.state_dict())
+    model.unet.load_state_dict(unet.state_dict())
+
+
+def _optimiser(model: TextAndUNet, heads: dense.Heads, rate: float) -> Muon:
+    """Muon for what is a matrix inside the U-Net, AdamW for its ends, its vectors and all else."""
+    ends = ("conv_in", "conv_out", "time_embedding")
+    named = list(model.unet.named_parameters())
+    matrices = [one for name, one in named if one.ndim >= 2 and not name.startswith(ends)]
+    others = [one for name, one in named if one.ndim < 2 or name.startswith(ends)]
+    return Muon(matrices, [*others, *model.text_encoder.parameters(), *heads.parameters()], rate)
+
+
 def _rate(recipe: Recipe, step: int) -> float:
-    return recipe.learning_rate * cosine(step, recipe.steps, warmup=150, hold=recipe.hold)
+    return recipe.learning_rate * cosine(step, recipe.steps, warmup=recipe.warmup, hold=recipe.hold)
+
+
+def worded(recipe: Recipe, tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """(scenes, 1 + wordings, CONTEXT): each scene's caption and its wordings; made once and kept, with their words."""
+    kept = recipe.run / f"words-{len(captions)}-{recipe.wordings}.pt"
+    if not kept.exists():
+        texts: list[str] = []
+        for seed, caption in enumerate(captions):
+            world = wording.world_of(dataset.TRAIN + seed)
+            texts += [caption, *(wording.wording(world, dataset.TRAIN + seed, n) for n in range(recipe.wordings))]
+        (recipe.run / "tokenizer" / "words.txt").write_text("\n".join(wording.vocabulary(texts)) + "\n")
+        tokens = torch.cat([tokenize(tokenizer, texts[at : at + 5000]).short() for at in range(0, len(texts), 5000)])
+        with written_whole(kept) as path:
+            torch.save(tokens.reshape(len(captions), 1 + recipe.wordings, CONTEXT), path)
+    tokens: Tensor = torch.load(kept, weights_only=True)
+    return tokens
+
+
+def _report(recipe: Recipe, average: torch.nn.Module, tokenizer: CLIPTokenizer, losses: list[Tensor]) -> str:
+    errors = validation(average, recipe.run, tokenizer, recipe.device)
+    said = " ".join(f"{value:.4f}" for value in errors)
+    return f"{stage.taken(losses)}, validation {said}, mean {sum(errors) / len(errors):.4f}"
+
+
+@torch.no_grad()
+def validation(model: torch.nn.Module, run: Path, tokenizer: CLIPTokenizer, device: str) -> list[float]:
+    """Mean squared error of v at each of `WATCHED` timesteps, on scenes of the validation range and their captions."""
+    moments = autoencoder.posteriors(run, VALIDATION_SCENES, device, dataset.VALIDATION)
+    tokens = tokenize(tokenizer, scenes.captions(VALIDATION_SCENES, dataset.VALIDATION)).to(device)
+    latents = moments.float().chunk(2, dim=1)[0]
+    noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(device)
+    noise_schedule = schedule()
+    noise_schedule.alphas_cumprod = noise_schedule.alphas_cumprod.to(device)
+    errors = []
+    for timestep in WATCHED:
+        steps = torch.full((len(latents),), timestep, device=device)
+        noisy = noise_schedule.add_noise(latents, noise, steps)
+        target = noise_schedule.get_velocity(latents, noise, steps)
+        parts = []
+        for one, at, words, wanted in zip(*(x.split(64) for x in (noisy, steps, tokens, target)), strict=True):
+            with torch.autocast(device, torch.bfloat16):
+                prediction = model(one, at, words)
+            parts.append((prediction.float() - wanted).square().mean(dim=(1, 2, 3)))
+        errors.append(torch.cat(parts).mean().item())
+    return errors
 
 
 def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:
-    """The run's own, learnt from the captions the first time."""
+    """The run's own, that of the base it starts from, or learnt from the captions the first time."""
     folder = recipe.run / "tokenizer"
-    if (folder / "tokenizer_config.json").exists():
-        return CLIPTokenizer.from_pretrained(folder)
-    return train_tokenizer(captions, folder)
+    if not (folder / "tokenizer_config.json").exists():
+        if not recipe.start_from:
+            return train_tokenizer(captions, folder)
+        CLIPTokenizer.from_pretrained(Path(recipe.start_from) / "tokenizer").save_pretrained(folder)
+    return CLIPTokenizer.from_pretrained(folder)
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
