@@ -124,6 +124,7 @@ class Base:
             raise MaquetteError(f"The base {self.name!r} came without a text encoder; load one that has it.")
         for prompt in dict.fromkeys(prompts):
             self.clips[0].warn_of_cut(prompt)
+            self.clips[0].warn_of_unknown(prompt)
         with self.at_work(*(clip.encoder for clip in self.clips)), self._as_loaded():
             if len(self.clips) == 1:
                 return encode_one(self.clips[0], prompts)

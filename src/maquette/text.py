@@ -1,5 +1,6 @@
 """Prompts to features: one CLIP text encoder (Stable Diffusion 1.x, 2.x, the diorama), or two (XL)."""
 
+import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from maquette.backbones.protocol import TextFeatures
 from maquette.errors import MaquetteError, MaquetteWarning
+
+WORDS = "words.txt"
+"""Beside a tokenizer, where a base has it: the words that its captions had, one a line."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class Clip:
 
     encoder: CLIPTextModel | CLIPTextModelWithProjection
     tokenizer: CLIPTokenizer | MissingTokenizer
+    words: frozenset[str] | None = None  # all that were learnt; None where nobody listed them
 
     def __post_init__(self) -> None:
         self.encoder.requires_grad_(False).eval()
@@ -57,6 +62,23 @@ class Clip:
                 MaquetteWarning,
                 stacklevel=5,
             )
+
+    def warn_of_unknown(self, prompt: str) -> None:
+        """Name the words that no caption had, of a base that lists those it learnt."""
+        unknown = [word for word in words_of(prompt) if word not in self.words] if self.words else []
+        if unknown:
+            warnings.warn(f"unknown here: {', '.join(unknown)}", MaquetteWarning, stacklevel=5)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of two or more letters, small, each once, as they come."""
+    return list(dict.fromkeys(re.findall(r"[^\W\d_]{2,}", text.lower())))
+
+
+def read_words(folder: Path) -> frozenset[str] | None:
+    """The words beside a tokenizer; None where they are not listed."""
+    listed = folder / WORDS
+    return frozenset(listed.read_text(encoding="utf-8").split()) if listed.is_file() else None
 
 
 def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:

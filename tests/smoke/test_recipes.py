@@ -79,11 +79,13 @@ def test_the_report_gives_numbers_and_pictures(run, monkeypatch) -> None:
             pictures=4,
             judged=4,
             reconstructed=4,
+            plain=1,
             steps=1,
             base=str(run / "weights" / "base"),
             eye=run / "weights" / "perception.safetensors",
         )
     )
     assert 0 <= numbers["coloured"] <= numbers["found"] <= 1
+    assert 0 <= numbers["plain words coloured"] <= 1
     assert numbers["frechet"] > 0
     assert {"prompts.png", "reconstructions.png", "numbers.json"} == {entry.name for entry in (run / "docs").iterdir()}

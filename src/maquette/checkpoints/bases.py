@@ -20,7 +20,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
 from maquette.foundation.weights import Weights, find_weights, open_weights
-from maquette.text import Clip, read_tokenizer
+from maquette.text import Clip, read_tokenizer, read_words
 
 BUNDLED = {"diorama": "weights/diorama/base"}
 HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
@@ -142,7 +142,8 @@ def _clip(folder: Path, number: str, kind: Any, where: Placement) -> Clip:
     part = f"text_encoder{number}"
     config = _settings(folder, part, CLIPTextConfig.from_pretrained)
     encoder = filled_clip(kind, config, part_weights(folder, part), where)
-    return Clip(encoder, _settings(folder, f"tokenizer{number}", read_tokenizer))
+    tokenizer = _settings(folder, f"tokenizer{number}", read_tokenizer)
+    return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
 
 
 def _settings(folder: Path, of: str, read: Callable[[Path], T]) -> T:

@@ -5,7 +5,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable
 
 import numpy as np
 
@@ -45,7 +44,8 @@ LABELS: dict[str, tuple[str, ...]] = {  # a setting as a word in front or in a l
 
 OPENINGS = (
     "a photo of ", "a picture of ", "an image of ", "a drawing of ", "a photograph of ", "a painting of ",
-    "a render of ", "an illustration of ", "a scene with ", "there is ", "photo of ", "picture of ", "draw ", "show me ",
+    "a render of ", "an illustration of ", "a scene with ", "there is ", "photo of ", "picture of ",
+    "draw ", "show me ",
 )  # fmt: skip
 ENDINGS = (", highly detailed", ", high quality", ", beautiful", ", 3d render", ", sharp", ", best quality")
 NUMBERS = {2: ("two", "two", "2", "a pair of"), 3: ("three", "3"), 4: ("four", "4")}
@@ -72,15 +72,6 @@ def wording(world: World, seed: int, number: int) -> str:
     if rng.random() < 0.06:
         words += str(rng.choice(ENDINGS))
     return _typed(rng, words)
-
-
-def vocabulary(texts: Iterable[str]) -> list[str]:
-    """The words of many texts, small, each once, in order of the alphabet."""
-    return sorted({word for text in texts for word in words_of(text)})
-
-
-def words_of(text: str) -> list[str]:
-    return re.findall(r"[a-z]+", text.lower())
 
 
 def _nouns(rng: np.random.Generator, things: tuple[Thing, ...], plain: bool) -> list[str]:

@@ -1,4 +1,7 @@
-"""Muon: momentum made orthogonal (Jordan et al. 2024, https://kellerjordan.github.io/posts/muon), AdamW for the rest."""
+"""Muon, momentum made orthogonal, for matrices; AdamW for the rest.
+
+Jordan et al. 2024, https://kellerjordan.github.io/posts/muon
+"""
 
 import math
 from collections import defaultdict
@@ -84,9 +87,7 @@ class Muon(torch.optim.Optimizer):
         for one in moving:
             if not self.state[one]:
                 zeros = torch.zeros_like
-                self.state[one].update(
-                    step=torch.tensor(0.0, device=one.device), first=zeros(one), second=zeros(one)
-                )
+                self.state[one].update(step=torch.tensor(0.0, device=one.device), first=zeros(one), second=zeros(one))
         states = [self.state[one] for one in moving]
         adamw(
             moving,

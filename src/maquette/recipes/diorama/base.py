@@ -22,6 +22,7 @@ from maquette.foundation.files import written_whole
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import autoencoder, dense, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
+from maquette.text import WORDS, words_of
 from maquette.training.average import averaged
 from maquette.training.cache import draw
 from maquette.training.checkpoint import Parts
@@ -178,7 +179,9 @@ def worded(recipe: Recipe, tokenizer: CLIPTokenizer, captions: list[str]) -> Ten
         for seed, caption in enumerate(captions):
             world = wording.world_of(dataset.TRAIN + seed)
             texts += [caption, *(wording.wording(world, dataset.TRAIN + seed, n) for n in range(recipe.wordings))]
-        (recipe.run / "tokenizer" / "words.txt").write_text("\n".join(wording.vocabulary(texts)) + "\n")
+        (recipe.run / "tokenizer" / WORDS).write_text(
+            "\n".join(sorted({word for text in texts for word in words_of(text)})) + "\n"
+        )
         tokens = torch.cat([tokenize(tokenizer, texts[at : at + 5000]).short() for at in range(0, len(texts), 5000)])
         with written_whole(kept) as path:
             torch.save(tokens.reshape(len(captions), 1 + recipe.wordings, CONTEXT), path)

@@ -1,4 +1,4 @@
-"""Dense tasks: what a U-Net's features should know of the scene, learnt beside the noise and thrown away with the heads.
+"""Dense tasks: what a U-Net's features should know of the scene; the heads that learn it are thrown away.
 
 The idea of REPA (Yu et al. 2024, arXiv:2410.06940), with exact truth in place of another network's features: classes,
 colours, depth and normals of each latent cell, from the outputs of the second and the third up block.

@@ -18,6 +18,7 @@ from maquette.checkpoints import load_base
 from maquette.conditions.networks.perception import Eye
 from maquette.diorama import Scene, dataset, scene
 from maquette.evaluation.base import obedience, reconstruction
+from maquette.evaluation.plain_words import plain_words
 from maquette.foundation.files import written_whole
 from maquette.foundation.progress import steps_bar
 from maquette.foundation.sheets import sheet
@@ -35,6 +36,7 @@ class Recipe:
     pictures: int = 2000  # generated, for the Fréchet distance
     judged: int = 500  # of them, for obedience to the prompt
     reconstructed: int = 1000
+    plain: int = 4  # pictures of each of fifty plain prompts
     steps: int = 20
     guidance: float = DIORAMA_GUIDANCE
     batch_size: int = 50
@@ -55,12 +57,15 @@ def report(recipe: Recipe) -> dict[str, float]:
     on_true = obedience([true[row] for row in named], [scenes[row] for row in named], eye)
     halves = true[: recipe.pictures], true[recipe.pictures :]
     features = [eye.embed(pictures) for pictures in (generated, *halves)]
+    plain = plain_words(base, eye, recipe.plain, recipe.steps, recipe.batch_size)
     numbers = {
         "psnr": reconstruction(base, true[: recipe.reconstructed]),
         "found": on_generated.found,
         "found in true scenes": on_true.found,
         "coloured": on_generated.coloured,
         "coloured in true scenes": on_true.coloured,
+        "plain words found": plain["found"].mean,
+        "plain words coloured": plain["coloured"].mean,
         "frechet": frechet_distance(features[0], features[1]),
         "frechet of true scenes": frechet_distance(features[2], features[1]),
     }

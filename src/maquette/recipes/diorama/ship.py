@@ -20,6 +20,7 @@ from maquette.checkpoints import load_base, load_controlnet
 from maquette.data.diorama import CONDITIONS
 from maquette.recipes.command import from_command_line
 from maquette.recipes.diorama import base as recipes
+from maquette.text import WORDS
 
 INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -60,6 +61,7 @@ def ship_base(run: Path, folder: Path) -> None:
     for name, part in (("vae", vae), ("unet", average.unet), ("text_encoder", average.text_encoder)):
         part.half().save_pretrained(folder / name)
     tokenizer.save_pretrained(folder / "tokenizer")
+    shutil.copy(run / "tokenizer" / WORDS, folder / "tokenizer" / WORDS)
     recipes.schedule().save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
 
