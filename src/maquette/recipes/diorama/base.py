@@ -32,7 +32,6 @@ from maquette.training.schedule import cosine
 WIDTH = 128  # of the text states
 AVERAGE_EVERY = 4  # steps
 WATCHED = (50, 200, 400, 600, 800, 950)  # timesteps of the validation error
-VALIDATION_SCENES = 256
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,12 @@ class Recipe:
     start_from: str = ""  # folder of a base whose text encoder and U-Net learn on; empty for from nothing
     scenes: int = 48_000
     wordings: int = 6  # of each scene, beside its caption
+    held_out: int = 256  # scenes of the validation range on which the error is watched
     steps: int = 12_000
     stop: int = 0  # stop after this step and keep the state; 0 for the last
     batch_size: int = 32
-    learning_rate: float = 0.014  # of Muon
+    learning_rate: float = 0.014  # of Muon; 0.004 where a trained base learns on
+    other_rate: float = 0.04  # AdamW's, of text encoder, vectors and ends, as a share of Muon's
     warmup: int = 150  # steps
     hold: float = 0.6  # share of the steps at full learning rate
     dense: float = 0.2  # weight of the dense tasks
@@ -121,13 +122,15 @@ def train(recipe: Recipe) -> TextAndUNet:
         start(model, Path(recipe.start_from))
     average = averaged(model, recipe.ema)
     heads, features = dense.Heads(model.unet, truth.channels()).to(recipe.device), dense.read(model.unet)
-    optimiser = _optimiser(model, heads, recipe.learning_rate)
+    optimiser = _optimiser(model, heads, recipe)
     parts: Parts = {"model": model, "heads": heads, "average": average, "optimiser": optimiser}
     predict = torch.compile(model) if recipe.compile else model
     noise_schedule = schedule()
     noise_schedule.alphas_cumprod = noise_schedule.alphas_cumprod.to(recipe.device)
     losses: list[Tensor] = []
-    rate, report = partial(_rate, recipe), partial(_report, recipe, average, tokenizer, losses)
+    held_out = autoencoder.posteriors(recipe.run, recipe.held_out, recipe.device, dataset.VALIDATION)
+    asked = tokenize(tokenizer, scenes.captions(recipe.held_out, dataset.VALIDATION)).to(recipe.device)
+    rate, report = partial(_rate, recipe), partial(_report, average, held_out, asked, losses)
     for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report, every=200):
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
         posteriors = moments[rows]
@@ -158,13 +161,14 @@ def start(model: TextAndUNet, folder: Path) -> None:
     model.unet.load_state_dict(unet.state_dict())
 
 
-def _optimiser(model: TextAndUNet, heads: dense.Heads, rate: float) -> Muon:
+def _optimiser(model: TextAndUNet, heads: dense.Heads, recipe: Recipe) -> Muon:
     """Muon for what is a matrix inside the U-Net, AdamW for its ends, its vectors and all else."""
     ends = ("conv_in", "conv_out", "time_embedding")
     named = list(model.unet.named_parameters())
     matrices = [one for name, one in named if one.ndim >= 2 and not name.startswith(ends)]
     others = [one for name, one in named if one.ndim < 2 or name.startswith(ends)]
-    return Muon(matrices, [*others, *model.text_encoder.parameters(), *heads.parameters()], rate)
+    others += [*model.text_encoder.parameters(), *heads.parameters()]
+    return Muon(matrices, others, recipe.learning_rate, other_rate=recipe.other_rate)
 
 
 def _rate(recipe: Recipe, step: int) -> float:
@@ -189,17 +193,16 @@ def worded(recipe: Recipe, tokenizer: CLIPTokenizer, captions: list[str]) -> Ten
     return tokens
 
 
-def _report(recipe: Recipe, average: torch.nn.Module, tokenizer: CLIPTokenizer, losses: list[Tensor]) -> str:
-    errors = validation(average, recipe.run, tokenizer, recipe.device)
+def _report(average: torch.nn.Module, moments: Tensor, tokens: Tensor, losses: list[Tensor]) -> str:
+    errors = validation(average, moments, tokens)
     said = " ".join(f"{value:.4f}" for value in errors)
     return f"{stage.taken(losses)}, validation {said}, mean {sum(errors) / len(errors):.4f}"
 
 
 @torch.no_grad()
-def validation(model: torch.nn.Module, run: Path, tokenizer: CLIPTokenizer, device: str) -> list[float]:
-    """Mean squared error of v at each of `WATCHED` timesteps, on scenes of the validation range and their captions."""
-    moments = autoencoder.posteriors(run, VALIDATION_SCENES, device, dataset.VALIDATION)
-    tokens = tokenize(tokenizer, scenes.captions(VALIDATION_SCENES, dataset.VALIDATION)).to(device)
+def validation(model: torch.nn.Module, moments: Tensor, tokens: Tensor) -> list[float]:
+    """Mean squared error of v at each of the `WATCHED` timesteps, over scenes' moments and tokens."""
+    device = moments.device
     latents = moments.float().chunk(2, dim=1)[0]
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(device)
     noise_schedule = schedule()
@@ -211,7 +214,7 @@ def validation(model: torch.nn.Module, run: Path, tokenizer: CLIPTokenizer, devi
         target = noise_schedule.get_velocity(latents, noise, steps)
         parts = []
         for one, at, words, wanted in zip(*(x.split(64) for x in (noisy, steps, tokens, target)), strict=True):
-            with torch.autocast(device, torch.bfloat16):
+            with torch.autocast(device.type, torch.bfloat16):
                 prediction = model(one, at, words)
             parts.append((prediction.float() - wanted).square().mean(dim=(1, 2, 3)))
         errors.append(torch.cat(parts).mean().item())
