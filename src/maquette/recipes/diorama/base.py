@@ -3,8 +3,8 @@
     python -m maquette.recipes.diorama.base --run runs/diorama
 
 v-prediction on Stable Diffusion's schedule; 10 % of the prompts dropped for classifier-free guidance; Muon, and dense
-tasks beside the noise. Two CPU cores that do nothing else: 45 pictures a second. One GPU: --device cuda --batch-size 512
---scenes 100000. To learn on from a base: --start-from FOLDER --learning-rate 0.004
+tasks beside the noise. Two CPU cores that do nothing else: 45 pictures a second. To learn on from a base:
+--start-from FOLDER --learning-rate 0.004. One GPU: --device cuda --batch-size 512 --scenes 100000
 """
 
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class Recipe:
     channels: tuple[int, ...] = (96, 112, 112, 80)
     seed: int = 0
     device: str = "cpu"
-    compile: int = 0  # worth it on a GPU at most: on two cores it takes more than four minutes
+    compile: int = 0  # on two cores it takes more than four minutes
 
 
 class TextAndUNet(torch.nn.Module):
