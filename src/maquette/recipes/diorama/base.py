@@ -187,9 +187,9 @@ def worded(recipe: Recipe, tokenizer: CLIPTokenizer, captions: list[str]) -> Ten
         (recipe.run / "tokenizer" / WORDS).write_text(
             "\n".join(sorted({word for text in texts for word in words_of(text)})) + "\n"
         )
-        tokens = torch.cat([tokenize(tokenizer, texts[at : at + 5000]).short() for at in range(0, len(texts), 5000)])
+        made = torch.cat([tokenize(tokenizer, texts[at : at + 5000]).short() for at in range(0, len(texts), 5000)])
         with written_whole(kept) as path:
-            torch.save(tokens.reshape(len(captions), 1 + recipe.wordings, CONTEXT), path)
+            torch.save(made.reshape(len(captions), 1 + recipe.wordings, CONTEXT), path)
     tokens: Tensor = torch.load(kept, weights_only=True)
     return tokens
 
