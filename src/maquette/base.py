@@ -34,7 +34,7 @@ class Base:
 
     Shapes: latents (B, C, h, w), scaled as the backbone takes them; text (B, L, D); images RGB.
 
-    With low memory, `execution_device` names a device: each part is moved there while it computes, and back after.
+    With low memory, `execution_device` names a device: every part rests where it was loaded, and is there while it is at work.
     """
 
     def __init__(
@@ -148,6 +148,7 @@ class Base:
         text = self.text
         for prompt in dict.fromkeys(prompts):
             text.warn_of_cut(prompt)
+            text.warn_of_unknown(prompt)
         with self.on_device(*text.modules), self._as_loaded():
             return text.encode(prompts, size or (self.size, self.size))
 

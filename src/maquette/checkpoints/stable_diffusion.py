@@ -17,7 +17,7 @@ from maquette.checkpoints.original import UNET, load_original_base, read_unet
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
-from maquette.text.clip import Clip, ClipText, XLText, read_tokenizer
+from maquette.text.clip import Clip, ClipText, XLText, read_tokenizer, read_words
 from maquette.text.conditioning import TextEncoder
 
 
@@ -75,7 +75,8 @@ def _clip(folder: Path, number: str, kind: Any, where: Placement) -> Clip:
     part = f"text_encoder{number}"
     config = part_settings(folder, part, CLIPTextConfig.from_pretrained)
     encoder = filled_clip(kind, config, part_weights(folder, part), where)
-    return Clip(encoder, part_settings(folder, f"tokenizer{number}", read_tokenizer))
+    tokenizer = part_settings(folder, f"tokenizer{number}", read_tokenizer)
+    return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
 
 
 def _side(size: Any, folder: Path) -> int:

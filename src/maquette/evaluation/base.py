@@ -53,10 +53,16 @@ def shows(
     classes: NDArray[np.uint8], colours: NDArray[np.uint8], thing: Thing, things: tuple[Thing, ...]
 ) -> tuple[bool, bool]:
     """Whether a thing's kind is seen, and whether in the thing's colour."""
-    of_kind = classes == CLASSES.index(thing.kind)
+    wanted = next(part.colour for part in thing.parts if part.colour)
+    return sees(classes, colours, thing.kind, wanted, sum(other.kind == thing.kind for other in things))
+
+
+def sees(
+    classes: NDArray[np.uint8], colours: NDArray[np.uint8], kind: str, colour: int, alike: int
+) -> tuple[bool, bool]:
+    """Whether a kind is seen, and whether in a colour (1 + index), where so many things of the kind were asked for."""
+    of_kind = classes == CLASSES.index(kind)
     if of_kind.sum() < LEAST_PIXELS:
         return False, False
     labels = colours[of_kind & (colours > 0)]
-    wanted = next(part.colour for part in thing.parts if part.colour)
-    alike = sum(other.kind == thing.kind for other in things)
-    return True, len(labels) > 0 and float((labels == wanted).mean()) >= LEAST_SHARE / alike
+    return True, len(labels) > 0 and float((labels == colour).mean()) >= LEAST_SHARE / alike

@@ -1,5 +1,6 @@
 """CLIP's text encoders: one (Stable Diffusion 1.x, 2.x, the diorama), or two (XL)."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,9 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
+
+WORDS = "words.txt"
+"""Beside a tokenizer, where a base has it: the words that its captions had, one a line."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,7 @@ class Clip:
 
     encoder: CLIPTextModel | CLIPTextModelWithProjection
     tokenizer: CLIPTokenizer | MissingTokenizer
+    words: frozenset[str] | None = None  # all that were learnt; None where nobody listed them
 
     def __post_init__(self) -> None:
         self.encoder.requires_grad_(False).eval()
@@ -58,6 +63,23 @@ class Clip:
                 MaquetteWarning,
                 stacklevel=6,
             )
+
+    def warn_of_unknown(self, prompt: str) -> None:
+        """Name the words that no caption had, of a base that lists those it learnt."""
+        unknown = [word for word in words_of(prompt) if word not in self.words] if self.words else []
+        if unknown:
+            warnings.warn(f"unknown here: {', '.join(unknown)}", MaquetteWarning, stacklevel=6)
+
+
+def words_of(text: str) -> list[str]:
+    """The words of two or more letters, in lower case, each once, in their order."""
+    return list(dict.fromkeys(re.findall(r"[^\W\d_]{2,}", text.lower())))
+
+
+def read_words(folder: Path) -> frozenset[str] | None:
+    """The words beside a tokenizer; None where they are not listed."""
+    listed = folder / WORDS
+    return frozenset(listed.read_text(encoding="utf-8").split()) if listed.is_file() else None
 
 
 def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
@@ -88,6 +110,9 @@ class ClipText(TextEncoder):
 
     def warn_of_cut(self, prompt: str) -> None:
         self.text_encoders[0].warn_of_cut(prompt)
+
+    def warn_of_unknown(self, prompt: str) -> None:
+        self.text_encoders[0].warn_of_unknown(prompt)
 
     def save(self, folder: Path) -> dict[str, list[str]]:
         return _save(self.text_encoders, folder)
@@ -134,6 +159,9 @@ class XLText(TextEncoder):
 
     def warn_of_cut(self, prompt: str) -> None:
         self.text_encoders[0].warn_of_cut(prompt)
+
+    def warn_of_unknown(self, prompt: str) -> None:
+        self.text_encoders[0].warn_of_unknown(prompt)
 
     def save(self, folder: Path) -> dict[str, list[str]]:
         return _save(self.text_encoders, folder)

@@ -110,6 +110,10 @@ class TextEncoder(Protocol):
         """Warn, and say what is cut, where a prompt is longer than the encoder takes."""
         ...
 
+    def warn_of_unknown(self, prompt: str) -> None:
+        """Warn of words that the captions in training did not have, where the base lists those they had."""
+        ...
+
     def save(self, folder: Path) -> dict[str, list[str]]:
         """Write networks and tokenizers into a base's folder; the library and class of each part, by its name."""
         ...

@@ -161,12 +161,13 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def posteriors(run: Path, count: int, device: str) -> Tensor:
-    """Posterior moments (N, 2C, h, w) of the training images by a run's encoder, encoded once and kept."""
+def posteriors(run: Path, count: int, device: str, first: int = dataset.TRAIN) -> Tensor:
+    """Posterior moments (N, 2C, h, w) of `count` images by a run's encoder, encoded once and kept."""
     vae = AutoencoderKL.from_pretrained(run / "vae").to(device, memory_format=torch.channels_last)
-    kept = run / f"moments-{count}-{fingerprint(vae.encoder, vae.quant_conv)}.pt"
+    which = f"{count}" if first == dataset.TRAIN else f"{first}+{count}"
+    kept = run / f"moments-{which}-{fingerprint(vae.encoder, vae.quant_conv)}.pt"
     if not kept.exists():
-        (images,) = scenes.load(count, device, "images")
+        (images,) = scenes.load(count, device, "images", first=first)
         with atomic_write(kept) as path:
             torch.save(encode(vae, images), path)
     moments: Tensor = torch.load(kept, weights_only=True, map_location=device)

@@ -44,7 +44,7 @@ def train(recipe: Recipe) -> AutoencoderKL:
     optimizer = torch.optim.AdamW(learnt, lr=1.0, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     parts: Parts = {"vae": vae, "optimizer": optimizer}
     rate, report = partial(_rate, recipe), partial(quality, vae, held_out)
-    for _, generator in stage.steps("decoder", recipe, recipe.steps, rate, parts, report):
+    for _, generator in stage.steps("decoder", recipe, recipe.steps, rate, parts, report, every=200):
         rows = torch.randint(len(images), (recipe.batch_size,), generator=generator, device=recipe.device)
         target, latents = scenes.to_pixels(images[rows]), moments[rows].float().chunk(2, dim=1)[0]
         with torch.autocast(recipe.device, torch.bfloat16):

@@ -29,7 +29,7 @@ PRESETS: dict[str, Settings] = {
     "gpu": {
         "autoencoder": {"device": "cuda", "compile": 1, "scenes": 100_000, "batch_size": 256, "learning_rate": 3e-3},
         "decoder": {"device": "cuda", "scenes": 100_000, "batch_size": 128, "learning_rate": 2e-3},
-        "base": {"device": "cuda", "scenes": 100_000, "batch_size": 512, "learning_rate": 1.5e-3},
+        "base": {"device": "cuda", "scenes": 100_000, "batch_size": 512},
         "perception": {"device": "cuda", "scenes": 100_000, "batch_size": 64, "steps": 6_000},
         "controlnet": {"device": "cuda", "batch_size": 128, "max_steps": 2000, "decay": "cosine"},
     },

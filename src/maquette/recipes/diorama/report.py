@@ -18,6 +18,7 @@ from maquette.checkpoints import load_base
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import Scene, dataset, scene
 from maquette.evaluation.base import prompt_alignment, reconstruction
+from maquette.evaluation.plain_words import plain_words
 from maquette.foundation.files import atomic_write
 from maquette.foundation.image_grid import image_grid
 from maquette.foundation.progress import steps_bar
@@ -35,6 +36,7 @@ class Recipe:
     images: int = 2000  # generated, for the Fréchet distance
     judged: int = 500  # of them, for prompt_alignment to the prompt
     reconstructed: int = 1000
+    plain: int = 4  # images of each of fifty plain prompts
     steps: int | None = None  # of sampling, and its guidance: without a value the base's own
     guidance: float | None = None
     batch_size: int = 50
@@ -55,12 +57,15 @@ def report(recipe: Recipe) -> dict[str, float]:
     on_true = prompt_alignment([true[row] for row in named], [scenes[row] for row in named], eye)
     halves = true[: recipe.images], true[recipe.images :]
     features = [eye.embed(images) for images in (generated, *halves)]
+    plain = plain_words(base, eye, recipe.plain, recipe.steps, recipe.batch_size)
     numbers = {
         "psnr": reconstruction(base, true[: recipe.reconstructed]),
         "found": on_generated.found,
         "found in true scenes": on_true.found,
         "coloured": on_generated.coloured,
         "coloured in true scenes": on_true.coloured,
+        "plain words found": plain["found"].mean,
+        "plain words coloured": plain["coloured"].mean,
         "frechet": frechet_distance(features[0], features[1]),
         "frechet of true scenes": frechet_distance(features[2], features[1]),
     }

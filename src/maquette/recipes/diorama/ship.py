@@ -22,6 +22,7 @@ from maquette.checkpoints.save import write_defaults
 from maquette.data.diorama import CONDITIONS
 from maquette.recipes.command import run
 from maquette.recipes.diorama import base as recipes
+from maquette.text.clip import WORDS
 
 INDEX = {
     "_class_name": "StableDiffusionPipeline",
@@ -64,6 +65,7 @@ def ship_base(run: Path, folder: Path) -> None:
     for name, part in (("vae", vae), ("unet", average.unet), ("text_encoder", average.text_encoder)):
         part.half().save_pretrained(folder / name)
     tokenizer.save_pretrained(folder / "tokenizer")
+    shutil.copy(run / "tokenizer" / WORDS, folder / "tokenizer" / WORDS)
     DDIMScheduler.from_config(recipes.SCHEDULE).save_pretrained(folder / "scheduler")
     write_defaults(DEFAULTS, folder)
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
