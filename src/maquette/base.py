@@ -34,7 +34,7 @@ class Base:
 
     Shapes: latents (B, C, h, w), scaled as the backbone takes them; text (B, L, D); images RGB.
 
-    With low memory, `execution_device` names a device: every part rests where it was loaded, and is there while it is at work.
+    With low memory, `execution_device` names a device: each part is moved there while it computes, and back after.
     """
 
     def __init__(

@@ -60,6 +60,8 @@ class Contract:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Contract":
+        if "optimiser_steps" in values:  # as version 0.1 wrote it
+            values = {"optimizer_steps": values["optimiser_steps"], **values}
         known = {field.name for field in fields(Contract)}
         own: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known

@@ -76,7 +76,7 @@ class Score:
 
 
 def plain_words(
-    base: Base, eye: PerceptionModel, each: int = 4, steps: int = 20, batch_size: int = 50
+    base: Base, eye: PerceptionModel, each: int = 4, steps: int | None = None, batch_size: int = 50
 ) -> dict[str, Score]:
     """Shares of things `found` and `coloured`, each prompt counting alike, in `each` images of every prompt."""
     asked = [prompt for prompt in PROMPTS for _ in range(each)]

@@ -45,7 +45,8 @@ def check_controls(base: Base, asked: Sequence[Control] | Control) -> list[Contr
         if control.net.device != base.offload_device or (control.net.dtype != base.dtype and not cast):
             raise MaquetteError(
                 f"Control {number} of {len(controls)} is in {control.net.dtype} on {control.net.device}, the base in "
-                f"{base.dtype} on {base.offload_device}; move it with net.to({base.offload_device.type!r}, {base.dtype})."
+                f"{base.dtype} on {base.offload_device}; move it with net.to({base.offload_device.type!r}, "
+                f"{base.dtype})."
             )
     return controls
 

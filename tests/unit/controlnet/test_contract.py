@@ -30,3 +30,7 @@ def test_maps_that_it_was_trained_on_are_taken(trained: str | None, given: str) 
 def test_others_are_named(trained: str, given: str) -> None:
     with pytest.warns(MaquetteWarning, match=f"maps of '{trained}' and is given '{given}'"):
         Contract(stated=True, detector=trained).check_detector(given, detectors)
+
+
+def test_a_contract_of_version_0_1_is_read() -> None:
+    assert Contract.from_json({"optimiser_steps": 500}).optimizer_steps == 500

@@ -40,7 +40,10 @@ def expected(**changes) -> TrainingConfig:
 
 def test_flags(settings) -> None:
     """One of each kind that the command line reads."""
-    words = "--max-steps 5 --learning-rate 3e-4 --decay cosine --no-cache --compile --cache-folder x --optimizer-name adamw8bit"
+    words = (
+        "--max-steps 5 --learning-rate 3e-4 --decay cosine --no-cache --compile --cache-folder x "
+        "--optimizer-name adamw8bit"
+    )
     assert settings("diorama/canny", *words.split()) == expected(
         max_steps=5,
         learning_rate=3e-4,
