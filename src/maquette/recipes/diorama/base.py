@@ -7,6 +7,7 @@ tasks beside the noise. Two CPU cores that do nothing else: 45 images a second. 
 --start-from FOLDER --learning-rate 0.004. One GPU: --device cuda --batch-size 512 --scenes 100000
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,10 +182,7 @@ def worded(recipe: Recipe, tokenizer: CLIPTokenizer, captions: list[str]) -> Ten
     """(scenes, 1 + wordings, CONTEXT): each scene's caption and its wordings; made once and kept, with their words."""
     kept = recipe.run / f"words-{len(captions)}-{recipe.wordings}.pt"
     if not kept.exists():
-        texts: list[str] = []
-        for seed, caption in enumerate(captions):
-            world = wording.world_of(dataset.TRAIN + seed)
-            texts += [caption, *(wording.wording(world, dataset.TRAIN + seed, n) for n in range(recipe.wordings))]
+        texts = list(_texts(recipe, captions))
         (recipe.run / "tokenizer" / WORDS).write_text(
             "\n".join(sorted({word for text in texts for word in words_of(text)})) + "\n"
         )
@@ -193,6 +191,14 @@ def worded(recipe: Recipe, tokenizer: CLIPTokenizer, captions: list[str]) -> Ten
             torch.save(made.reshape(len(captions), 1 + recipe.wordings, CONTEXT), path)
     tokens: Tensor = torch.load(kept, weights_only=True)
     return tokens
+
+
+def _texts(recipe: Recipe, captions: list[str]) -> Iterator[str]:
+    """Each scene's caption, then its wordings."""
+    for seed, caption in enumerate(captions, dataset.TRAIN):
+        yield caption
+        world = wording.world_of(seed)
+        yield from (wording.wording(world, seed, number) for number in range(recipe.wordings))
 
 
 def _report(average: torch.nn.Module, moments: Tensor, tokens: Tensor, losses: list[Tensor]) -> str:
@@ -223,11 +229,11 @@ def validation(model: torch.nn.Module, moments: Tensor, tokens: Tensor) -> list[
 
 
 def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:
-    """The run's own, that of the base it starts from, or learnt from the captions the first time."""
+    """The run's own, that of the base it starts from, or learnt from all texts the first time."""
     folder = recipe.run / "tokenizer"
     if not (folder / "tokenizer_config.json").exists():
         if not recipe.start_from:
-            return train_tokenizer(captions, folder)
+            return train_tokenizer(_texts(recipe, captions), folder)
         CLIPTokenizer.from_pretrained(Path(recipe.start_from) / "tokenizer").save_pretrained(folder)
     return CLIPTokenizer.from_pretrained(folder)
 
