@@ -35,7 +35,7 @@ def theirs(base: Base, net: ControlNet, condition: torch.Tensor) -> Callable[...
         tokenizer=base.text.text_encoders[0].tokenizer,
         unet=base.backbone.unet,
         controlnet=published,
-        scheduler=DDIMScheduler.from_config(base.schedule),
+        scheduler=DDIMScheduler.from_config(base.scheduler_config),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

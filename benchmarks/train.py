@@ -159,7 +159,7 @@ def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
     net = ControlNetModel.from_unet(unet).to(asked.device, torch.float32).train()
     batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items()}
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-6)
-    schedule = DDPMScheduler.from_config(base.schedule)
+    schedule = DDPMScheduler.from_config(base.scheduler_config)
 
     def step() -> None:
         with torch.no_grad():

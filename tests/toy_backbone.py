@@ -1,5 +1,6 @@
-"""A family of base models that is nothing like a U-Net: a transformer on tokens of 2 × 2 latents, text as bytes with a
-mask, and ControlNets that copy half of the blocks and take their condition as latents."""
+"""A family of base models unlike a U-Net: a transformer on patches of 2 × 2 latents with flow matching, text as bytes
+with a mask, and ControlNets that copy half of the blocks and encode latents of the condition.
+"""
 
 from collections.abc import Mapping
 from copy import deepcopy
@@ -25,35 +26,35 @@ BLOCKS, COPIED, WIDTH, PATCH, LENGTH = 4, 2, 32, 2, 24
 SCHEDULE = {"_class_name": "FlowMatchEulerDiscreteScheduler", "shift": 3.0}
 
 
-def block() -> nn.Module:
-    """Attention to itself, to the text, and two linear layers."""
+def new_block() -> nn.Module:
+    """Self-attention, cross-attention to the text, and two linear layers."""
     return nn.TransformerDecoderLayer(WIDTH, 4, 2 * WIDTH, dropout=0.0, batch_first=True, norm_first=True)
 
 
 def run(block: nn.Module, x: Tensor, text: Conditioning) -> Tensor:
-    """A block on a map of tokens (B, WIDTH, h / 2, w / 2)."""
+    """Run a block on a map of tokens (B, WIDTH, h / 2, w / 2)."""
     states = text.hidden_states.to(x.dtype)
     return block(x.flatten(2).mT, states, memory_key_padding_mask=~text.mask).mT.unflatten(2, x.shape[2:])
 
 
 class Start(nn.Module):
-    """Embeds latents and time, and runs the first blocks: what a ControlNet copies, and the base has before them."""
+    """Embeds latents (B, C, h, w) and time (B,), then runs blocks; ControlNets copy it with the first blocks only."""
 
     def __init__(self, channels: int, blocks: int) -> None:
         super().__init__()
         self.embed, self.time = nn.Conv2d(channels, WIDTH, PATCH, stride=PATCH), nn.Linear(2, WIDTH)
-        self.blocks = nn.ModuleList(block() for _ in range(blocks))
+        self.blocks = nn.ModuleList(new_block() for _ in range(blocks))
 
     def first(self, latents: Tensor, timestep: Any) -> Tensor:
         angle = torch.as_tensor(timestep, device=latents.device).expand(len(latents)) / 1000
         time = self.time(torch.stack([angle.cos(), angle.sin()], dim=1).to(latents.dtype))
         return self.embed(latents) + time[:, :, None, None]
 
-    def forward(self, latents: Tensor, timestep: Any, text: Any, added=None, outputs=None) -> tuple[Tensor, ...]:
+    def forward(self, latents, timestep, text, control_features=None, outputs=None) -> tuple[Tensor, ...]:
         x = self.first(latents, timestep)
-        maps = [x if added is None else x + added]
-        for one in self.blocks[:outputs]:
-            maps.append(run(one, maps[-1], text))
+        maps = [x if control_features is None else x + control_features]
+        for block in self.blocks[:outputs]:
+            maps.append(run(block, maps[-1], text))
         return tuple(maps[1:])
 
 
@@ -91,8 +92,8 @@ class ToyBackbone:
 
     def finish(self, state: tuple[Tensor, Conditioning], residuals: Residuals | None = None) -> Tensor:
         x, text = state
-        for one, residual in zip(self.network.start.blocks, residuals or [None] * BLOCKS, strict=True):
-            x = run(one, x, text)
+        for block, residual in zip(self.network.start.blocks, residuals or [None] * BLOCKS, strict=True):
+            x = run(block, x, text)
             x = x if residual is None else x + residual
         return self.network.out(x)
 
@@ -109,7 +110,7 @@ class ToyBackbone:
 
 
 class ToyText(TextEncoder):
-    """Bytes, embedded; the first token is always there."""
+    """Embedded bytes after a start token, so that no prompt is empty."""
 
     outputs, vocabulary = TextInputs(WIDTH), "bytes"
 

@@ -1,6 +1,6 @@
 """maquette: spatial control for pretrained text-to-image diffusion models.
 
-Names are resolved when they are first used, so that `import maquette` loads neither torch nor diffusers.
+Names are resolved on first use, so `import maquette` loads neither torch nor diffusers.
 """
 
 import importlib
@@ -57,6 +57,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    """Raises `AttributeError` for an unknown name."""
     if name in _MODULES:
         return importlib.import_module(f"maquette.{name}")
     if name in _HOMES:

@@ -1,4 +1,4 @@
-"""The locked model: backbone, autoencoder, text encoder and noise schedule."""
+"""The locked base model: backbone, autoencoder, text encoder and noise schedule."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ from maquette.text.conditioning import Conditioning, TextEncoder
 
 @dataclass(frozen=True)
 class Defaults:
-    """What suits a base where a generation does not say it; without more, what v3 §4 takes for Stable Diffusion."""
+    """A base's recommended settings for sampling; initially those that v3 §4 uses for Stable Diffusion."""
 
     steps: int = 20
     guidance: float = 9.0  # scale of classifier-free guidance
@@ -32,9 +32,17 @@ class Defaults:
 class Base:
     """A base model, locked: nothing in it requires gradients.
 
-    Shapes: latents (B, C, h, w), scaled as the backbone takes them; text (B, L, D); images RGB.
+    Shapes: latents (B, C, h, w), scaled for the backbone; text (B, L, D); images RGB.
 
-    With low memory, `execution_device` names a device: each part is moved there while it computes, and back after.
+    In low-memory mode `execution_device` is set: each part is moved there while it computes, and back afterwards.
+
+    Args:
+        name: for messages.
+        autoencoder, text: None if the weights came without one.
+        scheduler_config: a diffusers scheduler's configuration.
+        size: side of the images it was trained on, pixels.
+
+    Raises `MaquetteError` if the text encoder does not match the backbone, or the schedule is not supported.
     """
 
     def __init__(
@@ -43,72 +51,74 @@ class Base:
         backbone: Backbone,
         autoencoder: AutoencoderKL | None,
         text: TextEncoder | None,
-        schedule: dict[str, Any],
+        scheduler_config: dict[str, Any],
         size: int,
         defaults: Defaults | None = None,
     ) -> None:
         self.name = name
         self.execution_device: torch.device | None = None
         self.backbone = backbone
-        self.text_encoder = text  # None where the weights came without
-        self.noise = noise_process(schedule)
+        self.text_encoder = text
+        self.noise = noise_process(scheduler_config)
         self.defaults = defaults or Defaults(sampler=self.noise.samplers[0])
-        self.size = size  # side of the images it was trained on, pixels
+        self.size = size
         if text is not None:
             self._check_text(text)
         self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
 
     def _check_text(self, text: TextEncoder) -> None:
-        """A text encoder must say what the backbone is made to read."""
-        wanted, width = self.backbone.text, text.outputs.width
-        pooled = text.outputs.pooled_width if wanted.pooled_width is not None else None
-        if (width, pooled) != (wanted.width, wanted.pooled_width):
+        """The text encoder's widths must match the backbone's."""
+        expected, width = self.backbone.text, text.outputs.width
+        pooled = text.outputs.pooled_width if expected.pooled_width is not None else None
+        if (width, pooled) != (expected.width, expected.pooled_width):
             raise MaquetteError(
-                f"The text encoder of the base {self.name!r} is {width} wide, its U-Net reads text {wanted.width} wide"
+                f"The text encoder of the base {self.name!r} is {width} wide, its backbone takes {expected.width}"
                 + (
-                    f" and pooled text {wanted.pooled_width} wide, not {pooled}"
-                    if pooled != wanted.pooled_width
+                    f" and pooled text {expected.pooled_width} wide, not {pooled}"
+                    if pooled != expected.pooled_width
                     else ""
                 )
-                + "; give the text encoder it was trained with."
+                + "; use the text encoder it was trained with."
             )
 
     @property
     def text(self) -> TextEncoder:
+        """The text encoder. Raises `MaquetteError` if there is none."""
         if self.text_encoder is None:
             raise MaquetteError(f"The base {self.name!r} came without a text encoder; load one that has it.")
         return self.text_encoder
 
     @property
     def autoencoder(self) -> AutoencoderKL:
+        """Raises `MaquetteError` if there is none."""
         if self._autoencoder is None:
             raise MaquetteError(f"The base {self.name!r} came without an autoencoder; load one that has it.")
         return self._autoencoder
 
     @property
     def device(self) -> torch.device:
-        """Where latents and features are."""
+        """Where computation happens and latents live."""
         return self.execution_device or self.offload_device
 
     @property
     def offload_device(self) -> torch.device:
-        """Where weights are while nothing is at work."""
+        """Where the weights live between computations."""
         return next(self.backbone.network.parameters()).device
 
     @contextmanager
     def on_device(self, *parts: nn.Module) -> Iterator[None]:
-        """With low memory, parts go to the device and back home; else they are there anyway."""
-        home = self.offload_device
+        """In low-memory mode, move parts to the execution device and back; otherwise do nothing."""
+        offload_device = self.offload_device
         try:
             for part in parts if self.execution_device else ():
                 part.to(self.execution_device)
             yield
         finally:
             for part in parts if self.execution_device else ():
-                part.to(home)
+                part.to(offload_device)
 
     def _as_loaded(self) -> torch.autocast:
-        """In the dtype that a part has, whatever a training around it casts to."""
+        """Compute in a part's own dtype, even inside a training loop's autocast."""
         return torch.autocast(self.device.type, enabled=False)
 
     @property
@@ -116,17 +126,17 @@ class Base:
         return next(self.backbone.network.parameters()).dtype
 
     @property
-    def schedule(self) -> dict[str, Any]:
-        """Configuration of the noise schedule, in diffusers' words."""
+    def scheduler_config(self) -> dict[str, Any]:
+        """Configuration of the noise schedule, with diffusers' keys."""
         return self.noise.config
 
     @property
     def size_multiple(self) -> int:
-        """Width and height of an image are multiples of this many pixels."""
+        """Width and height of images must be multiples of this, pixels."""
         return self.backbone.downscale * max(slot.downscale for slot in self.backbone.slots)
 
     def image_tokens(self, size: tuple[int, int]) -> int:
-        """Of one image of a size (width, height): the cells of the backbone's coarsest level."""
+        """Tokens of one image of a size (width, height): the cells of the backbone's coarsest level."""
         return image_tokens(size, self.size_multiple)
 
     def predict(
@@ -136,14 +146,14 @@ class Base:
         text: Tensor | Conditioning,
         residuals: Residuals | None = None,
     ) -> Tensor:
-        """The backbone's prediction (what `noise.prediction` says), like latents in shape."""
+        """The backbone's prediction (of what `noise.prediction` says), in the shape of the latents."""
         return self.backbone.finish(self.backbone.prepare(latents, timestep, text), residuals)
 
     def encode_text(self, prompts: list[str], size: tuple[int, int] | None = None) -> Conditioning:
-        """`text.encode`, with the encoder on the device; warns and says what is cut of a prompt that is too long.
+        """`text.encode` on the right device and in the encoder's dtype; warns about prompts that get truncated.
 
         Args:
-            size: (width, height) of the images, which XL is told; the base's own without.
+            size: (width, height) of the images, an input of XL; by default the size it was trained on.
         """
         text = self.text
         for prompt in dict.fromkeys(prompts):
@@ -153,7 +163,7 @@ class Base:
             return text.encode(prompts, size or (self.size, self.size))
 
     def encode_negative(self, prompt: str, size: tuple[int, int] | None = None) -> Conditioning:
-        """One row: what guidance leads away from."""
+        """One row: the negative prompt, which guidance steers away from."""
         text = self.text
         text.warn_of_cut(prompt)
         with self.on_device(*text.modules), self._as_loaded():
@@ -161,35 +171,35 @@ class Base:
 
     @torch.no_grad()
     def posterior(self, pixels: Tensor) -> Tensor:
-        """The autoencoder's of images (B, 3, H, W) in [-1, 1]: mean and log-variance, (B, 2C, h, w)."""
+        """The autoencoder's posterior for images (B, 3, H, W) in [-1, 1]: mean and log-variance, (B, 2C, h, w)."""
         pixels = pixels.to(self.device, self.autoencoder.dtype)
         with self.on_device(self.autoencoder), self._as_loaded():
             moments: Tensor = self.autoencoder.encode(pixels).latent_dist.parameters
         return moments
 
     def sample_latents(self, moments: Tensor, noise: Tensor) -> Tensor:
-        """Latents (B, C, h, w) as the backbone takes them, from posteriors (B, 2C, h, w) by standard normal noise."""
+        """Scaled latents (B, C, h, w), sampled from posteriors (B, 2C, h, w) with standard normal noise."""
         return self.scale_latents(sample_posterior(moments, noise))
 
     @torch.no_grad()
-    def encode_images(self, images: list[Image.Image], sources: list[torch.Generator] | None = None) -> Tensor:
-        """Latents of images: a draw from the posterior, one source an image, or its mean without sources."""
+    def encode_images(self, images: list[Image.Image], generators: list[torch.Generator] | None = None) -> Tensor:
+        """Scaled latents (B, C, h, w): samples of the posterior with one generator per image, or its mean without."""
         moments = self.posterior(torch.stack([to_signed(image) for image in images]))
         posterior = DiagonalGaussianDistribution(moments)
-        return self.scale_latents(posterior.mode() if sources is None else posterior.sample(generator=sources))
+        return self.scale_latents(posterior.mode() if generators is None else posterior.sample(generator=generators))
 
     def encode_maps(self, maps: Tensor) -> Tensor:
-        """Condition maps (B, 3, H, W) in [0, 1] as latents (B, C, h, w), the posterior's mean: for ControlNets that
-        take them so."""
+        """Condition maps (B, 3, H, W) in [0, 1] as scaled latents (B, C, h, w), the posterior's mean."""
         return self.scale_latents(self.posterior(2 * maps - 1).chunk(2, dim=1)[0])
 
-    def scale_latents(self, draws: Tensor) -> Tensor:
-        """TrainingDataset from the autoencoder's posterior as the backbone takes them."""
-        latents: Tensor = (draws - self._shift) * self.autoencoder.config.scaling_factor
+    def scale_latents(self, samples: Tensor) -> Tensor:
+        """Samples (B, C, h, w) of the autoencoder's posterior, shifted and scaled for the backbone."""
+        latents: Tensor = (samples - self._shift) * self.autoencoder.config.scaling_factor
         return latents
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> list[Image.Image]:
+        """Images from scaled latents (B, C, h, w)."""
         scaled = latents.to(self.autoencoder.dtype) / self.autoencoder.config.scaling_factor + self._shift
         with self.on_device(self.autoencoder), self._as_loaded():
             return from_signed(self.autoencoder.decode(scaled).sample)
@@ -200,6 +210,6 @@ class Base:
 
 
 def sample_posterior(moments: Tensor, noise: Tensor) -> Tensor:
-    """A draw (B, C, h, w) from posteriors (B, 2C, h, w), mean and log-variance, by standard normal noise."""
+    """Samples (B, C, h, w) of posteriors (B, 2C, h, w), mean and log-variance, with standard normal noise."""
     mean, logvar = moments.float().chunk(2, dim=1)
     return mean + torch.exp(0.5 * logvar.clamp(-30, 20)) * noise

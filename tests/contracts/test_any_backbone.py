@@ -1,4 +1,4 @@
-"""Whatever backbone is registered: a ControlNet attaches, composes, is scheduled, masked, trained, resumed and kept."""
+"""On every registered backbone a ControlNet attaches, composes, is scheduled, masked, trained, resumed and saved."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +15,7 @@ from tests.toy_backbone import toy_base
 import maquette as mq
 from maquette.backbones.residuals import Residuals
 from maquette.base import Base
+from maquette.checkpoints.bases import load_base  # imports every bundled family
 from maquette.checkpoints.families import FAMILIES
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
@@ -23,9 +24,9 @@ BASES: dict[str, dict[str, Callable[[], Base]]] = {
     "stable-diffusion": {name: lambda name=name: tiny_base(name) for name in UNETS},  # type: ignore[misc]
     "toy": {"toy": toy_base},
 }
-"""By family: small bases on random weights."""
+"""By family: small bases with random weights."""
 
-ALL = {name: make for of_family in BASES.values() for name, make in of_family.items()}
+ALL = {name: make for bases in BASES.values() for name, make in bases.items()}
 SIZE = (64, 64)
 MAPS = torch.rand(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
 
@@ -60,8 +61,8 @@ def plain(base: Base) -> torch.Tensor:
 
 
 def images(base: Base, *controls: mq.Control, **settings) -> np.ndarray:
-    made = mq.generate(base, "a b", controls, **{"steps": 4, "guidance": 3.0, "size": SIZE, **settings})
-    return np.stack([np.asarray(image, np.int16) for image in made])
+    generated = mq.generate(base, "a b", controls, **{"steps": 4, "guidance": 3.0, "size": SIZE, **settings})
+    return np.stack([np.asarray(image, np.int16) for image in generated])
 
 
 def test_every_family_is_tested() -> None:
@@ -71,10 +72,10 @@ def test_every_family_is_tested() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_fresh_is_bitwise_the_base_and_a_random_one_is_not(base, dtype) -> None:
+def test_a_new_one_leaves_the_output_bitwise_unchanged_and_a_random_one_does_not(base, dtype) -> None:
     base.backbone.network.to(dtype)
-    for design in ({}, {"connect": "middle"}, {"variant": "lite"}):
-        net = mq.ControlNet.attach(base, **design)
+    for options in ({}, {"connect": "middle"}, {"variant": "lite"}):
+        net = mq.ControlNet.attach(base, **options)
         assert net.dtype == dtype
         assert torch.equal(predict(base, net), plain(base))
         assert not torch.equal(predict(base, randomise(net)), plain(base))
@@ -89,7 +90,7 @@ def test_nothing_before_the_first_slot_gets_a_gradient_and_the_copy_does(base) -
     assert reached == {"trainable_copy", "condition_encoder", "zero_convs"}
 
 
-def test_slots_take_the_outputs_that_the_wiring_says(base) -> None:
+def test_outputs_go_to_the_slots_they_are_wired_to(base) -> None:
     net = net_on(base)
     with torch.no_grad():
         residuals = net(*inputs(base, net))
@@ -102,8 +103,8 @@ def test_slots_take_the_outputs_that_the_wiring_says(base) -> None:
             assert residuals[place] is residuals[places[0]]
 
 
-def test_an_output_that_goes_nowhere_is_not_computed(base, monkeypatch) -> None:
-    """Neither its zero layer nor the block that leads to nothing else."""
+def test_an_unused_output_is_not_computed(base, monkeypatch) -> None:
+    """Neither its zero layer nor the block that only this output needs."""
     net, ran = net_on(base), []
     last_block = getattr(net.trainable_copy, "mid_block", None) or net.trainable_copy.blocks[-1]
     for module in (net.zero_convs[-1], last_block):
@@ -142,18 +143,18 @@ def test_weights_schedules_and_branches(base) -> None:
         assert not np.array_equal(images(base, mq.Control(net, maps), condition_in=where), control)
 
 
-def test_a_mask_keeps_the_latents_where_it_is_black(base, monkeypatch) -> None:
+def test_latents_are_unchanged_where_the_mask_is_black(base, monkeypatch) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     mask = Image.fromarray(np.repeat(np.arange(64)[None] >= 32, 64, axis=0).astype(np.uint8) * 255)
-    made, decode = [], base.decode_latents
-    monkeypatch.setattr(base, "decode_latents", lambda latents: made.append(latents) or decode(latents))
+    generated, decode = [], base.decode_latents
+    monkeypatch.setattr(base, "decode_latents", lambda latents: generated.append(latents) or decode(latents))
     images(base, mq.Control(net_on(base), MAPS[:1]), image=image, mask=mask)
     kept = base.encode_images([image])
-    assert torch.equal(made[0][..., :4], kept[..., :4])
-    assert not torch.isclose(made[0][..., 4:], kept[..., 4:]).all()
+    assert torch.equal(generated[0][..., :4], kept[..., :4])
+    assert not torch.isclose(generated[0][..., 4:], kept[..., 4:]).all()
 
 
-def test_a_map_for_each_image_is_each_alone(base) -> None:
+def test_one_map_per_image_gives_the_same_as_one_image_at_a_time(base) -> None:
     net = net_on(base)
     together = images(base, mq.Control(net, MAPS), count=2)
     for row in range(2):
@@ -162,7 +163,7 @@ def test_a_map_for_each_image_is_each_alone(base) -> None:
 
 
 class KilledError(Exception):
-    """What ends a training in the middle of a step."""
+    """Ends a training run in the middle of a step."""
 
 
 @pytest.mark.parametrize("base", ["sd15", "sdxl", "toy"], indirect=True)
@@ -198,7 +199,7 @@ def test_trained_killed_resumed_saved_and_loaded(base, tmp_path, monkeypatch) ->
     assert all(torch.equal(locked[name], value) for name, value in base.backbone.network.state_dict().items())
 
     save_base(base, tmp_path / "base")
-    loaded = mq.load_base(tmp_path / "base")
+    loaded = load_base(tmp_path / "base")
     net = mq.load_controlnet(again, loaded)
     assert loaded.backbone.family == base.backbone.family
     assert all(torch.equal(value, first[name]) for name, value in net.state_dict().items())

@@ -1,4 +1,4 @@
-"""What comes with the package: a base, the network that sees, ControlNets, and how much it all weighs."""
+"""The bundled weights: a base, the perception model, ControlNets, and their total size."""
 
 import numpy as np
 import pytest
@@ -34,13 +34,13 @@ def test_the_base_is_diffusers_own_format(base) -> None:
 
     pipe = StableDiffusionPipeline.from_pretrained(WEIGHTS / "base", dtype=torch.float32)
     pipe.set_progress_bar_config(disable=True)
-    source = torch.Generator("cpu").manual_seed(3)
-    theirs = pipe("a red house", num_inference_steps=5, guidance_scale=4.0, generator=source).images[0]
+    generator = torch.Generator("cpu").manual_seed(3)
+    theirs = pipe("a red house", num_inference_steps=5, guidance_scale=4.0, generator=generator).images[0]
     ours = mq.generate(base, "a red house", steps=5, guidance=4.0, seed=3)[0]
     assert np.abs(np.asarray(ours, np.int16) - np.asarray(theirs, np.int16)).max() <= 1
 
 
-def test_the_autoencoder_knows_the_world(base) -> None:
+def test_the_autoencoder_reconstructs_scenes(base) -> None:
     from maquette.evaluation.base import reconstruction
 
     scenes = [mq.diorama.scene(seed).image for seed in range(20_000_000, 20_000_020)]

@@ -1,4 +1,4 @@
-"""With random zero convolutions, residuals and prediction are diffusers' own."""
+"""With random zero convolutions, residuals and prediction equal diffusers'."""
 
 from types import SimpleNamespace
 
@@ -13,24 +13,24 @@ from maquette.controlnet.network import ControlNet
 from maquette.text.conditioning import Conditioning
 
 
-def added(text: Conditioning) -> dict[str, torch.Tensor] | None:
+def added_cond_kwargs(text: Conditioning) -> dict[str, torch.Tensor] | None:
     return None if text.pooled is None else {"text_embeds": text.pooled, "time_ids": text.time_ids}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("side", [16, 12, 9])
 def test_halves_make_the_whole(family: str, side: int) -> None:
-    """Encode and decode give what the U-Net gives, latents of odd sides too."""
+    """`prepare` and `finish` together equal the U-Net, for latents with odd sides too."""
     unet = tiny_unet(family)
     backbone = UNetBackbone(unet)
     text = text_for(backbone)
     z = torch.randn(2, backbone.latent_channels, side, side)
     with torch.no_grad():
-        theirs = unet(z, 321, text.hidden_states, added_cond_kwargs=added(text)).sample
+        theirs = unet(z, 321, text.hidden_states, added_cond_kwargs=added_cond_kwargs(text)).sample
         ours = backbone.finish(backbone.prepare(z, 321, text))
-        each = backbone.finish(backbone.prepare(z, torch.tensor([321, 321]), text))
+        per_row = backbone.finish(backbone.prepare(z, torch.tensor([321, 321]), text))
     assert torch.allclose(ours, theirs, atol=1e-5)
-    assert torch.allclose(each, theirs, atol=1e-5)
+    assert torch.allclose(per_row, theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -46,12 +46,14 @@ def test_residuals_and_prediction(family: str, tmp_path) -> None:
     text = text_for(backbone)
     z, condition = torch.randn(2, backbone.latent_channels, 16, 16), torch.rand(2, 3, 128, 128)
     with torch.no_grad():
-        down, middle = theirs(z, 321, text.hidden_states, condition, added_cond_kwargs=added(text), return_dict=False)
+        down, middle = theirs(
+            z, 321, text.hidden_states, condition, added_cond_kwargs=added_cond_kwargs(text), return_dict=False
+        )
         epsilon = unet(
             z,
             321,
             text.hidden_states,
-            added_cond_kwargs=added(text),
+            added_cond_kwargs=added_cond_kwargs(text),
             down_block_additional_residuals=down,
             mid_block_additional_residual=middle,
         ).sample
@@ -83,10 +85,10 @@ def test_reads_what_diffusers_wrote(tmp_path) -> None:
         assert torch.allclose(mine, reference, atol=1e-5)
 
 
-@pytest.mark.parametrize("design", [{"encoder": "paper"}, {"connect": "middle"}, {"variant": "lite"}], ids=str)
-def test_saved_and_loaded_is_the_same(design, tmp_path) -> None:
+@pytest.mark.parametrize("options", [{"encoder": "paper"}, {"connect": "middle"}, {"variant": "lite"}], ids=str)
+def test_saved_and_loaded_is_the_same(options, tmp_path) -> None:
     backbone = UNetBackbone(tiny_unet("sd15"))
-    net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone), **design))
+    net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone), **options))
     net.save(tmp_path)
     again = read_controlnet(tmp_path, backbone)
     assert again.config == net.config

@@ -1,4 +1,4 @@
-"""Whole generations are those of diffusers' pipelines, from the same seeds."""
+"""Whole generations equal those of diffusers' pipelines with the same seeds."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ STEPS = 20
 
 @pytest.fixture
 def final(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """The latents that reach the decoder: images would hide differences in their rounding."""
+    """The latents that reach the decoder: rounding to images would hide differences."""
     seen: list[torch.Tensor] = []
     sample = module._sample
 
@@ -39,13 +39,13 @@ def final(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
     return seen
 
 
-def pipeline(kind, base, **more):
-    return kind(
+def pipeline(pipeline_class, base, **more):
+    return pipeline_class(
         vae=base.autoencoder,
         text_encoder=base.text.text_encoders[0].encoder,
         tokenizer=base.text.text_encoders[0].tokenizer,
         unet=base.backbone.unet,
-        scheduler=DDIMScheduler.from_config(base.schedule),
+        scheduler=DDIMScheduler.from_config(base.scheduler_config),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -55,9 +55,9 @@ def pipeline(kind, base, **more):
 
 def run(pipe, seeds, **more) -> torch.Tensor:
     pipe.set_progress_bar_config(disable=True)
-    sources = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     prompts = {"prompt": ["a b"] * len(seeds), "negative_prompt": ["c"] * len(seeds)}
-    return pipe(**prompts, **more, num_inference_steps=STEPS, generator=sources, output_type="latent").images
+    return pipe(**prompts, **more, num_inference_steps=STEPS, generator=generators, output_type="latent").images
 
 
 def published(net: ControlNet, folder) -> ControlNetModel:
@@ -75,7 +75,7 @@ def test_without_control(prediction, final) -> None:
 
 @pytest.mark.parametrize("strength", [1.0, 0.72])
 def test_from_a_start_image(strength, final, tmp_path) -> None:
-    """The image's latents are drawn before the noise; a control's span counts the steps that are left."""
+    """The image's latents are sampled before the noise; a control's start and end count only the steps that are run."""
     base = tiny_base("sd15")
     net = randomise(ControlNet.attach(base))
     start, condition = diorama.scene(3).image, torch.rand(1, 3, 128, 128)
@@ -163,28 +163,29 @@ def test_a_pooled_control(final, tmp_path) -> None:
 
 
 def test_a_pooled_control_leaves_another_as_it_is(final) -> None:
-    """Whatever stands beside it, and in whichever order, is added to both branches as ever."""
+    """Other controls are added to both branches as usual, in any order."""
     base = tiny_base("sd15")
     shuffle, canny = (randomise(ControlNet.attach(base), seed) for seed in (1, 2))
     shuffle.contract = Contract(pooled=True)
     condition = torch.rand(1, 3, 128, 128)
-    one, other, none = Control(canny, condition), Control(shuffle, condition), Control(shuffle, condition, weight=0.0)
-    for controls in ([other, one], [one, other], [none, one], [one]):
+    plain, pooled = Control(canny, condition), Control(shuffle, condition)
+    off = Control(shuffle, condition, weight=0.0)
+    for controls in ([pooled, plain], [plain, pooled], [off, plain], [plain]):
         generate(base, "a b", controls, negative_prompt="c", steps=5, guidance=5.0, seed=3)
     assert torch.allclose(final[0], final[1], atol=1e-5)
     assert torch.allclose(final[2], final[3], atol=1e-5)
     assert not torch.allclose(final[0], final[3], atol=1e-3)
 
 
-def xl(kind, base, **more):
-    return kind(
+def xl(pipeline_class, base, **more):
+    return pipeline_class(
         vae=base.autoencoder,
         text_encoder=base.text.text_encoders[0].encoder,
         tokenizer=base.text.text_encoders[0].tokenizer,
         text_encoder_2=base.text.text_encoders[1].encoder,
         tokenizer_2=base.text.text_encoders[1].tokenizer,
         unet=base.backbone.unet,
-        scheduler=DDIMScheduler.from_config(base.schedule),
+        scheduler=DDIMScheduler.from_config(base.scheduler_config),
         force_zeros_for_empty_prompt=True,
         add_watermarker=False,
         **more,
@@ -193,7 +194,7 @@ def xl(kind, base, **more):
 
 @pytest.mark.parametrize("negative", ["", "c"])
 def test_xl_without_control(negative, final) -> None:
-    """Two text encoders, pooled text, the size; no negative prompt is zeros there."""
+    """Two text encoders, pooled text, the size; an empty negative prompt is zeros."""
     base = tiny_base("sdxl")
     generate(base, "a b", negative_prompt=negative, steps=STEPS, guidance=5.0, count=2, seed=3, size=(128, 192))
     pipe = xl(StableDiffusionXLPipeline, base)

@@ -1,4 +1,4 @@
-"""At the real shapes of Stable Diffusion, on random weights: one step, beside diffusers in the same precision."""
+"""One step at the real size of Stable Diffusion with random weights, compared with diffusers in the same precision."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ FAMILIES = {"sd15": (SD15, 860, 361), "sd21": (SD21, 866, 364), "sdxl": (XL, 256
 def test_one_step(family: str, dtype: torch.dtype, tmp_path) -> None:
     if family == "sdxl" and dtype == torch.float32:
         pytest.skip("15 GB for the two networks and the copy")
-    config, of_unet, of_net = FAMILIES[family]
+    config, unet_millions, net_millions = FAMILIES[family]
     torch.manual_seed(0)
     torch.set_default_dtype(dtype)
     try:
@@ -47,33 +47,33 @@ def test_one_step(family: str, dtype: torch.dtype, tmp_path) -> None:
         theirs.controlnet_cond_embedding.conv_out,
     ):
         torch.nn.init.normal_(layer.weight, std=0.02)
-    assert round(unet.num_parameters() / 1e6) == of_unet
-    assert round(theirs.num_parameters() / 1e6) == of_net
+    assert round(unet.num_parameters() / 1e6) == unet_millions
+    assert round(theirs.num_parameters() / 1e6) == net_millions
     theirs.save_pretrained(tmp_path)
     backbone = UNetBackbone(unet)
     net = read_controlnet(tmp_path, backbone)
 
     z, condition = torch.randn(1, 4, 32, 32, dtype=dtype), torch.rand(1, 3, 256, 256, dtype=dtype)
     states = torch.randn(1, 77, backbone.text.width, dtype=dtype)
-    text, added = Conditioning(states), None
+    text, added_cond_kwargs = Conditioning(states), None
     if backbone.text.pooled_width is not None:
         text = Conditioning(
             states,
             pooled=torch.randn(1, 1280, dtype=dtype),
             time_ids=torch.tensor([[256.0, 256, 0, 0, 256, 256]]),
         )
-        added = {"text_embeds": text.pooled, "time_ids": text.time_ids}
+        added_cond_kwargs = {"text_embeds": text.pooled, "time_ids": text.time_ids}
     residuals = net(z, 500, text, net.encode(condition))
     ours = backbone.finish(backbone.prepare(z, 500, text), residuals)
-    down, middle = theirs(z, 500, states, condition, added_cond_kwargs=added, return_dict=False)
+    down, middle = theirs(z, 500, states, condition, added_cond_kwargs=added_cond_kwargs, return_dict=False)
     reference = unet(
         z,
         500,
         states,
-        added_cond_kwargs=added,
+        added_cond_kwargs=added_cond_kwargs,
         down_block_additional_residuals=down,
         mid_block_additional_residual=middle,
     ).sample
-    for mine, wanted in zip((*residuals, ours), (*down, middle, reference), strict=True):
-        assert wanted.abs().max() > 1e-3  # so that this can fail
-        assert (mine - wanted).abs().max() <= 1e-5 * max(1, float(wanted.abs().max()))
+    for value, expected in zip((*residuals, ours), (*down, middle, reference), strict=True):
+        assert expected.abs().max() > 1e-3  # so that this can fail
+        assert (value - expected).abs().max() <= 1e-5 * max(1, float(expected.abs().max()))

@@ -1,1 +1,1 @@
-"""The locked networks that a ControlNet steers, one file a family, behind one protocol."""
+"""The locked networks that ControlNets steer: one file per family, behind one protocol."""

@@ -1,8 +1,8 @@
-"""The one seam between ControlNets and base models: what any backbone must answer.
+"""The one seam between ControlNets and base models: what every backbone must provide.
 
 Legend of shapes: B batch, C channels, h × w latent size, H × W image size,
-L text tokens, D text width. Tokens of a transformer travel as maps: (B, tokens, C)
-with p × p latents a token is (B, C, h / p, w / p), a slot of `channels` C and `downscale` p.
+L text tokens, D text width. Transformer tokens are passed as maps: (B, tokens, C)
+with p × p latents per token becomes (B, C, h / p, w / p), a slot with `channels` C and `downscale` p.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,12 +18,12 @@ from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 
 ConditionSpace = Literal["pixels", "latents"]
-"""What a condition encoder takes: the condition map, or the autoencoder's latents of it."""
+"""Input of a condition encoder: the condition map, or its latents from the autoencoder."""
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A place where a ControlNet may add to the backbone, or an output of a ControlNet that fits one."""
+    """A place where a ControlNet may add to the backbone, or a ControlNet output that fits such a place."""
 
     name: str
     channels: int
@@ -38,76 +38,76 @@ class Copy(Protocol):
         latents: Tensor,
         timestep: Tensor | int,
         text: Tensor | Conditioning,
-        added: Tensor | None = None,
+        control_features: Tensor | None = None,
         outputs: int | None = None,
     ) -> Sequence[Tensor]:
-        """The first `outputs` outputs, all of them without a number: each (B, C, h, w) of its slot.
+        """The first `outputs` outputs, or all of them if None: each (B, C, h, w), as its slot says.
 
         Args:
             latents: (B, C, h, w); timestep an int or (B,).
-            added: (B or 1, C, h, w) control features, which join the first layer's output.
+            control_features: (B or 1, C, h, w), added to the first layer's output.
         """
 
 
 class ControlFamily(Protocol):
-    """What a ControlNet on a backbone is made of, and how it is written and read; it holds no weights.
+    """What a ControlNet on a backbone is made of, and how it is saved and loaded; it holds no weights.
 
-    What has a body here is so for most families.
+    Methods with a body are defaults that fit most families.
     """
 
-    outputs: tuple[Slot, ...]  # what the copy gives
-    wiring: Wiring  # of a fresh one
+    outputs: tuple[Slot, ...]  # of the copy
+    wiring: Wiring  # of a new ControlNet
     condition_space: ConditionSpace
 
     def zero_layer(self, output: Slot) -> nn.Module:
-        """What an output passes before it is added: (B, C, h, w) to the same shape, zero at first."""
+        """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
         return zero_convolution(output.channels, output.channels)
 
     def published(self, name: str) -> str:
-        """The name under which files keep a weight: of `copy.`, `encoder.` or `connections.NUMBER.`."""
+        """The published name of a weight in `trainable_copy.`, `condition_encoder.` or `zero_convs.NUMBER.`."""
 
     def config(self, encoder: nn.Module) -> dict[str, Any]:
-        """config.json of a ControlNet with this condition encoder, so that others load it."""
+        """config.json of a ControlNet with this condition encoder, for other libraries to load."""
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
-        """A ControlNet's tensors under their published names, still unread.
+        """A ControlNet's tensors under their published names, loaded lazily.
 
         Args:
-            config: what stands beside them; empty where nothing does.
-            base: what a ControlNet copies, for formats that are told relative to it.
+            config: its config.json; empty if there is none.
+            base: the weights that a ControlNet copies, for formats that store it relative to them.
 
-        Raises `MaquetteError` where they are no ControlNet, or one of another base.
+        Raises `MaquetteError` if they are not a ControlNet, or belong to another base.
         """
         return weights
 
 
 class Backbone(Protocol):
-    """The network that predicts, in two halves between which a ControlNet adds."""
+    """The denoising network, in two halves; a ControlNet adds its residuals between them."""
 
-    family: str  # by which `checkpoints.families` knows it
-    network: nn.Module  # all its weights, locked unless a training unlocks some
+    family: str  # its name in `checkpoints.families`
+    network: nn.Module  # all weights, locked unless training unlocks some
     latent_channels: int
-    downscale: int  # pixels to one latent cell, a side
+    downscale: int  # pixels per latent cell, along a side
     text: TextInputs
-    slots: tuple[Slot, ...]  # every place where something may be added, in order
+    slots: tuple[Slot, ...]  # every place where residuals may be added, in order
 
     def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> Any:
-        """Everything before the first slot, without gradients while it is locked: nothing there learns from the loss.
+        """Run everything before the first slot on latents (B, C, h, w) at timestep (B,) or an int, with text (B, L, D).
 
-        What comes out is for `finish` alone.
+        No gradients are recorded while the backbone is locked. The result is opaque: only `finish` reads it.
         """
 
     def finish(self, state: Any, residuals: Residuals | None = None) -> Tensor:
         """The prediction (B, C, h, w), with residuals added.
 
-        Gradients reach the residuals, and of the weights only those that are unlocked.
+        Gradients reach the residuals and any unlocked weights.
         """
 
     def decoder_parameters(self) -> list[nn.Parameter]:
-        """The weights that `finish` uses: what may be unlocked when a ControlNet has converged."""
+        """The weights that `finish` uses; training may unlock them once a ControlNet has converged."""
 
     def control(self, config: Mapping[str, Any] | None = None) -> ControlFamily:
-        """How a ControlNet on this backbone is made: a fresh one, or one that a config.json describes."""
+        """How a ControlNet on this backbone is built: a new one, or the one that a config.json describes."""
 
     def make_copy(self, outputs: int) -> nn.Module:
-        """A trainable copy of what a ControlNet with so many outputs copies; a `Copy`."""
+        """A trainable copy, with the interface of `Copy`, for a ControlNet with this many outputs."""

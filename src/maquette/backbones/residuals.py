@@ -1,4 +1,4 @@
-"""What ControlNets add to a backbone: the one type at which composition, weighting and backbones meet."""
+"""What ControlNets add to a backbone: the one type shared by composition, weighting and backbones."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from maquette.backbones.wiring import Wiring
 
 
 class Residuals(Sequence[Tensor | None]):
-    """One tensor (B, C, h, w) a slot of the backbone, None where nothing is added."""
+    """One tensor (B, C, h, w) for each slot of the backbone, None where nothing is added."""
 
     def __init__(self, values: Iterable[Tensor | None]) -> None:
         self.values = tuple(values)
@@ -25,12 +25,12 @@ class Residuals(Sequence[Tensor | None]):
         return iter(self.values)
 
     def __add__(self, other: "Residuals") -> "Residuals":
-        assert len(self) == len(other), "residuals of two families don't add up"
+        assert len(self) == len(other), "residuals of different families cannot be added"
         return Residuals(_plus(a, b) for a, b in zip(self, other, strict=True))
 
     @staticmethod
     def wired(outputs: Sequence[Tensor | None], wiring: Wiring, slots: int) -> "Residuals":
-        """Each output of a ControlNet at all the slots that it goes to: the tensor itself, no copies of it."""
+        """Each output (B, C, h, w) of a ControlNet at every slot it is wired to: the same tensor, not copies."""
         values: list[Tensor | None] = [None] * slots
         for output, places in zip(outputs, wiring, strict=False):
             for place in places:
@@ -38,35 +38,38 @@ class Residuals(Sequence[Tensor | None]):
         return Residuals(values)
 
     def add_to(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        """A backbone's features with the residuals added."""
+        """A backbone's features, (B, C, h, w) per slot, with the residuals added."""
         pairs = zip(features, self, strict=True)
         return tuple(feature if value is None else feature + value for feature, value in pairs)
 
     def scaled(self, factors: float | Sequence[float]) -> "Residuals":
-        """Each slot times its factor."""
-        each = factors if isinstance(factors, Sequence) else [factors] * len(self)
-        return Residuals(_times(value, factor) for value, factor in zip(self, each, strict=True))
+        """Each slot multiplied by its factor."""
+        per_slot = factors if isinstance(factors, Sequence) else [factors] * len(self)
+        return Residuals(_times(value, factor) for value, factor in zip(self, per_slot, strict=True))
 
     def pooled(self) -> "Residuals":
-        """Each slot's mean over the image, (B, C, 1, 1): what an image looks like, not where."""
+        """Each slot averaged over the image, (B, C, 1, 1): style without layout."""
         return Residuals(None if value is None else value.mean(dim=(2, 3), keepdim=True) for value in self)
 
     def pad_front(self, rows: int) -> "Residuals":
-        """With `rows` rows of zeros before the batch: nothing is added to those."""
+        """With `rows` rows of zeros in front of the batch, which leave those rows unchanged."""
         return Residuals(_padded(value, rows) for value in self)
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    """The sum of two (B, C, h, w), None counting as zero."""
     if a is None or b is None:
         return b if a is None else a
     return a + b
 
 
 def _times(value: Tensor | None, factor: float) -> Tensor | None:
+    """Of any shape; with factor 1 the tensor itself."""
     return value if value is None or factor == 1 else value * factor
 
 
 def _padded(value: Tensor | None, rows: int) -> Tensor | None:
+    """(B, C, h, w) to (rows + B, C, h, w)."""
     if value is None or rows == 0:
         return value
     return torch.cat([value.new_zeros(rows, *value.shape[1:]), value])

@@ -1,4 +1,4 @@
-"""Stable Diffusion's U-Net: 1.x, 2.x, XL and every `UNet2DConditionModel` of their topologies."""
+"""Stable Diffusion's U-Net: 1.x, 2.x, XL and any `UNet2DConditionModel` with one of their topologies."""
 
 import copy
 from collections.abc import Mapping
@@ -19,17 +19,17 @@ from maquette.text.conditioning import Conditioning, TextInputs
 
 @dataclass(frozen=True)
 class UNetState:
-    """What the first half of a U-Net hands to the second."""
+    """What the first half of a U-Net passes to the second."""
 
-    features: tuple[Tensor, ...]  # one a slot, (B, C, h, w)
+    features: tuple[Tensor, ...]  # one per slot, (B, C, h, w)
     time: Tensor  # (B, T) embedded timestep
     text: Tensor  # (B, L, D)
 
 
 class UNetEncoder(nn.Module):
-    """Everything up to and including the middle block; the same class runs the locked half and its copies.
+    """Everything up to and including the middle block; used for both the locked half and its copies.
 
-    Its modules are named as in diffusers, so that a copy's weights carry the names of every published ControlNet.
+    Modules are named as in diffusers, so a copy's weights have the same names as in published ControlNets.
     """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
@@ -48,38 +48,39 @@ class UNetEncoder(nn.Module):
         latents: Tensor,
         timestep: Tensor | int,
         text: Tensor | Conditioning,
-        added: Tensor | None = None,
+        control_features: Tensor | None = None,
         outputs: int | None = None,
     ) -> tuple[Tensor, ...]:
-        """The features at the slots, (B, C, h, w) each; up to the first `outputs` of them."""
-        return self.run(latents, timestep, text, added, outputs).features
+        """The features at the first `outputs` slots, or all of them if None: (B, C, h, w) each."""
+        return self.run(latents, timestep, text, control_features, outputs).features
 
     def run(
         self,
         latents: Tensor,
         timestep: Tensor | int,
         text: Tensor | Conditioning,
-        added: Tensor | None = None,
+        control_features: Tensor | None = None,
         outputs: int | None = None,
     ) -> UNetState:
-        """As `forward`, with what the second half takes besides."""
+        """As `forward`, together with what the second half needs; latents (B, C, h, w)."""
         text = Conditioning.of(text)
         states = text.hidden_states
         time = self._embed_time(latents, timestep, text)
         x = self.conv_in(latents)
-        if added is not None:
-            x = x + added
+        if control_features is not None:
+            x = x + control_features
         features = [x]
         for block in self.down_blocks:
             if outputs is not None and len(features) >= outputs:
                 return UNetState(tuple(features[:outputs]), time, states)
-            x, of_block = _run(block, x, time, states)
-            features += of_block
+            x, outputs_of_block = _run(block, x, time, states)
+            features += outputs_of_block
         if outputs is None or len(features) < outputs:
             features.append(_run(self.mid_block, x, time, states))
         return UNetState(tuple(features[:outputs]), time, states)
 
     def _embed_time(self, latents: Tensor, timestep: Tensor | int, text: Conditioning) -> Tensor:
+        """(B, T); for XL with the pooled text and the size and crop ids added."""
         steps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
         time: Tensor = self.time_embedding(self.time_proj(steps).to(latents.dtype))
         if not hasattr(self, "add_embedding"):
@@ -91,18 +92,20 @@ class UNetEncoder(nn.Module):
 
 
 def _run(block: nn.Module, x: Tensor, time: Tensor, text: Tensor, **more: Any) -> Any:
-    """A block of the U-Net, which takes text only where it has cross-attention."""
+    """Run a block on x (B, C, h, w) and time (B, T); text (B, L, D) goes only to blocks with cross-attention."""
     if getattr(block, "has_cross_attention", False):
         more["encoder_hidden_states"] = text
     return block(hidden_states=x, temb=time, **more)
 
 
 class UNetBackbone:
-    """Answers for a U-Net, from its own configuration.
+    """A U-Net as a `Backbone`, described by its own configuration.
+
+    Shapes: latents and predictions (B, C, h, w), timestep (B,) or an int, text (B, L, D).
 
     Args:
-        unet: locked from here on: its parameters stop requiring gradients.
-        downscale: pixels to one latent cell, from the autoencoder beside it.
+        unet: gets locked: its parameters stop requiring gradients.
+        downscale: pixels per latent cell, along a side, of the matching autoencoder.
     """
 
     family = "stable-diffusion"
@@ -117,16 +120,16 @@ class UNetBackbone:
         self.slots = _slots(unet)
 
     def control(self, config: Mapping[str, Any] | None = None) -> UNetControl:
-        """Always the same: every slot has an output."""
+        """Always one output per slot, whatever the configuration."""
         return UNetControl(self.slots, wiring.identity(len(self.slots)), dict(self.unet.config))
 
     def make_copy(self, outputs: int) -> UNetEncoder:
-        assert outputs == len(self.slots), "a U-Net is copied as far as its middle block"
+        assert outputs == len(self.slots), "a U-Net is copied up to its middle block"
         return copy.deepcopy(self.encoder).requires_grad_(True)
 
     def decoder_parameters(self) -> list[nn.Parameter]:
-        of_encoder = {id(parameter) for parameter in self.encoder.parameters()}
-        return [parameter for parameter in self.unet.parameters() if id(parameter) not in of_encoder]
+        in_encoder = {id(parameter) for parameter in self.encoder.parameters()}
+        return [parameter for parameter in self.unet.parameters() if id(parameter) not in in_encoder]
 
     def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> UNetState:
         trained = any(parameter.requires_grad for parameter in self.encoder.parameters())
@@ -139,7 +142,7 @@ class UNetBackbone:
         for block in self.unet.up_blocks:
             count = len(block.resnets)
             skips, features = tuple(features[-count:]), features[:-count]
-            size = features[-1].shape[2:] if features else None  # latents of odd sides come back as they were
+            size = features[-1].shape[2:] if features else None  # restores odd sizes
             x = _run(block, x, state.time, state.text, res_hidden_states_tuple=skips, upsample_size=size)
         if self.unet.conv_norm_out is not None:
             x = self.unet.conv_act(self.unet.conv_norm_out(x))
@@ -169,7 +172,7 @@ def _pooled_width(unet: UNet2DConditionModel) -> int | None:
 
 
 def _refuse_other_conditioning(unet: UNet2DConditionModel) -> None:
-    """Say no to what these halves would silently leave out."""
+    """Refuse U-Nets with inputs that the two halves would silently ignore."""
     extra = {
         "class_embed_type": None,
         "num_class_embeds": None,

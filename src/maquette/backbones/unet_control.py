@@ -1,4 +1,4 @@
-"""ControlNets on Stable Diffusion's U-Nets, as all published ones are written."""
+"""ControlNets on Stable Diffusion's U-Nets, laid out like all published ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ _COPIED_CONFIG = (
 
 @dataclass(frozen=True)
 class UNetControl(ControlFamily):
-    """An output at every slot, and diffusers' names."""
+    """One output per slot, and diffusers' names."""
 
     outputs: tuple[Slot, ...]
     wiring: Wiring
@@ -50,7 +50,10 @@ class UNetControl(ControlFamily):
         }
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
-        """From any format that `formats.control` knows."""
+        """Tensors from any format that `formats.control` knows.
+
+        Raises `MaquetteError` for a config.json with other channel widths than this base's.
+        """
         theirs, ours = config.get("block_out_channels"), self.unet["block_out_channels"]
         if theirs is not None and list(theirs) != list(ours):
             raise MaquetteError(

@@ -1,4 +1,4 @@
-"""Zero layers: between a trainable copy and what it steers, so that at first nothing changes."""
+"""Zero layers: between a trainable copy and the backbone it steers, so that initially nothing changes."""
 
 from typing import TypeVar
 
@@ -6,12 +6,12 @@ from torch import nn
 
 
 def zero_convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Z for features (B, C, H, W): a 1×1 convolution, weight and bias zero."""
+    """Z for features (B, C, H, W): a 1×1 convolution, with weight and bias zero."""
     return _zeroed(nn.Conv2d(in_channels, out_channels, kernel_size=1))
 
 
 def zero_linear(in_features: int, out_features: int) -> nn.Linear:
-    """Z for tokens (B, L, C): a linear layer, weight and bias zero."""
+    """Z for tokens (B, L, C): a linear layer, with weight and bias zero."""
     return _zeroed(nn.Linear(in_features, out_features))
 
 

@@ -1,6 +1,6 @@
-"""Weights in and out: bundled ones, diffusers folders, published ControlNets of any format.
+"""Loading and saving weights: bundled ones, diffusers folders, published ControlNets in any format.
 
-Names are resolved when they are first used: where weights lie is found (`names`) without torch.
+Names are resolved on first use: finding weights (`names`) does not import torch.
 """
 
 import importlib
@@ -17,6 +17,7 @@ __all__ = ["load_base", "load_controlnet", "load_original"]
 
 
 def __getattr__(name: str) -> Any:
+    """Raises `AttributeError` for an unknown name."""
     if name not in _HOMES:
         raise AttributeError(f"module 'maquette.checkpoints' has no attribute {name!r}")
     value = getattr(importlib.import_module(f"maquette.checkpoints.{_HOMES[name]}"), name)

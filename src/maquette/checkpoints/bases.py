@@ -1,4 +1,4 @@
-"""Bases: the bundled one, a folder in diffusers' format, a file in the original layout, or one from the Hub."""
+"""Loading bases: the bundled one, a folder in diffusers' format, a file in the original layout, or one from the Hub."""
 
 import json
 import warnings
@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import stable_diffusion  # noqa: F401 - it registers its family
+from maquette.checkpoints import stable_diffusion  # noqa: F401 - registers its family
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import filled_vae, part_settings, part_weights
@@ -41,24 +41,24 @@ def load_base(
     Args:
         name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
             layout; or org/name[@revision] on the Hub.
-        device: where to put it, as torch names devices; "auto" for the fastest there is.
+        device: a device name as in torch; "auto" for the fastest one available.
         dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where the hardware has it, else float32.
-        low_memory: keep weights in the CPU's memory, and on the device only the part at work: the text encoders, then
-            the U-Net and ControlNets, then the autoencoder. Slower, by the time that moving them takes.
-        prediction: of a file that does not say it: see `load_original_base`.
-        tokenizer: of a file, which has none: its folder, or its name on the Hub.
-        token: for what is not public on the Hub.
+        low_memory: keep weights in CPU memory, and on the device only the part in use: the text encoders, then the
+            U-Net and ControlNets, then the autoencoder. Slower by the time it takes to move them.
+        prediction: for files that do not say it: see `load_original_base`.
+        tokenizer: for files, which contain none: its folder, or its name on the Hub.
+        token: access token for private repositories on the Hub.
 
-    Raises `MaquetteError` for an unknown name, a device that is not there, or a part that is missing or broken.
+    Raises `MaquetteError` for an unknown name, an unavailable device, or a missing or broken part.
     """
     path, where = _path(str(name), token), find_placement(device, dtype)
-    home = where._replace(device=torch.device("cpu")) if low_memory else where
+    offload = where._replace(device=torch.device("cpu")) if low_memory else where
     if path.is_file():
         family = family_of_file(open_weights(path))
-        base = family.read_file(path, home, prediction=prediction, tokenizer=tokenizer)
+        base = family.read_file(path, offload, prediction=prediction, tokenizer=tokenizer)
     else:
-        base = _load_folder(str(name), path, home, prediction)
-    if where.device != home.device:
+        base = _load_folder(str(name), path, offload, prediction)
+    if where.device != offload.device:
         base.execution_device = where.device
     elif low_memory:
         warnings.warn("low_memory has no effect on the CPU: leave it out.", MaquetteWarning, stacklevel=2)
@@ -66,7 +66,7 @@ def load_base(
 
 
 def base_weights(name: str | Path, token: str | None = None) -> Weights:
-    """The weights of a base's network under diffusers' names, unread."""
+    """The weights of a base's network under diffusers' names, loaded lazily."""
     path = _path(str(name), token)
     if path.is_file():
         weights = open_weights(path)
@@ -74,62 +74,64 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
     return part_weights(path, family_of_folder(path, _index(path)).part)
 
 
-def _load_folder(name: str, folder: Path, where: Placement, asked: Prediction | None) -> Base:
+def _load_folder(name: str, folder: Path, where: Placement, prediction: Prediction | None) -> Base:
     index = _index(folder)
     vae_config = part_settings(folder, "vae", AutoencoderKL.load_config)
     autoencoder = filled_vae(vae_config, part_weights(folder, "vae"), where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     family = family_of_folder(folder, index)
-    schedule = _schedule(folder, asked, family)
+    scheduler_config = _scheduler_config(folder, prediction, family)
     backbone, size = family.read_network(folder, where, downscale)
     text = family.read_text(folder, where, index, backbone)
-    return Base(name, backbone, autoencoder, text, schedule, size, _defaults(folder, schedule))
+    return Base(name, backbone, autoencoder, text, scheduler_config, size, _defaults(folder, scheduler_config))
 
 
-def _defaults(folder: Path, schedule: dict[str, Any]) -> Defaults | None:
-    """What the base's folder says of its steps, guidance and sampler; None where it says nothing.
+def _defaults(folder: Path, scheduler_config: dict[str, Any]) -> Defaults | None:
+    """Steps, guidance and sampler from the base's folder; None if it has none.
 
-    Raises `MaquetteError` where that is not as `save_base` writes it.
+    Raises `MaquetteError` if they are not as `save_base` writes them.
     """
     path = folder / DEFAULTS
     if not path.exists():
         return None
     try:
-        own = {"sampler": noise_process(schedule).samplers[0]}
-        defaults = Defaults(**{**own, **json.loads(path.read_text("utf-8"))})
-        kinds = (int, int | float, str)
-        if not all(isinstance(value, kind) for value, kind in zip(vars(defaults).values(), kinds, strict=True)):
-            raise ValueError("a value is of another kind")
+        fallback = {"sampler": noise_process(scheduler_config).samplers[0]}
+        defaults = Defaults(**{**fallback, **json.loads(path.read_text("utf-8"))})
+        types = (int, int | float, str)
+        if not all(isinstance(value, type_) for value, type_ in zip(vars(defaults).values(), types, strict=True)):
+            raise ValueError("a value has the wrong type")
     except (OSError, ValueError, TypeError) as error:
         raise MaquetteError(
             f"The {DEFAULTS} of the base in {str(folder)!r} cannot be read ({error}); it holds steps, guidance and "
-            'sampler, as {"steps": 20, "guidance": 9.0, "sampler": "ddim"}. Mend it, or leave it out.'
+            'sampler, as in {"steps": 20, "guidance": 9.0, "sampler": "ddim"}. Fix or delete it.'
         ) from error
     return defaults
 
 
 def _index(folder: Path) -> dict[str, Any]:
-    """What model_index.json says: which classes read the parts."""
+    """The contents of model_index.json: which classes load the parts."""
     return part_settings(folder, ".", lambda path: json.loads((path / "model_index.json").read_text("utf-8")))
 
 
-def _schedule(folder: Path, asked: Prediction | None, family: Family) -> dict[str, Any]:
-    """The noise schedule's configuration, which says what the network predicts."""
-    schedule: dict[str, Any] = part_settings(folder, "scheduler", DDIMScheduler.load_config)
-    kind = str(schedule.get("_class_name", ""))
-    if kind.startswith(family.foreign_schedules):
+def _scheduler_config(folder: Path, prediction: Prediction | None, family: Family) -> dict[str, Any]:
+    """The noise schedule's configuration, including what the network predicts."""
+    config: dict[str, Any] = part_settings(folder, "scheduler", DDIMScheduler.load_config)
+    scheduler = str(config.get("_class_name", ""))
+    if scheduler.startswith(family.foreign_schedules):
         raise MaquetteError(
-            f"The base in {str(folder)!r} is trained on the schedule of a {kind}, which no ControlNet here was; give a "
-            "base with DDPM's steps."
+            f"The base in {str(folder)!r} is trained on the schedule of a {scheduler}, which no ControlNet here was; use "
+            "a base with DDPM's steps."
         )
-    said = schedule.get("prediction_type", "epsilon")
-    if asked is not None and asked != said:
-        raise MaquetteError(f"The base in {str(folder)!r} says that it predicts {said!r}, not {asked!r}; leave it out.")
-    return schedule
+    stated = config.get("prediction_type", "epsilon")
+    if prediction is not None and prediction != stated:
+        raise MaquetteError(
+            f"The base in {str(folder)!r} says that it predicts {stated!r}, not {prediction!r}; leave out prediction."
+        )
+    return config
 
 
 def _path(name: str, token: str | None) -> Path:
-    """The file or folder of a base; what stands on the Hub is fetched."""
+    """The file or folder of a base; downloaded first if it is on the Hub."""
     path = local_base(name)
     if path is not None:
         return path

@@ -1,4 +1,4 @@
-"""ControlNets that are read: by name, from a folder in diffusers' format, or from a file in any."""
+"""Loading ControlNets: by name, from a folder in diffusers' format, or from a file in any known format."""
 
 import json
 import re
@@ -27,46 +27,50 @@ KEPT_CONFIG = "maquette.config"  # metadata of a file: the config.json of the fo
 def load_controlnet(name: str | Path, base: Base, *, token: str | None = None) -> ControlNet:
     """Load a ControlNet for a base.
 
-    A file's format is found from what stands in it: original (v1.0, v1.1), bare, difference or Control-LoRA. It takes
-    the base's dtype and device.
+    A file's format is detected from its contents: original (v1.0, v1.1), bare, difference or Control-LoRA. The
+    ControlNet gets the base's dtype and device.
 
     Args:
-        name: bundled, such as "diorama/canny"; a folder in diffusers' format; a file; or on the Hub, as
-            org/name[@revision].
-        token: for what is not public on the Hub.
+        name: a bundled one such as "diorama/canny"; a folder in diffusers' format; a file; or org/name[@revision] on
+            the Hub.
+        token: access token for private repositories on the Hub.
 
-    Raises `MaquetteError` for an unknown name, a broken file, or weights of another base.
+    Raises `MaquetteError` for an unknown name, a broken file, or weights for another base.
     """
     return read_controlnet(find_controlnet(name, token), base.backbone).eval().requires_grad_(False)
 
 
 def find_controlnet(name: str | Path, token: str | None = None) -> Path:
-    """The folder or file of a ControlNet: bundled, here, or fetched from the Hub (org/name, org/name@revision)."""
-    return local_controlnet(str(name)) or _fetched(str(name), token)
+    """The folder or file of a ControlNet: bundled, local, or downloaded from the Hub (org/name, org/name@revision)."""
+    return local_controlnet(str(name)) or _downloaded(str(name), token)
 
 
-def _fetched(name: str, token: str | None) -> Path:
-    """One precision of it, full where there is a choice, safetensors before what is pickled."""
-    for wanted, unwanted in ((".safetensors*", ("*.fp16.*",)), (".fp16.safetensors*", ()), ("*.bin*", ("*.fp16.*",))):
-        folder = snapshot(name, (CONFIG, f"diffusion_pytorch_model{wanted}"), unwanted, token)
+def _downloaded(name: str, token: str | None) -> Path:
+    """Download one variant only: full precision first, safetensors before pickled files."""
+    for suffix, excluded in ((".safetensors*", ("*.fp16.*",)), (".fp16.safetensors*", ()), ("*.bin*", ("*.fp16.*",))):
+        folder = snapshot(name, (CONFIG, f"diffusion_pytorch_model{suffix}"), excluded, token)
         if find_weights(folder):
             return folder
-    raise MaquetteError(f"{name!r} on the Hub holds no ControlNet in diffusers' format; give a file of it.")
+    raise MaquetteError(
+        f"{name!r} on the Hub holds no ControlNet in diffusers' format; download its file and give that."
+    )
 
 
 def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     """Read a ControlNet in the backbone's dtype and on its device.
 
     Args:
-        path: a folder written by `ControlNet.save` or by diffusers, or a file in any format that its family knows
-            (of Stable Diffusion: `formats.control`).
+        path: a folder written by `ControlNet.save` or by diffusers, or a file in any format that the backbone's family
+            knows (for Stable Diffusion: `formats.control`).
+
+    Raises `MaquetteError` for a broken file, or weights for another base.
     """
     found, weights = opened(path)
     config = found or {}
     net = ControlNet.build(backbone, ControlNetConfig.read(config), config)
     state = net.published()
-    own = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
-    copied = {name: value for name, value in state.items() if name in own}
+    copied_names = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
+    copied = {name: value for name, value in state.items() if name in copied_names}
     weights = net.control.read(config, weights, Weights.held(copied, Path("base")))
     check_tensors(
         weights,
@@ -77,7 +81,7 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
         misshapen="load the base that the ControlNet was trained on",
     )
     with torch.no_grad():
-        for name, value in state.items():  # one by one, so that what is told relative to the base finds the base
+        for name, value in state.items():  # in place and one by one: relative formats read the base's value from here
             value.copy_(weights[name])
     net.contract = read_contract(path, config, weights.metadata)
     _warn_of_another_base(net.contract, path, backbone)
@@ -85,11 +89,11 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
 
 
 def read_contract(path: Path, config: Mapping[str, Any], metadata: Mapping[str, str]) -> Contract:
-    """Its own, or what is published; pooling (shuffle) is also in the .yaml that v1.1 has beside each file."""
-    contract, beside = Contract.read(config, metadata), path.with_suffix(".yaml")
-    if not contract.stated and path.is_file() and beside.is_file():
-        words = beside.read_text("utf-8", errors="replace")
-        found = re.search(r"global_average_pooling:\s*true", words, re.IGNORECASE)
+    """A ControlNet's contract, or the published defaults; v1.1 states pooling (shuffle) in a .yaml next to the file."""
+    contract, yaml = Contract.read(config, metadata), path.with_suffix(".yaml")
+    if not contract.stated and path.is_file() and yaml.is_file():
+        text = yaml.read_text("utf-8", errors="replace")
+        found = re.search(r"global_average_pooling:\s*true", text, re.IGNORECASE)
         return replace(contract, pooled=found is not None)
     return contract
 
@@ -97,20 +101,20 @@ def read_contract(path: Path, config: Mapping[str, Any], metadata: Mapping[str, 
 def _warn_of_another_base(contract: Contract, path: Path, backbone: Backbone) -> None:
     if contract.belongs_to(fingerprint(backbone.network.state_dict())) is False:
         warnings.warn(
-            f"The ControlNet in {str(path)!r} was trained on another base ({contract.base}) than it is loaded for; it "
-            "works on its relatives, less exactly.",
+            f"The ControlNet in {str(path)!r} was trained on another base ({contract.base}) than the one it is loaded "
+            "for; on related bases it works, but less accurately.",
             MaquetteWarning,
             stacklevel=4,
         )
 
 
 def weights_path(path: Path) -> Path:
-    """Where the weights of a folder, or of a file itself, lie."""
+    """The weights file in a folder, or the file itself."""
     return (find_weights(path) or path / WEIGHTS) if path.is_dir() else path
 
 
 def opened(path: Path) -> tuple[dict[str, Any] | None, Weights]:
-    """What config.json says, or a file's metadata where `convert` has put it; and the weights, unread."""
+    """The configuration, from config.json or from the metadata that `convert` writes; and the lazily loaded weights."""
     config = read_config(path) if path.is_dir() else None
     weights = open_weights(weights_path(path))
     if config is None and KEPT_CONFIG in weights.metadata:
@@ -119,6 +123,7 @@ def opened(path: Path) -> tuple[dict[str, Any] | None, Weights]:
 
 
 def read_config(folder: Path) -> dict[str, Any]:
+    """A ControlNet's config.json. Raises `MaquetteError` if it is missing or broken."""
     try:
         return _read((folder / CONFIG).read_text("utf-8"), str(folder / CONFIG))
     except FileNotFoundError as error:
@@ -126,14 +131,14 @@ def read_config(folder: Path) -> dict[str, Any]:
             f"There is no {CONFIG} in {str(folder)!r}; give a folder that holds a ControlNet."
         ) from error
     except UnicodeDecodeError as error:
-        raise MaquetteError(f"{str(folder / CONFIG)!r} is no text ({error}); fetch the folder anew.") from error
+        raise MaquetteError(f"{str(folder / CONFIG)!r} is not text ({error}); download the folder again.") from error
 
 
-def _read(words: str, source: str) -> dict[str, Any]:
+def _read(text: str, source: str) -> dict[str, Any]:
     try:
-        config = json.loads(words)
+        config = json.loads(text)
     except json.JSONDecodeError as error:
-        raise MaquetteError(f"{source!r} is not JSON ({error}); fetch it anew.") from error
+        raise MaquetteError(f"{source!r} is not JSON ({error}); download it again.") from error
     if not isinstance(config, dict) or not isinstance(config.get("maquette", {}), dict):
-        raise MaquetteError(f"{source!r} is not the configuration of a ControlNet; fetch it anew.")
+        raise MaquetteError(f"{source!r} is not the configuration of a ControlNet; download it again.")
     return config

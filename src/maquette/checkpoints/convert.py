@@ -1,4 +1,4 @@
-"""One ControlNet, any format to any other: tensor by tensor, so that memory never holds two of it."""
+"""Converting a ControlNet between formats, tensor by tensor, so that memory never holds two copies of it."""
 
 import json
 import warnings
@@ -25,15 +25,15 @@ from maquette.text.conditioning import Conditioning
 
 
 def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Path:
-    """Write a ControlNet in another format; the path it lies at.
+    """Write a ControlNet in another format; returns its path.
 
     Args:
-        source: a folder in diffusers' format, or a file of any format (`formats.control`).
-        target: a folder for "diffusers"; a file for "original" and "difference": safetensors, or torch's own format
-            where its name ends in .pth, .pt, .ckpt or .bin.
-        base: what a difference or a Control-LoRA is told relative to, as `load_base` takes it.
+        source: a folder in diffusers' format, or a file in any format (`formats.control`).
+        target: a folder for "diffusers"; a file for "original" and "difference": safetensors, or torch's format if its
+            name ends in .pth, .pt, .ckpt or .bin.
+        base: the base that a difference or a Control-LoRA is relative to, as for `load_base`.
 
-    Raises `MaquetteError` for a source that is no ControlNet, or a base that is missing or does not belong to it.
+    Raises `MaquetteError` for a source that is not a ControlNet, or a base that is missing or does not match it.
     """
     source, target = Path(source), Path(target)
     check_conversion(source, to, base)
@@ -41,16 +41,16 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     kept, weights = controlnets.opened(source)
     control = read_control(weights, locked and of_encoder(locked))
     contract = controlnets.read_contract(source, kept or {}, weights.metadata)
-    words = _words(contract, kept)
+    metadata = _metadata(contract, kept)
     if to == "original":
-        write_weights(as_original(control), target, {**control.metadata, **words})
+        write_weights(as_original(control), target, {**control.metadata, **metadata})
     elif to == "difference":
         assert locked is not None
-        told = as_difference(control, locked)
-        write_weights(told, target, {**told.metadata, **words})
+        difference = as_difference(control, locked)
+        write_weights(difference, target, {**difference.metadata, **metadata})
     else:
         config = {**(kept or describe(control)), "global_pool_conditions": contract.pooled}
-        write_weights(control, target / WEIGHTS, {**control.metadata, **words})
+        write_weights(control, target / WEIGHTS, {**control.metadata, **metadata})
         write_config(target, {**config, "controlnet_conditioning_channel_order": contract.channel_order})
     if contract.pooled and target.suffix in PICKLED:
         warnings.warn(
@@ -62,10 +62,10 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     return target
 
 
-def _words(contract: Contract, config: dict[str, Any] | None) -> dict[str, str]:
-    """What goes into the metadata: the contract where it is not as published, and what shapes do not say."""
-    words = {METADATA: json.dumps(contract.to_json())} if contract != Contract() else {}
-    return {**words, KEPT_CONFIG: json.dumps(config)} if config else words
+def _metadata(contract: Contract, config: dict[str, Any] | None) -> dict[str, str]:
+    """The contract if it differs from the published defaults, and the configuration, which shapes do not determine."""
+    metadata = {METADATA: json.dumps(contract.to_json())} if contract != Contract() else {}
+    return {**metadata, KEPT_CONFIG: json.dumps(config)} if config else metadata
 
 
 def of_encoder(unet: Weights) -> Weights:
@@ -76,27 +76,30 @@ def of_encoder(unet: Weights) -> Weights:
 
 
 def describe(control: Weights) -> dict[str, Any]:
-    """config.json of a `ControlNetModel`, read off the shapes of its weights."""
+    """config.json of a `ControlNetModel`, inferred from the shapes of its weights."""
     shapes = control.shapes
     blocks = topology.count(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
-    outs = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
+    layers = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
     return {
         "_class_name": "ControlNetModel",
         **topology.unet_config(shapes),
         "conditioning_channels": shapes["controlnet_cond_embedding.conv_in.weight"][1],
-        "conditioning_embedding_out_channels": [shapes[f"controlnet_cond_embedding.{one}.weight"][0] for one in outs],
+        "conditioning_embedding_out_channels": [
+            shapes[f"controlnet_cond_embedding.{layer}.weight"][0] for layer in layers
+        ],
     }
 
 
 @torch.no_grad()
 def largest_difference(first: str | Path, second: str | Path, base: str | Path | None = None, seed: int = 0) -> float:
-    """Of the residuals that two files or folders of ControlNets give for the same random inputs.
+    """The largest absolute difference between the residuals of two ControlNets on the same random inputs.
 
     Args:
-        base: the base they are for; without it, a U-Net of their shape on random weights takes its place.
+        first, second: files or folders.
+        base: their base; by default a U-Net of the right shape with random weights.
     """
     backbone = load_base(base).backbone if base is not None else _stand_in(Path(first))
-    with warnings.catch_warnings(action="ignore", category=MaquetteWarning):  # that a stand-in is another base
+    with warnings.catch_warnings(action="ignore", category=MaquetteWarning):  # a stand-in is another base
         residuals = [_residuals(Path(path), backbone, seed) for path in (first, second)]
     return max(float((a - b).abs().max()) for a, b in zip(*residuals, strict=True))
 
@@ -108,14 +111,16 @@ def _stand_in(path: Path) -> Backbone:
 
 
 def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
+    """The residuals (1, C, h, w) of a ControlNet on random inputs."""
     net = controlnets.read_controlnet(path, backbone).eval()
     generator = torch.Generator().manual_seed(seed)
 
-    def draw(*shape: int) -> Tensor:
+    def normal(*shape: int) -> Tensor:
+        """Standard normal numbers in a shape such as (1, C, h, w)."""
         return torch.randn(shape, generator=generator)
 
-    latents, states = draw(1, backbone.latent_channels, 8, 8), draw(1, 7, backbone.text.width)
+    latents, states = normal(1, backbone.latent_channels, 8, 8), normal(1, 7, backbone.text.width)
     pooled = backbone.text.pooled_width
-    text = Conditioning(states, pooled=draw(1, pooled), time_ids=draw(1, 6)) if pooled else Conditioning(states)
-    condition = draw(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
+    text = Conditioning(states, pooled=normal(1, pooled), time_ids=normal(1, 6)) if pooled else Conditioning(states)
+    condition = normal(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
     return [value for value in net(latents, 500, text, net.encode(condition)) if value is not None]

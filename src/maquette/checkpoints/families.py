@@ -1,6 +1,6 @@
-"""Families of base models: how a folder or a file is recognised, and how what is in it is read.
+"""Families of base models: how their folders and files are recognised and loaded.
 
-One registry; a new family is a backbone (`maquette.backbones`), its text encoder and a `Family`, given to `register`.
+One registry: a new family is a backbone (`maquette.backbones`), its text encoder and a `Family` passed to `register`.
 """
 
 import json
@@ -18,32 +18,36 @@ from maquette.text.conditioning import TextEncoder
 
 
 class Family:
-    """What a family answers to those who read and write bases. Folders are the least; the rest may be left out."""
+    """How bases of a family are loaded and saved. Reading folders is required; the other methods are optional."""
 
-    name: str  # as `Backbone.family` says
-    part: str  # the folder of its network in a base in diffusers' format
-    network_class: str  # its "_class_name" in the config.json there
-    controlnet_class: str  # and in the config.json of its ControlNets
-    foreign_schedules: tuple[str, ...] = ("EDM",)  # how classes of schedules begin that no base of it here has
+    name: str  # equal to `Backbone.family`
+    part: str  # the network's subfolder in diffusers' format
+    network_class: str  # "_class_name" in the config.json there
+    controlnet_class: str  # "_class_name" in the config.json of its ControlNets
+    foreign_schedules: tuple[str, ...] = ("EDM",)  # prefixes of scheduler classes that are not supported
 
     def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
-        """The backbone of a base's folder, and the side of the images it was trained on, pixels.
+        """The backbone in a base's folder, and the side of the images it was trained on, pixels.
 
         Args:
             downscale: of the autoencoder.
+
+        Raises `MaquetteError` if it is missing or broken.
         """
         raise NotImplementedError
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
-        """The text encoder of a base's folder.
+        """The text encoder in a base's folder.
 
         Args:
-            index: what model_index.json says.
+            index: the contents of model_index.json.
+
+        Raises `MaquetteError` if it is missing or broken.
         """
         raise NotImplementedError
 
     def pipeline(self, base: Base) -> dict[str, object]:
-        """What model_index.json says beside the parts that every base has."""
+        """Entries of model_index.json besides the parts that every base has."""
         return {}
 
     def holds(self, weights: Weights) -> bool:
@@ -51,19 +55,28 @@ class Family:
         return False
 
     def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
-        """A base out of such a file."""
+        """The base in such a file. Raises `MaquetteError` if it is broken or incomplete."""
         raise NotImplementedError
 
     def file_network(self, weights: Weights) -> Weights:
-        """The network's weights in such a file under the names of a folder's, unread."""
+        """The network's weights in such a file, named as in a folder, loaded lazily.
+
+        Raises `MaquetteError` if there is no network.
+        """
         raise NotImplementedError
 
     def stand_in(self, config: Mapping[str, Any]) -> Backbone:
-        """A backbone on random weights that a ControlNet with this config.json fits."""
-        raise MaquetteError(f"A ControlNet of the family {self.name} is only read beside its base; give the base.")
+        """A backbone with random weights that fits a ControlNet with this config.json.
+
+        Raises `MaquetteError` if the family does not support it.
+        """
+        raise MaquetteError(
+            f"A ControlNet of the family {self.name} is only read together with its base; give the base."
+        )
 
 
 FAMILIES: list[Family] = []
+DEFAULT = "stable-diffusion"  # of files that no family recognises
 
 F = TypeVar("F", bound=type[Family])
 
@@ -79,38 +92,40 @@ def family_named(name: str) -> Family:
 
 
 def family_of_folder(folder: Path, index: Mapping[str, Any]) -> Family:
-    """By what the config.json of a base's network says.
+    """The family that the config.json of a base's network names.
 
     Args:
-        index: what model_index.json says.
+        index: the contents of model_index.json.
 
-    Raises `MaquetteError` for a folder without a network, or with one of no family.
+    Raises `MaquetteError` for a folder without a network, or with one of an unknown family.
     """
     present = [family for family in FAMILIES if (folder / family.part).is_dir()]
     if not present:
         known = dict.fromkeys(family.part for family in FAMILIES)
         parts = " or ".join(repr(part) for part in [part for part in known if part in index] or known)
-        raise MaquetteError(f"The base in {str(folder)!r} has no folder {parts}; fetch it anew.")
-    said = [part_settings(folder, family.part, _class_name) for family in present]
-    for family, name in zip(present, said, strict=True):
+        raise MaquetteError(f"The base in {str(folder)!r} has no folder {parts}; download it again.")
+    names = [part_settings(folder, family.part, _class_name) for family in present]
+    for family, name in zip(present, names, strict=True):
         if name in (None, family.network_class):
             return family
     classes = ", ".join(family.network_class for family in FAMILIES)
     raise MaquetteError(
-        f"The network of the base in {str(folder)!r} is a {said[0]}, which is of no family here (they have {classes}); "
-        "give a base of one."
+        f"The network of the base in {str(folder)!r} is a {names[0]}, which is of no known family ({classes}); "
+        "use a base of one of these."
     )
 
 
 def family_of_file(weights: Weights) -> Family:
-    """By the names of the tensors; what nothing recognises is the first family's, whose reader says what it lacks."""
-    return next((family for family in FAMILIES if family.holds(weights)), FAMILIES[0])
+    """By the names of the tensors; by default Stable Diffusion, whose reader says what the file lacks."""
+    recognised = next((family for family in FAMILIES if family.holds(weights)), None)
+    return recognised or family_named(DEFAULT)
 
 
 def family_of_controlnet(config: Mapping[str, Any]) -> Family:
-    """By what the config.json of a ControlNet says; without a word, the first family's."""
+    """By "_class_name" in a ControlNet's config.json; by default Stable Diffusion."""
     name = config.get("_class_name")
-    return next((family for family in FAMILIES if family.controlnet_class == name), FAMILIES[0])
+    recognised = next((family for family in FAMILIES if family.controlnet_class == name), None)
+    return recognised or family_named(DEFAULT)
 
 
 def _class_name(part: Path) -> str | None:

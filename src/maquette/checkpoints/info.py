@@ -1,4 +1,4 @@
-"""What a file or folder of weights is, in words, without loading it."""
+"""Describing a file or folder of weights without loading it."""
 
 import itertools
 import math
@@ -16,14 +16,14 @@ from maquette.foundation.weights import Weights
 
 
 def info(name: str | Path) -> str:
-    """Lines about a base or a ControlNet: family, slots, parameters, precision, and a ControlNet's contract.
+    """A description of a base or ControlNet: family, slots, parameters, precision, and a ControlNet's contract.
 
-    Raises `MaquetteError` when it is neither.
+    Raises `MaquetteError` if it is neither.
     """
     try:
         path = controlnets.find_controlnet(name)
     except MaquetteError:
-        path = Path(name)  # a base's
+        path = Path(name)  # perhaps a base
     if controlnets.weights_path(path).is_file():
         config, weights = controlnets.opened(path)
         if recognise(weights) is not None:
@@ -32,15 +32,15 @@ def info(name: str | Path) -> str:
 
 
 def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
-    kind = recognise(weights)
-    lines = [f"{path}: a ControlNet, format {kind}"]
+    format_ = recognise(weights)
+    lines = [f"{path}: a ControlNet, format {format_}"]
     if ControlNetConfig.read(config).variant == "lite":
-        lines.append("lite: convolutions in the place of copied blocks")
-    elif kind == "control-lora":
-        lines.append("copied weights as low ranks on the base's: load it with the base it was made for")
+        lines.append("lite: convolutions instead of copied blocks")
+    elif format_ == "control-lora":
+        lines.append("copied weights as low-rank updates of the base's: load it with the base it was made for")
     else:
-        if kind == "difference":
-            lines.append("copied weights less the base's: load it with any base of its family")
+        if format_ == "difference":
+            lines.append("copied weights minus the base's: load it with any base of its family")
         lines += _network(read_names(weights).shapes, weights)
     return "\n".join([*lines, *_contract(controlnets.read_contract(path, config, weights.metadata))])
 
@@ -53,7 +53,7 @@ def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:
     channels = topology.slot_channels(shapes)
     slots = " ".join(f"{width}×{len(list(same))}" for width, same in itertools.groupby(channels))
     parameters = sum(math.prod(shape) for shape in shapes.values())
-    dtype = str(weights[max(weights.shapes, key=lambda one: math.prod(weights.shapes[one]))].dtype)
+    dtype = str(weights[max(weights.shapes, key=lambda name: math.prod(weights.shapes[name]))].dtype)
     return [
         f"topology    {topology.family(shapes)}, text {_text_width(shapes)} wide",
         f"slots       {len(channels)}: {slots}",
@@ -67,8 +67,8 @@ def _text_width(shapes: topology.Shapes) -> int:
 
 def _contract(contract: Contract) -> list[str]:
     if not contract.stated:
-        said = ["contract    none: taken as published, condition in [0, 1], RGB"]
-        return [*said, "            pooled (shuffle)"] if contract.pooled else said
+        lines = ["contract    none: taken as published, condition in [0, 1], RGB"]
+        return [*lines, "            pooled (shuffle)"] if contract.pooled else lines
     lines = [
         f"{name.replace('_', ' '):<17} {value}"
         for name, value in contract.to_json().items()

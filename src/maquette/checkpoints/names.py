@@ -1,4 +1,4 @@
-"""Bases and ControlNets by name, and where they lie: bundled, here, or on the Hub. Torch is not imported for it."""
+"""Finding bases and ControlNets by name: bundled, local, or on the Hub. Does not import torch."""
 
 from pathlib import Path
 from typing import Literal, get_args
@@ -15,16 +15,16 @@ Format = Literal["diffusers", "original", "difference"]
 
 
 def bundled() -> dict[str, Path]:
-    """The ControlNets that come with the package, "diorama/canny" and so on, and where they lie."""
+    """The ControlNets that come with the package, such as "diorama/canny", and their folders."""
     root = bundled_weights()
     found = sorted(root.glob("controlnets/*/config.json")) if root else []
     return {f"diorama/{path.parent.name}": path.parent for path in found}
 
 
 def local_base(name: str) -> Path | None:
-    """The file or folder of a base, bundled or here; None for one that only the Hub may have.
+    """The file or folder of a bundled or local base; None for one that only the Hub may have.
 
-    Raises `MaquetteError` for a name that is neither.
+    Raises `MaquetteError` for any other name.
     """
     if name in BUNDLED:
         return require_bundled_weights() / "base"
@@ -41,9 +41,9 @@ def local_base(name: str) -> Path | None:
 
 
 def local_controlnet(name: str) -> Path | None:
-    """The file or folder of a ControlNet, bundled or here; None for one that only the Hub may have.
+    """The file or folder of a bundled or local ControlNet; None for one that only the Hub may have.
 
-    Raises `MaquetteError` for a name that is neither.
+    Raises `MaquetteError` for any other name.
     """
     path = bundled().get(name, Path(name))
     if path.exists():
@@ -52,15 +52,15 @@ def local_controlnet(name: str) -> Path | None:
         require_bundled_weights()
     elif is_hub_id(name):
         return None
-    raise MaquetteError(unknown("ControlNet", name, list(bundled())) + " Or give a folder or file of one.")
+    raise MaquetteError(unknown("ControlNet", name, list(bundled())) + " Or give a folder or file that holds one.")
 
 
 def check_weights(name: str) -> None:
-    """`MaquetteError` for what is neither a ControlNet nor a base, as far as names and first bytes tell."""
+    """Raises `MaquetteError` for what is neither a ControlNet nor a base, judging by names and first bytes."""
     try:
         path = local_controlnet(name)
     except MaquetteError:
-        path = Path(name)  # a base's
+        path = Path(name)  # perhaps a base
     file = path and (find_weights(path) if path.is_dir() else path)
     if file and file.is_file():
         weights_kind(file)
@@ -69,7 +69,7 @@ def check_weights(name: str) -> None:
 
 
 def check_conversion(source: Path, to: str, base: str | Path | None) -> None:
-    """`MaquetteError` for a source that is no file of weights, an unknown format, or a base that is lacking."""
+    """Raises `MaquetteError` for a source that is not a file of weights, an unknown format, or a missing base."""
     if to not in get_args(Format):
         raise MaquetteError(unknown("format to convert to", to, list(get_args(Format))))
     if base is not None:
@@ -77,4 +77,4 @@ def check_conversion(source: Path, to: str, base: str | Path | None) -> None:
     if not source.is_dir():
         weights_kind(source)
     if to == "difference" and base is None:
-        raise MaquetteError("A difference is told relative to a base; give the base.")
+        raise MaquetteError("A difference is relative to a base; give the base.")

@@ -1,4 +1,4 @@
-"""Whole models in the original layout, one file: a base, and in ControlNet's v1.0 the ControlNet beside it.
+"""Whole models in one file of the original layout: a base and, in ControlNet v1.0, the ControlNet with it.
 
 | part | names in the file |
 | --- | --- |
@@ -8,8 +8,8 @@
 | text encoders, XL | conditioner.embedders.0.transformer. (CLIP), conditioner.embedders.1.model. (OpenCLIP) |
 | ControlNet | control_model. |
 
-Shapes say what the networks look like (`formats.topology`). What they cannot say stands in a .yaml beside the file, in
-its metadata or tensors, or was published with the family; where published members differ, the caller is asked.
+The networks' configurations follow from the shapes (`formats.topology`). What shapes cannot tell is read from a .yaml
+next to the file, its metadata or tensors, or is known of the family; if published models differ, the caller must say.
 """
 
 import re
@@ -40,18 +40,18 @@ from maquette.text.conditioning import TextEncoder
 UNET, VAE = "model.diffusion_model.", "first_stage_model."
 OPENCLIP_LAYERS = 24  # of the text encoder of SD 2.x, the last of them unused
 TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
-TOKENIZER = "openai/clip-vit-large-patch14"  # the vocabulary of every Stable Diffusion 1.x, 2.x and XL
+TOKENIZER = "openai/clip-vit-large-patch14"  # the vocabulary of Stable Diffusion 1.x, 2.x and XL
 
 
 @dataclass(frozen=True)
 class Family:
-    """What was published with a family and stands in no weights."""
+    """What is known of a published family but not stored in its weights."""
 
     name: str
     clip: str | None  # prefix of CLIP's text encoder
     openclip: str | None  # prefix of OpenCLIP's
     scaling_factor: float  # of latents
-    sample_sizes: Mapping[Prediction, int]  # side of the latents it was trained on, by what it predicts
+    sample_sizes: Mapping[Prediction, int]  # side of the latents it was trained on, by prediction type
     unet: Mapping[str, Any]
 
 
@@ -71,7 +71,7 @@ FAMILIES = {family.name: family for family in (SD1, SD2, XL)}
 
 
 def load_original(path: str | Path, num_heads: int | None = None, **settings: Any) -> tuple[Base, ControlNet]:
-    """A base and the ControlNet beside it, out of one file (ControlNet v1.0); the base's changed decoder is kept.
+    """A base and the ControlNet in the same file (ControlNet v1.0), including the base's modified decoder.
 
     Args: those of `load_original_base`.
     """
@@ -87,15 +87,15 @@ def load_original_base(
     device: str = "cpu",
     dtype: str | torch.dtype = "float32",
 ) -> Base:
-    """A base out of a file in the original layout (SD 1.x, 2.x, XL). Parts that it lacks, the base lacks.
+    """Load a base from a file in the original layout (SD 1.x, 2.x, XL). It lacks the parts that the file lacks.
 
     Args:
-        num_heads: of each attention, where it is not as published.
-        prediction: what the U-Net predicts, "epsilon" or "v_prediction", where neither the file nor a .yaml beside it
+        num_heads: of each attention layer, if not as published.
+        prediction: what the U-Net predicts, "epsilon" or "v_prediction", if neither the file nor a .yaml next to it
             says so and published models of the family differ (SD 2.x).
         tokenizer: its folder, or its name on the Hub.
 
-    Raises `MaquetteError` when the file holds no U-Net, or says too little.
+    Raises `MaquetteError` if the file holds no U-Net, or does not say enough.
     """
     where = find_placement(device, dtype)
     path = Path(path)
@@ -121,48 +121,50 @@ def load_original_base(
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, downscale)
     size = config["sample_size"] * downscale
-    return Base(str(path), backbone, autoencoder, _text(text_encoders), _schedule(weights, predicts), size)
+    return Base(str(path), backbone, autoencoder, _text(text_encoders), _scheduler_config(weights, predicts), size)
 
 
 def _refuse_continuous_noise(weights: Weights) -> None:
-    """Playground 2.5 and CosXL have XL's U-Net, and noise without timesteps (Karras et al. 2022)."""
+    """Playground 2.5 and CosXL: XL's U-Net with continuous noise levels (Karras et al. 2022)."""
     found = [name for name in weights if name in ("edm_mean", "edm_std") or name.startswith("edm_vpred.")]
     if found:
         raise MaquetteError(
             f"{str(weights.source)!r} is trained on a continuous noise schedule (its {found[0]!r} says so), which no "
-            "ControlNet here was; give a base with DDPM's steps."
+            "ControlNet here was; use a base with DDPM's steps."
         )
 
 
-def _prediction(weights: Weights, family: Family, given: Prediction | None) -> Prediction:
-    """From the file, a .yaml beside it, or the caller; where all published members agree, theirs."""
-    said = _said_prediction(weights)
-    if said and given and said != given:
-        raise MaquetteError(f"{str(weights.source)!r} says that it predicts {said!r}, not {given!r}; leave it out.")
-    if (known := said or given) is None and family is SD2:
+def _prediction(weights: Weights, family: Family, requested: Prediction | None) -> Prediction:
+    """From the file, a .yaml next to it, or the caller; otherwise what all published models of the family predict."""
+    stated = _stated_prediction(weights)
+    if stated and requested and stated != requested:
+        raise MaquetteError(
+            f"{str(weights.source)!r} says that it predicts {stated!r}, not {requested!r}; leave out prediction."
+        )
+    if (known := stated or requested) is None and family is SD2:
         raise MaquetteError(
             f"{str(weights.source)!r} does not say what it predicts, and of SD 2.x both kinds are published; give "
-            "prediction='v_prediction' (2.1, 768 pixels) or 'epsilon' (2.1-base, 512), or put its .yaml beside it."
+            "prediction='v_prediction' (2.1, 768 pixels) or 'epsilon' (2.1-base, 512), or put its .yaml next to it."
         )
     return known or "epsilon"
 
 
-def _said_prediction(weights: Weights) -> Prediction | None:
+def _stated_prediction(weights: Weights) -> Prediction | None:
     if "v_pred" in weights:  # community XL models
         return "v_prediction"
-    words = weights.metadata.get("modelspec.prediction_type", "")
-    beside = weights.source.with_suffix(".yaml")
-    if beside.is_file():
-        said = beside.read_text("utf-8", errors="replace")
-        found = re.search(r"parameterization:\s*[\"']?(\w+)", said)
-        usual = "eps" if re.search(r"LatentDiffusion|ControlLDM", said) else ""  # what those two predict unless told
-        words = found[1] if found else usual or words
+    name = weights.metadata.get("modelspec.prediction_type", "")
+    yaml = weights.source.with_suffix(".yaml")
+    if yaml.is_file():
+        text = yaml.read_text("utf-8", errors="replace")
+        found = re.search(r"parameterization:\s*[\"']?(\w+)", text)
+        default = "eps" if re.search(r"LatentDiffusion|ControlLDM", text) else ""  # the default of these classes
+        name = found[1] if found else default or name
     known: dict[str, Prediction] = {"v": "v_prediction", "eps": "epsilon", "epsilon": "epsilon"}
-    return known.get(words)
+    return known.get(name)
 
 
-def _schedule(weights: Weights, prediction: Prediction) -> dict[str, Any]:
-    """Stable Diffusion's noise schedule, or the one in the file where that is another."""
+def _scheduler_config(weights: Weights, prediction: Prediction) -> dict[str, Any]:
+    """Stable Diffusion's noise schedule, or the one in the file if it differs."""
     config: dict[str, Any] = {
         "num_train_timesteps": 1000,
         "beta_start": 0.00085,
@@ -183,7 +185,10 @@ def _schedule(weights: Weights, prediction: Prediction) -> dict[str, Any]:
 
 
 def read_unet(weights: Weights) -> Weights:
-    """The U-Net of a whole model under diffusers' names, unread."""
+    """The U-Net of a whole model under diffusers' names, loaded lazily.
+
+    Raises `MaquetteError` if there is none, or it is of an unknown family.
+    """
     unet = weights.below(UNET)
     if not unet.shapes:
         raise MaquetteError(
@@ -210,27 +215,27 @@ def _read_vae(vae: Weights) -> Weights:
 
 def _clips(weights: Weights, family: Family, tokenizer: str | Path, where: Placement) -> list[Clip]:
     text_encoders = []
-    if family.clip and (own := _clip_names(weights.below(family.clip))).shapes:
-        config = CLIPTextConfig(**topology.text_config(own.shapes, openclip=False))
-        text_encoders.append(Clip(filled_clip(CLIPTextModel, config, own, where), _tokenizer(tokenizer)))
-    if family.openclip and (own := weights.below(family.openclip)).shapes:
-        tensors = dict(pair for name in own for pair in text_names.from_openclip(name, own[name]))
-        known = Weights.held(_without_unused_layer(tensors) if family is SD2 else tensors, own.source)
-        config = CLIPTextConfig(**topology.text_config(known.shapes, openclip=True))
-        kind = CLIPTextModelWithProjection if family is XL else CLIPTextModel
-        text_encoders.append(Clip(filled_clip(kind, config, known, where), _tokenizer(tokenizer, pad_token="!")))
+    if family.clip and (clip := _clip_names(weights.below(family.clip))).shapes:
+        config = CLIPTextConfig(**topology.text_config(clip.shapes, openclip=False))
+        text_encoders.append(Clip(filled_clip(CLIPTextModel, config, clip, where), _tokenizer(tokenizer)))
+    if family.openclip and (openclip := weights.below(family.openclip)).shapes:
+        tensors = dict(pair for name in openclip for pair in text_names.from_openclip(name, openclip[name]))
+        renamed = Weights.held(_without_unused_layer(tensors) if family is SD2 else tensors, openclip.source)
+        config = CLIPTextConfig(**topology.text_config(renamed.shapes, openclip=True))
+        encoder = filled_clip(CLIPTextModelWithProjection if family is XL else CLIPTextModel, config, renamed, where)
+        text_encoders.append(Clip(encoder, _tokenizer(tokenizer, pad_token="!")))
     return text_encoders
 
 
 def _text(text_encoders: list[Clip]) -> TextEncoder | None:
-    """XL's two, or the one; a file without any makes a base without text."""
+    """XL's two or a single one; None if the file has none."""
     if len(text_encoders) == 2:
         return XLText(text_encoders[0], text_encoders[1], zero_empty_prompt=True)
     return ClipText(text_encoders[0]) if text_encoders else None
 
 
 def _clip_names(clip: Weights) -> Weights:
-    """CLIP's names begin with "text_model."; older merges leave it out, and some bring a projection nothing reads."""
+    """CLIP's names start with "text_model."; older merges omit it, and some contain an unused projection."""
     return clip.renamed(
         {
             name: name if name.startswith("text_model.") else f"text_model.{name}"
@@ -241,25 +246,26 @@ def _clip_names(clip: Weights) -> Weights:
 
 
 def _without_unused_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """SD 2.x reads the last states but one, through the final norm: what a model of one layer less ends with.
+    """SD 2.x uses the second-to-last hidden states, through the final norm: the output of a model with one layer less.
 
-    OpenCLIP's whole model, of 24 layers and a projection, has one too many; files written from diffusers' do not.
+    OpenCLIP's full model, with 24 layers and a projection, has one layer too many; files converted from diffusers
+    do not.
     """
     last = topology.count(dict.fromkeys(tensors, ()), r"text_model\.encoder\.layers\.(\d+)\.") - 1
     if "text_projection.weight" not in tensors and last < OPENCLIP_LAYERS - 1:
         return tensors
-    left_out = (f"text_model.encoder.layers.{last}.", "text_projection")
-    return {name: value for name, value in tensors.items() if not name.startswith(left_out)}
+    unused = (f"text_model.encoder.layers.{last}.", "text_projection")
+    return {name: value for name, value in tensors.items() if not name.startswith(unused)}
 
 
 def _tokenizer(name: str | Path, **settings: str) -> CLIPTokenizer | MissingTokenizer:
-    """No file of weights brings its words along; OpenCLIP's differ from CLIP's in what they are padded with."""
+    """Files of weights contain no tokenizer. OpenCLIP's differs from CLIP's only in its padding token."""
     try:
-        known = is_hub_id(str(name)) and not Path(name).exists()
-        folder = snapshot(str(name), TOKENIZER_FILES) if known else Path(name)
+        on_hub = is_hub_id(str(name)) and not Path(name).exists()
+        folder = snapshot(str(name), TOKENIZER_FILES) if on_hub else Path(name)
         return read_tokenizer(folder, **settings)
     except (OSError, ValueError) as error:
         return MissingTokenizer(
-            f"A file of weights brings no tokenizer, and {str(name)!r} could not be had ({str(error).splitlines()[0]}) "
-            "Fetch it once while online, or give its folder (tokenizer=)."
+            f"A file of weights contains no tokenizer, and {str(name)!r} could not be loaded "
+            f"({str(error).splitlines()[0]}). Download it once while online, or give its folder (tokenizer=)."
         )

@@ -1,4 +1,4 @@
-"""A base written as a folder in diffusers' format."""
+"""Saving a base as a folder in diffusers' format."""
 
 import json
 from pathlib import Path
@@ -11,37 +11,38 @@ from maquette.errors import MaquetteError
 from maquette.foundation.files import atomic_write
 
 SCHEDULE = "scheduler_config.json"
-DEFAULTS = "maquette.json"  # steps, guidance and sampler that suit the base
+DEFAULTS = "maquette.json"  # recommended steps, guidance and sampler
 
 
 def save_base(base: Base, folder: Path, network: nn.Module | None = None) -> None:
-    """Write all parts of a base, each in the dtype it has; `load_base` and diffusers take the folder.
+    """Write all parts of a base in their current dtypes; `load_base` and diffusers can load the folder.
 
     Args:
-        network: its backbone's, where another one's weights are to be kept.
+        network: saved instead of the backbone's own, for example one with averaged weights.
 
-    Raises `MaquetteError` where a part is missing.
+    Raises `MaquetteError` if a part is missing.
     """
     if base.text_encoder is None:
-        raise MaquetteError(f"The base {base.name!r} came without a text encoder; one without it cannot be kept.")
-    family, kept = family_named(base.backbone.family), network or base.backbone.network
+        raise MaquetteError(f"The base {base.name!r} came without a text encoder; a base without one cannot be saved.")
+    family, network = family_named(base.backbone.family), network or base.backbone.network
     base.autoencoder.save_pretrained(folder / "vae")
-    kept.save_pretrained(folder / family.part)  # type: ignore[operator]
+    network.save_pretrained(folder / family.part)  # type: ignore[operator]
     index: dict[str, object] = {
         "_class_name": "DiffusionPipeline",
-        "scheduler": ["diffusers", base.schedule.get("_class_name", "DDIMScheduler")],
+        "scheduler": ["diffusers", base.scheduler_config.get("_class_name", "DDIMScheduler")],
         **base.text.save(folder),
         family.part: ["diffusers", family.network_class],
         "vae": ["diffusers", "AutoencoderKL"],
         **family.pipeline(base),
     }
-    for path, words in ((folder / "scheduler" / SCHEDULE, base.schedule), (folder / "model_index.json", index)):
+    schedule_path, index_path = folder / "scheduler" / SCHEDULE, folder / "model_index.json"
+    for path, values in ((schedule_path, base.scheduler_config), (index_path, index)):
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(words, indent=2) + "\n")
+            temporary.write_text(json.dumps(values, indent=2) + "\n")
     write_defaults(base.defaults, folder)
 
 
 def write_defaults(defaults: Defaults, folder: Path) -> None:
-    """Write what suits a base into its folder, where `load_base` finds it."""
+    """Write a base's recommended settings into its folder, where `load_base` finds them."""
     with atomic_write(folder / DEFAULTS) as path:
         path.write_text(json.dumps(vars(defaults)) + "\n")

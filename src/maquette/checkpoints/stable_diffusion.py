@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.x, 2.x, XL and the diorama's base: a U-Net, and one or two CLIP text encoders."""
+"""Stable Diffusion 1.x, 2.x, XL and the diorama's base: a U-Net and one or two CLIP text encoders."""
 
 import inspect
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class StableDiffusion(Family):
         return backbone, _side(unet.config.sample_size, folder) * downscale
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
-        """XL's two where the U-Net takes a pooled vector, else the one."""
+        """XL's two if the U-Net takes a pooled vector, otherwise one."""
         first = _clip(folder, "", CLIPTextModel, where)
         if backbone.text.pooled_width is None:
             return ClipText(first)
@@ -44,15 +44,15 @@ class StableDiffusion(Family):
         return XLText(first, second, index.get("force_zeros_for_empty_prompt", False))
 
     def pipeline(self, base: Base) -> dict[str, object]:
-        beside: dict[str, object] = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+        unused: dict[str, object] = {"feature_extractor": [None, None], "image_encoder": [None, None]}
         if isinstance(base.text, XLText):
             return {
                 "_class_name": "StableDiffusionXLPipeline",
-                **beside,
+                **unused,
                 "force_zeros_for_empty_prompt": base.text.zero_empty_prompt,
             }
         checker = {"safety_checker": [None, None], "requires_safety_checker": False}
-        return {"_class_name": "StableDiffusionPipeline", **beside, **checker}
+        return {"_class_name": "StableDiffusionPipeline", **unused, **checker}
 
     def holds(self, weights: Weights) -> bool:
         return f"{UNET}input_blocks.0.0.weight" in weights
@@ -64,23 +64,23 @@ class StableDiffusion(Family):
         return read_unet(weights)
 
     def stand_in(self, config: Mapping[str, Any]) -> Backbone:
-        ups = [kind.replace("Down", "Up") for kind in reversed(config["down_block_types"])]
+        up_blocks = [block.replace("Down", "Up") for block in reversed(config["down_block_types"])]
         known = inspect.signature(UNet2DConditionModel.__init__).parameters
-        own = {key: value for key, value in config.items() if key in known}
-        unet = UNet2DConditionModel(**{**own, "out_channels": config["in_channels"], "up_block_types": ups})
+        shared = {key: value for key, value in config.items() if key in known}
+        unet = UNet2DConditionModel(**{**shared, "out_channels": config["in_channels"], "up_block_types": up_blocks})
         return UNetBackbone(unet.eval())
 
 
-def _clip(folder: Path, number: str, kind: Any, where: Placement) -> Clip:
+def _clip(folder: Path, number: str, encoder_class: Any, where: Placement) -> Clip:
     part = f"text_encoder{number}"
     config = part_settings(folder, part, CLIPTextConfig.from_pretrained)
-    encoder = filled_clip(kind, config, part_weights(folder, part), where)
+    encoder = filled_clip(encoder_class, config, part_weights(folder, part), where)
     tokenizer = part_settings(folder, f"tokenizer{number}", read_tokenizer)
     return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
 
 
 def _side(size: Any, folder: Path) -> int:
-    """Of the latents it was trained on; the longer one of two."""
+    """Side of the latents it was trained on; the longer side if there are two."""
     sides = size if isinstance(size, list | tuple) else [size]
     if not sides or not all(isinstance(side, int) for side in sides):
         raise MaquetteError(

@@ -1,4 +1,4 @@
-"""A ControlNet for another base of the same family: as it is, or moved by what sets the two bases apart."""
+"""Transferring a ControlNet to another base of the same family by adding the difference of the two bases."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
 
     Copied weights gain the difference of the two bases; zero convolutions and condition encoder stay as they are.
 
-    Raises `MaquetteError` for bases of different families, or when the ControlNet says that it stems from a third.
+    Raises `MaquetteError` for bases of different families, or if the ControlNet was trained on a third one.
     """
     source, target = Path(source), Path(target)
     from_base, to_base = base_weights(old), base_weights(new)
@@ -32,10 +32,10 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     if contract.belongs_to(fingerprint(from_base)) is False:
         raise MaquetteError(f"{str(source)!r} was trained on {contract.base!r}, not on {str(old)!r}; give that base.")
     moved = replace(contract, stated=True, base=str(new), base_fingerprint=fingerprint(to_base)).to_json()
-    own = {**config.get("maquette", {}), "contract": moved}
+    settings = {**config.get("maquette", {}), "contract": moved}
     tensors = transferred(control, of_encoder(from_base), of_encoder(to_base))
     write_weights(tensors, target / WEIGHTS, {**control.metadata, METADATA: json.dumps(moved)})
-    write_config(target, {**config, "global_pool_conditions": contract.pooled, "maquette": own})
+    write_config(target, {**config, "global_pool_conditions": contract.pooled, "maquette": settings})
     return target
 
 
@@ -44,5 +44,5 @@ def _check_alike(old: Weights, new: Weights) -> None:
         if new.shapes.get(name) != shape:
             raise MaquetteError(
                 f"{str(old.source)!r} and {str(new.source)!r} are of different families ({name!r} has the shapes "
-                f"{shape} and {new.shapes.get(name)}); a ControlNet moves within one."
+                f"{shape} and {new.shapes.get(name)}); a ControlNet can only be transferred within a family."
             )

@@ -1,4 +1,4 @@
-"""The condition encoder, c_f = E(c_i): an image of a condition to features of the backbone's latent size."""
+"""The condition encoder, c_f = E(c_i): from a condition image to features of the backbone's latent size."""
 
 import math
 
@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class ReleaseEncoder(nn.Module):
-    """The layout of every published checkpoint: 3×3 convolutions with SiLU, halving the size log2(downscale) times.
+    """The layout of all published checkpoints: 3×3 convolutions with SiLU that halve the size log2(downscale) times.
 
-    For a downscale of 8: 3→16→16→32(s2)→32→96(s2)→96→256(s2)→width, the last one zero. Modules are named as in
+    For a downscale of 8: 3→16→16→32(s2)→32→96(s2)→96→256(s2)→width, the last one zero-initialised. Modules are named as in
     diffusers' `ControlNetConditioningEmbedding`.
     """
 
@@ -32,10 +32,10 @@ class ReleaseEncoder(nn.Module):
 
 
 class PaperEncoder(nn.Module):
-    """The paper's words: 4×4 convolutions with ReLU, 16/32/64/128 channels, then the zero convolution.
+    """As the paper describes it: 4×4 convolutions with ReLU, 16/32/64/128 channels, then the zero convolution.
 
-    Four strides of 2 would give 32² from 512², not the 64² that the text asks for; so as many of them halve the
-    size as the downscale needs, and the last keeps it.
+    Four strides of 2 would turn 512² into 32², not the 64² that the paper states; so only as many layers as the
+    downscale needs have a stride of 2, and the last one keeps the size.
     """
 
     def __init__(self, width: int, downscale: int = 8, channels: tuple[int, ...] = (16, 32, 64, 128)) -> None:
@@ -56,7 +56,7 @@ class PaperEncoder(nn.Module):
 
 
 class LatentEncoder(nn.Module):
-    """For families that take the condition as latents: a zero convolution of p × p patches (SD3, Flux, Qwen-Image)."""
+    """For families whose condition is latents: a zero convolution on p × p patches (SD3, Flux, Qwen-Image)."""
 
     def __init__(self, latent_channels: int, width: int, patch: int) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ ENCODERS: dict[str, type[ReleaseEncoder] | type[PaperEncoder]] = {"release": Rel
 
 
 def _levels(channels: tuple[int, ...], downscale: int) -> tuple[int, ...]:
-    """One width more than there are halvings; the last repeats for deeper autoencoders."""
+    """One width more than there are halvings; the last one repeats for deeper autoencoders."""
     halvings = round(math.log2(downscale))
     assert 2**halvings == downscale, f"a downscale is a power of 2, not {downscale}"
     return tuple(channels[min(level, len(channels) - 1)] for level in range(halvings + 1))

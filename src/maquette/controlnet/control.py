@@ -1,4 +1,4 @@
-"""How ControlNets enter a generation, alone or together: a weighted sum of their residuals."""
+"""How ControlNets take part in a generation, alone or combined: a weighted sum of their residuals."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,13 +16,15 @@ from maquette.errors import MaquetteError
 
 @dataclass(frozen=True)
 class Control:
-    """A ControlNet, its condition map and how it enters.
+    """A ControlNet, its condition map, its weight and when it is active.
 
     Args:
-        net: any ControlNet of the base that generates.
-        condition: an image, or a tensor (1, 3, H, W) in [0, 1], RGB; or (N, 3, H, W), one for each of N images.
-        weight: factor on its residuals; 0 leaves it out.
-        start, end: the shares of the steps, in [0, 1], between which it is on. end=0.5 is the paper's coarse control.
+        net: any ControlNet for the base that generates.
+        condition: an image, or a tensor (1, 3, H, W) in [0, 1], RGB; or (N, 3, H, W), one per image.
+        weight: factor on its residuals; 0 turns it off.
+        start, end: fractions of the steps, in [0, 1], between which it is active; end=0.5 is the paper's coarse control.
+
+    Raises `MaquetteError` for a condition of another type or range, and for a weight, start or end outside the limits.
     """
 
     net: ControlNet
@@ -40,16 +42,16 @@ class Control:
             and not -1 <= float(self.condition.min()) <= float(self.condition.max()) <= 1
         ):
             raise MaquetteError(
-                f"A condition tensor holds values from 0 to 1 (-1 where inpainting's is masked), not "
+                f"A condition tensor holds values from 0 to 1 (-1 where inpainting masks it), not "
                 f"{float(self.condition.min()):g} to {float(self.condition.max()):g}."
             )
         check_strength(self.weight, self.start, self.end)
 
     def active(self, step: int, steps: int) -> bool:
-        """Whether it is run in a step at all; the rule by which diffusers switches."""
+        """Whether it runs at all in a step, by the same rule as diffusers."""
         return self.weight != 0 and step / steps >= self.start and (step + 1) / steps <= self.end
 
 
 def sum_residuals(residuals: Iterable[Residuals]) -> Residuals:
-    """Several ControlNets: add their outputs (v3 §3.4); no interpolation is needed."""
+    """Combine several ControlNets by adding their outputs (v3 §3.4); no interpolation is needed."""
     return reduce(add, residuals)

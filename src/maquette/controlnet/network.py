@@ -1,4 +1,4 @@
-"""A ControlNet: a trainable copy of a part of a backbone between zero layers, and a condition encoder."""
+"""A ControlNet: a trainable copy of part of a backbone between zero layers, and a condition encoder."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -24,29 +24,32 @@ from maquette.text.conditioning import Conditioning, TextInputs
 
 @dataclass(frozen=True)
 class ControlNetConfig:
-    """What kind of ControlNet it is."""
+    """The design of a ControlNet.
 
-    encoder: EncoderName = "release"  # layout of the condition encoder: the published one, or the paper's words
-    connect: Connect = "all"  # which residuals are used: every slot, or the middle block's alone (small-scale training)
-    variant: Variant = "zero"  # zero convolutions; Gaussian ones or convolutions in the copy's place, for ablations
+    Raises `MaquetteError` for an unknown encoder, connect or variant.
+    """
+
+    encoder: EncoderName = "release"  # layout of the condition encoder: as published, or as in the paper
+    connect: Connect = "all"  # which residuals are used: all, or only the middle block's (small-scale training)
+    variant: Variant = "zero"  # the others are for ablations (`controlnet.choices`)
 
     def __post_init__(self) -> None:
-        for name, given, known in (
+        for name, value, known in (
             ("encoder", self.encoder, get_args(EncoderName)),
             ("connect", self.connect, get_args(Connect)),
             ("variant", self.variant, get_args(Variant)),
         ):
-            if given not in known:
-                raise MaquetteError(unknown(f"ControlNet {name}", given, list(known)))
+            if value not in known:
+                raise MaquetteError(unknown(f"ControlNet {name}", value, list(known)))
 
     @staticmethod
     def read(config: Mapping[str, Any]) -> "ControlNetConfig":
-        """What config.json says under "maquette"; up to version 0.1 the variant was called kind."""
-        own = config.get("maquette", {})
-        if "kind" in own:
-            own = {"variant": own["kind"], **own}
+        """From "maquette" in config.json; up to version 0.1 the variant was called kind."""
+        stored = config.get("maquette", {})
+        if "kind" in stored:
+            stored = {"variant": stored["kind"], **stored}
         known = {field.name for field in fields(ControlNetConfig)}
-        return ControlNetConfig(**{key: value for key, value in own.items() if key in known})
+        return ControlNetConfig(**{key: value for key, value in stored.items() if key in known})
 
 
 class HasBackbone(Protocol):
@@ -55,7 +58,7 @@ class HasBackbone(Protocol):
 
 
 class ControlNet(nn.Module):
-    """Knows a backbone's slots, never its class.
+    """A ControlNet for any backbone: it depends on the backbone's slots, never on its class.
 
     Shapes: latents (B, C, h, w), timestep an int or (B,), text (B, L, D), condition (B, 3, H, W) in [0, 1], RGB.
     """
@@ -88,10 +91,10 @@ class ControlNet(nn.Module):
         variant: Variant = "zero",
         seed: int = 0,
     ) -> "ControlNet":
-        """A fresh ControlNet on a base, in its dtype and on its device; the output is unchanged, bitwise.
+        """A new ControlNet on a base, in its dtype and on its device; the base's output stays bitwise the same.
 
-        Only the blocks that train are copied. `seed` decides the condition encoder's Gaussian weights.
-        Not unchanged with variant="gaussian": that is what the ablation shows.
+        Only the blocks that train are copied. `seed` determines the condition encoder's Gaussian weights.
+        With variant="gaussian" the output does change: that is what the ablation shows.
         """
         net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant))
         if encoder != "release" and net.control.condition_space == "latents":
@@ -107,17 +110,17 @@ class ControlNet(nn.Module):
     def build(
         cls, backbone: Backbone, net_config: ControlNetConfig, config: Mapping[str, Any] | None = None
     ) -> "ControlNet":
-        """One whose weights are still to be set, in the backbone's dtype and on its device.
+        """A ControlNet without meaningful weights yet, in the backbone's dtype and on its device.
 
         Args:
-            config: the config.json of the one that is read.
+            config: its config.json, when one is being loaded.
         """
         like = next(backbone.network.parameters())
         return cls(backbone, net_config, config).to(like.device, like.dtype)
 
     @property
     def wiring(self) -> Wiring:
-        """Which of its outputs goes to which slots now."""
+        """Which of its outputs goes to which slots."""
         return self.control.wiring if self.config.connect == "all" else last_alone(self.control.wiring)
 
     @property
@@ -129,7 +132,7 @@ class ControlNet(nn.Module):
         return self.zero_convs[-1].weight.dtype  # type: ignore[return-value]
 
     def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor], Tensor]) -> Tensor:
-        """What `encode` takes of condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
+        """The input of `encode` for condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
 
         Args:
             to_latents: the base's `encode_maps`, for families that take latents.
@@ -137,13 +140,13 @@ class ControlNet(nn.Module):
         return maps if self.control.condition_space == "pixels" else to_latents(self._ordered(maps))
 
     def encode(self, condition: Tensor) -> Tensor:
-        """E(c_i): condition features (B, C, h, w), needed once a generation, not once a step."""
+        """E(c_i): condition features (B, C, h, w), computed once per generation, not once per step."""
         ordered = self._ordered(condition) if self.control.condition_space == "pixels" else condition
         features: Tensor = self.condition_encoder(ordered.to(self.device, self.dtype))
         return features
 
     def _ordered(self, maps: Tensor) -> Tensor:
-        """Condition maps (B, 3, H, W) with their channels in the order of the training."""
+        """Condition maps (B, 3, H, W) with channels in the order used in training."""
         if maps.shape[-1] % self.downscale or maps.shape[-2] % self.downscale:
             raise MaquetteError(
                 f"A condition map's sides are multiples of {self.downscale} pixels, not "
@@ -154,22 +157,26 @@ class ControlNet(nn.Module):
     def forward(
         self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning, features: Tensor
     ) -> Residuals:
-        """What to add to each slot of the backbone; `features` of one row serve the whole batch."""
+        """What to add to each slot of the backbone.
+
+        Args:
+            features: (B or 1, C, h, w), from `encode`.
+        """
         wiring = self.wiring
         copied: Sequence[Tensor] = self.trainable_copy(latents, timestep, text, features, used(wiring))
         outputs = [
-            connection(feature) if places else None
-            for connection, feature, places in zip(self.zero_convs, copied, wiring, strict=False)
+            zero_conv(feature) if places else None
+            for zero_conv, feature, places in zip(self.zero_convs, copied, wiring, strict=False)
         ]
         residuals = Residuals.wired(outputs, wiring, len(self.slots))
         return residuals.pooled() if self.contract.pooled else residuals
 
     def published(self) -> dict[str, Tensor]:
-        """Its weights under the names that files keep them by; not copies of them."""
+        """Its weights under their published names; shared, not copied."""
         return {self.control.published(name): value for name, value in self.state_dict().items()}
 
     def fits(self, backbone: Backbone) -> bool:
-        """Whether its latents, its text and its residuals are those of a backbone."""
+        """Whether its latents, text and residuals match a backbone's."""
         return (
             self.latent_channels == backbone.latent_channels
             and self.downscale == backbone.downscale
@@ -182,10 +189,12 @@ class ControlNet(nn.Module):
         save(self, Path(folder))
 
     def push(self, name: str, run: str | Path | None = None, *, private: bool = False, token: str | None = None) -> str:
-        """Put it on the Hub as org/name with a model card; the address of its page.
+        """Upload it to the Hub as org/name with a model card; returns the address of its page.
 
         Args:
-            run: the folder of its training, whose settings, curve and last grid go onto the card.
+            run: the folder of its training run, whose settings, curve and last grid go into the card.
+
+        Raises `MaquetteError` if the Hub cannot be reached or refuses.
         """
         from maquette.controlnet.publish import push
 
@@ -197,14 +206,14 @@ def _shape(slots: Sequence[Slot]) -> list[tuple[int, int]]:
 
 
 def _condition_encoder(backbone: Backbone, net_config: ControlNetConfig, space: str, first: Slot) -> nn.Module:
-    """To the shape of the copy's first output."""
+    """A condition encoder with the shape of the copy's first output."""
     if space == "latents":
         return LatentEncoder(backbone.latent_channels, first.channels, first.downscale)
     return ENCODERS[net_config.encoder](first.channels, backbone.downscale * first.downscale)
 
 
 def _initialise(net: ControlNet, generator: torch.Generator) -> None:
-    """Gaussian weights in the condition encoder, the last layer zero unless the net_config says otherwise."""
+    """Gaussian weights in the condition encoder; the last layers are zero unless the variant is "gaussian"."""
     fresh = [net.condition_encoder, *([net.trainable_copy] if net.config.variant == "lite" else [])]
     for convolution in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
         _gaussian(convolution, generator)
@@ -218,9 +227,9 @@ def _initialise(net: ControlNet, generator: torch.Generator) -> None:
 
 @torch.no_grad()
 def _gaussian(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
-    """Normal weights that keep the variance (He), zero bias; drawn on the CPU, the same on every device."""
+    """He initialisation, zero bias; sampled on the CPU, so the same on every device."""
     fan_in = layer.weight[0].numel()
-    drawn = torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
-    layer.weight.copy_(drawn)
+    weight = torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
+    layer.weight.copy_(weight)
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""A ControlNet for others: its folder with a model card, on the Hub."""
+"""Sharing a ControlNet on the Hub: its folder and a model card."""
 
 import json
 import re
@@ -14,14 +14,14 @@ from maquette.controlnet.contract import Contract
 from maquette.controlnet.save import Written, save
 from maquette.errors import MaquetteError
 
-HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, perhaps at a revision
+HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, optionally @revision
 CARD, CURVE, GRID = "README.md", "curve.png", "grid.png"
 
 
 def push(net: Written, name: str, run: Path | None, private: bool, token: str | None) -> str:
-    """Upload a ControlNet as org/name; the address of its page.
+    """Upload a ControlNet as org/name; returns the address of its page.
 
-    Raises `MaquetteError` when the Hub cannot be reached, or refuses.
+    Raises `MaquetteError` if the Hub cannot be reached or refuses.
     """
     with tempfile.TemporaryDirectory() as folder:
         prepare(net, Path(folder), name, run)
@@ -33,13 +33,13 @@ def push(net: Written, name: str, run: Path | None, private: bool, token: str | 
             reason = str(error).strip().splitlines()[0]
             raise MaquetteError(
                 f"{name!r} could not be put on the Hub ({reason}); log in with `hf auth login`, or give token=. "
-                "The ControlNet itself is unchanged: net.save(folder) keeps it."
+                "The ControlNet itself is unchanged: net.save(folder) saves it locally."
             ) from error
     return f"https://huggingface.co/{name}"
 
 
 def prepare(net: Written, folder: Path, name: str, run: Path | None = None) -> None:
-    """All that is uploaded: weights, configuration, card, and of a run its curve and its last grid."""
+    """Write everything that is uploaded: weights, configuration, card, and a run's curve and last grid."""
     save(net, folder)
     shown = []
     if run is not None:
@@ -57,7 +57,7 @@ def _settings(run: Path | None) -> dict[str, Any]:
 
 
 def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) -> str:
-    """The model card, Markdown with the Hub's header."""
+    """The model card: Markdown with the Hub's metadata header."""
     contract = net.contract
     public = contract.base and re.fullmatch(HUB_ID, contract.base) and not Path(contract.base).exists()
     base = contract.base.split("@")[0] if contract.base and public else None
@@ -79,7 +79,7 @@ def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) ->
         f'net = mq.load_controlnet("{name}", base)',
         "```",
         "",
-        "| what it was trained to be given | |",
+        "| expected input | |",
         "| --- | --- |",
         *_rows(contract),
     ]

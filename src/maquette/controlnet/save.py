@@ -1,6 +1,6 @@
-"""A ControlNet as a folder in diffusers' format, which diffusers and ComfyUI load too.
+"""Saving a ControlNet as a folder in diffusers' format, which diffusers and ComfyUI can load.
 
-It knows of a ControlNet only what it writes (`Written`), so that `network` imports it and it need not import `network`.
+It depends only on the attributes it writes (`Written`): `network` imports this module, not the other way round.
 """
 
 import json
@@ -19,7 +19,7 @@ CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
 
 
 class Written(Protocol):
-    """What of a ControlNet is written."""
+    """The parts of a ControlNet that are saved."""
 
     contract: Contract
     control: ControlFamily
@@ -27,7 +27,7 @@ class Written(Protocol):
     config: Any  # a dataclass of settings
 
     def published(self) -> dict[str, Tensor]:
-        """Its weights under the names that files keep them by."""
+        """Its weights under their published names."""
 
 
 def save(net: Written, folder: Path) -> None:

@@ -10,7 +10,7 @@ from maquette.text.conditioning import Conditioning
 
 
 class LiteEncoder(nn.Module):
-    """Each copied block replaced by one convolution (paper, v3 §4.2): no copy, no text, no time."""
+    """Each copied block replaced by a single convolution (paper, v3 §4.2): no copy, no text, no time."""
 
     def __init__(self, latent_channels: int, outputs: Sequence[Slot]) -> None:
         super().__init__()
@@ -26,13 +26,13 @@ class LiteEncoder(nn.Module):
         latents: Tensor,
         timestep: Tensor | int,
         text: Tensor | Conditioning,
-        added: Tensor | None = None,
+        control_features: Tensor | None = None,
         outputs: int | None = None,
     ) -> tuple[Tensor, ...]:
-        """Features (B, C, h, w) at the first `outputs` outputs, of latents (B, C, h, w)."""
+        """The first `outputs` outputs, or all of them if None, (B, C, h, w) each, for latents (B, C, h, w)."""
         x = self.conv_in(latents)
-        if added is not None:
-            x = x + added
+        if control_features is not None:
+            x = x + control_features
         features = [x]
         for block in self.blocks[: None if outputs is None else outputs - 1]:
             x = nn.functional.silu(block(nn.functional.silu(x)))

@@ -1,9 +1,9 @@
-"""Equation 2 of the paper on any block.
+"""Equation 2 of the paper, for any block.
 
 y_c = F(x; Θ) + Z(F(x + Z(c; Θz1); Θc); Θz2): the locked block plus a trainable
 copy of it, between two layers that start at zero. Before the first optimizer
-step y_c = y whatever c is. At zero ∂Z/∂B = 1, ∂Z/∂W = I ≠ 0 and ∂Z/∂I = W = 0:
-the first step moves the zero layers, from the second on the copy learns.
+step y_c = y for any c. At zero ∂Z/∂B = 1, ∂Z/∂W = I ≠ 0 and ∂Z/∂I = W = 0:
+the first step moves the zero layers; from the second step on the copy learns.
 """
 
 import copy
@@ -18,16 +18,18 @@ from maquette.errors import MaquetteError
 
 
 class ControlledBlock(nn.Module):
-    """Equation 2 on any block: `forward(x, c)`, further arguments go to the block and its copy alike.
+    """Equation 2 for any block: `forward(x, c, ...)`; further arguments go to both the block and its copy.
 
     Args:
-        block: locked from here on; its mode (train or eval) stays as it is, and so do its running statistics.
-        condition_channels: channels of c, which has x's shape otherwise.
-        channels: of x; read off the block's first layer when not given.
-        out_channels: of the block's output; found by running the block on no data when not given.
+        block: gets locked; its mode (train or eval) and its running statistics stay as they are.
+        condition_channels: channels of c, whose shape is otherwise that of x.
+        channels: of x; by default read from the block's first layer.
+        out_channels: of the block's output; by default found by running the block on the meta device.
 
     Shapes: x and c are (B, C, H, W) for a block whose first layer is a convolution or its norm, (B, L, C) for one
     that starts with a linear layer, a layer norm or attention.
+
+    Raises `MaquetteError` if the channels of x are neither given nor found.
     """
 
     def __init__(
@@ -52,13 +54,13 @@ class ControlledBlock(nn.Module):
         return self._locked(x, *args, **kwargs) + changed
 
     def _locked(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """F(x; Θ); a norm in training mode updates copies of its running statistics, never its own."""
+        """F(x; Θ); a norm in training mode updates copies of its running statistics, not the originals."""
         buffers = {name: buffer.clone() for name, buffer in self.block.named_buffers()} if self.block.training else {}
         result: Tensor = torch.func.functional_call(self.block, buffers, (x, *args), kwargs)
         return result
 
     def train(self, mode: bool = True) -> "ControlledBlock":
-        """Set the mode of everything that learns; the locked block keeps its own."""
+        """Set the mode of all trainable parts; the locked block keeps its mode."""
         self.training = mode
         for part in (self.trainable_copy, self.zero_in, self.zero_out):
             part.train(mode)
@@ -72,7 +74,7 @@ ZeroLayer = Callable[[int, int], nn.Module]
 
 
 def _entrance(block: nn.Module) -> tuple[ZeroLayer, int | None]:
-    """The zero layer that suits a block's first layer with weights, and that layer's channels if it says so."""
+    """The zero layer for a block's first layer with weights, and that layer's input channels if known."""
     for module in block.modules():
         if isinstance(module, nn.LayerNorm):
             return zero_linear, module.normalized_shape[-1]
@@ -86,9 +88,9 @@ def _entrance(block: nn.Module) -> tuple[ZeroLayer, int | None]:
 
 
 def _out_channels(block: nn.Module, channels: int, layer: ZeroLayer) -> int:
-    """Channels that come out when `channels` go in, found on the meta device, where nothing is computed.
+    """Output channels for `channels` input channels, found on the meta device, where nothing is computed.
 
-    A block that wants more than x cannot be run so; its last layer of the kind then says how wide it ends.
+    A block that needs more inputs than x cannot be run this way; then the width of its last such layer is used.
     """
     tokens = layer is zero_linear
     shape = (2, 8, channels) if tokens else (2, channels, 16, 16)

@@ -1,1 +1,1 @@
-"""Weights on disk, before any network is made of them: whose they are, and what each tensor is called elsewhere."""
+"""Weights on disk, before any network is built: which format they are in, and what each tensor is called elsewhere."""

@@ -1,12 +1,12 @@
-"""A ControlNet's weights in any published format, under diffusers' names. Which format it is, its names say.
+"""A ControlNet's weights in any published format, under diffusers' names. The format follows from the tensor names.
 
-| format | its names |
+| format | tensor names |
 | --- | --- |
 | diffusers | controlnet_down_blocks.0.weight |
-| original | control_model.zero_convs.0.0.weight; beside a whole base in v1.0, alone in v1.1 |
+| original | control_model.zero_convs.0.0.weight; with a whole base in v1.0, alone in v1.1 |
 | bare | zero_convs.0.0.weight |
-| difference | as original or bare, and a tensor `difference`: copied weights less the base's they were copied from |
-| control-lora | as bare, and a tensor `lora_controlnet`: copied weights as low ranks (.up, .down) on the base's |
+| difference | as original or bare, and a tensor `difference`: copied weights minus the base's |
+| control-lora | as bare, and a tensor `lora_controlnet`: copied weights as low-rank updates (.up, .down) |
 """
 
 import math
@@ -23,13 +23,13 @@ from maquette.foundation.weights import Weights
 Format = Literal["diffusers", "original", "bare", "difference", "control-lora"]
 
 PREFIX = "control_model."
-DTYPE = "maquette.dtype"  # metadata of a difference: what its sums were rounded to
-OWN = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
-"""What a ControlNet has and no base: its connections and its condition encoder."""
+DTYPE = "maquette.dtype"  # metadata of a difference: dtype of the sum with the base
+NOT_COPIED = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
+"""Prefixes of weights that only a ControlNet has: its zero convolutions and its condition encoder."""
 
 
 def recognise(weights: Weights) -> Format | None:
-    """The format of a ControlNet; None when the weights hold none."""
+    """The format of a ControlNet; None if the weights hold none."""
     if "lora_controlnet" in weights:
         return "control-lora"
     if "difference" in weights:
@@ -42,78 +42,83 @@ def recognise(weights: Weights) -> Format | None:
 
 
 def read_control(weights: Weights, base: Weights | None = None) -> Weights:
-    """A ControlNet's tensors under diffusers' names, still unread.
+    """A ControlNet's tensors under diffusers' names, loaded lazily.
 
     Args:
-        base: the base's encoder under diffusers' names, for formats that are told relative to it.
+        base: the base's encoder under diffusers' names, for formats relative to it.
 
-    Raises `MaquetteError` when there is no ControlNet in the weights.
+    Raises `MaquetteError` if the weights hold no ControlNet, or the base is missing or does not match.
     """
-    kind = recognise(weights)
-    if kind is None:
-        some = ", ".join(repr(name) for name in list(weights)[:3])
+    format_ = recognise(weights)
+    if format_ is None:
+        examples = ", ".join(repr(name) for name in list(weights)[:3])
         raise MaquetteError(
-            f"{str(weights.source)!r} holds no ControlNet: its tensors ({some}, ...) have the names of no known format."
+            f"{str(weights.source)!r} holds no ControlNet: its tensors ({examples}, ...) have the names of no known "
+            "format; give a file or folder of a ControlNet."
         )
-    if kind == "control-lora":
-        return _from_ranks(_bare(weights), _needed(base, weights, kind))
-    named = read_names(weights)
-    return _from_difference(named, _needed(base, weights, kind)) if kind == "difference" else named
+    if format_ == "control-lora":
+        return _from_ranks(_bare(weights), _required(base, weights, format_))
+    renamed = read_names(weights)
+    return _from_difference(renamed, _required(base, weights, format_)) if format_ == "difference" else renamed
 
 
 def read_names(weights: Weights) -> Weights:
-    """All tensors as they are in the file, under diffusers' names; not for Control-LoRA's ranks."""
+    """The tensors of a file under diffusers' names, values unchanged; not for Control-LoRA."""
     if recognise(weights) == "diffusers":
         return weights
     bare = _bare(weights)
-    return bare.renamed({name: _known(name, bare) for name in bare if name != "difference"})
+    return bare.renamed({name: _to_diffusers(name, bare) for name in bare if name != "difference"})
 
 
 def _bare(weights: Weights) -> Weights:
     return weights.below(PREFIX) if any(name.startswith(PREFIX) for name in weights) else weights
 
 
-def _known(name: str, weights: Weights) -> str:
+def _to_diffusers(name: str, weights: Weights) -> str:
     try:
         return to_diffusers(name)
     except UnknownNameError as error:
-        raise MaquetteError(f"{name!r} in {str(weights.source)!r} is no part of a ControlNet.") from error
+        raise MaquetteError(f"{name!r} in {str(weights.source)!r} is not part of a ControlNet.") from error
 
 
-def _needed(base: Weights | None, weights: Weights, kind: Format) -> Weights:
+def _required(base: Weights | None, weights: Weights, format_: Format) -> Weights:
     if base is None:
-        raise MaquetteError(f"{str(weights.source)!r} ({kind}) is told relative to a base; give the base.")
+        raise MaquetteError(f"{str(weights.source)!r} ({format_}) is relative to a base; give the base.")
     return base
 
 
 def check_copied(control: Weights, base: Weights) -> None:
-    """Every weight that a ControlNet copied must stand in the base, in the same shape."""
+    """Check that a base has every weight that a ControlNet copies, in the same shape.
+
+    Raises `MaquetteError` if it does not.
+    """
     for name, shape in control.shapes.items():
-        if not name.startswith(OWN) and base.shapes.get(name) != shape:
+        if not name.startswith(NOT_COPIED) and base.shapes.get(name) != shape:
             raise MaquetteError(
                 f"{str(control.source)!r} does not belong to the base {str(base.source)!r}: {name!r} has the shape "
-                f"{shape} in one and {base.shapes.get(name, 'no place')} in the other; give the base it was made for."
+                f"{shape} in one and {base.shapes.get(name, 'is missing')} in the other; give the base it was made for."
             )
 
 
-def _from_difference(named: Weights, base: Weights) -> Weights:
-    """W_base + difference for what was copied, added in double precision so that nothing is lost."""
-    check_copied(named, base)
+def _from_difference(difference: Weights, base: Weights) -> Weights:
+    """W_base + difference for copied weights, added in double precision so that nothing is lost."""
+    check_copied(difference, base)
 
     def read(name: str) -> Tensor:
-        if name.startswith(OWN):
-            return named[name]
-        return (base[name].cpu().double() + named[name].double()).to(dtype or base[name].dtype)
+        """In the same shape as the base's."""
+        if name.startswith(NOT_COPIED):
+            return difference[name]
+        return (base[name].cpu().double() + difference[name].double()).to(dtype or base[name].dtype)
 
-    dtype = DTYPES.get(named.metadata.get(DTYPE, ""))
-    return Weights(named.source, named.shapes, read, named.metadata)
+    dtype = DTYPES.get(difference.metadata.get(DTYPE, ""))
+    return Weights(difference.source, difference.shapes, read, difference.metadata)
 
 
 def _from_ranks(bare: Weights, base: Weights) -> Weights:
-    """W_base + up · down, kernels flattened; what the file has no word about is the base's."""
-    given = bare.renamed({name: _known(name, bare) for name in bare if name.endswith((".weight", ".bias"))})
-    ranks = {_known(name, bare).replace(".up", ".weight"): name for name in bare if name.endswith(".up")}
-    if foreign := {name for name in {*given, *ranks} if not name.startswith(OWN)} - set(base):
+    """W_base + up · down, kernels flattened; weights missing from the file are the base's."""
+    full = bare.renamed({name: _to_diffusers(name, bare) for name in bare if name.endswith((".weight", ".bias"))})
+    ranks = {_to_diffusers(name, bare).replace(".up", ".weight"): name for name in bare if name.endswith(".up")}
+    if foreign := {name for name in {*full, *ranks} if not name.startswith(NOT_COPIED)} - set(base):
         raise MaquetteError(
             f"{str(bare.source)!r} changes {min(foreign)!r}, which the base {str(base.source)!r} does not have; give "
             "the base it was made for."
@@ -122,14 +127,15 @@ def _from_ranks(bare: Weights, base: Weights) -> Weights:
         rows, columns = bare.shapes[stem][0], math.prod(bare.shapes[stem.removesuffix("up") + "down"][1:])
         if (rows, columns) != (base.shapes[name][0], math.prod(base.shapes[name][1:])):
             raise MaquetteError(
-                f"{str(bare.source)!r} changes {name!r} as {rows} × {columns}, which the base {str(base.source)!r} has "
-                f"in the shape {base.shapes[name]}; give the base it was made for."
+                f"{str(bare.source)!r} changes {name!r} as {rows} × {columns}, but in the base {str(base.source)!r} "
+                f"it has the shape {base.shapes[name]}; give the base it was made for."
             )
-    shapes = {**base.shapes, **given.shapes}
+    shapes = {**base.shapes, **full.shapes}
 
     def read(name: str) -> Tensor:
-        if name in given:
-            return given[name]
+        """up (o, r, ...) times down (r, i, ...), in the same shape as the base's."""
+        if name in full:
+            return full[name]
         if name not in ranks:
             return base[name].cpu()
         up, down = bare[ranks[name]], bare[ranks[name].removesuffix("up") + "down"]
@@ -140,22 +146,27 @@ def _from_ranks(bare: Weights, base: Weights) -> Weights:
 
 
 def transferred(control: Weights, old: Weights, new: Weights) -> Weights:
-    """Moved to another base: what was copied takes part in what sets the bases apart, W + W_new − W_old; the
-    connections and the condition encoder stay."""
+    """A ControlNet transferred to another base: W + W_new − W_old for copied weights; zero convolutions and condition
+    encoder stay the same.
+    """
     for base in (old, new):
         check_copied(control, base)
 
     def read(name: str) -> Tensor:
-        own = control[name]
-        if name.startswith(OWN):
-            return own
-        return (own.double() + (new[name].cpu().double() - old[name].cpu().double())).to(own.dtype)
+        """In the same shape as the ControlNet's."""
+        weight = control[name]
+        if name.startswith(NOT_COPIED):
+            return weight
+        return (weight.double() + (new[name].cpu().double() - old[name].cpu().double())).to(weight.dtype)
 
     return Weights(control.source, control.shapes, read, control.metadata)
 
 
 def as_original(control: Weights) -> Weights:
-    """diffusers' names → "control_model." and the original ones."""
+    """From diffusers' names to the original ones with "control_model." in front.
+
+    Raises `MaquetteError` for weights without an original name.
+    """
     return control.renamed({name: _original(name, control) for name in control})
 
 
@@ -164,38 +175,44 @@ def _original(name: str, control: Weights) -> str:
         return PREFIX + to_original(name, frozenset())
     except UnknownNameError as error:
         raise MaquetteError(
-            f"{name!r} in {str(control.source)!r} has no name in the original layout, which knows published "
-            "ControlNets alone; keep it in diffusers' format."
+            f"{name!r} in {str(control.source)!r} has no name in the original layout, which covers published "
+            "ControlNets only; keep it in diffusers' format."
         ) from error
 
 
 def as_difference(control: Weights, base: Weights) -> Weights:
-    """Copied weights less the base's, original names, the marker beside them; to be undone bitwise."""
+    """Copied weights minus the base's, with original names and the marker tensor; can be undone bitwise.
+
+    Raises `MaquetteError` for a base that does not match, mixed dtypes, or weights without an exact difference.
+    """
     check_copied(control, base)
-    named = {_original(name, control): name for name in control}
-    dtypes = {control[name].dtype for name in control if not name.startswith(OWN)}
+    names = {_original(name, control): name for name in control}
+    dtypes = {control[name].dtype for name in control if not name.startswith(NOT_COPIED)}
     if len(dtypes) > 1:
-        raise MaquetteError(f"{str(control.source)!r} mixes precisions; a difference has one. Convert to 'original'.")
+        raise MaquetteError(
+            f"{str(control.source)!r} mixes precisions; a difference has only one. Convert to 'original'."
+        )
 
-    def read(name: str) -> Tensor:
-        if name == "difference":
+    def read(original: str) -> Tensor:
+        """In the same shape as the ControlNet's; the marker is a scalar."""
+        if original == "difference":
             return torch.ones(())
-        own = named[name]
-        return control[own] if own.startswith(OWN) else _difference(control[own], base[own], control, own)
+        name = names[original]
+        return control[name] if name.startswith(NOT_COPIED) else _difference(control[name], base[name], control, name)
 
-    shapes = {"difference": (), **{name: control.shapes[own] for name, own in named.items()}}
+    shapes = {"difference": (), **{original: control.shapes[name] for original, name in names.items()}}
     metadata = {**control.metadata, DTYPE: str(dtypes.pop()).removeprefix("torch.")}
     return Weights(control.source, shapes, read, metadata)
 
 
 def _difference(value: Tensor, base: Tensor, control: Weights, name: str) -> Tensor:
-    """In the narrowest precision from which the sum with the base gives `value` back, bit by bit."""
+    """value − base, of the same shape, in the narrowest dtype whose sum with the base restores `value` bitwise."""
     wide, exact = base.cpu().double(), value.double() - base.cpu().double()
     for dtype in dict.fromkeys((value.dtype, torch.float32, torch.float64)):
-        told = exact.to(dtype)
-        if torch.equal((wide + told.double()).to(value.dtype), value):
-            return told
+        rounded = exact.to(dtype)
+        if torch.equal((wide + rounded.double()).to(value.dtype), value):
+            return rounded
     raise MaquetteError(
-        f"{name!r} in {str(control.source)!r} is so far from the base's that no difference gives it back; "
+        f"{name!r} in {str(control.source)!r} is so far from the base's that no difference restores it exactly; "
         "convert to 'original' instead."
     )

@@ -1,6 +1,6 @@
-"""transformers' name of every weight of a text encoder, from OpenCLIP's (Stable Diffusion 2.x, the second of XL).
+"""From OpenCLIP's names of a text encoder's weights (Stable Diffusion 2.x, the second of XL) to transformers' names.
 
-CLIP itself (1.x, the first of XL) is called the same in both. OpenCLIP keeps query, key and value in one matrix and
+CLIP itself (1.x, the first of XL) has the same names in both. OpenCLIP stores query, key and value in one matrix, and
 its projection transposed.
 """
 
@@ -27,12 +27,12 @@ _THREE = ("q_proj", "k_proj", "v_proj")
 
 
 def from_openclip(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """What one OpenCLIP tensor is in transformers: itself under another name, or three; nothing for what it lacks."""
+    """transformers' tensors by name for one OpenCLIP tensor: one, three of (D, ...) from (3D, ...), or none if unused."""
     if name in _TOP:
         yield _TOP[name], value.T if name == "text_projection" else value
         return
     found = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(.+)\.(\w+)", name)
-    if found is None:  # logit_scale and the like, which no diffusion model uses
+    if found is None:  # such as logit_scale, which diffusion models do not use
         return
     layer = f"text_model.encoder.layers.{found[1]}"
     if found[2] == "attn":  # in_proj_weight, in_proj_bias

@@ -1,7 +1,7 @@
-"""What a network looks like, read off the shapes of its weights (under diffusers' names).
+"""A network's configuration, inferred from the shapes of its weights (under diffusers' names).
 
-What shapes cannot say comes from what was published with Stable Diffusion: 8 heads in 1.x, whose text is 768 wide and
-whose attention projects by convolutions, heads of 64 channels in 2.x and XL, whose attention projects by linear layers.
+What shapes cannot tell is assumed as published for Stable Diffusion: 8 heads in 1.x, whose text is 768 wide and whose
+attention projects with convolutions; heads of 64 channels in 2.x and XL, whose attention projects with linear layers.
 """
 
 import re
@@ -20,12 +20,12 @@ Shapes = Mapping[str, Shape]
 
 def _shape(shapes: Shapes, name: str) -> Shape:
     if name not in shapes:
-        raise MaquetteError(f"The weights lack {name!r}: they are of no network of Stable Diffusion 1.x, 2.x or XL.")
+        raise MaquetteError(f"The weights lack {name!r}: they belong to no network of Stable Diffusion 1.x, 2.x or XL.")
     return shapes[name]
 
 
 def count(shapes: Shapes, pattern: str) -> int:
-    """How many different numbers stand where the pattern has its group."""
+    """How many different numbers the pattern's group matches."""
     return len({found[1] for name in shapes if (found := re.match(pattern, name))})
 
 
@@ -37,7 +37,7 @@ def family(shapes: Shapes) -> str:
 
 
 def slot_channels(shapes: Shapes) -> list[int]:
-    """Channels of the places where a ControlNet adds, from the first convolution to the middle block."""
+    """Channels of the ControlNet slots, from the first convolution to the middle block."""
     channels = [_shape(shapes, "conv_in.weight")[0]]
     for level in range(count(shapes, r"down_blocks\.(\d+)\.")):
         width = _shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight")[0]
@@ -50,8 +50,8 @@ def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | No
     """The configuration of a `UNet2DConditionModel`, or the shared part of a `ControlNetModel`'s.
 
     Args:
-        pooled_width: XL: of the second text encoder's pooled vector.
-        heads: of each attention, where it is not as published.
+        pooled_width: for XL, width of the second text encoder's pooled vector.
+        heads: of each attention layer, if not as published.
     """
     levels = count(shapes, r"down_blocks\.(\d+)\.")
     widths = [_shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight")[0] for level in range(levels)]
@@ -71,10 +71,10 @@ def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | No
     }
     if "add_embedding.linear_1.weight" in shapes:
         width = _shape(shapes, "add_embedding.linear_1.weight")[1]
-        each = (width - pooled_width) // TIME_IDS if pooled_width else 256
+        id_width = (width - pooled_width) // TIME_IDS if pooled_width else 256
         config |= {
             "addition_embed_type": "text_time",
-            "addition_time_embed_dim": each,
+            "addition_time_embed_dim": id_width,
             "projection_class_embeddings_input_dim": width,
         }
     if "conv_out.weight" in shapes:
@@ -83,10 +83,10 @@ def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | No
     return config
 
 
-def _heads(widths: list[int], linear: bool, given: int | None) -> int | list[int]:
-    """diffusers calls the number of heads attention_head_dim."""
-    if given is not None:
-        return given
+def _heads(widths: list[int], linear: bool, heads: int | None) -> int | list[int]:
+    """The number of heads, which diffusers calls attention_head_dim."""
+    if heads is not None:
+        return heads
     if not linear:
         return HEADS
     if any(width % HEAD_WIDTH for width in widths):
@@ -98,7 +98,7 @@ def _heads(widths: list[int], linear: bool, given: int | None) -> int | list[int
 
 
 def vae_config(shapes: Shapes) -> dict[str, Any]:
-    """The configuration of an `AutoencoderKL`; its scaling factor is not in its weights."""
+    """The configuration of an `AutoencoderKL`, without the scaling factor, which weights do not contain."""
     levels = count(shapes, r"encoder\.down_blocks\.(\d+)\.")
     return {
         "in_channels": _shape(shapes, "encoder.conv_in.weight")[1],

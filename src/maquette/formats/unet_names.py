@@ -1,13 +1,13 @@
-"""The two names of every weight of a U-Net or ControlNet: the original repository's and diffusers'.
+"""Translating the weight names of U-Nets and ControlNets between the original repository and diffusers.
 
-The original numbers its blocks through: input_blocks.0 is the first convolution, then follow, for each level, its
-layers and the downsampler; output_blocks likewise, with the upsampler inside a level's last block.
+The original numbers its blocks consecutively: input_blocks.0 is the first convolution, followed by the layers and the
+downsampler of each level; output_blocks likewise, with the upsampler inside a level's last block.
 """
 
 import re
 from collections.abc import Iterable
 
-LAYERS = 2  # residual blocks a level: Stable Diffusion 1.x, 2.x and XL alike; the decoder has one more
+LAYERS = 2  # residual blocks per level in Stable Diffusion 1.x, 2.x and XL; the decoder has one more
 
 
 class UnknownNameError(LookupError):
@@ -43,9 +43,9 @@ _RESNET_BACK = {theirs: original for original, theirs in _RESNET.items()}
 
 
 def to_diffusers(original: str) -> str:
-    """diffusers' name of a weight, from the original one, without "control_model." or "model.diffusion_model.".
+    """diffusers' name for an original name without "control_model." or "model.diffusion_model.".
 
-    Raises `UnknownNameError`, here as on the way back.
+    Raises `UnknownNameError` for a name that no U-Net or ControlNet has.
     """
     if zero := re.fullmatch(r"zero_convs\.(\d+)\.0\.(\w+)", original):
         return f"controlnet_down_blocks.{zero[1]}.{zero[2]}"
@@ -67,10 +67,12 @@ def to_diffusers(original: str) -> str:
 
 
 def to_original(theirs: str, attentive: frozenset[int]) -> str:
-    """The original name of a weight, from diffusers'.
+    """The original name for one of diffusers'.
 
     Args:
-        attentive: levels of the decoder with attention (`attentive_levels`), behind which an upsampler comes third.
+        attentive: decoder levels with attention (`attentive_levels`), where the upsampler is the third module.
+
+    Raises `UnknownNameError` for a name that no U-Net or ControlNet has.
     """
     if zero := re.fullmatch(r"controlnet_down_blocks\.(\d+)\.(\w+)", theirs):
         return f"zero_convs.{zero[1]}.0.{zero[2]}"
@@ -87,13 +89,13 @@ def to_original(theirs: str, attentive: frozenset[int]) -> str:
 
 
 def attentive_levels(theirs: Iterable[str]) -> frozenset[int]:
-    """Levels of the decoder that have attention, from all names in diffusers' layout."""
-    found = (re.match(r"up_blocks\.(\d+)\.attentions", name) for name in theirs)
-    return frozenset(int(one[1]) for one in found if one)
+    """The decoder levels that have attention, from all names in diffusers' layout."""
+    matches = (re.match(r"up_blocks\.(\d+)\.attentions", name) for name in theirs)
+    return frozenset(int(match[1]) for match in matches if match)
 
 
 def _swapped(name: str, names: dict[str, str]) -> str | None:
-    """A name whose beginning stands in `names`, with that beginning exchanged."""
+    """The name with its longest prefix in `names` replaced; None if no prefix is there."""
     parts = name.split(".")
     for count in range(len(parts) - 1, 0, -1):
         if (other := names.get(".".join(parts[:count]))) is not None:
@@ -116,11 +118,12 @@ def _resnet(rest: str, names: dict[str, str]) -> str:
 
 
 def _inside(name: str) -> str:
-    """The parts of a residual block in diffusers' words, wherever the block stands."""
+    """The name with the part inside a residual block translated to diffusers' name."""
     found = re.fullmatch(r"(.*resnets\.\d+)\.(.+)", name)
     return f"{found[1]}.{_resnet(found[2], _RESNET)}" if found else name
 
 
 def _outside(name: str) -> str:
+    """The inverse of `_inside`, for the middle block."""
     found = re.fullmatch(r"(mid_block\.resnets\.\d+)\.(.+)", name)
     return f"{found[1]}.{_resnet(found[2], _RESNET_BACK)}" if found else name

@@ -1,14 +1,14 @@
-"""diffusers' name of every weight of an autoencoder, from the original repository's.
+"""From the original repository's names of an autoencoder's weights to diffusers' names.
 
-The original counts the decoder's levels from the finest, diffusers from the coarsest, and its attention is made of
-1×1 convolutions, where diffusers has linear layers.
+The original counts decoder levels from the finest, diffusers from the coarsest. Attention consists of 1×1 convolutions
+in the original and of linear layers in diffusers.
 """
 
 import re
 
 from torch import Tensor
 
-_WORDS = (
+_PARTS = (
     ("mid.block_1.", "mid_block.resnets.0."),
     ("mid.block_2.", "mid_block.resnets.1."),
     ("mid.attn_1.norm.", "mid_block.attentions.0.group_norm."),
@@ -22,10 +22,10 @@ _WORDS = (
 
 
 def to_diffusers(original: str, levels: int) -> str:
-    """diffusers' name of a weight, from the original one, without "first_stage_model."."""
+    """diffusers' name for an original name without "first_stage_model."."""
     name = original
-    for word, theirs in _WORDS:
-        name = name.replace(word, theirs)
+    for part, theirs in _PARTS:
+        name = name.replace(part, theirs)
     name = re.sub(r"\bdown\.(\d+)\.block\.", r"down_blocks.\1.resnets.", name)
     name = re.sub(r"\bdown\.(\d+)\.downsample\.", r"down_blocks.\1.downsamplers.0.", name)
     name = re.sub(r"\bup\.(\d+)\.block\.", lambda at: f"up_blocks.{_other_end(at, levels)}.resnets.", name)
@@ -33,19 +33,19 @@ def to_diffusers(original: str, levels: int) -> str:
 
 
 def modern(theirs: str) -> str:
-    """Today's name of a weight that diffusers once called otherwise (so in the folders of Stable Diffusion 1.x)."""
+    """diffusers' current name for one of its former names, as found in the folders of Stable Diffusion 1.x."""
     for old, new in ((".query.", ".to_q."), (".key.", ".to_k."), (".value.", ".to_v."), (".proj_attn.", ".to_out.0.")):
         theirs = theirs.replace(old, new)
     return theirs
 
 
 def shaped(theirs: str, value: Tensor) -> Tensor:
-    """An attention's 1×1 convolution (C, C, 1, 1) as the linear layer (C, C) of diffusers; others as they are."""
+    """An attention's 1×1 convolution (C, C, 1, 1) as diffusers' linear layer (C, C); other tensors unchanged."""
     return value[:, :, 0, 0] if _is_projection(theirs) and value.ndim == 4 else value
 
 
 def shape(theirs: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what `shaped` returns."""
+    """The shape of the result of `shaped`."""
     return shape[:2] if _is_projection(theirs) else shape
 
 

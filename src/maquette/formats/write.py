@@ -1,4 +1,4 @@
-"""Weights into a file, tensor by tensor: no more than one of them is in memory at a time."""
+"""Writing weights to a file tensor by tensor, with at most one in memory at a time."""
 
 import json
 import shutil
@@ -21,28 +21,30 @@ PICKLED = (".pth", ".pt", ".ckpt", ".bin")
 
 
 def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """Write safetensors, or torch's own format where the name ends as theirs do; all or nothing.
+    """Write safetensors, or torch's format if the name has one of its suffixes; atomically.
 
-    Metadata (format pt beside the given) are kept in safetensors alone: the others have no place for them.
+    Metadata, with "format": "pt" added, are only written to safetensors: the other formats have no place for them.
+
+    Raises `OSError` if the disk is full.
     """
     with atomic_write(path) as temporary:
         if path.suffix in PICKLED:
             try:
                 torch.save(dict(tensors), temporary)
-            except RuntimeError as error:  # its word for a disk that is full
+            except RuntimeError as error:  # how torch reports a full disk
                 raise OSError(f"{str(path)!r}: {str(error).splitlines()[0]}") from error
         else:
             _stream(tensors, temporary, {"format": "pt", **metadata})
 
 
 def _stream(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, str]) -> None:
-    """The library for safetensors wants all tensors at once; its format, though, is a header and then bytes.
+    """Write safetensors without its library, which needs all tensors at once.
 
-    Format: the header's length (8 bytes, little-endian), the header (JSON: dtype, shape and place of each tensor),
-    then the tensors' bytes in a row (https://github.com/huggingface/safetensors).
+    Format: the header's length (8 bytes, little-endian), the header (JSON: dtype, shape and offsets of each tensor),
+    then the tensors' bytes one after another (https://github.com/huggingface/safetensors).
     """
     header: dict[str, object] = {"__metadata__": dict(metadata)}
-    place = 0
+    offset = 0
     with tempfile.TemporaryFile(dir=path.parent) as body:
         for name in tensors:
             value = tensors[name].detach().cpu().contiguous()
@@ -50,13 +52,13 @@ def _stream(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, st
             header[name] = {
                 "dtype": _DTYPES[value.dtype],
                 "shape": list(value.shape),
-                "data_offsets": [place, place + size],
+                "data_offsets": [offset, offset + size],
             }
             body.write(value.reshape(-1).view(torch.uint8).numpy().data)
-            place += size
-        words = json.dumps(header).encode()
-        words += b" " * (-len(words) % 8)  # so that the tensors lie aligned
+            offset += size
+        encoded = json.dumps(header).encode()
+        encoded += b" " * (-len(encoded) % 8)  # aligns the tensors
         body.seek(0)
         with path.open("wb") as stream:
-            stream.write(struct.pack("<Q", len(words)) + words)
+            stream.write(struct.pack("<Q", len(encoded)) + encoded)
             shutil.copyfileobj(body, stream, 1 << 22)

@@ -1,1 +1,1 @@
-"""What noise does to latents: how it is put on in training, and how it is taken off in sampling."""
+"""Noise processes: adding noise in training and removing it in sampling."""

@@ -1,4 +1,4 @@
-"""What can be chosen of sampling, by name; torch is not imported for it."""
+"""The options of sampling, without importing torch."""
 
 from typing import Any
 
@@ -12,9 +12,9 @@ SAMPLERS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpm++-karras": ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
     "unipc": ("UniPCMultistepScheduler", {}),
 }
-"""Name to class of diffusers and what is set beyond the base's configuration."""
+"""By name: a diffusers class and its settings on top of the base's configuration."""
 
 
 def steps_taken(steps: int, strength: float) -> int:
-    """How many of so many steps a share of them is, 1 at the least."""
+    """How many of the steps a strength in (0, 1] leaves, at least 1."""
     return max(1, int(steps * strength))

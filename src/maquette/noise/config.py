@@ -1,4 +1,4 @@
-"""Which noise process the configuration of a scheduler describes."""
+"""The noise process that a scheduler's configuration describes."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ from maquette.noise.process import NoiseProcess
 
 
 def noise_process(config: dict[str, Any]) -> NoiseProcess:
-    """Flow matching for diffusers' FlowMatch schedulers, else DDPM.
+    """Flow matching for diffusers' FlowMatch schedulers, otherwise DDPM.
 
     Args:
         config: a base's scheduler_config.json.
 
-    Raises `MaquetteError` where it asks for what sampling of flows does not do.
+    Raises `MaquetteError` for flow matching settings that are not supported.
     """
     if str(config.get("_class_name", "")).startswith("FlowMatch"):
         return FlowMatching(config)

@@ -1,4 +1,4 @@
-"""DDPM: noise in whole steps of a schedule (Ho et al. 2020); the backbone predicts ε, v or x₀."""
+"""DDPM: noise in discrete steps of a schedule (Ho et al. 2020); the backbone predicts ε, v or x₀."""
 
 from functools import cached_property
 from typing import Any, cast
@@ -14,10 +14,12 @@ from maquette.noise.samplers import DiffusersSampler, known_settings, make_sched
 
 
 class DDPM:
-    """x_t = √ᾱ_t x₀ + √(1−ᾱ_t) ε, on the schedule that a configuration of diffusers' describes.
+    """x_t = √ᾱ_t x₀ + √(1−ᾱ_t) ε, on the schedule of a diffusers configuration.
+
+    Shapes: latents, noise and targets (B, C, h, w), times (B,).
 
     Args:
-        config: of any of diffusers' schedulers with DDPM's steps: betas, prediction_type, num_train_timesteps.
+        config: of any diffusers scheduler with DDPM's steps: betas, prediction_type, num_train_timesteps.
     """
 
     samplers = tuple(SAMPLERS)
@@ -32,7 +34,7 @@ class DDPM:
 
     @cached_property
     def _schedule(self) -> DDPMScheduler:
-        """Its tables: made when first asked for, then kept on the device that asks."""
+        """The schedule's tables, created on first use."""
         return DDPMScheduler.from_config(known_settings(self.config))
 
     def sample_times(self, count: int, generator: torch.Generator, tokens: int | None = None) -> Tensor:
@@ -44,12 +46,12 @@ class DDPM:
         return cast(Tensor, self._schedule.add_noise(x0, noise, times))
 
     def target(self, x0: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """What the base was trained to predict, and the ControlNet's training therefore too."""
+        """What the base was trained to predict, and so the target for the ControlNet as well."""
         if self.prediction == "epsilon":
             return noise
         if self.prediction == "v_prediction":
             return cast(Tensor, self._schedule.get_velocity(x0, noise, times))
-        assert self.prediction == "sample", f"nothing is trained on a base that predicts {self.prediction!r}"
+        assert self.prediction == "sample", f"training on a base that predicts {self.prediction!r} is not supported"
         return x0
 
     def snr(self, times: Tensor) -> Tensor:
@@ -59,7 +61,7 @@ class DDPM:
         return alpha / (1 - alpha)
 
     def loss_weights(self, times: Tensor, min_snr: float = 0.0) -> Tensor | None:
-        """min(SNR, γ) as weight on x₀, in terms of what is predicted (Hang et al. 2023, eq. 7 and §3.4).
+        """min(SNR, γ) as weight on x₀, converted to what is predicted (Hang et al. 2023, eq. 7 and §3.4).
 
         min(SNR, γ) / SNR for ε, min(SNR, γ) / (SNR + 1) for v.
         """
@@ -68,15 +70,15 @@ class DDPM:
         snr = self.snr(times)
         if self.prediction == "sample":
             return snr.clamp(max=min_snr).float()
-        share = (min_snr / snr).clamp(max=1)  # min(SNR, γ) / SNR, and 1 where a schedule ends in noise alone
-        return (share * snr / (snr + 1) if self.prediction == "v_prediction" else share).float()
+        ratio = (min_snr / snr).clamp(max=1)  # min(SNR, γ) / SNR; 1 where SNR is 0
+        return (ratio * snr / (snr + 1) if self.prediction == "v_prediction" else ratio).float()
 
     def sampler(
         self, name: str, steps: int, tokens: int, strength: float = 1.0, device: torch.device | str = "cpu"
     ) -> Sampler:
-        """One of diffusers' on this schedule.
+        """One of diffusers' samplers on this schedule.
 
-        Raises `MaquetteError` for an unknown name, and where the spacing of so many steps runs past the schedule's end.
+        Raises `MaquetteError` for an unknown name, or so many steps that their spacing runs past the schedule's end.
         """
         scheduler = make_scheduler(name, self.config)
         scheduler.set_timesteps(steps, device=device)

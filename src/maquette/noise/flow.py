@@ -1,6 +1,6 @@
 """Rectified flow (Liu et al. 2022, Esser et al. 2024): a straight line from latents to noise.
 
-x_σ = (1 − σ) x₀ + σ ε, σ from 0 to 1, and the backbone predicts the velocity ε − x₀. Times are 1000 σ.
+x_σ = (1 − σ) x₀ + σ ε, σ from 0 to 1; the backbone predicts the velocity ε − x₀. Times are 1000 σ.
 """
 
 import math
@@ -21,25 +21,25 @@ from maquette.noise.process import Prediction, Sampler
 Density = Literal["logit_normal", "mode", "uniform"]
 Weighting = Literal["none", "sigma_sqrt", "cosmap"]
 
-IGNORED = {
+UNSUPPORTED = {
     "invert_sigmas": False, "use_karras_sigmas": False, "use_exponential_sigmas": False, "use_beta_sigmas": False,
     "stochastic_sampling": False,
 }  # fmt: skip
-"""What a configuration of diffusers' flow schedulers can ask for beyond this, and where it asks for nothing."""
+"""Settings of diffusers' flow schedulers that are not supported, with the values that turn them off."""
 
 
 @dataclass(frozen=True)
 class Shift:
-    """How σ is moved towards noise, since larger images take more of it: α σ / (1 + (α − 1) σ)."""
+    """Shifts σ towards noise, since larger images need more of it: α σ / (1 + (α − 1) σ)."""
 
     static: float = 1.0  # α
-    dynamic: bool = False  # α, or mu, follows the number of image tokens in place of that
+    dynamic: bool = False  # α follows the number of image tokens instead
     kind: Literal["exponential", "linear"] = "exponential"  # α is exp(mu), or mu itself
-    low: tuple[int, float] = (256, 0.5)  # tokens and their mu, where dynamic; a line through the two
+    low: tuple[int, float] = (256, 0.5)  # tokens and mu, if dynamic: two points of a line
     high: tuple[int, float] = (4096, 1.15)
 
     def __call__(self, sigmas: Tensor, tokens: int | None) -> Tensor:
-        """Of sigmas in (0, 1]; without a number of tokens, a dynamic shift is none."""
+        """Shift sigmas in (0, 1], of any shape; without a number of tokens, a dynamic shift does nothing."""
         if self.dynamic and tokens is None:
             return sigmas
         alpha = self.alpha(tokens or 0)
@@ -54,7 +54,7 @@ class Shift:
 
     @staticmethod
     def of(config: dict[str, Any]) -> "Shift":
-        """As diffusers' FlowMatchEulerDiscreteScheduler is configured."""
+        """From a configuration of diffusers' FlowMatchEulerDiscreteScheduler."""
         return Shift(
             config.get("shift", 1.0),
             config.get("use_dynamic_shifting", False),
@@ -66,18 +66,20 @@ class Shift:
 
 @dataclass
 class FlowMatching:
-    """The noise of SD3, Flux, Qwen-Image and others, on the configuration of diffusers' FlowMatch schedulers.
+    """The noise of SD3, Flux, Qwen-Image and others, configured like diffusers' FlowMatch schedulers.
+
+    Shapes: latents, noise and targets (B, C, h, w), times (B,).
 
     Args:
         config: of FlowMatchEulerDiscreteScheduler: shift, dynamic shifting and its line, shift_terminal.
-        density: of the times to train at: logit-normal, heavy at both ends, or uniform (Esser et al. 2024, §3.1).
+        density: of training times: logit-normal, heavy at both ends ("mode"), or uniform (Esser et al. 2024, §3.1).
         logit_mean, logit_std: of the normal distribution whose sigmoid is logit-normal.
-        mode_scale: of "mode".
+        mode_scale: s of "mode".
         weighting: of the loss by time, as in Esser et al. 2024, §3.1, and published training code.
-        whole_steps: whether sampling's last step begins at σ = 1 / steps before the shift, or at the smallest σ that
-            is trained at; without a value as published pipelines do: the first where the shift is dynamic.
+        whole_steps: whether the last sampling step starts at σ = 1 / steps before the shift, or at the smallest σ used
+            in training; None as in published pipelines: the former if the shift is dynamic.
 
-    Raises `MaquetteError` for what a configuration may ask for and this does not do.
+    Raises `MaquetteError` for unsupported settings.
     """
 
     config: dict[str, Any]
@@ -90,11 +92,11 @@ class FlowMatching:
     samplers: tuple[str, ...] = field(default=("euler", "heun"), init=False)
 
     def __post_init__(self) -> None:
-        asked = [name for name, idle in IGNORED.items() if self.config.get(name, idle) != idle]
-        if asked:
+        unsupported = [name for name, off in UNSUPPORTED.items() if self.config.get(name, off) != off]
+        if unsupported:
             raise MaquetteError(
-                f"The base's scheduler asks for {', '.join(asked)}, which sampling of flows here does not do; give a "
-                "base without."
+                f"The base's scheduler asks for {', '.join(unsupported)}, which flow matching here does not support; "
+                "use a base without."
             )
         self.levels = int(self.config.get("num_train_timesteps", 1000))
         self.shift, self.terminal = Shift.of(self.config), self.config.get("shift_terminal")
@@ -104,21 +106,21 @@ class FlowMatching:
         return "flow"
 
     def table(self) -> Tensor:
-        """The sigmas that are trained at, float32 (levels,), from 1 down; under a static shift, shifted."""
+        """The sigmas used in training, float32 (levels,), descending from 1; a static shift is included."""
         sigmas = torch.from_numpy(np.linspace(1, self.levels, self.levels, dtype=np.float32)[::-1].copy()) / self.levels
         return self.shift(sigmas, None)
 
     def sample_times(self, count: int, generator: torch.Generator, tokens: int | None = None) -> Tensor:
-        """Float32 (count,), as published training code draws them: u of the density, and the table's entry there.
+        """Float32 (count,), as in published training code: u from the density, and the table's entry at u.
 
-        With tokens, a shift by size is put on them.
+        With tokens, a dynamic shift is applied.
         """
-        draws = self._density(count, generator)
-        sigmas = self.table()[(draws * self.levels).long().clamp(max=self.levels - 1)]
+        u = self._density(count, generator)
+        sigmas = self.table()[(u * self.levels).long().clamp(max=self.levels - 1)]
         return self.levels * (self.shift(sigmas, tokens) if self.shift.dynamic else sigmas)
 
     def _density(self, count: int, generator: torch.Generator) -> Tensor:
-        """Numbers in [0, 1], (count,)."""
+        """Random numbers in [0, 1], (count,)."""
         if self.density == "logit_normal":
             return torch.sigmoid(torch.normal(self.logit_mean, self.logit_std, (count,), generator=generator))
         u = torch.rand(count, generator=generator)
@@ -132,11 +134,11 @@ class FlowMatching:
         return (1 - sigma) * x0 + sigma * noise
 
     def target(self, x0: Tensor, noise: Tensor, times: Tensor) -> Tensor:
-        """ε − x₀, at any time."""
+        """ε − x₀, whatever the time."""
         return noise - x0
 
     def _sigma(self, times: Tensor, like: Tensor) -> Tensor:
-        """(B, 1, 1, 1), on the device and in the dtype of latents (B, C, h, w)."""
+        """σ (B, 1, 1, 1), with the device and dtype of latents (B, C, h, w)."""
         return (times.to(like.device, torch.float32) / self.levels).to(like.dtype).view(-1, 1, 1, 1)
 
     def snr(self, times: Tensor) -> Tensor:
@@ -145,7 +147,7 @@ class FlowMatching:
         return ((1 - sigma) / sigma) ** 2
 
     def loss_weights(self, times: Tensor, min_snr: float = 0.0) -> Tensor | None:
-        """By the scheme of `weighting`; with min-SNR, times min(SNR, γ) σ², since x₀ errs by σ times the velocity."""
+        """By the scheme of `weighting`; with min-SNR, times min(SNR, γ) σ²: an error e of the velocity is σ e in x₀."""
         if self.weighting == "none" and not min_snr:
             return None
         sigma = times.double() / self.levels
@@ -159,10 +161,7 @@ class FlowMatching:
         return weights.float()
 
     def sigmas(self, steps: int, tokens: int) -> Tensor:
-        """Of so many steps, float32 (steps + 1,): from noise to 0.
-
-        Evenly spaced, then shifted by the number of image tokens.
-        """
+        """The sigmas of sampling, float32 (steps + 1,), from 1 to 0: evenly spaced, then shifted by image tokens."""
         whole = self.shift.dynamic if self.whole_steps is None else self.whole_steps
         last = 1 / steps if whole else float(self.table()[-1])
         sigmas: NDArray[np.float64] = np.linspace(1, last, steps)
@@ -174,7 +173,10 @@ class FlowMatching:
     def sampler(
         self, name: str, steps: int, tokens: int, strength: float = 1.0, device: torch.device | str = "cpu"
     ) -> Sampler:
-        """Euler's or Heun's method on the velocity."""
+        """Euler's or Heun's method on the velocity.
+
+        Raises `MaquetteError` for an unknown name.
+        """
         if name not in self.samplers:
             raise MaquetteError(unknown("sampler", name, list(self.samplers)))
         sigmas = self.sigmas(steps, tokens)[steps - steps_taken(steps, strength) :].to(device)
@@ -182,11 +184,11 @@ class FlowMatching:
 
 
 class Euler:
-    """x ← x + (σ' − σ) v.
+    """x ← x + (σ' − σ) v, for x and v of shape (B, C, h, w).
 
     Args:
         sigmas: (steps + 1,), descending to 0.
-        levels: times are so many σ.
+        levels: factor from σ to times.
     """
 
     order = 1
@@ -204,7 +206,7 @@ class Euler:
         return x0 if run == len(self.times) else (1 - sigma) * x0 + sigma * noise
 
     def _at(self, run: int) -> Tensor:
-        """The sigma that a run begins with, ()."""
+        """The σ at which a run starts, ()."""
         return self.sigmas[run]
 
     def scale(self, x: Tensor, time: Tensor) -> Tensor:
@@ -219,7 +221,7 @@ class Euler:
 
 
 class Heun(Euler):
-    """Euler's step, then again with the mean of the velocities at both its ends; the last step is Euler's."""
+    """An Euler step, repeated with the mean of the velocities (B, C, h, w) at both ends; the last step is Euler's."""
 
     order = 2
 

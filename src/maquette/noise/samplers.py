@@ -1,4 +1,4 @@
-"""Samplers for DDPM's steps: diffusers' schedulers, by short names."""
+"""Samplers for DDPM: diffusers' schedulers under short names."""
 
 import inspect
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from maquette.noise.choices import SAMPLERS
 
 
 class Scheduler(Protocol):
-    """What a sampler uses of diffusers' schedulers."""
+    """The part of diffusers' scheduler interface that a sampler uses; latents (B, C, h, w), timesteps (B,) or ()."""
 
     timesteps: Tensor
     init_noise_sigma: float | Tensor
@@ -30,36 +30,36 @@ class Scheduler(Protocol):
 
 
 def make_scheduler(name: str, config: dict[str, Any]) -> Scheduler:
-    """A fresh scheduler, one of `SAMPLERS`, on a base's noise schedule.
+    """A new scheduler, one of `SAMPLERS`, with a base's noise schedule.
 
     Raises `MaquetteError` for an unknown name.
     """
     if name not in SAMPLERS:
         raise MaquetteError(unknown("sampler", name, SAMPLERS))
-    kind, settings = SAMPLERS[name]
-    scheduler: Scheduler = getattr(diffusers, kind).from_config(known_settings(config), **settings)
+    class_name, settings = SAMPLERS[name]
+    scheduler: Scheduler = getattr(diffusers, class_name).from_config(known_settings(config), **settings)
     return scheduler
 
 
 def known_settings(config: dict[str, Any]) -> dict[str, Any]:
-    """A scheduler's configuration without the name of its class, for another class to take."""
+    """A scheduler's configuration without its class name, for use with another class."""
     return {key: value for key, value in config.items() if not key.startswith("_")}
 
 
 class DiffusersSampler:
-    """A `Sampler` out of one of diffusers' schedulers.
+    """A `Sampler` that wraps one of diffusers' schedulers; latents, noise and predictions are (B, C, h, w).
 
     Args:
-        scheduler: with its timesteps set, to `steps` steps.
-        taken: how many of them, the last ones.
+        scheduler: with its timesteps already set for `steps` steps.
+        taken: how many of the steps are run: the last ones.
     """
 
     def __init__(self, scheduler: Scheduler, steps: int, taken: int) -> None:
         self._scheduler = scheduler
         self.steps, self.order = taken, scheduler.order
         self.times = scheduler.timesteps[(steps - taken) * scheduler.order :]
-        # Ancestral samplers put on noise in every step.
-        self._draws_noise = "generator" in inspect.signature(scheduler.step).parameters
+        # Ancestral samplers add noise in every step.
+        self._adds_noise = "generator" in inspect.signature(scheduler.step).parameters
 
     def start(self, noise: Tensor, x0: Tensor | None = None) -> Tensor:
         return noise * self._scheduler.init_noise_sigma if x0 is None else self.noised(x0, noise, 0)
@@ -75,5 +75,5 @@ class DiffusersSampler:
     def step(
         self, prediction: Tensor, time: Tensor, x: Tensor, generators: Sequence[torch.Generator] | None = None
     ) -> Tensor:
-        more = {"generator": generators} if self._draws_noise else {}
+        more = {"generator": generators} if self._adds_noise else {}
         return cast(Tensor, self._scheduler.step(prediction, time, x, **more).prev_sample)

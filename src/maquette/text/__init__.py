@@ -1,1 +1,1 @@
-"""Prompts to conditioning: what a backbone is told of the prompt, and the text encoders that tell it."""
+"""From prompts to conditioning: a backbone's text inputs and the encoders that produce them."""

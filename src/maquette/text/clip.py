@@ -20,7 +20,10 @@ WORDS = "words.txt"
 
 @dataclass(frozen=True)
 class MissingTokenizer:
-    """Stands where a tokenizer could not be had: the rest of a base is of use without it."""
+    """Takes the place of a tokenizer that could not be loaded, since the rest of a base is usable without one.
+
+    Raises `MaquetteError` with the reason when called.
+    """
 
     reason: str
     model_max_length: int = 77
@@ -43,7 +46,7 @@ class Clip:
         self.encoder.requires_grad_(False).eval()
 
     def tokens(self, prompts: list[str]) -> Tensor:
-        """(B, L) on the encoder's device, each prompt padded or cut to what the encoder takes."""
+        """Token ids (B, L) on the encoder's device, padded or truncated to the encoder's context length."""
         ids: Tensor = self.tokenizer(
             prompts,
             padding="max_length",
@@ -54,6 +57,7 @@ class Clip:
         return ids.to(self.encoder.device)
 
     def warn_of_cut(self, prompt: str) -> None:
+        """Warn with the part that is cut off if a prompt exceeds the context length."""
         limit = self.tokenizer.model_max_length
         ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(ids) > limit:
@@ -83,7 +87,10 @@ def read_words(folder: Path) -> frozenset[str] | None:
 
 
 def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
-    """A tokenizer from its folder; without a vocabulary, the library would make one that knows no word."""
+    """A tokenizer from its folder.
+
+    Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one.
+    """
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise FileNotFoundError(f"there is no tokenizer.json or vocab.json in {str(folder)!r}")
     tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder), **settings)
@@ -91,7 +98,7 @@ def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
 
 
 class ClipText(TextEncoder):
-    """One CLIP: the last states after the final norm."""
+    """A single CLIP: the last hidden states, after the final norm."""
 
     def __init__(self, clip: Clip) -> None:
         self.text_encoders: tuple[Clip, ...] = (clip,)
@@ -119,10 +126,10 @@ class ClipText(TextEncoder):
 
 
 class XLText(TextEncoder):
-    """XL's two: their last states but one side by side, the second's pooled vector, and size and crop ids.
+    """XL's two CLIPs: their second-to-last hidden states concatenated, the second's pooled vector, size and crop ids.
 
     Args:
-        zero_empty_prompt: whether a missing negative prompt is zeros, not what the encoders make of the empty one.
+        zero_empty_prompt: whether an empty negative prompt becomes zeros instead of being encoded.
     """
 
     def __init__(self, first: Clip, second: Clip, zero_empty_prompt: bool = False) -> None:
@@ -136,10 +143,10 @@ class XLText(TextEncoder):
     def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
         """Hidden states (B, L, D₁ + D₂), pooled (B, P), time_ids (B, 6)."""
         first, second = self.text_encoders
-        one = first.encoder(first.tokens(prompts), output_hidden_states=True)
-        two = second.encoder(second.tokens(prompts), output_hidden_states=True)
-        states = torch.cat([one.hidden_states[-2], two.hidden_states[-2]], dim=-1)
-        return self.with_size(Conditioning(states, pooled=two.text_embeds), size)
+        narrow = first.encoder(first.tokens(prompts), output_hidden_states=True)
+        wide = second.encoder(second.tokens(prompts), output_hidden_states=True)
+        states = torch.cat([narrow.hidden_states[-2], wide.hidden_states[-2]], dim=-1)
+        return self.with_size(Conditioning(states, pooled=wide.text_embeds), size)
 
     def encode_negative(self, prompt: str, size: tuple[int, int]) -> Conditioning:
         text = self.encode([prompt], size)
@@ -149,7 +156,7 @@ class XLText(TextEncoder):
         return replace(text, hidden_states=torch.zeros_like(text.hidden_states), pooled=torch.zeros_like(text.pooled))
 
     def with_size(self, conditioning: Conditioning, size: tuple[int, int]) -> Conditioning:
-        """With ids (B, 6): the original height and width, the crop's top and left, the target's; nothing is cropped."""
+        """With time_ids (B, 6): original height and width, crop top and left (always 0), target height and width."""
         ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * len(conditioning))
         return replace(conditioning, time_ids=ids.to(conditioning.hidden_states))
 
@@ -168,12 +175,12 @@ class XLText(TextEncoder):
 
 
 def _vocabulary(text_encoders: Sequence[Clip]) -> str:
-    """Of each encoder: its words, their number, and what of its configuration no weight shows."""
+    """For each encoder: its vocabulary, its context length, and the settings that weights do not determine."""
     parts = []
     for clip in text_encoders:
-        known = sorted(clip.tokenizer.get_vocab().items()) if isinstance(clip.tokenizer, CLIPTokenizer) else []
+        tokens = sorted(clip.tokenizer.get_vocab().items()) if isinstance(clip.tokenizer, CLIPTokenizer) else []
         config = clip.encoder.config
-        parts.append(repr((clip.tokenizer.model_max_length, config.hidden_act, config.eos_token_id, known)))
+        parts.append(repr((clip.tokenizer.model_max_length, config.hidden_act, config.eos_token_id, tokens)))
     return "/".join(parts)
 
 

@@ -1,4 +1,4 @@
-"""What a backbone is told beside latents and a timestep, and what every text encoder must answer.
+"""A backbone's inputs besides latents and timestep, and what every text encoder must provide.
 
 Legend of shapes: B batch, L text tokens, D text width, P width of the pooled vector.
 """
@@ -14,17 +14,17 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class TextInputs:
-    """What a backbone wants of its text encoders."""
+    """The text inputs of a backbone."""
 
     width: int  # D
-    pooled_width: int | None = None  # P, where a pooled vector is wanted; SDXL's comes with six size and crop ids
+    pooled_width: int | None = None  # P, if it takes a pooled vector; SDXL's comes with six size and crop ids
 
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Encoded prompts; a family leaves out what it does not have.
+    """Encoded prompts; fields that a family does not use are None.
 
-    Carried whole through batches, caches and loops: a field added here is added everywhere.
+    Batches, caches and loops pass it on as a whole, so a new field needs no changes there.
     """
 
     hidden_states: Tensor  # (B, L, D)
@@ -35,79 +35,79 @@ class Conditioning:
 
     @staticmethod
     def of(text: "Tensor | Conditioning") -> "Conditioning":
-        """Of hidden states (B, L, D) alone."""
+        """A `Conditioning` from hidden states (B, L, D), or unchanged if it is one already."""
         return text if isinstance(text, Conditioning) else Conditioning(text)
 
     def __len__(self) -> int:
         return len(self.hidden_states)
 
     def __getitem__(self, rows: slice | int) -> "Conditioning":
-        """Some of the rows; one row by its number is without the rows' axis."""
+        """A slice of rows; or a single row, without the batch axis."""
         return Conditioning(**{name: value[rows] for name, value in self.tensors().items()})
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensors that this family has, by name."""
+        """The tensors that are not None, by name."""
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in named.items() if value is not None}
 
     def to(self, *where: torch.device | torch.dtype) -> "Conditioning":
-        """On a device, in a dtype; a mask keeps its own."""
+        """Move to a device or convert to a dtype; a mask stays bool."""
         moved: dict[str, Tensor] = {}
         for name, value in self.tensors().items():
-            fitting = [one for one in where if value.dtype != torch.bool or not isinstance(one, torch.dtype)]
-            moved[name] = value.to(*fitting) if fitting else value  # type: ignore[call-overload]
+            targets = [to for to in where if value.dtype != torch.bool or not isinstance(to, torch.dtype)]
+            moved[name] = value.to(*targets) if targets else value  # type: ignore[call-overload]
         return Conditioning(**moved)
 
     def of_prompt(self) -> "Conditioning":
-        """What follows from the prompt alone, and not from the size of the images."""
+        """Only what depends on the prompt, without what depends on the size of the images."""
         return replace(self, time_ids=None)
 
     def is_all(self, row: "Conditioning") -> bool:
-        """Whether every row is the same as the only row of another."""
+        """Whether every row equals the only row of another."""
         theirs = row.tensors()
         return all(bool((value == theirs[name]).all()) for name, value in self.tensors().items())
 
     @staticmethod
     def cat(parts: Sequence["Conditioning"]) -> "Conditioning":
-        """Batches, one after another."""
-        each = [part.tensors() for part in parts]
-        return Conditioning(**{name: torch.cat([tensors[name] for tensors in each]) for name in each[0]})
+        """Concatenate batches."""
+        batches = [part.tensors() for part in parts]
+        return Conditioning(**{name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
 
     @staticmethod
     def stack(rows: Sequence["Conditioning"]) -> "Conditioning":
-        """Single rows, without the rows' axis, as one batch."""
-        each = [row.tensors() for row in rows]
-        return Conditioning(**{name: torch.stack([tensors[name] for tensors in each]) for name in each[0]})
+        """Stack single rows, without the batch axis, into a batch."""
+        tensors = [row.tensors() for row in rows]
+        return Conditioning(**{name: torch.stack([row[name] for row in tensors]) for name in tensors[0]})
 
 
 class TextEncoder(Protocol):
-    """The text encoders of a base, locked, as one; a class a family.
+    """All text encoders of a base, locked; one class per family.
 
-    `maquette.base` sees to it that `modules` are on the device at work. What has a body here is so for most families.
+    `maquette.base` moves `modules` to the right device. Methods with a body are defaults that fit most families.
     """
 
     modules: tuple[nn.Module, ...]  # all of its networks
-    outputs: TextInputs  # what it makes
+    outputs: TextInputs  # widths of its outputs
 
     @property
     def vocabulary(self) -> str:
-        """How prompts come to the networks: with the weights, all that decides what is made of them."""
+        """An identifier of tokenization and settings: together with the weights, it determines the encodings."""
         ...
 
     def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
-        """Prompts for images of a size (width, height)."""
+        """Encode prompts for images of a size (width, height)."""
         ...
 
     def encode_negative(self, prompt: str, size: tuple[int, int]) -> Conditioning:
-        """One row: what guidance leads away from."""
+        """One row: the negative prompt, which guidance steers away from."""
         return self.encode([prompt], size)
 
     def with_size(self, conditioning: Conditioning, size: tuple[int, int]) -> Conditioning:
-        """With what depends on the size (width, height) of the images, which `of_prompt` leaves out."""
+        """Add what depends on the size (width, height) of the images, which `of_prompt` leaves out."""
         return conditioning
 
     def warn_of_cut(self, prompt: str) -> None:
-        """Warn, and say what is cut, where a prompt is longer than the encoder takes."""
+        """Warn with the part that is cut off if a prompt exceeds the context length."""
         ...
 
     def warn_of_unknown(self, prompt: str) -> None:
@@ -115,5 +115,5 @@ class TextEncoder(Protocol):
         ...
 
     def save(self, folder: Path) -> dict[str, list[str]]:
-        """Write networks and tokenizers into a base's folder; the library and class of each part, by its name."""
+        """Write networks and tokenizers into a base's folder; returns their entries in model_index.json."""
         ...

@@ -1,4 +1,4 @@
-"""Wiring spreads outputs over slots as the published families do."""
+"""Wiring spreads outputs over slots like the published families do."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ from maquette.backbones.wiring import Wiring, ceil, floor, identity, last_alone,
 
 
 def of_slots(wiring: Wiring, slots: int) -> list[int | None]:
-    """The output that each slot gets."""
+    """The number of each slot's output."""
     found: list[int | None] = [None] * slots
     for output, chosen in enumerate(wiring):
         for slot in chosen:
@@ -24,7 +24,7 @@ def test_identity() -> None:
 def test_ceil_is_as_in_diffusers_for_flux() -> None:
     """`controlnet_block_samples[index_block // interval_control]`, interval = int(ceil(blocks / samples))."""
     assert of_slots(ceil(6, 19), 19) == [0] * 4 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 3
-    assert used(ceil(6, 19)) == 5  # of Union-Pro-2.0's six blocks, nothing reads the last
+    assert used(ceil(6, 19)) == 5  # the last of Union-Pro-2.0's six blocks is unused
     assert of_slots(ceil(5, 60), 60) == [slot // 12 for slot in range(60)]
 
 
@@ -56,13 +56,13 @@ def test_last_alone() -> None:
 
 @pytest.mark.parametrize("slots", [7, 8])
 def test_residuals_of_two_depths_add_up_slot_by_slot(slots: int) -> None:
-    """Each is expanded by its own rule first: nets of 2 and of 3 outputs, in either order."""
+    """Each is first expanded by its own rule: nets with 2 and 3 outputs, in either order."""
     outputs = {count: [torch.full((1, 1, 1, 1), float(10**n)) for n in range(count)] for count in (2, 3)}
     first = Residuals.wired(outputs[2], ceil(2, slots), slots)
     second = Residuals.wired(outputs[3], modulo(3, slots), slots)
     expected = [10.0 ** (slot // ((slots + 1) // 2)) + 10.0 ** (slot % 3) for slot in range(slots)]
-    for total in (first + second, second + first):
-        assert [value.item() for value in total] == expected
+    for summed in (first + second, second + first):
+        assert [value.item() for value in summed] == expected
 
 
 def test_expanding_copies_nothing() -> None:
@@ -70,6 +70,6 @@ def test_expanding_copies_nothing() -> None:
     assert all(value is output for value in Residuals.wired([output], ceil(1, 4), 4))
 
 
-def test_where_nothing_goes_nothing_is_added() -> None:
+def test_slots_without_an_output_get_none() -> None:
     residuals = Residuals.wired([None, torch.ones(1)], last_alone(ceil(2, 4)), 4)
     assert [value is None for value in residuals] == [True, True, False, False]

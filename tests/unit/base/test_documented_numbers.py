@@ -1,4 +1,4 @@
-"""What the docs say the base can do is what the report wrote."""
+"""The numbers in the docs are those of the base's report."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Every format there and back is bitwise the same tensors; diffusers reads the configuration read off the shapes."""
+"""Every format there and back gives bitwise the same tensors; diffusers can load the inferred configuration."""
 
 import itertools
 import json
@@ -65,7 +65,7 @@ def test_there_and_back(first: str, second: str, base_folder, net_folder, tmp_pa
 
 
 @pytest.mark.parametrize("family", ["sd1", "sd2", "xl"])
-def test_the_configuration_is_read_off_the_shapes(family: str, tokenizer, tmp_path) -> None:  # noqa: F811
+def test_the_configuration_is_inferred_from_the_shapes(family: str, tokenizer, tmp_path) -> None:  # noqa: F811
     base = model(family, tokenizer)
     net = randomise(mq.ControlNet.attach(base))
     net.save(tmp_path / "net")
@@ -74,11 +74,11 @@ def test_the_configuration_is_read_off_the_shapes(family: str, tokenizer, tmp_pa
     theirs, report = ControlNetModel.from_pretrained(folder, output_loading_info=True)
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
-    wanted = ControlNetModel.from_pretrained(tmp_path / "net").config
+    expected = ControlNetModel.from_pretrained(tmp_path / "net").config
     same = ("block_out_channels", "down_block_types", "cross_attention_dim", "use_linear_projection", "in_channels")
     same = (*same, "attention_head_dim", "transformer_layers_per_block", "norm_num_groups")
-    assert all(tuple_of(theirs.config[name]) == tuple_of(wanted[name]) for name in same)
-    if family != "xl":  # whose pooled width stands in the base alone
+    assert all(tuple_of(theirs.config[name]) == tuple_of(expected[name]) for name in same)
+    if family != "xl":  # whose pooled width only the base knows
         assert largest_difference(original, folder) == 0
 
 
@@ -100,8 +100,8 @@ def test_a_base_in_one_file_serves_too(net_folder, tokenizer, tmp_path) -> None:
     write_weights(whole(base, "sd1"), tmp_path / "base.safetensors", {})
     net = randomise(mq.ControlNet.attach(base))
     net.save(tmp_path / "net")
-    told = convert(tmp_path / "net", tmp_path / "told.safetensors", "difference", tmp_path / "base.safetensors")
-    back = convert(told, tmp_path / "back", "diffusers", tmp_path / "base.safetensors")
+    difference = convert(tmp_path / "net", tmp_path / "d.safetensors", "difference", tmp_path / "base.safetensors")
+    back = convert(difference, tmp_path / "back", "diffusers", tmp_path / "base.safetensors")
     before, after = tensors(tmp_path / "net"), tensors(back)
     assert all(torch.equal(before[name], after[name]) for name in before)
 
@@ -118,14 +118,14 @@ def test_what_cannot_be_converted(net_folder, base_folder, tmp_path) -> None:
         convert(net_folder, tmp_path / "x", "lora")
     with pytest.raises(MaquetteError, match="give the base"):
         convert(net_folder, tmp_path / "x.safetensors", "difference")
-    told = convert(net_folder, tmp_path / "told.safetensors", "difference", base_folder)
-    with pytest.raises(MaquetteError, match="told relative to a base; give the base"):
-        convert(told, tmp_path / "y.safetensors", "original")
-    assert [entry.name for entry in tmp_path.iterdir()] == ["told.safetensors"]
+    difference = convert(net_folder, tmp_path / "difference.safetensors", "difference", base_folder)
+    with pytest.raises(MaquetteError, match="is relative to a base; give the base"):
+        convert(difference, tmp_path / "y.safetensors", "original")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["difference.safetensors"]
 
 
-def test_what_shapes_do_not_say_comes_along(tmp_path) -> None:
-    """The diorama's heads and groups are none of Stable Diffusion's."""
+def test_what_shapes_do_not_tell_is_kept(tmp_path) -> None:
+    """The diorama's numbers of heads and groups differ from Stable Diffusion's."""
     net = bundled()["diorama/canny"]
     file = convert(net, tmp_path / "canny.safetensors", "original")
     back = convert(file, tmp_path / "back", "diffusers")
@@ -134,14 +134,14 @@ def test_what_shapes_do_not_say_comes_along(tmp_path) -> None:
 
 
 def test_pooling_and_channel_order_are_kept(base_folder, net_folder, tmp_path) -> None:
-    """Said by a .yaml beside the file, by config.json, or by the metadata of safetensors."""
+    """In a .yaml next to the file, in config.json, or in the metadata of safetensors."""
     base = mq.load_base(base_folder)
     pth = convert(net_folder, tmp_path / "shuffle.pth", "original")
     pth.with_suffix(".yaml").write_text("model:\n  params:\n    global_average_pooling: True\n")
     folder = convert(pth, tmp_path / "folder", "diffusers")
     assert json.loads((folder / "config.json").read_text())["global_pool_conditions"]
-    for name in ("again.safetensors", "told.safetensors"):
-        path = convert(folder, tmp_path / name, "difference" if name == "told.safetensors" else "original", base_folder)
+    for to in ("original", "difference"):
+        path = convert(folder, tmp_path / f"{to}.safetensors", to, base_folder)
         assert mq.load_controlnet(path, base).contract.pooled
     moved = transfer(pth, base_folder, base_folder, tmp_path / "moved")
     assert mq.load_controlnet(moved, base).contract.pooled

@@ -1,4 +1,4 @@
-"""A whole model in one file of the original layout computes what the same model does in diffusers' folder."""
+"""A model in one file of the original layout computes the same as in a folder of diffusers' format."""
 
 from pathlib import Path
 
@@ -26,11 +26,11 @@ CONTEXT = 8
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Path:
-    """A folder; as in the published one, "!" is the first word."""
-    words = ["!", *(chr(number) + "</w>" for number in range(97, 123)), "<|startoftext|>", "<|endoftext|>"]
+    """A folder; as in the published tokenizer, "!" is the first token."""
+    tokens = ["!", *(chr(number) + "</w>" for number in range(97, 123)), "<|startoftext|>", "<|endoftext|>"]
     folder = tmp_path_factory.mktemp("tokenizer")
-    made = CLIPTokenizer(vocab={word: n for n, word in enumerate(words)}, merges=[], model_max_length=CONTEXT)
-    made.save_pretrained(folder)
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=CONTEXT).save_pretrained(folder)
     return folder
 
 
@@ -43,7 +43,7 @@ def text_encoder(kind, width: int, act: str, **more: int):
 
 
 def model(family: str, tokenizer: Path) -> Base:
-    """A small base of a family, as its published configuration has it wherever shapes don't tell."""
+    """A small base of a family, with its published configuration where shapes cannot tell."""
     torch.manual_seed(0)
     common = {"sample_size": 16, "layers_per_block": 2}
     if family == "xl":
@@ -87,13 +87,13 @@ def model(family: str, tokenizer: Path) -> Base:
 
 
 def named(encoder) -> dict[str, torch.Tensor]:
-    """A text encoder's weights under CLIP's own names, which begin with text_model in every version."""
-    own = encoder.state_dict()
-    return {name if name.startswith("text_") else f"text_model.{name}": value for name, value in own.items()}
+    """A text encoder's weights under CLIP's names, which start with text_model in every version of transformers."""
+    state = encoder.state_dict()
+    return {name if name.startswith("text_") else f"text_model.{name}": value for name, value in state.items()}
 
 
 def openclip(tensors: dict[str, torch.Tensor], unused_layer: bool) -> dict[str, torch.Tensor]:
-    """The same weights as OpenCLIP keeps them, in SD 2.x with a last layer that is not used."""
+    """The same weights as stored by OpenCLIP, in SD 2.x with an unused last layer."""
     top = {
         "text_model.embeddings.position_embedding.weight": "positional_embedding",
         "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
@@ -123,7 +123,7 @@ def openclip(tensors: dict[str, torch.Tensor], unused_layer: bool) -> dict[str, 
 
 
 def whole(base: Base, family: str) -> dict[str, torch.Tensor]:
-    """All of a base in the original layout."""
+    """A whole base in the original layout."""
     unet = base.backbone.unet.state_dict()
     attentive = unet_names.attentive_levels(unet)
     tensors = {
@@ -159,13 +159,13 @@ def test_one_file_is_the_model(family: str, suffix: str, tokenizer, tmp_path) ->
     base = mq.load_base(path, tokenizer=tokenizer)
     assert base.noise.prediction == before.noise.prediction
     assert base.size == {"sd1": 512, "sd2": 768, "xl": 1024}[family]
-    assert base.schedule["prediction_type"] == before.noise.prediction
+    assert base.scheduler_config["prediction_type"] == before.noise.prediction
     z, image = torch.randn(1, 4, 16, 16), mq.diorama.scene(1).image
     with torch.no_grad():
-        ours, theirs = (one.encode_text(["a b c"], (128, 128)) for one in (base, before))
+        ours, theirs = (model.encode_text(["a b c"], (128, 128)) for model in (base, before))
         assert torch.allclose(ours.hidden_states, theirs.hidden_states, atol=1e-5)
         assert torch.allclose(base.predict(z, 7, ours), before.predict(z, 7, theirs), atol=1e-5)
-        latents = [one.encode_images([image]) for one in (base, before)]
+        latents = [model.encode_images([image]) for model in (base, before)]
     assert torch.allclose(*latents, atol=1e-5)
     if family == "xl":
         assert torch.allclose(ours.pooled, theirs.pooled, atol=1e-5)
@@ -173,7 +173,7 @@ def test_one_file_is_the_model(family: str, suffix: str, tokenizer, tmp_path) ->
 
 
 def test_a_controlnet_beside_its_base(tokenizer, tmp_path) -> None:
-    """v1.0: base and ControlNet in one file, the decoder as it is there."""
+    """v1.0: base and ControlNet in one file, with the decoder from the file."""
     before = model("sd1", tokenizer)
     net = randomise(mq.ControlNet.attach(before))
     net.save(tmp_path / "net")
@@ -184,13 +184,14 @@ def test_a_controlnet_beside_its_base(tokenizer, tmp_path) -> None:
     z, text, condition = torch.randn(1, 4, 16, 16), torch.randn(1, 5, 64), torch.rand(1, 3, 128, 128)
     with torch.no_grad():
         ours, theirs = (
-            one.predict(z, 7, text, of(z, 7, text, of.encode(condition))) for one, of in ((base, again), (before, net))
+            model.predict(z, 7, text, controlnet(z, 7, text, controlnet.encode(condition)))
+            for model, controlnet in ((base, again), (before, net))
         )
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
 def test_parts_that_a_file_lacks(tmp_path, tokenizer) -> None:
-    """U-Net and ControlNet alone: enough to compute with, and a sentence for the rest."""
+    """A U-Net alone can predict; using a missing part is an error."""
     tensors = {n: v for n, v in whole(model("sd1", tokenizer), "sd1").items() if n.startswith("model.diffusion_model.")}
     write_weights(tensors, tmp_path / "unet.safetensors", {})
     base = mq.load_base(tmp_path / "unet.safetensors")
@@ -215,7 +216,7 @@ def test_what_a_file_predicts_is_never_guessed(tmp_path, tokenizer) -> None:
 
 
 def test_a_yaml_that_leaves_the_prediction_out_means_noise(tmp_path, tokenizer) -> None:
-    """As the one published with SD 2.1-base does."""
+    """Like the one published with SD 2.1-base."""
     path = tmp_path / "v2-1.safetensors"
     write_weights(whole(model("sd2", tokenizer), "sd2"), path, {})
     path.with_suffix(".yaml").write_text("model:\n  target: ldm.models.diffusion.ddpm.LatentDiffusion\n")
@@ -223,13 +224,15 @@ def test_a_yaml_that_leaves_the_prediction_out_means_noise(tmp_path, tokenizer) 
 
 
 def test_a_text_encoder_without_the_unused_layer(tmp_path, tokenizer) -> None:
-    """As diffusers' own script writes SD 2.x: nothing is to be left out."""
+    """As diffusers' conversion script writes SD 2.x: every layer is used."""
     before, path = model("sd2", tokenizer), tmp_path / "w.safetensors"
     tensors = whole(before, "sd2")
     unused = ("resblocks.2.", "text_projection")
     write_weights({n: v for n, v in tensors.items() if not any(part in n for part in unused)}, path, {})
     beside(path, "v")
-    ours, theirs = (one.encode_text(["a b"]).hidden_states for one in (mq.load_base(path, tokenizer=tokenizer), before))
+    ours, theirs = (
+        model.encode_text(["a b"]).hidden_states for model in (mq.load_base(path, tokenizer=tokenizer), before)
+    )
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
@@ -237,11 +240,13 @@ def test_older_names_of_clip(tmp_path, tokenizer) -> None:
     before, path = model("sd1", tokenizer), tmp_path / "w.safetensors"
     tensors = {n.replace("transformer.text_model.", "transformer."): v for n, v in whole(before, "sd1").items()}
     write_weights({**tensors, "cond_stage_model.transformer.text_projection.weight": torch.ones(64, 64)}, path, {})
-    ours, theirs = (one.encode_text(["a b"]).hidden_states for one in (mq.load_base(path, tokenizer=tokenizer), before))
+    ours, theirs = (
+        model.encode_text(["a b"]).hidden_states for model in (mq.load_base(path, tokenizer=tokenizer), before)
+    )
     assert torch.allclose(ours, theirs, atol=1e-5)
 
 
-def test_bases_that_are_of_no_use_here(tmp_path, tokenizer) -> None:
+def test_unsupported_bases_are_refused(tmp_path, tokenizer) -> None:
     tensors, path = whole(model("sd1", tokenizer), "sd1"), tmp_path / "w.safetensors"
     write_weights({**tensors, "edm_mean": torch.zeros(4)}, path, {})
     with pytest.raises(MaquetteError, match="continuous noise schedule"):
@@ -259,14 +264,17 @@ def test_another_schedule_comes_from_the_file(tmp_path, tokenizer) -> None:
     usual = torch.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2
     for betas, expected in ((usual, None), (usual * 0.9, (usual * 0.9).double().tolist())):
         write_weights({**tensors, "betas": betas}, tmp_path / "w.safetensors", {})
-        assert mq.load_base(tmp_path / "w.safetensors", tokenizer=tokenizer).schedule.get("trained_betas") == expected
+        assert (
+            mq.load_base(tmp_path / "w.safetensors", tokenizer=tokenizer).scheduler_config.get("trained_betas")
+            == expected
+        )
 
 
 def test_a_file_without_its_tokenizer(tmp_path, tokenizer) -> None:
     write_weights(whole(model("sd1", tokenizer), "sd1"), tmp_path / "w.safetensors", {})
-    base = mq.load_base(tmp_path / "w.safetensors", tokenizer="nowhere/at-all")  # of use without, but for prompts
+    base = mq.load_base(tmp_path / "w.safetensors", tokenizer="nowhere/at-all")  # usable except for prompts
     assert base.predict(torch.randn(1, 4, 16, 16), 7, torch.randn(1, 5, 64)).shape == (1, 4, 16, 16)
-    with pytest.raises(MaquetteError, match="brings no tokenizer, and 'nowhere/at-all' could not be had"):
+    with pytest.raises(MaquetteError, match="contains no tokenizer, and 'nowhere/at-all' could not be loaded"):
         mq.generate(base, "a red house", steps=1)
 
 

@@ -1,4 +1,4 @@
-"""A ControlNet moved to another base, and what is said of files without loading them."""
+"""Transferring a ControlNet to another base, and describing files without loading them."""
 
 import pytest
 import torch
@@ -18,9 +18,9 @@ from maquette.formats.write import write_weights
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    """Two bases of a family, and a ControlNet of the first that knows it."""
-    folder = tmp_path_factory.mktemp("home")
+def folder(tmp_path_factory):
+    """Two bases of a family, and a ControlNet for the first, with its fingerprint."""
+    folder = tmp_path_factory.mktemp("folder")
     for number in (0, 1):
         save_base(tiny_base("sd15", seed=number), folder / f"base-{number}")
     base = mq.load_base(folder / "base-0")
@@ -28,55 +28,55 @@ def home(tmp_path_factory):
     with torch.no_grad():
         for parameter in net.trainable_copy.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
-    mark = fingerprint(base.backbone.network.state_dict())
-    net.contract = Contract(stated=True, detector="canny", base="base-0", base_fingerprint=mark, prompt_drop=0.5)
+    expected = fingerprint(base.backbone.network.state_dict())
+    net.contract = Contract(stated=True, detector="canny", base="base-0", base_fingerprint=expected, prompt_drop=0.5)
     net.save(folder / "net")
     return folder
 
 
-def test_copied_weights_move_with_the_bases(home, tmp_path) -> None:
-    old, new = (mq.load_base(home / name) for name in ("base-0", "base-1"))
-    path = transfer(home / "net", home / "base-0", home / "base-1", tmp_path / "moved")
-    net, moved = mq.load_controlnet(home / "net", old), mq.load_controlnet(path, new)
+def test_copied_weights_move_with_the_bases(folder, tmp_path) -> None:
+    old, new = (mq.load_base(folder / name) for name in ("base-0", "base-1"))
+    path = transfer(folder / "net", folder / "base-0", folder / "base-1", tmp_path / "moved")
+    net, moved = mq.load_controlnet(folder / "net", old), mq.load_controlnet(path, new)
     first, second = (mq.ControlNet.attach(base).trainable_copy.state_dict() for base in (old, new))
     for name, value in moved.trainable_copy.state_dict().items():
         expected = net.trainable_copy.state_dict()[name] + second[name] - first[name]
         assert torch.allclose(value, expected, atol=1e-6)
     for part in ("condition_encoder", "zero_convs"):
-        ours, theirs = (getattr(one, part).state_dict() for one in (net, moved))
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        before, after = (getattr(controlnet, part).state_dict() for controlnet in (net, moved))
+        assert all(torch.equal(before[name], after[name]) for name in before)
     assert moved.contract.detector == "canny"
-    assert moved.contract.base == str(home / "base-1")
+    assert moved.contract.base == str(folder / "base-1")
 
 
-def test_a_fresh_one_moves_to_a_fresh_one(home, tmp_path) -> None:
-    """What equals its old base equals the new one afterwards."""
-    old, new = (mq.load_base(home / name) for name in ("base-0", "base-1"))
+def test_a_fresh_one_moves_to_a_fresh_one(folder, tmp_path) -> None:
+    """A copy that equals the old base equals the new base afterwards."""
+    old, new = (mq.load_base(folder / name) for name in ("base-0", "base-1"))
     mq.ControlNet.attach(old).save(tmp_path / "fresh")
-    moved = mq.load_controlnet(transfer(tmp_path / "fresh", home / "base-0", home / "base-1", tmp_path / "to"), new)
+    moved = mq.load_controlnet(transfer(tmp_path / "fresh", folder / "base-0", folder / "base-1", tmp_path / "to"), new)
     for name, value in mq.ControlNet.attach(new).trainable_copy.state_dict().items():
         assert torch.allclose(moved.trainable_copy.state_dict()[name], value, atol=1e-7)
 
 
-def test_what_does_not_move(home, tmp_path) -> None:
+def test_what_does_not_move(folder, tmp_path) -> None:
     save_base(tiny_base("sd21"), tmp_path / "other")
     with pytest.raises(MaquetteError, match="are of different families"):
-        transfer(home / "net", home / "base-0", tmp_path / "other", tmp_path / "to")
+        transfer(folder / "net", folder / "base-0", tmp_path / "other", tmp_path / "to")
     with pytest.raises(MaquetteError, match="was trained on 'base-0', not on"):
-        transfer(home / "net", home / "base-1", home / "base-0", tmp_path / "to")
+        transfer(folder / "net", folder / "base-1", folder / "base-0", tmp_path / "to")
     assert not (tmp_path / "to").exists()
 
 
-def test_info(home, tokenizer, tmp_path) -> None:  # noqa: F811
-    told = info(home / "net")
-    assert "a ControlNet, format diffusers" in told
-    assert "SD 1.x, text 24 wide" in told
-    assert "13: 16×4 32×9" in told
-    assert "detector          canny" in told
-    original = convert(home / "net", tmp_path / "net.pth", "original")
+def test_info(folder, tokenizer, tmp_path) -> None:  # noqa: F811
+    text = info(folder / "net")
+    assert "a ControlNet, format diffusers" in text
+    assert "SD 1.x, text 24 wide" in text
+    assert "13: 16×4 32×9" in text
+    assert "detector          canny" in text
+    original = convert(folder / "net", tmp_path / "net.pth", "original")
     assert "format original" in info(original)
     assert "none: taken as published, condition in [0, 1], RGB" in info(original)  # .pth has no place for a contract
-    difference = convert(home / "net", tmp_path / "d.safetensors", "difference", home / "base-0")
+    difference = convert(folder / "net", tmp_path / "d.safetensors", "difference", folder / "base-0")
     assert "format difference" in info(difference)
     assert "detector          canny" in info(difference)
     write_weights(whole(model("xl", tokenizer), "xl"), tmp_path / "xl.safetensors", {})
@@ -86,11 +86,19 @@ def test_info(home, tokenizer, tmp_path) -> None:  # noqa: F811
         info("nothing")
 
 
-def test_commands(home, tmp_path) -> None:
-    said = CliRunner().invoke(app, ["info", str(home / "net"), "diorama"])
-    assert said.exit_code == 0
-    assert said.output.count("parameters") == 2
-    arguments = ["transfer", str(home / "net"), "--from", str(home / "base-0"), "--to", str(home / "base-1"), "-o"]
+def test_commands(folder, tmp_path) -> None:
+    described = CliRunner().invoke(app, ["info", str(folder / "net"), "diorama"])
+    assert described.exit_code == 0
+    assert described.output.count("parameters") == 2
+    arguments = [
+        "transfer",
+        str(folder / "net"),
+        "--from",
+        str(folder / "base-0"),
+        "--to",
+        str(folder / "base-1"),
+        "-o",
+    ]
     moved = CliRunner().invoke(app, [*arguments, str(tmp_path / "moved")])
     assert moved.exit_code == 0, moved.output
     assert (tmp_path / "moved" / "config.json").exists()

@@ -8,9 +8,9 @@ from maquette.errors import MaquetteWarning
 
 
 @pytest.mark.parametrize(
-    ("trained", "given"),
+    ("trained", "detector"),
     [
-        ("diorama/canny", "canny"),  # drawn by the one detector of that name
+        ("diorama/canny", "canny"),  # made by the only detector of that name
         ("canny", "canny"),
         ("diorama/normal", "diorama/normal"),
         ("normal", "normal"),
@@ -18,18 +18,18 @@ from maquette.errors import MaquetteWarning
         ("rings", "rings"),
     ],
 )
-def test_maps_that_it_was_trained_on_are_taken(trained: str | None, given: str) -> None:
+def test_maps_that_it_was_trained_on_cause_no_warning(trained: str | None, detector: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Contract(stated=True, detector=trained).check_detector(given, detectors)
+        Contract(stated=True, detector=trained).check_detector(detector, detectors)
 
 
 @pytest.mark.parametrize(
-    ("trained", "given"), [("diorama/normal", "normal"), ("segmentation", "diorama/segmentation"), ("canny", "hed")]
+    ("trained", "detector"), [("diorama/normal", "normal"), ("segmentation", "diorama/segmentation"), ("canny", "hed")]
 )
-def test_others_are_named(trained: str, given: str) -> None:
-    with pytest.warns(MaquetteWarning, match=f"maps of '{trained}' and is given '{given}'"):
-        Contract(stated=True, detector=trained).check_detector(given, detectors)
+def test_maps_of_another_detector_cause_a_warning(trained: str, detector: str) -> None:
+    with pytest.warns(MaquetteWarning, match=f"maps of '{trained}' and is given '{detector}'"):
+        Contract(stated=True, detector=trained).check_detector(detector, detectors)
 
 
 def test_a_contract_of_version_0_1_is_read() -> None:

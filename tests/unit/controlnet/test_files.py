@@ -1,4 +1,4 @@
-"""What a broken or foreign ControlNet folder is answered with."""
+"""Error messages for broken ControlNet folders and ControlNets of other bases."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_a_folder_without_a_configuration(base, tmp_path) -> None:
         mq.load_controlnet(tmp_path, base)
 
 
-def test_a_configuration_that_is_none(base, folder) -> None:
+def test_a_configuration_that_is_not_json(base, folder) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(MaquetteError, match="is not JSON"):
         mq.load_controlnet(folder, base)
@@ -63,11 +63,11 @@ def test_weights_of_another_base(folder) -> None:
 
 
 def test_pooling_is_a_property_of_one_file(base, folder, tmp_path) -> None:
-    """In config.json, or in the .yaml beside a file; it does not leak to the next one that is loaded."""
+    """In config.json, or in the .yaml next to a file; it does not affect the next file that is loaded."""
     configure(folder, global_pool_conditions=True)
     assert mq.load_controlnet(folder, base).contract.pooled
     (file := tmp_path / "control_shuffle.safetensors").write_bytes((folder / WEIGHTS).read_bytes())
-    assert not mq.load_controlnet(file, base).contract.pooled  # a name says nothing
+    assert not mq.load_controlnet(file, base).contract.pooled  # the file's name does not matter
     file.with_suffix(".yaml").write_text("model:\n  params:\n    global_average_pooling: True\n")
     net = mq.load_controlnet(file, base)
     assert net.contract.pooled
@@ -77,7 +77,7 @@ def test_pooling_is_a_property_of_one_file(base, folder, tmp_path) -> None:
     assert not mq.load_controlnet(folder, base).contract.pooled
 
 
-def test_channels_in_the_order_that_it_wants(base, folder) -> None:
+def test_channels_are_put_into_the_order_of_training(base, folder) -> None:
     condition = torch.rand(1, 3, 128, 128)
     rgb = mq.load_controlnet(folder, base)
     configure(folder, controlnet_conditioning_channel_order="bgr")
@@ -90,10 +90,10 @@ def test_channels_in_the_order_that_it_wants(base, folder) -> None:
 
 
 def test_a_contract_is_kept_in_both_places(base, tmp_path) -> None:
-    """config.json and the file's own metadata: whichever is left."""
+    """config.json and the file's metadata: either is enough."""
     net = mq.ControlNet.attach(base)
-    mark = fingerprint(base.backbone.network.state_dict())
-    net.contract = Contract(stated=True, detector="canny", base="tiny", base_fingerprint=mark, prompt_drop=0.5)
+    expected = fingerprint(base.backbone.network.state_dict())
+    net.contract = Contract(stated=True, detector="canny", base="tiny", base_fingerprint=expected, prompt_drop=0.5)
     net.save(tmp_path)
     assert mq.load_controlnet(tmp_path, base).contract == net.contract
     assert mq.load_controlnet(tmp_path / WEIGHTS, base).contract == net.contract
@@ -110,6 +110,6 @@ def test_another_base_is_noticed(base, tmp_path) -> None:
     mq.load_controlnet(tmp_path, rounded)  # the same base in another precision: no warning
 
 
-def test_what_says_nothing_gets_the_published_defaults(base, folder) -> None:
+def test_without_a_contract_the_published_defaults_hold(base, folder) -> None:
     contract = mq.load_controlnet(folder, base).contract
     assert (contract.stated, contract.condition_range, contract.channel_order) == (False, (0.0, 1.0), "rgb")

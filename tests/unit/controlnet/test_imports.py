@@ -1,4 +1,4 @@
-"""What a ControlNet is costs no more to import than it needs."""
+"""Importing `ControlNet` does not import unrelated libraries."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What goes to the Hub with a ControlNet; and a sentence where the Hub cannot be reached."""
+"""What is uploaded to the Hub with a ControlNet; and the error if the Hub cannot be reached."""
 
 import json
 
@@ -27,8 +27,8 @@ def test_the_card_says_what_it_was_trained_on(net, tmp_path) -> None:
     (run / "training.json").write_text(json.dumps({"learning_rate": 7e-4}))
     prepare(net, folder, "me/canny", run)
     card = (folder / "README.md").read_text()
-    for words in ("base_model: someone/house", "| detector | canny |", "| prompt drop | 0.5 |", "| learning_rate |"):
-        assert words in card
+    for text in ("base_model: someone/house", "| detector | canny |", "| prompt drop | 0.5 |", "| learning_rate |"):
+        assert text in card
     assert "![curve](curve.png)" in card
     assert (folder / "grid.png").read_bytes() == b"grids/step-000800.png"
     assert mq.load_controlnet(folder, tiny_base("sd15")).contract.detector == "canny"

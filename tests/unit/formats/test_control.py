@@ -1,4 +1,4 @@
-"""Every published format of a ControlNet comes in as the same tensors, and every one that goes out comes back."""
+"""All published formats of a ControlNet load as the same tensors, and what is written can be read back."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def base() -> mq.Base:
 
 @pytest.fixture(scope="module")
 def net(base) -> mq.ControlNet:
-    """A ControlNet that has learnt something."""
+    """A ControlNet whose copy differs from the base."""
     net = randomise(mq.ControlNet.attach(base))
     with torch.no_grad():
         for parameter in net.trainable_copy.parameters():
@@ -62,7 +62,7 @@ def test_bare(base, net, folder, tmp_path) -> None:
 
 
 def test_whole_model(base, net, folder, tmp_path) -> None:
-    """As in v1.0: the ControlNet beside all of its base."""
+    """As in v1.0: the ControlNet together with its whole base."""
     tensors = {**control.as_original(open_weights(folder)), "model.diffusion_model.out.2.bias": torch.zeros(4)}
     write_weights(tensors, tmp_path / "whole.pth", {})
     assert same(mq.load_controlnet(tmp_path / "whole.pth", base), net)
@@ -72,25 +72,27 @@ def test_whole_model(base, net, folder, tmp_path) -> None:
 def test_difference_is_undone_bitwise(dtype, base, net, tmp_path) -> None:
     tensors = {name: value.to(dtype) for name, value in open_weights_of(net, tmp_path).items()}
     plain = open_weights(written_dict(tensors, tmp_path / "plain.safetensors"))
-    told = open_weights(written(control.as_difference(plain, encoder(base)), tmp_path / "told.safetensors"))
-    assert control.recognise(told) == "difference"
-    changed = told["control_model.input_blocks.1.0.in_layers.2.weight"]  # ComfyUI adds the base to such names alone
+    difference = open_weights(written(control.as_difference(plain, encoder(base)), tmp_path / "d.safetensors"))
+    assert control.recognise(difference) == "difference"
+    changed = difference[
+        "control_model.input_blocks.1.0.in_layers.2.weight"
+    ]  # ComfyUI adds the base only to such names
     assert not torch.equal(changed, plain["down_blocks.0.resnets.0.conv1.weight"])
-    back = control.read_control(told, encoder(base))
+    back = control.read_control(difference, encoder(base))
     assert all(torch.equal(back[name], value) and back[name].dtype == dtype for name, value in tensors.items())
 
 
 def test_difference_follows_the_live_base(base, net, folder, tmp_path) -> None:
-    told = written(control.as_difference(open_weights(folder), encoder(base)), tmp_path / "told.safetensors")
+    difference = written(control.as_difference(open_weights(folder), encoder(base)), tmp_path / "d.safetensors")
     other = tiny_base("sd15", seed=1)
-    moved = mq.load_controlnet(told, other).trainable_copy.state_dict()
+    moved = mq.load_controlnet(difference, other).trainable_copy.state_dict()
     first, second, own = encoder(base), encoder(other), net.trainable_copy.state_dict()
     for name, value in moved.items():
         assert torch.allclose(value, second[name] + own[name] - first[name], atol=1e-6)
 
 
 def test_control_lora(base, net, folder, tmp_path) -> None:
-    """Connections and condition encoder whole, copied weights as ranks on the base's, the rest the base's own."""
+    """Full zero convolutions and condition encoder, low-rank updates of copied weights, the rest from the base."""
     bare = control.as_original(open_weights(folder)).below(control.PREFIX)
     own = ("input_hint_block.", "zero_convs.", "middle_block_out.")
     tensors = {name: bare[name] for name in bare if name.startswith(own)}
@@ -116,16 +118,16 @@ def test_control_lora(base, net, folder, tmp_path) -> None:
     assert torch.equal(copy["mid_block.resnets.0.conv1.weight"], locked["mid_block.resnets.0.conv1.weight"])
 
 
-def test_what_is_told_relative_to_another_base_is_refused(base, net, folder, tmp_path) -> None:
-    """Not broadcast to something huge, nor a KeyError in the middle of a file."""
+def test_a_format_relative_to_another_base_is_refused(base, net, folder, tmp_path) -> None:
+    """Neither broadcast to something huge, nor a KeyError halfway through a file."""
     plain, xl, other = open_weights(folder), encoder(tiny_base("sdxl")), encoder(tiny_base("sd21"))
-    told = control.as_difference(plain, encoder(base))
+    difference = control.as_difference(plain, encoder(base))
     ranks = {f"input_blocks.1.1.proj_in.{part}": torch.ones(2, 2) for part in ("up", "down")}
     lora = Weights.held({"lora_controlnet": torch.ones(0), **ranks}, Path("lora"))
     for wrong in (xl, other):
         for attempt in (
             lambda wrong=wrong: control.as_difference(plain, wrong),
-            lambda wrong=wrong: control.read_control(told, wrong),
+            lambda wrong=wrong: control.read_control(difference, wrong),
             lambda wrong=wrong: control.read_control(lora, wrong),
             lambda wrong=wrong: control.transferred(plain, encoder(base), wrong),
         ):
@@ -147,16 +149,16 @@ def test_weights_without_a_controlnet(base, tmp_path) -> None:
         mq.load_controlnet(tmp_path / "other.safetensors", base)
 
 
-def test_relative_formats_want_a_base(base, folder) -> None:
-    told = control.as_difference(open_weights(folder), encoder(base))
-    with pytest.raises(MaquetteError, match=r"\(difference\) is told relative to a base"):
-        control.read_control(told)
+def test_relative_formats_need_a_base(base, folder) -> None:
+    difference = control.as_difference(open_weights(folder), encoder(base))
+    with pytest.raises(MaquetteError, match=r"\(difference\) is relative to a base"):
+        control.read_control(difference)
 
 
 def test_a_foreign_tensor_is_named(base, folder, tmp_path) -> None:
     tensors = {**control.as_original(open_weights(folder)), "control_model.whatever": torch.ones(1)}
     write_weights(tensors, tmp_path / "odd.safetensors", {})
-    with pytest.raises(MaquetteError, match=r"'whatever' in .*odd\.safetensors' is no part of a ControlNet"):
+    with pytest.raises(MaquetteError, match=r"'whatever' in .*odd\.safetensors' is not part of a ControlNet"):
         mq.load_controlnet(tmp_path / "odd.safetensors", base)
 
 

@@ -1,4 +1,4 @@
-"""Original names and diffusers' are told into each other, one to one, as diffusers itself does it."""
+"""Original names and diffusers' names translate into each other, one to one, as in diffusers itself."""
 
 import pytest
 import torch
@@ -58,7 +58,7 @@ def test_an_autoencoder() -> None:
 
 
 def original_vae(theirs: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the same autoencoder in the original layout, written down level by level."""
+    """Names and shapes of the same autoencoder in the original layout, spelled out level by level."""
     names: dict[str, tuple[int, ...]] = {}
     blocks = {"norm1": "norm1", "conv1": "conv1", "norm2": "norm2", "conv2": "conv2", "nin_shortcut": "conv_shortcut"}
     for side, layers in (("encoder", 2), ("decoder", 3)):

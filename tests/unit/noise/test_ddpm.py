@@ -1,4 +1,4 @@
-"""DDPM's noise beside diffusers' schedulers."""
+"""DDPM compared with diffusers' schedulers."""
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ def test_noise_and_target_are_those_of_diffusers(prediction) -> None:
 
 
 def test_times_are_uniform_whole_steps() -> None:
-    """And drawn as one number after another, so that a row's time is the same alone as it always was."""
+    """And sampled one number at a time, so that a row's time does not depend on the batch."""
     generator, again = (torch.Generator().manual_seed(0) for _ in range(2))
     times = DDPM({**CONFIG, "num_train_timesteps": 10}).sample_times(5000, generator)
     assert torch.bincount(times, minlength=10).min() > 400
@@ -39,10 +39,10 @@ def test_times_are_uniform_whole_steps() -> None:
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.5])
-@pytest.mark.parametrize(("name", "kind"), [("ddim", DDIMScheduler), ("euler", EulerDiscreteScheduler)])
-def test_a_sampler_walks_as_diffusers_does(name, kind, strength) -> None:
+@pytest.mark.parametrize(("name", "scheduler_class"), [("ddim", DDIMScheduler), ("euler", EulerDiscreteScheduler)])
+def test_a_sampler_steps_like_diffusers(name, scheduler_class, strength) -> None:
     known = {key: value for key, value in CONFIG.items() if key != "_class_name"}
-    scheduler = kind.from_config(known)
+    scheduler = scheduler_class.from_config(known)
     scheduler.set_timesteps(8)
     times = scheduler.timesteps[8 - int(8 * strength) :]
     sampler = DDPM(CONFIG).sampler(name, 8, 1, strength)

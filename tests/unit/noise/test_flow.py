@@ -1,4 +1,4 @@
-"""Flow matching beside diffusers' schedulers and the formulas of published training code."""
+"""Flow matching compared with diffusers' schedulers and the formulas of published training code."""
 
 import math
 
@@ -30,9 +30,9 @@ def mu_of(config: dict, tokens: int) -> float:
     return tokens * slope + config["base_shift"] - slope * few
 
 
-def theirs(config: dict, steps: int, kind=FlowMatchEulerDiscreteScheduler):
-    """diffusers' scheduler, its steps set as the pipelines do: SD3's statically, Flux's with a dynamic shift."""
-    scheduler = kind(**config)
+def theirs(config: dict, steps: int, scheduler_class=FlowMatchEulerDiscreteScheduler):
+    """diffusers' scheduler, with steps set as in the pipelines: SD3's statically, Flux's with a dynamic shift."""
+    scheduler = scheduler_class(**config)
     if config.get("use_dynamic_shifting"):
         scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / steps, steps), mu=mu_of(config, TOKENS))
     else:
@@ -41,11 +41,11 @@ def theirs(config: dict, steps: int, kind=FlowMatchEulerDiscreteScheduler):
 
 
 def velocity(x: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-    """Something smooth in place of a network."""
+    """A smooth function instead of a network."""
     return torch.sin(x * 1.3 + time / 400) - 0.4 * x
 
 
-def walk(sampler, x: torch.Tensor) -> torch.Tensor:
+def sampled(sampler, x: torch.Tensor) -> torch.Tensor:
     for time in sampler.times:
         x = sampler.step(velocity(sampler.scale(x, time), time), time, x)
     return x
@@ -55,14 +55,14 @@ def walk(sampler, x: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize("shift", SHIFTS)
 def test_sigmas_are_those_of_diffusers(shift, steps) -> None:
     if shift == "terminal" and steps == 1:
-        return  # one step has no end to stretch
+        return  # a single step cannot be stretched
     scheduler = theirs(SHIFTS[shift], steps)
     process = FlowMatching(SHIFTS[shift])
     assert (process.sigmas(steps, TOKENS) - scheduler.sigmas).abs().max() < 1e-6
     assert (process.sampler("euler", steps, TOKENS).times - scheduler.timesteps).abs().max() < 1e-3
 
 
-def test_the_end_of_the_steps_can_be_told() -> None:
+def test_the_last_step_can_be_set() -> None:
     """Flux.1 schnell: no shift, and its pipeline's whole steps."""
     scheduler = FlowMatchEulerDiscreteScheduler()
     scheduler.set_timesteps(sigmas=np.linspace(1.0, 1 / 4, 4))
@@ -70,23 +70,23 @@ def test_the_end_of_the_steps_can_be_told() -> None:
 
 
 @pytest.mark.parametrize("shift", SHIFTS)
-def test_euler_walks_as_diffusers_does(shift) -> None:
+def test_euler_steps_like_diffusers(shift) -> None:
     scheduler = theirs(SHIFTS[shift], 20)
     x = start = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     for time in scheduler.timesteps:
         x = scheduler.step(velocity(x, time), time, x).prev_sample
-    assert (walk(FlowMatching(SHIFTS[shift]).sampler("euler", 20, TOKENS), start) - x).abs().max() < 1e-5
+    assert (sampled(FlowMatching(SHIFTS[shift]).sampler("euler", 20, TOKENS), start) - x).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("shift", ["none", "static"])
-def test_heun_walks_as_diffusers_does(shift) -> None:
+def test_heun_steps_like_diffusers(shift) -> None:
     scheduler = theirs(SHIFTS[shift], 12, FlowMatchHeunDiscreteScheduler)
     sampler = FlowMatching(SHIFTS[shift]).sampler("heun", 12, TOKENS)
     assert (sampler.times - scheduler.timesteps).abs().max() < 1e-3
     x = start = 0.3 * torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))  # theirs rounds
     for time in scheduler.timesteps:
         x = scheduler.step(velocity(x, time), time, x).prev_sample
-    assert (walk(sampler, start) - x).abs().max() < 1e-5
+    assert (sampled(sampler, start) - x).abs().max() < 1e-5
 
 
 def test_methods_have_the_order_they_claim() -> None:
@@ -156,7 +156,7 @@ def test_logit_normal_times_have_its_density() -> None:
 
 @pytest.mark.parametrize("shift", ["exponential", "linear"])
 def test_times_to_train_at_shift_with_the_size(shift) -> None:
-    """α σ / (1 + (α − 1) σ) of what is drawn without a size."""
+    """α σ / (1 + (α − 1) σ) of the times without a size."""
     process = FlowMatching(SHIFTS[shift])
     plain = process.sample_times(64, torch.Generator().manual_seed(0)) / 1000
     mu = mu_of(SHIFTS[shift], 4096)
@@ -164,8 +164,8 @@ def test_times_to_train_at_shift_with_the_size(shift) -> None:
     shifted = process.sample_times(64, torch.Generator().manual_seed(0), 4096) / 1000
     assert torch.allclose(shifted, alpha * plain / (1 + (alpha - 1) * plain), atol=1e-6)
     static = FlowMatching(SHIFTS["static"])
-    drawn = [static.sample_times(64, torch.Generator().manual_seed(0), tokens) for tokens in (None, 4096)]
-    assert torch.equal(*drawn)  # a static shift is in the table, once
+    times = [static.sample_times(64, torch.Generator().manual_seed(0), tokens) for tokens in (None, 4096)]
+    assert torch.equal(*times)  # the static shift is applied once, in the table
 
 
 @pytest.mark.parametrize("weighting", ["none", "sigma_sqrt", "cosmap"])
@@ -179,7 +179,7 @@ def test_weights_are_those_of_published_training(weighting) -> None:
 
 
 def test_min_snr_weighs_the_latents_it_implies() -> None:
-    """x₀ = x − σ v, so an error of v is σ times that of x₀: min(SNR, γ) on x₀ is min(SNR, γ) σ² on v."""
+    """x₀ = x − σ v, so an error e of v is an error σ e of x₀: min(SNR, γ) on x₀ is min(SNR, γ) σ² on v."""
     process = FlowMatching({})
     sigma = torch.tensor([0.1, 0.3, 0.5, 0.9, 1.0])
     snr = ((1 - sigma) / sigma) ** 2
