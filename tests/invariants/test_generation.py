@@ -237,8 +237,8 @@ def test_a_long_prompt_says_what_was_cut(base) -> None:
         ({"count": 1.5}, "count is a whole number"),
         ({"guidance": "9"}, "not '9'"),
         ({"size": 64}, "not 64"),
-        ({"prompt": [1]}, "A prompt is a text"),
-        ({"prompt": []}, "A prompt is a text"),
+        ({"prompt": [1]}, "A prompt is a string"),
+        ({"prompt": []}, "A prompt is a string"),
         ({"guidance": -1}, "guidance lies between 0 and 50, not -1"),
         ({"guidance": float("nan")}, "not nan"),
         ({"strength": 0}, "strength is above 0"),
@@ -250,7 +250,7 @@ def test_a_long_prompt_says_what_was_cut(base) -> None:
         ({"resolution_weights": "normal"}, "did you mean 'normalised'"),
         ({"sampler": "dimm"}, "no sampler 'dimm'; did you mean 'ddim'"),
         ({"mask": Image.new("RGB", (64, 64))}, "give image= too"),
-        ({"negative_prompt": None}, "A prompt is a text"),
+        ({"negative_prompt": None}, "A prompt is a string"),
     ],
 )
 def test_bad_settings_are_refused_in_a_sentence(base, settings, words) -> None:
