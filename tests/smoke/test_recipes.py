@@ -30,7 +30,7 @@ def run(tmp_path_factory) -> Path:
         patch.setitem(everything.PRESETS, "cpu", TINY)
         recipe = everything.Recipe(run=folder, target=folder / "weights", conditions="canny")
         everything.make(everything.Recipe(**{**vars(recipe), "conditions": ""}))
-        everything.make(recipe)  # what is done is passed over
+        everything.make(recipe)  # finished stages are skipped
     return folder
 
 

@@ -16,7 +16,7 @@ PROMPTS: dict[str, Callable[[list[str]], list[str]]] = {
     "none": lambda captions: [""] * len(captions),
     "conflicting": lambda captions: [*captions[1:], captions[0]],
 }
-"""The paper's four kinds (v3 §4.1), from the scenes' captions: their own, the paper's default, none, another scene's."""
+"""The paper's four kinds (v3 §4.1), from the scenes' captions: true, the paper's default, none, another scene's."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.scenes < 2:
             raise MaquetteError(
-                f"An evaluation takes 2 scenes or more, since each is also paired with another's caption, not {self.scenes}."
+                f"An evaluation takes 2 scenes or more, since each also gets another's caption, not {self.scenes}."
             )
 
     def on(self, base: "Base") -> "Protocol":

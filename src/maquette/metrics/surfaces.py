@@ -17,7 +17,7 @@ def depth_accuracy(found: NDArray[np.floating], truth: NDArray[np.floating], rat
 
 
 def normal_accuracy(found: NDArray[np.floating], truth: NDArray[np.floating], degrees: float = 22.5) -> float:
-    """Share of the surface pixels whose normals (H, W, 3) differ by less than `degrees`; no surface where `truth` is 0."""
+    """Share of surface pixels, those where `truth` is not 0, whose normals (H, W, 3) differ by less than `degrees`."""
     surface = np.linalg.norm(truth, axis=-1) > 0.5
     if not surface.any():
         return 1.0

@@ -97,5 +97,7 @@ def check_prompts(prompt: str | Sequence[str], negative: str, count: int) -> lis
     if not prompts or not all(isinstance(text, str) for text in prompts):
         raise MaquetteError(f"A prompt is a string, or a list of strings with one per image, not {prompt!r}.")
     if not isinstance(negative, str):
-        raise MaquetteError(f"A prompt is a string, and the negative prompt one string for all images, not {negative!r}.")
+        raise MaquetteError(
+            f"A prompt is a string, and the negative prompt one string for all images, not {negative!r}."
+        )
     return prompts

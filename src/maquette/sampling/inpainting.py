@@ -28,7 +28,9 @@ class Masked:
         if mask is None:
             return Masked(image, kept, None)
         white = to_unit(fit(mask, size)).mean(dim=0)[None, None]
-        touched = torch.nn.functional.max_pool2d(white, base.backbone.downscale) > 0.5  # latents under any white pixel may change
+        touched = (
+            torch.nn.functional.max_pool2d(white, base.backbone.downscale) > 0.5
+        )  # latents under any white pixel may change
         return Masked(image, kept, touched.to(kept.device))
 
     def latents(self, base: Base, sources: list[torch.Generator]) -> Tensor:
