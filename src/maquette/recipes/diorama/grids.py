@@ -62,7 +62,7 @@ def combined_controls(base: Base, pair: tuple[str, str]) -> Image.Image:
 
 
 def guidance_variants(base: Base, condition: str) -> Image.Image:
-    """The condition in both branches, in one, and in one with resolution weights: no prompt, the paper's guidance of 9."""
+    """Each of `VARIANTS` without a prompt, at the paper's guidance of 9; one column per scene."""
     net, pairs = load_controlnet(f"diorama/{condition}", base), _pairs(condition)
     rows = [[Image.fromarray(pairs.images[row]) for row in SCENES], [pairs.standard(row) for row in SCENES]]
     for condition_in, weights in VARIANTS.values():
