@@ -1,13 +1,13 @@
-"""Canny on images of 512 pixels, from files to written shards, beside OpenCV alone in a plain loop, in one run.
+"""Canny on 512-pixel images, from files to shards, compared with a plain loop over OpenCV in the same run.
 
     python benchmarks/annotate.py                      # the diorama's scenes
-    python benchmarks/annotate.py --images photos    # squares cut at random from a folder's images
+    python benchmarks/annotate.py --images photos    # random square crops of a folder's images
 
-OpenCV alone is imread, cvtColor, Canny and imwrite: a PNG beside the image. `maquette data annotate` does the same,
-and writes image, map and text into shards, with the checks and notes that it has. Both on one core and on two, in
-turns, each with the start of its processes. Prints images a second by the clock and, as other work on the machine
-leaves it nearly alone, by the seconds of a core that were used; the ratio of the two in each round; and how much faster
-two cores are. Appends the medians with date, device and commit to benchmarks/annotate.jsonl.
+The loop over OpenCV is imread, cvtColor, Canny and imwrite. `maquette data annotate` also checks every image and writes
+image, map and text into shards. Both run on one core and on two, in turns, including the start of their processes.
+Prints images per second of wall time and of CPU time (which other work on the machine hardly affects), the ratio of the
+two programs in each round, and the speed-up of two cores. Appends the medians with date, device and commit to
+benchmarks/annotate.jsonl.
 """
 
 import argparse
@@ -43,11 +43,9 @@ for number, path in enumerate(paths):
 
 
 def write_images(folder: Path, source: Path | None) -> list[Path]:
-    """As many JPEGs as are needed, no two the same."""
+    """Write `COUNT` distinct JPEGs."""
     rng = np.random.default_rng(0)
-    images = (
-        _scenes() if source is None else [one for path in sorted(source.iterdir()) if (one := _read(path)) is not None]
-    )
+    images = _scenes() if source is None else _photographs(source)
     paths = [folder / f"{number:04d}.jpg" for number in range(COUNT)]
     for number, path in enumerate(paths):
         image = images[number % len(images)]
@@ -64,12 +62,13 @@ def _scenes() -> list[np.ndarray]:
     return [np.asarray(scene(seed, 2 * SIDE).image)[..., ::-1] for seed in range(16)]
 
 
-def _read(path: Path) -> np.ndarray | None:
-    return cv2.imread(str(path))
+def _photographs(folder: Path) -> list[np.ndarray]:
+    images = (cv2.imread(str(path)) for path in sorted(folder.iterdir()))
+    return [image for image in images if image is not None]
 
 
 def opencv(paths: Sequence[Path], target: Path, cores: int) -> None:
-    """In so many processes."""
+    """Run `OPENCV` in one process per core."""
     runs = []
     for core in range(cores):
         (target / str(core)).mkdir(parents=True)
@@ -83,26 +82,26 @@ def opencv(paths: Sequence[Path], target: Path, cores: int) -> None:
 
 def maquette(paths: Sequence[Path], target: Path, cores: int) -> None:
     command = [sys.executable, "-m", "maquette", "data", "annotate", str(paths[0].parent), str(target)]
-    asked = ["--condition", "canny", "--no-texts", "--workers", str(cores), "--shard-size", str(SHARD)]
-    subprocess.run([*command, *asked], check=True, capture_output=True, env=ONE_THREAD)
+    options = ["--condition", "canny", "--no-texts", "--workers", str(cores), "--shard-size", str(SHARD)]
+    subprocess.run([*command, *options], check=True, capture_output=True, env=ONE_THREAD)
 
 
-class Took(NamedTuple):
-    """Seconds of a run."""
+class Timing(NamedTuple):
+    """Seconds that a run took."""
 
-    clock: float
-    cores: float  # user's and system's, of all its processes
+    wall: float
+    cpu: float  # user and system time of all its processes
 
 
-def took(run: Callable[[Sequence[Path], Path, int], None], paths: Sequence[Path], target: Path, cores: int) -> Took:
-    started, used = time.perf_counter(), _used()
+def timed(run: Callable[[Sequence[Path], Path, int], None], paths: Sequence[Path], target: Path, cores: int) -> Timing:
+    started, used = time.perf_counter(), _cpu_seconds()
     run(paths, target, cores)
-    result = Took(time.perf_counter() - started, _used() - used)
+    result = Timing(time.perf_counter() - started, _cpu_seconds() - used)
     shutil.rmtree(target)
     return result
 
 
-def _used() -> float:
+def _cpu_seconds() -> float:
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
@@ -110,39 +109,41 @@ def _used() -> float:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--images", type=Path)
-    asked = parser.parse_args()
-    rounds: list[dict[tuple[str, int], Took]] = []
+    arguments = parser.parse_args()
+    rounds: list[dict[tuple[str, int], Timing]] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "images").mkdir()
-        paths = write_images(folder / "images", asked.images)
+        paths = write_images(folder / "images", arguments.images)
         kilobytes = sum(path.stat().st_size for path in paths) / COUNT / 1000
         for turn in range(ROUNDS):
             order = (opencv, maquette) if turn % 2 else (maquette, opencv)
             runs = [(cores, run) for cores in (1, 2) for run in order]
-            rounds.append({(run.__name__, cores): took(run, paths, folder / "target", cores) for cores, run in runs})
-            print({f"{name}, {cores}": round(COUNT / one.clock, 1) for (name, cores), one in rounds[-1].items()})
+            rounds.append({(run.__name__, cores): timed(run, paths, folder / "target", cores) for cores, run in runs})
+            print({f"{name}, {cores}": round(COUNT / timing.wall, 1) for (name, cores), timing in rounds[-1].items()})
     line = {
         "date": date.today().isoformat(),
         "commit": subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
         ).stdout.strip(),
         "device": f"{platform.machine()} CPU, {os.cpu_count()} cores",
-        "images": f"{COUNT} {'photographs' if asked.images else 'scenes'}, {SIDE} pixels, {kilobytes:.0f} kB each",
-        "a_second_and_core": {name: _middle(COUNT / one[name, 1].cores for one in rounds) for name in NAMES},
-        "a_second_on_one": {name: _middle(COUNT / one[name, 1].clock for one in rounds) for name in NAMES},
-        "a_second_on_two": {name: _middle(COUNT / one[name, 2].clock for one in rounds) for name in NAMES},
-        "two_over_one": {name: _middle(one[name, 1].clock / one[name, 2].clock for one in rounds) for name in NAMES},
-        "of_opencv_a_core": _middle(one["opencv", 1].cores / one["maquette", 1].cores for one in rounds),
-        "of_opencv_on_one": _middle(one["opencv", 1].clock / one["maquette", 1].clock for one in rounds),
-        "of_opencv_on_two": _middle(one["opencv", 2].clock / one["maquette", 2].clock for one in rounds),
+        "images": f"{COUNT} {'photographs' if arguments.images else 'scenes'}, {SIDE} pixels, {kilobytes:.0f} kB each",
+        "a_second_and_core": {name: _median(COUNT / timing[name, 1].cpu for timing in rounds) for name in NAMES},
+        "a_second_on_one": {name: _median(COUNT / timing[name, 1].wall for timing in rounds) for name in NAMES},
+        "a_second_on_two": {name: _median(COUNT / timing[name, 2].wall for timing in rounds) for name in NAMES},
+        "two_over_one": {
+            name: _median(timing[name, 1].wall / timing[name, 2].wall for timing in rounds) for name in NAMES
+        },
+        "of_opencv_a_core": _median(timing["opencv", 1].cpu / timing["maquette", 1].cpu for timing in rounds),
+        "of_opencv_on_one": _median(timing["opencv", 1].wall / timing["maquette", 1].wall for timing in rounds),
+        "of_opencv_on_two": _median(timing["opencv", 2].wall / timing["maquette", 2].wall for timing in rounds),
     }
     print(json.dumps(line))
     with Path(__file__).with_suffix(".jsonl").open("a") as stream:
         stream.write(json.dumps(line) + "\n")
 
 
-def _middle(values: Iterable[float]) -> float:
+def _median(values: Iterable[float]) -> float:
     return round(statistics.median(values), 3)
 
 

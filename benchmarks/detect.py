@@ -1,10 +1,10 @@
-"""Detectors: how soon one that needs no weights answers, and what a batch saves over one image after another.
+"""Detectors: latency of those without weights from the command line, and the speed-up of a batch over single images.
 
     python benchmarks/detect.py                  # a CPU
     python benchmarks/detect.py --device cuda
 
-Networks have the published shapes and random weights, images have 512 pixels a side. Seconds are medians of turns
-taken one after the other; prints each line, and appends it with date, device and commit to benchmarks/detect.jsonl.
+Networks have the published shapes and random weights; images have 512 pixels a side. Seconds are medians over
+repetitions. Prints each line, and appends it with date, device and commit to benchmarks/detect.jsonl.
 """
 
 import argparse
@@ -40,28 +40,28 @@ NETWORKS: dict[str, tuple[str, type[torch.nn.Module]]] = {
 
 
 def start_up(folder: Path) -> dict[str, float]:
-    """Seconds of `maquette detect NAME IMAGE`, of the detectors that load no network."""
+    """Seconds of `maquette detect NAME IMAGE` for each detector without a network."""
     image = folder / "scene.png"
     mq.diorama.scene(7).image.resize((SIDE, SIDE)).save(image)
     names = [name for name in detectors if not detectors[name].is_network]
     return {name: median(partial(command, "detect", name, str(image), "-o", str(folder))) for name in names}
 
 
-def command(*words: str) -> None:
-    subprocess.run([sys.executable, "-m", "maquette", *words], check=True, capture_output=True)
+def command(*arguments: str) -> None:
+    subprocess.run([sys.executable, "-m", "maquette", *arguments], check=True, capture_output=True)
 
 
 def batched(name: str, device: str, folder: Path) -> dict[str, float]:
-    """Seconds an image, one by one and all together."""
+    """Seconds per image, one by one and as a batch."""
     detector_name, network = NETWORKS[name]
     torch.manual_seed(0)
     torch.save(network().state_dict(), folder / "random.pth")
     detector = mq.Detector(detector_name, folder / "random.pth", device)
     images = [mq.diorama.scene(seed).image.resize((SIDE, SIDE)) for seed in range(IMAGES)]
-    alone = median(lambda: [detector(one) for one in images])
-    together = median(lambda: detector(images))
-    found = {"one by one": alone / IMAGES, "together": together / IMAGES, "times as fast": alone / together}
-    return {key: round(value, 4) for key, value in found.items()}
+    alone = median(lambda: [detector(image) for image in images])
+    batch = median(lambda: detector(images))
+    seconds = {"one by one": alone / IMAGES, "together": batch / IMAGES, "times as fast": alone / batch}
+    return {key: round(value, 4) for key, value in seconds.items()}
 
 
 def median(function: Callable[[], Any]) -> float:
@@ -69,7 +69,7 @@ def median(function: Callable[[], Any]) -> float:
     for turn in range(TURNS + 1):
         started = time.perf_counter()
         function()
-        if turn:  # the first warms up
+        if turn:  # the first is a warm-up
             seconds.append(time.perf_counter() - started)
     return round(statistics.median(seconds), 4)
 
@@ -89,12 +89,12 @@ def main() -> None:
     }
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        note({**about, "case": "seconds to a map, from the command line", **start_up(folder)})
+        record({**about, "case": "seconds to a map, from the command line", **start_up(folder)})
         for case in NETWORKS:
-            note({**about, "case": f"{case}, seconds an image", **batched(case, device, folder)})
+            record({**about, "case": f"{case}, seconds an image", **batched(case, device, folder)})
 
 
-def note(line: dict[str, Any]) -> None:
+def record(line: dict[str, Any]) -> None:
     print(json.dumps(line), flush=True)
     with Path(__file__).with_suffix(".jsonl").open("a") as stream:
         stream.write(json.dumps(line) + "\n")

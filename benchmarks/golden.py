@@ -1,13 +1,13 @@
-"""Fingerprints of everything that a refactor must leave alone: pixels, trained weights, shards, conversions.
+"""Hashes of everything that a refactor must not change: pixels, trained weights, shards, conversions.
 
     python benchmarks/golden.py record benchmarks/golden.json   # on the code before
     python benchmarks/golden.py compare benchmarks/golden.json  # on the code after: same, DIFFERENT or ERROR, by name
 
-SHA-256 of 24 generations at the diorama base, of the weights after 20 steps of small trainings, of annotated shards and
-of one ControlNet in every format. Only public names are used, so that the same script runs before and after.
+SHA-256 of 24 generations with the diorama base, of the weights after 20 steps of small trainings, of annotated shards
+and of one ControlNet in every format. Only public names are used, so that the script runs before and after a refactor.
 
-Recorded values belong to one machine: another kind of CPU, or another version of torch, rounds otherwise. Record and
-compare on the same one. Everything runs on one thread (OMP_NUM_THREADS=1) without network, in about two minutes.
+Hashes are specific to a machine: another CPU or another version of torch rounds differently. Record and compare on the
+same one. Everything runs on one thread (OMP_NUM_THREADS=1) without network access, in about two minutes.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from safetensors.torch import load_file, save_file
 
 import maquette as mq
 
-# Command lines, here alone: where a flag is renamed, rename it here. The first five flags are promised to stay.
+# Command lines. Rename flags here when they are renamed in maquette; the first five are stable.
 TRAIN = (
     *("--max-steps", "20", "--batch-size", "4", "--seed", "3", "--checkpoint-every", "20"),
     *("--evaluate-every", "0"),
@@ -51,7 +51,7 @@ TRAININGS: dict[str, tuple[str, ...]] = {
     "uncached float32": ("diorama/canny", *SCENES, *UNCACHED, *FLOAT32),
     "annotated shards": ("pairs", "--condition", "canny"),
 }
-"""What is trained on, and how, beside `TRAIN`."""
+"""Data and flags of each training, besides `TRAIN`."""
 
 DETECTORS = {
     "canny": "canny",
@@ -61,13 +61,13 @@ DETECTORS = {
     "scribble": "scribble",
     "segmentation": "diorama/segmentation",
 }
-"""Bundled ControlNets, and the detectors without a download that draw for them."""
+"""Bundled ControlNets, and detectors for them that need no download."""
 
-SCENE = 6  # seed of the scene whose maps steer: a person and a house
+SCENE = 6  # seed of the scene whose maps are the conditions: a person and a house
 USUAL: dict[str, Any] = {"steps": 6, "guidance": 4.0, "sampler": "ddim", "condition_in": "both", "seed": 5, "count": 2}
 
 Controls = Mapping[str, Mapping[str, float]]
-"""ControlNets by condition, and how each enters."""
+"""ControlNets by condition, with keyword arguments of `mq.Control`."""
 
 
 def only(*conditions: str) -> Controls:
@@ -103,7 +103,7 @@ GENERATIONS: dict[str, tuple[Controls, dict[str, Any]]] = {
     ),
     "mask bfloat16": (only("normal"), {"image": True, "mask": True, "strength": 0.7, "dtype": "bfloat16"}),
 }
-"""How each differs from `USUAL`; image and mask are `start_image` and `drawn_mask`."""
+"""How each differs from `USUAL`; image and mask stand for `start_image` and `example_mask`."""
 
 CONVERSIONS: dict[str, tuple[str, ...]] = {
     "original.safetensors": ("convert", "net", "original.safetensors", "--to", "original"),
@@ -117,17 +117,17 @@ CONVERSIONS: dict[str, tuple[str, ...]] = {
     "transferred": ("transfer", "net", "--from", "diorama", "--to", "other-base", "-o", "transferred"),
     "and-back": ("transfer", "transferred", "--from", "other-base", "--to", "diorama", "-o", "and-back"),
 }  # fmt: skip
-"""What is written, in this order, and the command that writes it; "net" is a copy of the bundled diorama/canny.
+"""Outputs in order, and the command that writes each; "net" is a copy of the bundled diorama/canny.
 
-The way back from original.pth is left out: torch's format has no metadata, and of this narrow base the number of heads
-cannot be read off the shapes."""
+The conversion back from original.pth is left out: torch's format has no metadata, and for this narrow base the number
+of heads cannot be inferred from the shapes."""
 
 Case = Callable[[], dict[str, str]]
-"""Makes something; the hashes of its parts."""
+"""Produces something, and returns the hashes of its parts."""
 
 
 def cases(folder: Path) -> dict[str, Case]:
-    """All that is hashed, by name, in the order in which it is made in an empty folder."""
+    """All cases by name, in the order in which they run in an empty folder."""
     return {
         **{f"detect {name}": partial(detected, name) for name in DETECTORS},
         **{f"generate {name}": partial(generated, name) for name in GENERATIONS},
@@ -156,12 +156,12 @@ def start_image() -> Image.Image:
     return mq.diorama.scene(SCENE + 1).image
 
 
-def drawn_mask() -> Image.Image:
-    """White, where the image may change, in the right half and a circle."""
+def example_mask() -> Image.Image:
+    """White, where the image may change: the right half and a circle."""
     mask = Image.new("L", (128, 128))
-    drawing = ImageDraw.Draw(mask)
-    drawing.rectangle((64, 0, 127, 127), fill=255)
-    drawing.ellipse((20, 40, 50, 70), fill=255)
+    painter = ImageDraw.Draw(mask)
+    painter.rectangle((64, 0, 127, 127), fill=255)
+    painter.ellipse((20, 40, 50, 70), fill=255)
     return mask
 
 
@@ -171,16 +171,16 @@ def detected(name: str) -> dict[str, str]:
 
 def generated(name: str) -> dict[str, str]:
     """The images of one of `GENERATIONS`."""
-    wanted, changes = GENERATIONS[name]
+    conditions, changes = GENERATIONS[name]
     settings = {**USUAL, **changes}
     locked = base(settings.pop("dtype", "float32"))
     if settings.get("image"):
         settings["image"] = start_image()
     if settings.get("mask"):
-        settings["mask"] = drawn_mask()
+        settings["mask"] = example_mask()
     controls = [
         mq.Control(mq.load_controlnet(f"diorama/{condition}", locked), condition_map(condition), **how)
-        for condition, how in wanted.items()
+        for condition, how in conditions.items()
     ]
     return {"pixels": of_images(mq.generate(locked, "a red house in the snow", controls, **settings))}
 
@@ -191,18 +191,18 @@ def annotated(folder: Path) -> dict[str, str]:
     images.mkdir()
     lines = []
     for seed in range(8):
-        drawn = mq.diorama.scene(seed)
-        drawn.image.save(images / f"{seed}.png")
-        lines.append(json.dumps({"file_name": f"{seed}.png", "text": drawn.caption}))
+        example = mq.diorama.scene(seed)
+        example.image.save(images / f"{seed}.png")
+        lines.append(json.dumps({"file_name": f"{seed}.png", "text": example.caption}))
     (images / "metadata.jsonl").write_text("\n".join(lines) + "\n")
     command(folder, "data", "annotate", "images", "pairs", *ANNOTATE)
     shards = sorted((folder / "pairs").glob("*.tar"))
-    assert len(shards) == 2, f"two shards were to be written, not {len(shards)}"
+    assert len(shards) == 2, f"expected two shards, not {len(shards)}"
     return {f"shard {number}": of_bytes(path) for number, path in enumerate(shards)}
 
 
 def trained(folder: Path, name: str) -> dict[str, str]:
-    """Weights of a run that has ended: tensors alone, since metadata tell the version that trained it."""
+    """Weights of a finished run: tensors only, since the metadata hold the version that trained it."""
     source, *more = TRAININGS[name]
     output = Path("runs") / name.replace(" ", "-")
     command(folder, "train", source, "--output", str(output), *TRAIN, *more)
@@ -210,7 +210,7 @@ def trained(folder: Path, name: str) -> dict[str, str]:
 
 
 def converted(folder: Path, name: str) -> dict[str, str]:
-    """Tensors, and beside them whole files: not of torch's own format, which holds a name by chance."""
+    """Tensors, and whole files except in torch's format, which contains a random name."""
     if not (folder / "net").exists():
         prepare_conversions(folder)
     command(folder, *CONVERSIONS[name])
@@ -236,22 +236,22 @@ def prepare_conversions(folder: Path) -> None:
     shutil.copytree(weights / "controlnets" / "canny", folder / "net")
 
 
-def command(folder: Path, *words: str) -> None:
-    """Run a verb of maquette in a folder, from the package that is imported here."""
+def command(folder: Path, *arguments: str) -> None:
+    """Run a command of maquette in a folder, with the package imported here."""
     environment = {**os.environ, "PYTHONPATH": str(Path(mq.__file__).parent.parent)}
-    line = [sys.executable, "-m", "maquette", *words]
+    line = [sys.executable, "-m", "maquette", *arguments]
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = done.stderr.strip().splitlines() or ["nothing"]
-        raise RuntimeError(f"maquette {' '.join(words)} ended with {done.returncode} and said: {said[-1]}")
+        message = done.stderr.strip().splitlines() or ["no message"]
+        raise RuntimeError(f"maquette {' '.join(arguments)} exited with {done.returncode}: {message[-1]}")
 
 
 def of_images(images: list[Image.Image]) -> str:
     """SHA-256 of sizes and pixels."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for image in images:
-        found.update(f"{image.mode} {image.size}".encode() + image.tobytes())
-    return found.hexdigest()
+        digest.update(f"{image.mode} {image.size}".encode() + image.tobytes())
+    return digest.hexdigest()
 
 
 def of_tensors(path: Path) -> str:
@@ -259,16 +259,16 @@ def of_tensors(path: Path) -> str:
     file = path / "diffusion_pytorch_model.safetensors" if path.is_dir() else path
     pickled = file.suffix == ".pth"
     tensors = torch.load(file, map_location="cpu", weights_only=True) if pickled else load_file(file)
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].contiguous()
-        found.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        found.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def of_safetensors(path: Path) -> str:
-    """SHA-256 of a file with its header's entries sorted: the library hands metadata out in an order by chance.
+    """SHA-256 of a file with its header's entries sorted: the library writes metadata in random order.
 
     Format: the header's length (8 bytes, little-endian), the header (JSON), the tensors' bytes.
     """
@@ -283,7 +283,7 @@ def of_bytes(path: Path) -> str:
 
 
 def make_all() -> tuple[dict[str, str], dict[str, str]]:
-    """Every hash by name ("case: part"), and why a case could not be made, by the case's name."""
+    """Every hash by name ("case: part"), and the errors of failed cases by name."""
     torch.set_num_threads(1)
     hashes: dict[str, str] = {}
     errors: dict[str, str] = {}
@@ -292,14 +292,14 @@ def make_all() -> tuple[dict[str, str], dict[str, str]]:
             started = time.perf_counter()
             try:
                 hashes |= {f"{name}: {part}": value for part, value in make().items()}
-            except Exception as error:  # the others are still worth making
+            except Exception as error:  # the other cases are still useful
                 errors[name] = f"{type(error).__name__}: {error}"
             print(f"{time.perf_counter() - started:6.1f} s  {name}", file=sys.stderr)
     return hashes, errors
 
 
 def machine() -> dict[str, str]:
-    """What hashes depend on beside the code."""
+    """What hashes depend on besides the code."""
     cpus = Path("/proc/cpuinfo")
     lines = cpus.read_text().splitlines() if cpus.exists() else []
     models = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
@@ -308,7 +308,7 @@ def machine() -> dict[str, str]:
 
 
 def record(path: Path) -> int:
-    """Write the hashes of this code; 1 where a case could not be made."""
+    """Write the hashes of this code; returns 1 if a case failed."""
     hashes, errors = make_all()
     path.write_text(json.dumps({"machine": machine(), "hashes": hashes}, indent=2) + "\n")
     for name, reason in errors.items():
@@ -318,24 +318,26 @@ def record(path: Path) -> int:
 
 
 def compare(path: Path) -> int:
-    """Print each recorded name with what became of it; 1 where anything is not the same."""
-    kept = json.loads(path.read_text())
-    if kept["machine"] != machine():
-        print(f"Recorded on another machine ({kept['machine']}, not {machine()}): differences may be rounding alone.")
+    """Print each recorded name with its result; returns 1 if anything differs."""
+    recorded = json.loads(path.read_text())
+    if recorded["machine"] != machine():
+        print(
+            f"Recorded on another machine ({recorded['machine']}, not {machine()}): differences may be due to rounding."
+        )
     hashes, errors = make_all()
-    known: dict[str, str] = kept["hashes"]
+    known: dict[str, str] = recorded["hashes"]
     failed = 0
     for name in [*known, *(name for name in hashes if name not in known)]:
         if name not in known:
-            words = "NEW"
+            result = "NEW"
         elif name not in hashes:
-            words = "ERROR"
-            name += f" ({errors.get(name.partition(': ')[0], 'is made no more')})"
+            result = "ERROR"
+            name += f" ({errors.get(name.partition(': ')[0], 'no longer produced')})"
         else:
-            words = "same" if hashes[name] == known[name] else "DIFFERENT"
-        failed += words != "same"
-        print(f"{words:10} {name}")
-    print(f"{len(known)} recorded; {failed} not the same.")
+            result = "same" if hashes[name] == known[name] else "DIFFERENT"
+        failed += result != "same"
+        print(f"{result:10} {name}")
+    print(f"{len(known)} recorded; {failed} differ.")
     return 1 if failed else 0
 
 

@@ -1,11 +1,11 @@
-"""Loading a base and a ControlNet at the real sizes of Stable Diffusion, beside diffusers, in one run.
+"""Loading a base and a ControlNet at the real sizes of Stable Diffusion, compared with diffusers in the same run.
 
     python benchmarks/load.py               # 1.5, 2.1 and XL
     python benchmarks/load.py sd15          # one of them
 
 Weights are random, in half precision, in diffusers' format (3 to 10 GB in a temporary folder); each load runs in a
-process of its own. Prints seconds, and peak memory over the interpreter with everything imported as a share of the
-weights' size in bfloat16, and appends them with date, device and commit to benchmarks/load.jsonl.
+separate process. Prints seconds, and peak memory beyond that of the imports as a share of the weights in bfloat16.
+Appends them with date, device and commit to benchmarks/load.jsonl.
 """
 
 import json
@@ -56,7 +56,7 @@ TEXTS: dict[str, list[dict[str, Any]]] = {
 
 
 def write_weights(family: str, folder: Path) -> int:
-    """A base and a ControlNet; how many parameters they have."""
+    """Write a base and a ControlNet; returns their number of parameters."""
     import torch
     from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
@@ -72,8 +72,8 @@ def write_weights(family: str, folder: Path) -> int:
     )
     kinds = (CLIPTextModel, CLIPTextModelWithProjection)
     texts = [kind(CLIPTextConfig(**config)) for kind, config in zip(kinds, TEXTS[family], strict=False)]
-    words = {word: number for number, word in enumerate(("!", "<|startoftext|>", "<|endoftext|>"))}
-    tokenizer = CLIPTokenizer(vocab=words, merges=[], model_max_length=77)
+    vocabulary = {word: number for number, word in enumerate(("!", "<|startoftext|>", "<|endoftext|>"))}
+    tokenizer = CLIPTokenizer(vocab=vocabulary, merges=[], model_max_length=77)
     index = {"unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
     index |= {"scheduler": ["diffusers", "DDIMScheduler"]}
     for number, text in zip(("", "_2"), texts, strict=False):
@@ -89,8 +89,8 @@ def write_weights(family: str, folder: Path) -> int:
     return sum(parameter.numel() for part in (unet, vae, *texts, net) for parameter in part.parameters())
 
 
-def load(who: str, family: str, folder: Path) -> dict[str, float]:
-    """Load both in bfloat16; seconds, and bytes of peak memory over what the imports took."""
+def load(library: str, family: str, folder: Path) -> dict[str, float]:
+    """Load both in bfloat16; seconds, and bytes of peak memory beyond that of the imports."""
     import diffusers
     import torch
 
@@ -100,20 +100,20 @@ def load(who: str, family: str, folder: Path) -> dict[str, float]:
     assert mq.Base
     control, pipeline = diffusers.ControlNetModel, getattr(diffusers, PIPELINES[family])
     before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
-    if who == "maquette":
+    if library == "maquette":
         base = load_base(folder / "base", dtype="bfloat16")
         net = load_controlnet(folder / "net", base)
         assert net.dtype == torch.bfloat16
     else:
         net = control.from_pretrained(folder / "net", torch_dtype=torch.bfloat16)
-        alone = {} if family == "sdxl" else {"safety_checker": None}
-        pipeline.from_pretrained(folder / "base", controlnet=net, torch_dtype=torch.bfloat16, **alone)
+        extra = {} if family == "sdxl" else {"safety_checker": None}
+        pipeline.from_pretrained(folder / "base", controlnet=net, torch_dtype=torch.bfloat16, **extra)
     seconds = time.perf_counter() - started
     return {"seconds": seconds, "bytes": 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)}
 
 
-def measured(who: str, family: str, folder: Path) -> dict[str, float]:
-    command = [sys.executable, __file__, who, family, str(folder)]
+def measure(library: str, family: str, folder: Path) -> dict[str, float]:
+    command = [sys.executable, __file__, library, family, str(folder)]
     return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
@@ -125,8 +125,8 @@ def compare(family: str) -> None:
         size = 2 * int(written.splitlines()[-1])
         runs: dict[str, list[dict[str, float]]] = {"maquette": [], "diffusers": []}
         for _ in range(REPEATS):
-            for who, kept in runs.items():
-                kept.append(measured(who, family, folder))
+            for library, results in runs.items():
+                results.append(measure(library, family, folder))
     git = ["git", "rev-parse", "--short", "HEAD"]
     line = {
         "date": date.today().isoformat(),
@@ -135,9 +135,9 @@ def compare(family: str) -> None:
         "family": family,
         "weights_gigabytes": round(size / 1e9, 2),
     }
-    for who, kept in runs.items():
-        line[f"{who}_seconds"] = round(statistics.median(one["seconds"] for one in kept), 2)
-        line[f"{who}_peak"] = round(max(one["bytes"] for one in kept) / size, 2)
+    for library, results in runs.items():
+        line[f"{library}_seconds"] = round(statistics.median(result["seconds"] for result in results), 2)
+        line[f"{library}_peak"] = round(max(result["bytes"] for result in results) / size, 2)
     print(json.dumps(line))
     with Path(__file__).with_suffix(".jsonl").open("a") as stream:
         stream.write(json.dumps(line) + "\n")
@@ -145,10 +145,10 @@ def compare(family: str) -> None:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["write", kind, folder]:
-            print(write_weights(kind, Path(folder)))
-        case [who, kind, folder]:
-            print(json.dumps(load(who, kind, Path(folder))))
-        case asked:
-            for kind in asked or UNETS:
-                compare(kind)
+        case ["write", family, folder]:
+            print(write_weights(family, Path(folder)))
+        case [library, family, folder]:
+            print(json.dumps(load(library, family, Path(folder))))
+        case families:
+            for family in families or UNETS:
+                compare(family)

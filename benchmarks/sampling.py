@@ -1,8 +1,8 @@
-"""Generation beside diffusers' pipeline, in one run: same weights, same seeds, same steps.
+"""Generation compared with diffusers' pipeline in the same run: same weights, seeds and steps.
 
     make bench
 
-Prints seconds an image and ratios, and appends them with date, device and commit to benchmarks/sampling.jsonl.
+Prints seconds per image and ratios, and appends them with date, device and commit to benchmarks/sampling.jsonl.
 """
 
 import json
@@ -25,7 +25,7 @@ from maquette.controlnet.network import ControlNet
 COUNT, STEPS, GUIDANCE, REPEATS = 8, 20, 4.0, 5
 
 
-def theirs(base: Base, net: ControlNet, condition: torch.Tensor) -> Callable[..., None]:
+def with_diffusers(base: Base, net: ControlNet, condition: torch.Tensor) -> Callable[..., None]:
     with tempfile.TemporaryDirectory() as folder:
         net.save(folder)
         published = ControlNetModel.from_pretrained(folder)
@@ -43,16 +43,21 @@ def theirs(base: Base, net: ControlNet, condition: torch.Tensor) -> Callable[...
     pipe.set_progress_bar_config(disable=True)
 
     def run(**settings: object) -> None:
-        sources = [torch.Generator().manual_seed(seed) for seed in range(COUNT)]
+        generators = [torch.Generator().manual_seed(seed) for seed in range(COUNT)]
         prompts = ["a red house in the snow"] * COUNT
         pipe(
-            prompts, image=condition, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=sources, **settings
+            prompts,
+            image=condition,
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=generators,
+            **settings,
         )
 
     return run
 
 
-def ours(base: Base, net: ControlNet, condition: torch.Tensor) -> Callable[..., None]:
+def with_maquette(base: Base, net: ControlNet, condition: torch.Tensor) -> Callable[..., None]:
     def run(end: float = 1.0, condition_in: str = "both") -> None:
         control = mq.Control(net, condition, end=end)
         mq.generate(
@@ -67,25 +72,25 @@ def main() -> None:
     base = mq.load_base("diorama")
     net = mq.ControlNet.attach(base)
     condition = torch.rand(1, 3, base.size, base.size, generator=torch.Generator().manual_seed(0))
-    we, they = ours(base, net, condition), theirs(base, net, condition)
+    ours, theirs = with_maquette(base, net, condition), with_diffusers(base, net, condition)
     cases: dict[str, tuple[Callable[[], None], Callable[[], None]]] = {
-        "whole way": (we, they),
-        "first half of the steps": (lambda: we(end=0.5), lambda: they(control_guidance_end=0.5)),
-        "conditional branch alone": (lambda: we(condition_in="conditional"), lambda: they(guess_mode=True)),
+        "whole way": (ours, theirs),
+        "first half of the steps": (lambda: ours(end=0.5), lambda: theirs(control_guidance_end=0.5)),
+        "conditional branch alone": (lambda: ours(condition_in="conditional"), lambda: theirs(guess_mode=True)),
     }
     commit = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
     ).stdout.strip()
     for name, (first, second) in cases.items():
-        mine, reference = timed(first, second)
+        seconds, reference = timed(first, second)
         line = {
             "date": date.today().isoformat(),
             "commit": commit,
             "device": f"{platform.machine()} CPU, {torch.get_num_threads()} threads",
             "case": name,
-            "maquette_seconds": round(mine / COUNT, 3),
+            "maquette_seconds": round(seconds / COUNT, 3),
             "diffusers_seconds": round(reference / COUNT, 3),
-            "ratio": round(mine / reference, 3),
+            "ratio": round(seconds / reference, 3),
         }
         print(json.dumps(line))
         with Path(__file__).with_suffix(".jsonl").open("a") as stream:
@@ -93,14 +98,14 @@ def main() -> None:
 
 
 def timed(first: Callable[[], None], second: Callable[[], None]) -> tuple[float, float]:
-    """Median seconds of two functions that take turns."""
+    """Median seconds of two functions called in turns."""
     seconds: tuple[list[float], list[float]] = ([], [])
     for repeat in range(REPEATS + 1):
-        for function, kept in zip((first, second), seconds, strict=True):
+        for function, timings in zip((first, second), seconds, strict=True):
             started = time.perf_counter()
             function()
-            if repeat:  # the first time warms up
-                kept.append(time.perf_counter() - started)
+            if repeat:  # the first is a warm-up
+                timings.append(time.perf_counter() - started)
     return statistics.median(seconds[0]), statistics.median(seconds[1])
 
 

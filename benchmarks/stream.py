@@ -1,10 +1,10 @@
-"""An epoch of tar shards by two processes: is every pair seen once, and does memory stay flat?
+"""An epoch of tar shards read by two processes: checks that every pair is read once, and that memory stays flat.
 
     python benchmarks/stream.py
 
 Writes 100,000 pairs of 32 pixels into twenty shards (in a temporary folder), and reads them as a training on two
-processes would, without a cache: images and conditions decoded, framed and collated. Prints pairs a second and
-memory, draws memory over pairs into docs/stream.png, and appends the numbers with date and commit to
+processes would, without a cache: images and conditions are decoded, cropped and collated. Prints pairs per second and
+memory, plots memory over pairs to docs/stream.png, and appends the numbers with date and commit to
 benchmarks/stream.jsonl.
 """
 
@@ -47,7 +47,7 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
 
 
 def read(folder: Path, rank: int) -> None:
-    """An epoch's share of one of two processes; prints its memory now and then, and last the rows that it saw."""
+    """Read the share of one of two processes in an epoch; prints its memory regularly, and at the end the rows read."""
     from maquette.data.crop import ResizeCrop
     from maquette.data.pairs import SourcePairs
     from maquette.data.sources.open import open_source
@@ -60,25 +60,24 @@ def read(folder: Path, rank: int) -> None:
     config = TrainingConfig(condition="rings", output="unused", data=str(folder))
     order = batches([list(pairs.blocks())], BATCH, config.data.shuffle_window, seed=0)
     spec = LatentSpec(DDPM({}), 4, 8, 64)
-    draws = TrainingDataset(pairs, None, config.data, [np.arange(len(pairs))], spec, config.seed)
+    dataset = TrainingDataset(pairs, None, config.data, [np.arange(len(pairs))], spec, config.seed)
     places = (
         [SampleIndex(step, place, row) for place, row in enumerate(rows)][rank::2]
         for step, rows in enumerate(itertools.islice(order, STEPS))
     )
     seen: list[int] = []
     started = time.perf_counter()
-    for batch in load(draws, places, workers=0):
+    for batch in load(dataset, places, workers=0):
         seen += batch.rows.tolist()
-        assert [int(words) for words in batch.words if words] == [
-            row for row, words in zip(batch.rows.tolist(), batch.words, strict=True) if words
-        ]
+        prompts = zip(batch.rows.tolist(), batch.words, strict=True)
+        assert all(int(prompt) == row for row, prompt in prompts if prompt), "a prompt of another pair"
         if len(seen) % (10 * BATCH) == 0:
             print(json.dumps({"pairs": len(seen), "MiB": _resident()}))
     print(json.dumps({"seconds": time.perf_counter() - started, "rows": seen}))
 
 
 def _resident() -> float:
-    """Memory of this process now."""
+    """Memory of this process, MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 2**20
 
@@ -92,7 +91,7 @@ def main() -> None:
     ends = [json.loads(lines[-1]) for lines in printed]
     curves = [[json.loads(line) for line in lines[:-1]] for lines in printed]
     rows = [row for end in ends for row in end["rows"]]
-    assert sorted(rows) == list(range(PAIRS)), "an epoch sees every pair once"
+    assert sorted(rows) == list(range(PAIRS)), "an epoch reads every pair once"
     line = {
         "date": date.today().isoformat(),
         "commit": subprocess.run(
@@ -106,10 +105,10 @@ def main() -> None:
     print(json.dumps(line))
     with Path(__file__).with_suffix(".jsonl").open("a") as stream:
         stream.write(json.dumps(line) + "\n")
-    draw(curves)
+    plot(curves)
 
 
-def draw(curves: list[list[dict[str, float]]]) -> None:
+def plot(curves: list[list[dict[str, float]]]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 3), layout="constrained")

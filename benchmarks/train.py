@@ -1,20 +1,20 @@
-"""What a step of training costs, beside fine-tuning the base and beside diffusers' ControlNet training, in one run.
+"""Cost of a training step, compared with fine-tuning the base and with diffusers' ControlNet training in the same run.
 
     python benchmarks/train.py                                                     # a CPU, at a quarter of the size
     python benchmarks/train.py --device cuda --width 320 --size 512 --batch-size 4 # Stable Diffusion 1.5's real shapes
 
-Weights are random: a U-Net, an autoencoder and a text encoder of Stable Diffusion 1.5's shapes, `width` in place of 320
-channels. Each case runs in a process of its own, three times in turns: seconds a step (the median of the quickest
-turn), and peak memory over what the imports take. Prints them and their ratios, and appends them with date, device and
-commit to benchmarks/train.jsonl.
+Weights are random: a U-Net, an autoencoder and a text encoder of Stable Diffusion 1.5's shapes, with `width` in place
+of 320 channels. Each case runs in a separate process, three times in turns. Prints seconds per step (the median of the
+fastest turn), peak memory beyond that of the imports, and their ratios; appends them with date, device and commit to
+benchmarks/train.jsonl.
 
 | case | what a step does |
 | --- | --- |
-| controlnet | ours: the locked half in bfloat16, latents and text features from the cache |
-| middle | the same, the middle block alone connected |
-| finetune | all of the base trains, from the same cached latents and features |
-| diffusers | train_controlnet.py's step: its autoencoder, text encoder and two networks, AdamW as it is there |
-| data | no network: reading cached pairs, samples a second |
+| controlnet | maquette: the locked half in bfloat16, latents and text features from the cache |
+| middle | the same, with only the middle block connected |
+| finetune | the whole base is trained, from the same cached latents and features |
+| diffusers | the step of train_controlnet.py: autoencoder, text encoder, both networks, its AdamW |
+| data | no network: reading cached pairs, samples per second |
 """
 
 import argparse
@@ -31,13 +31,13 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-STEPS, WARM = 8, 3  # that are timed, and before
-TURNS = 3  # other work on a machine comes and goes
+STEPS, WARM = 8, 3  # timed steps, and warm-up steps
+TURNS = 3  # since other work on the machine varies
 TOKENS = 77
 
 
 def make_base(width: int) -> Any:
-    """A whole base of Stable Diffusion 1.5's shapes, on random weights."""
+    """A complete base of Stable Diffusion 1.5's shapes, with random weights."""
     import torch
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import CLIPTextConfig, CLIPTextModel
@@ -63,16 +63,16 @@ def make_base(width: int) -> Any:
         )
     )
     schedule = dict(DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").config)
-    clip = Clip(text, MissingTokenizer("a benchmark reads no words"))
+    clip = Clip(text, MissingTokenizer("the benchmark does not tokenize text"))
     return Base("random", UNetBackbone(unet), vae.eval(), ClipText(clip), schedule, 512)
 
 
-def inputs(asked: argparse.Namespace, base: Any) -> dict[str, Any]:
-    """One batch: images, token numbers, conditions, and what a cache has of them."""
+def inputs(settings: argparse.Namespace, base: Any) -> dict[str, Any]:
+    """One batch: images (B, 3, H, W), token ids (B, L), condition maps, and cached latents and features."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
-    count, side = asked.batch_size, asked.size
+    count, side = settings.batch_size, settings.size
     return {
         "images": torch.rand((count, 3, side, side), generator=generator).mul(2).sub(1),
         "tokens": torch.randint(1000, (count, TOKENS), generator=generator),
@@ -82,7 +82,7 @@ def inputs(asked: argparse.Namespace, base: Any) -> dict[str, Any]:
     }
 
 
-def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
+def controlnet(settings: argparse.Namespace, connect: str) -> Callable[[], None]:
     import torch
 
     import maquette as mq
@@ -93,26 +93,28 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
     from maquette.training.stages import stage_of
     from maquette.training.state import State
 
-    base = make_base(asked.width)
+    base = make_base(settings.width)
     batch = {
-        name: value.to(asked.device) for name, value in inputs(asked, base).items() if name not in ("images", "tokens")
+        name: value.to(settings.device)
+        for name, value in inputs(settings, base).items()
+        if name not in ("images", "tokens")
     }
-    base.backbone.network.to(asked.device, torch.bfloat16)
+    base.backbone.network.to(settings.device, torch.bfloat16)
     net = mq.ControlNet.attach(base).float().train()
     config = mq.TrainingConfig(
-        condition="canny", output="unused", device=asked.device, connect=connect, learning_rate=1e-5
+        condition="canny", output="unused", device=settings.device, connect=connect, learning_rate=1e-5
     )
-    state = State.make(config, base, net, World(asked.device))
+    state = State.make(config, base, net, World(settings.device))
     state.enter(stage_of(config.model, 0, None))
     generator = torch.Generator().manual_seed(0)
 
     def step() -> None:
         state.optimizer.zero_grad()
-        noise = torch.randn(batch["latents"].shape, generator=generator).to(asked.device)
-        timesteps = torch.randint(1000, (asked.batch_size,), generator=generator).to(asked.device)
+        noise = torch.randn(batch["latents"].shape, generator=generator).to(settings.device)
+        timesteps = torch.randint(1000, (settings.batch_size,), generator=generator).to(settings.device)
         text, condition = Conditioning(batch["text"]), batch["condition"]
         with faster_attention(base.device, *state.networks):
-            with torch.autocast(asked.device, torch.bfloat16):
+            with torch.autocast(settings.device, torch.bfloat16):
                 value = loss(state.model, base.noise, batch["latents"], text, condition, timesteps, noise)
             state.backward(value)
         state.step()
@@ -120,24 +122,26 @@ def ours(asked: argparse.Namespace, connect: str) -> Callable[[], None]:
     return step
 
 
-def finetune(asked: argparse.Namespace) -> Callable[[], None]:
+def finetune(settings: argparse.Namespace) -> Callable[[], None]:
     import torch
     import torch.nn.functional as F
 
     from maquette.training.attention import faster_attention
 
-    base = make_base(asked.width)
-    unet = base.backbone.unet.to(asked.device).train().requires_grad_(True)
-    batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items() if name in ("latents", "text")}
+    base = make_base(settings.width)
+    unet = base.backbone.unet.to(settings.device).train().requires_grad_(True)
+    batch = {
+        name: value.to(settings.device) for name, value in inputs(settings, base).items() if name in ("latents", "text")
+    }
     optimizer = torch.optim.AdamW(unet.parameters(), lr=1e-5, fused=True)
 
     def step() -> None:
         optimizer.zero_grad()
         noise = torch.randn_like(batch["latents"])
-        timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
+        timesteps = torch.randint(1000, (settings.batch_size,), device=settings.device)
         noisy = base.noise.noised(batch["latents"], noise, timesteps)
         with faster_attention(base.device, unet):
-            with torch.autocast(asked.device, torch.bfloat16):
+            with torch.autocast(settings.device, torch.bfloat16):
                 prediction = unet(noisy, timesteps, batch["text"]).sample
             F.mse_loss(prediction.float(), noise).backward()
         torch.nn.utils.clip_grad_norm_(unet.parameters(), 1.0)
@@ -146,18 +150,18 @@ def finetune(asked: argparse.Namespace) -> Callable[[], None]:
     return step
 
 
-def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
+def diffusers(settings: argparse.Namespace) -> Callable[[], None]:
     """The steps of train_controlnet.py with mixed_precision=bf16, in their order."""
     import torch
     import torch.nn.functional as F
     from diffusers import ControlNetModel, DDPMScheduler
 
-    base = make_base(asked.width)
+    base = make_base(settings.width)
     unet, vae, text = base.backbone.unet, base.autoencoder, base.text.text_encoders[0].encoder
     for locked in (unet, vae, text):
-        locked.to(asked.device, torch.bfloat16)
-    net = ControlNetModel.from_unet(unet).to(asked.device, torch.float32).train()
-    batch = {name: value.to(asked.device) for name, value in inputs(asked, base).items()}
+        locked.to(settings.device, torch.bfloat16)
+    net = ControlNetModel.from_unet(unet).to(settings.device, torch.float32).train()
+    batch = {name: value.to(settings.device) for name, value in inputs(settings, base).items()}
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-6)
     schedule = DDPMScheduler.from_config(base.scheduler_config)
 
@@ -165,18 +169,18 @@ def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
         with torch.no_grad():
             latents = vae.encode(batch["images"].to(torch.bfloat16)).latent_dist.sample() * vae.config.scaling_factor
         noise = torch.randn_like(latents)
-        timesteps = torch.randint(1000, (asked.batch_size,), device=asked.device)
+        timesteps = torch.randint(1000, (settings.batch_size,), device=settings.device)
         noisy = schedule.add_noise(latents.float(), noise.float(), timesteps).to(torch.bfloat16)
         with torch.no_grad():
             states = text(batch["tokens"], return_dict=False)[0]
-        with torch.autocast(asked.device, torch.bfloat16):
+        with torch.autocast(settings.device, torch.bfloat16):
             down, middle = net(
                 noisy, timesteps, encoder_hidden_states=states, controlnet_cond=batch["condition"].to(torch.bfloat16),
                 return_dict=False,
             )  # fmt: skip
             prediction = unet(
                 noisy, timesteps, encoder_hidden_states=states,
-                down_block_additional_residuals=[one.to(torch.bfloat16) for one in down],
+                down_block_additional_residuals=[residual.to(torch.bfloat16) for residual in down],
                 mid_block_additional_residual=middle.to(torch.bfloat16), return_dict=False,
             )[0]  # fmt: skip
         F.mse_loss(prediction.float(), noise.float()).backward()
@@ -188,15 +192,15 @@ def diffusers(asked: argparse.Namespace) -> Callable[[], None]:
 
 
 CASES: dict[str, Callable[[argparse.Namespace], Callable[[], None]]] = {
-    "controlnet": lambda asked: ours(asked, "all"),
-    "middle": lambda asked: ours(asked, "middle"),
+    "controlnet": lambda settings: controlnet(settings, "all"),
+    "middle": lambda settings: controlnet(settings, "middle"),
     "finetune": finetune,
     "diffusers": diffusers,
 }
 
 
-def measure(asked: argparse.Namespace) -> dict[str, float]:
-    """Seconds a step and peak memory in GiB, of one case in this process."""
+def measure(settings: argparse.Namespace) -> dict[str, float]:
+    """Seconds per step and peak memory in GiB of one case, in this process."""
     import torch
     from diffusers import AutoencoderKL, ControlNetModel, UNet2DConditionModel  # noqa: F401
     from transformers import CLIPTextModel  # noqa: F401
@@ -205,27 +209,27 @@ def measure(asked: argparse.Namespace) -> dict[str, float]:
     from maquette.training.hardware import keep_pages
 
     before = resident()
-    if asked.case != "diffusers":
-        keep_pages(torch.device(asked.device))
-    step, seconds = CASES[asked.case](asked), []
+    if settings.case != "diffusers":
+        keep_pages(torch.device(settings.device))
+    step, seconds = CASES[settings.case](settings), []
     for number in range(WARM + STEPS):
         started = time.perf_counter()
         step()
-        if asked.device == "cuda":
+        if settings.device == "cuda":
             torch.cuda.synchronize()
         if number >= WARM:
             seconds.append(time.perf_counter() - started)
-    peak = torch.cuda.max_memory_allocated() if asked.device == "cuda" else resident() - before
+    peak = torch.cuda.max_memory_allocated() if settings.device == "cuda" else resident() - before
     return {"seconds": statistics.median(seconds), "peak": peak / 2**30}
 
 
 def resident() -> int:
-    """The most memory that this process has held, bytes."""
+    """Peak memory of this process, bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def samples_a_second() -> float:
-    """Cached pairs of 512 pixels read and collated, on one core: posteriors, features, and the condition's file."""
+    """Cached 512-pixel pairs read and collated on one core: posteriors, features and condition files."""
     import numpy as np
     import torch
     from PIL import Image
@@ -255,44 +259,44 @@ def samples_a_second() -> float:
         store = Store(folder / "cache.sqlite")
         images = {(row, CropView()): row.to_bytes(16, "big") for row in range(count)}
         store.put((key, {"moments": torch.zeros(8, 64, 64, dtype=torch.half)}) for key in images.values())
-        states = torch.zeros(TOKENS, 768, dtype=torch.bfloat16)
-        store.put((text_key(b"", words), {"states": states}) for words in ["", *map(str, range(count))])
+        hidden_states = torch.zeros(TOKENS, 768, dtype=torch.bfloat16)
+        store.put((text_key(b"", prompt), {"hidden_states": hidden_states}) for prompt in ["", *map(str, range(count))])
         pairs = SourcePairs.open("edges", open_source(folder), ResizeCrop((512, 512)))
         config = TrainingConfig(condition="edges", output="unused", data=str(folder))
         spec = LatentSpec(DDPM({}), 4, 8, 64)
-        draws = TrainingDataset(pairs, Cache(store, images, b""), config.data, [np.arange(count)], spec, config.seed)
+        dataset = TrainingDataset(pairs, Cache(store, images, b""), config.data, [np.arange(count)], spec, config.seed)
         started = time.perf_counter()
         for start in range(0, count, 32):
-            Batch.of([draws[SampleIndex(0, row, row)] for row in range(start, start + 32)])
+            Batch.of([dataset[SampleIndex(0, row, row)] for row in range(start, start + 32)])
         return count / (time.perf_counter() - started)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--width", type=int, default=160, help="channels of the first block; a multiple of 160")
-    parser.add_argument("--size", type=int, default=256, help="side of the images, pixels")
+    parser.add_argument("--width", type=int, default=160, help="channels of the first block, a multiple of 160")
+    parser.add_argument("--size", type=int, default=256, help="side of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--case", choices=list(CASES), help="measure this one in this process, and print it alone")
-    asked = parser.parse_args()
-    if asked.case:
-        print(json.dumps(measure(asked)))
+    parser.add_argument("--case", choices=list(CASES), help="measure only this case, in this process")
+    settings = parser.parse_args()
+    if settings.case:
+        print(json.dumps(measure(settings)))
         return
-    turns = [{case: child(case) for case in CASES} for _ in range(TURNS)]
-    found = {case: min((turn[case] for turn in turns), key=lambda one: one["seconds"]) for case in CASES}
-    own = found["controlnet"]
+    turns = [{case: run_case(case) for case in CASES} for _ in range(TURNS)]
+    results = {case: min((turn[case] for turn in turns), key=lambda result: result["seconds"]) for case in CASES}
+    ours = results["controlnet"]
     line = {
         "date": date.today().isoformat(),
         "commit": subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True
         ).stdout.strip(),
-        **described(asked),
-        **{f"{case} {name}": round(value, 3) for case, values in found.items() for name, value in values.items()},
-        "time over finetune": round(own["seconds"] / found["finetune"]["seconds"], 3),
-        "memory over finetune": round(own["peak"] / found["finetune"]["peak"], 3),
-        "speed over diffusers": round(found["diffusers"]["seconds"] / own["seconds"], 3),
-        "memory over diffusers": round(own["peak"] / found["diffusers"]["peak"], 3),
-        "middle over all": round(found["middle"]["seconds"] / own["seconds"], 3),
+        **description(settings),
+        **{f"{case} {name}": round(value, 3) for case, values in results.items() for name, value in values.items()},
+        "time over finetune": round(ours["seconds"] / results["finetune"]["seconds"], 3),
+        "memory over finetune": round(ours["peak"] / results["finetune"]["peak"], 3),
+        "speed over diffusers": round(results["diffusers"]["seconds"] / ours["seconds"], 3),
+        "memory over diffusers": round(ours["peak"] / results["diffusers"]["peak"], 3),
+        "middle over all": round(results["middle"]["seconds"] / ours["seconds"], 3),
         "cached samples a second and core": round(samples_a_second()),
     }
     print(json.dumps(line, indent=1))
@@ -300,22 +304,22 @@ def main() -> None:
         stream.write(json.dumps(line) + "\n")
 
 
-def child(case: str) -> dict[str, float]:
-    done = subprocess.run([sys.executable, *sys.argv, "--case", case], check=True, capture_output=True, text=True)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def run_case(case: str) -> dict[str, float]:
+    child = subprocess.run([sys.executable, *sys.argv, "--case", case], check=True, capture_output=True, text=True)
+    result: dict[str, float] = json.loads(child.stdout.splitlines()[-1])
+    return result
 
 
-def described(asked: argparse.Namespace) -> dict[str, object]:
+def description(settings: argparse.Namespace) -> dict[str, object]:
     import torch
 
     cpu = f"{platform.machine()} CPU, {torch.get_num_threads()} threads"
     return {
-        "device": torch.cuda.get_device_name() if asked.device == "cuda" else cpu,
+        "device": torch.cuda.get_device_name() if settings.device == "cuda" else cpu,
         "dtype": "bfloat16",
-        "width": asked.width,
-        "size": asked.size,
-        "batch": asked.batch_size,
+        "width": settings.width,
+        "size": settings.size,
+        "batch": settings.batch_size,
     }
 
 

@@ -1,4 +1,4 @@
-"""An evaluation compares like with like: what changes nothing scores as the base alone does."""
+"""An evaluation is fair: a ControlNet without effect scores as the base alone does."""
 
 import json
 from dataclasses import replace
@@ -23,7 +23,7 @@ PROTOCOL = Protocol(scenes=4, steps=1, batch_size=3)
 @pytest.fixture(scope="module")
 def base() -> mq.Base:
     base = tiny_base("diorama", "v_prediction", context=200)
-    base.size = 256  # as Stable Diffusion's, it is not that of the scenes
+    base.size = 256  # like Stable Diffusion's, not that of the scenes
     return base
 
 
@@ -42,17 +42,17 @@ def test_a_fresh_controlnet_scores_as_none(condition, base, tmp_path) -> None:
     assert json.loads((tmp_path / "report.json").read_text())["protocol"]["scenes"] == 4
 
 
-def test_the_base_s_own_images_are_made_once(base, monkeypatch) -> None:
-    made = []
+def test_images_without_control_are_generated_once(base, monkeypatch) -> None:
+    labels = []
     generate = module._generate
-    monkeypatch.setattr(module, "_generate", lambda *args: made.append(args[-1]) or generate(*args))
+    monkeypatch.setattr(module, "_generate", lambda *args: labels.append(args[-1]) or generate(*args))
     uncontrolled = Uncontrolled(base, PROTOCOL)
     nets = [randomise(mq.ControlNet.attach(base, seed=seed)) for seed in (0, 1)]
     first, second = (evaluate_controlnet(net, "canny", uncontrolled) for net in nets)
     assert first.uncontrolled == second.uncontrolled
     assert first.controlled != second.controlled
-    assert sum(words.startswith("no control") for words in made) == len(PROMPTS)
-    assert len(made) == 3 * len(PROMPTS)
+    assert sum(label.startswith("no control") for label in labels) == len(PROMPTS)
+    assert len(labels) == 3 * len(PROMPTS)
 
 
 def test_a_table_without_a_ceiling(base) -> None:
@@ -67,14 +67,14 @@ def test_poses_need_a_person(base, monkeypatch) -> None:
         evaluate_controlnet(mq.ControlNet.attach(base), "pose", Uncontrolled(base, replace(PROTOCOL, scenes=2)))
 
 
-def test_the_command_asks_the_contract(tmp_path) -> None:
-    """Which condition and which base a ControlNet is for, it says itself."""
+def test_the_command_reads_the_contract(tmp_path) -> None:
+    """The condition and the base come from the ControlNet's contract."""
     save_base(tiny_base("diorama", "v_prediction", context=200), tmp_path / "base")
     net = mq.ControlNet.attach(mq.load_base(tmp_path / "base"))
     net.contract = Contract(stated=True, detector="diorama/scribble", base=str(tmp_path / "base"))
     net.save(tmp_path / "mine")
-    words = ["evaluate", "mine", "--scenes", "4", "--steps", "1", "-o", "out"]
-    result = CliRunner().invoke(app, words)
+    arguments = ["evaluate", "mine", "--scenes", "4", "--steps", "1", "-o", "out"]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
     assert "mine: stroke F1, 4 unseen scenes" in result.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"mine.json", "mine.png"}

@@ -1,4 +1,4 @@
-"""A base of flow matching samples, is masked and trains as one of DDPM does: nothing else knows which it is."""
+"""A flow-matching base samples, inpaints and trains as a DDPM base does, with the same code."""
 
 import numpy as np
 import pytest
@@ -35,9 +35,9 @@ def start() -> Image.Image:
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_with_the_true_velocity_the_start_image_comes_back(config, sampler, strength, start, monkeypatch) -> None:
     base = flow_base(config)
-    (source,) = generators([5])
-    latents = base.encode_images([start], [source])  # drawn before the noise, from the same source
-    truth = noise([source], (8, 8, 8)) - latents
+    (generator,) = generators([5])
+    latents = base.encode_images([start], [generator])  # sampled before the noise, with the same generator
+    truth = noise([generator], (8, 8, 8)) - latents
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
     monkeypatch.setattr(base, "decode_latents", lambda latents: found.append(latents) or [start])
@@ -45,7 +45,7 @@ def test_with_the_true_velocity_the_start_image_comes_back(config, sampler, stre
     assert (found[0] - latents).abs().max() < 1e-4
 
 
-def test_what_a_mask_keeps_is_kept(start) -> None:
+def test_the_area_outside_the_mask_is_kept(start) -> None:
     base = flow_base(STATIC)
     found = []
     decode = base.decode_latents
@@ -58,21 +58,21 @@ def test_what_a_mask_keeps_is_kept(start) -> None:
     assert not torch.allclose(found[0][:, :, :4], kept[:, :, :4], atol=0.1)
 
 
-def test_the_base_s_own_steps_guidance_and_sampler_are_used() -> None:
+def test_the_defaults_of_the_base_are_used() -> None:
     base = flow_base(DYNAMIC)
     net = randomise(mq.ControlNet.attach(base))
     control = [mq.Control(net, torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)))]
-    own = mq.generate(base, "a", control, seed=1)
-    said = mq.generate(base, "a", control, seed=1, steps=4, guidance=3.0, sampler="euler")
+    default = mq.generate(base, "a", control, seed=1)
+    explicit = mq.generate(base, "a", control, seed=1, steps=4, guidance=3.0, sampler="euler")
     other = mq.generate(base, "a", control, seed=1, guidance=1.0)
-    assert np.array_equal(own[0], said[0])
-    assert not np.array_equal(own[0], other[0])
+    assert np.array_equal(default[0], explicit[0])
+    assert not np.array_equal(default[0], other[0])
     with pytest.raises(MaquetteError, match=r"base 'tiny-diorama': There is no sampler 'ddim'.* Known: euler, heun"):
         mq.generate(base, "a", sampler="ddim")
 
 
 @pytest.mark.parametrize("config", [STATIC, DYNAMIC])
-def test_a_run_that_was_resumed_is_an_unbroken_one(config, tmp_path, monkeypatch) -> None:
+def test_a_resumed_run_equals_an_unbroken_one(config, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "SHARD", 8)
     monkeypatch.chdir(tmp_path)
     settings = {

@@ -1,4 +1,4 @@
-"""Same seed, same image; what is off is not run; what changes nothing changes nothing."""
+"""Same seed, same image; inactive controls are not run; neutral settings have no effect."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def run(base: Base, controls=(), **settings) -> np.ndarray:
 
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Rows of every run of a ControlNet."""
+    """Number of rows in each forward pass of a ControlNet."""
     seen: list[int] = []
     forward = ControlNet.forward
 
@@ -63,17 +63,17 @@ def test_the_same_image_alone_and_in_any_batch(base, net, sampler) -> None:
     assert np.abs(alone[0] - together[1]).max() <= 1
 
 
-def test_run_again_it_is_the_same_bitwise(base, net) -> None:
+def test_a_second_run_is_bitwise_the_same(base, net) -> None:
     first, second = (run(base, [Control(net, CONDITION)], count=2) for _ in range(2))
     assert np.array_equal(first, second)
 
 
-def test_one_prompt_each_is_the_images_one_by_one(base, net) -> None:
+def test_prompts_in_a_batch_equal_prompts_one_by_one(base, net) -> None:
     conditions = torch.cat([CONDITION, 1 - CONDITION])
     together = run(base, [Control(net, conditions)], prompt=["a", "b c"])
     for number, prompt in enumerate(["a", "b c"]):
-        one = run(base, [Control(net, conditions[number : number + 1])], prompt=prompt, seed=5 + number)
-        assert np.abs(one[0] - together[number]).max() <= 1
+        alone = run(base, [Control(net, conditions[number : number + 1])], prompt=prompt, seed=5 + number)
+        assert np.abs(alone[0] - together[number]).max() <= 1
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -97,11 +97,11 @@ def test_every_sampler_runs_the_control_in_every_step(base, net, sampler, calls)
 @pytest.mark.parametrize("sampler", ["ddim", "euler", "heun", "dpm++", "unipc"])
 @pytest.mark.parametrize("strength", [1.0, 0.5, 0.3])
 def test_with_the_true_noise_the_start_image_comes_back(base, sampler, strength, monkeypatch) -> None:
-    """A prediction that is right at every step leads back to the latents that were noised."""
+    """A correct prediction at every step recovers the latents that were noised."""
     start = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
-    (source,) = generators([5])
-    latents = base.encode_images([start], [source])  # drawn before the noise, from the same source
-    truth = noise([source], (4, 8, 8))
+    (generator,) = generators([5])
+    latents = base.encode_images([start], [generator])  # sampled before the noise, with the same generator
+    truth = noise([generator], (4, 8, 8))
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
     monkeypatch.setattr(base, "decode_latents", lambda latents: found.append(latents) or [start])
@@ -115,7 +115,7 @@ def test_control_changes_the_image(base, net) -> None:
     assert np.abs(run(base, [Control(net, CONDITION)]) - run(base, [Control(net, 1 - CONDITION)])).max() > 2
 
 
-def test_a_control_that_is_off_is_not_run(base, net, calls) -> None:
+def test_an_inactive_control_is_not_run(base, net, calls) -> None:
     plain = run(base)
     assert np.array_equal(run(base, [Control(net, CONDITION, weight=0)]), plain)
     assert calls == []
@@ -123,7 +123,7 @@ def test_a_control_that_is_off_is_not_run(base, net, calls) -> None:
     assert calls == [2, 2]
 
 
-def test_the_condition_in_one_branch_runs_that_half_alone(base, net, calls) -> None:
+def test_a_condition_in_one_branch_runs_that_half_only(base, net, calls) -> None:
     for condition_in in ("conditional", "weighted"):
         run(base, [Control(net, CONDITION)], condition_in=condition_in)
     assert calls == [1] * 8
@@ -131,7 +131,7 @@ def test_the_condition_in_one_branch_runs_that_half_alone(base, net, calls) -> N
 
 def test_without_guidance_there_is_one_branch(base, net, calls) -> None:
     run(base, [Control(net, CONDITION)], guidance=1)
-    run(base, [Control(net, CONDITION)], prompt="", guidance=7.0)  # both branches would be the same
+    run(base, [Control(net, CONDITION)], prompt="", guidance=7.0)  # both branches would be equal
     assert calls == [1] * 8
 
 
@@ -149,9 +149,9 @@ def test_two_halves_of_a_control_are_the_whole(base, net) -> None:
     assert np.abs(whole - halves).max() <= 1
 
 
-def test_the_three_ways_of_guidance_differ(base, net) -> None:
+def test_the_variants_of_guidance_differ(base, net) -> None:
     control = [Control(net, CONDITION)]
-    images = [run(base, control, condition_in=way) for way in ("both", "conditional", "weighted")]
+    images = [run(base, control, condition_in=branches) for branches in ("both", "conditional", "weighted")]
     images.append(run(base, control, condition_in="weighted", resolution_weights="literal"))
     assert len({image.tobytes() for image in images}) == 4
 
@@ -170,23 +170,29 @@ def test_a_full_mask_is_no_mask_and_an_empty_one_keeps_the_image(base) -> None:
     assert not np.array_equal(mixed, kept)
 
 
-def test_a_image_s_rotation_holds_wherever_it_enters(base, net) -> None:
-    """A phone keeps its images lying, with a word on how to turn them."""
+def test_exif_rotation_is_applied_to_every_input(base, net) -> None:
+    """Phones store images unrotated, with their rotation in EXIF."""
     upright = Image.fromarray(np.random.default_rng(0).integers(0, 255, (128, 64, 3), dtype=np.uint8))
-    lying = upright.transpose(Image.Transpose.ROTATE_90)
-    lying.getexif()[274] = 6
+    rotated = upright.transpose(Image.Transpose.ROTATE_90)
+    rotated.getexif()[274] = 6
     for settings in ({"image": upright}, {"image": upright, "mask": upright}, {"size": (64, 128)}):
-        turned = {name: lying if value is upright else value for name, value in settings.items()}
+        inputs = {name: rotated if value is upright else value for name, value in settings.items()}
         images = [
-            generate(base, "a", [Control(net, map_)], steps=2, **{"strength": 0.5 if "image" in given else 1, **given})
-            for map_, given in ((upright, settings), (lying, turned))
+            generate(
+                base,
+                "a",
+                [Control(net, map_)],
+                steps=2,
+                **{"strength": 0.5 if "image" in arguments else 1, **arguments},
+            )
+            for map_, arguments in ((upright, settings), (rotated, inputs))
         ]
         assert images[0][0].size == (64, 128)
         assert np.array_equal(*map(array, images))
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"strength": 0.5}, "Strength has no effect without a start image"),
         ({"condition_in": "weighted"}, "Condition_in has no effect without controls"),
@@ -194,24 +200,24 @@ def test_a_image_s_rotation_holds_wherever_it_enters(base, net) -> None:
         ({"negative_prompt": "c", "guidance": 1}, "Negative_prompt has no effect at a guidance of 1"),
     ],
 )
-def test_a_setting_without_effect_warns(base, settings, words) -> None:
-    with pytest.warns(MaquetteWarning, match=words):
+def test_a_setting_without_effect_warns(base, settings, message) -> None:
+    with pytest.warns(MaquetteWarning, match=message):
         run(base, **settings)
 
 
-def test_a_control_that_no_step_hears_warns(base, net) -> None:
+def test_a_control_without_an_active_step_warns(base, net) -> None:
     with pytest.warns(MaquetteWarning, match=r"between 0.4 and 0.45 lies none of the 4 steps"):
         run(base, [Control(net, CONDITION, start=0.4, end=0.45)])
 
 
-def test_strength_says_how_much_changes(base) -> None:
+def test_strength_sets_how_much_changes(base) -> None:
     start = Image.new("RGB", (64, 64), "red")
     kept = array(base.decode_latents(base.encode_images([start])))
     distance = [np.abs(run(base, image=start, steps=10, strength=s) - kept).mean() for s in (0.1, 1.0)]
     assert distance[0] < distance[1]
 
 
-def test_size_follows_the_condition_and_says_so(base, net) -> None:
+def test_size_follows_the_condition_with_a_warning(base, net) -> None:
     with pytest.warns(UserWarning, match="70×60 pixels .* the images are 64×64"):
         images = generate(base, "a", [Control(net, Image.new("RGB", (70, 60)))], steps=1)
     assert images[0].size == (64, 64)
@@ -219,13 +225,13 @@ def test_size_follows_the_condition_and_says_so(base, net) -> None:
     assert generate(base, "a", steps=1, size=(128, 64))[0].size == (128, 64)
 
 
-def test_a_long_prompt_says_what_was_cut(base) -> None:
+def test_a_truncated_prompt_warns(base) -> None:
     with pytest.warns(UserWarning, match="has 30 tokens and the text encoder takes 16; cut off: 'o pqrs tuvwxyz a b'"):
         generate(base, "a b c d e f g h i j k l m n o pqrs tuvwxyz a b", steps=1)
 
 
 @pytest.mark.parametrize(
-    ("settings", "words"),
+    ("settings", "message"),
     [
         ({"steps": 0}, "steps is a whole number from 1 to 1000, not 0"),
         ({"steps": 2.5}, "not 2.5"),
@@ -237,8 +243,8 @@ def test_a_long_prompt_says_what_was_cut(base) -> None:
         ({"count": 1.5}, "count is a whole number"),
         ({"guidance": "9"}, "not '9'"),
         ({"size": 64}, "not 64"),
-        ({"prompt": [1]}, "A prompt is a text"),
-        ({"prompt": []}, "A prompt is a text"),
+        ({"prompt": [1]}, "A prompt is a string"),
+        ({"prompt": []}, "A prompt is a string"),
         ({"guidance": -1}, "guidance lies between 0 and 50, not -1"),
         ({"guidance": float("nan")}, "not nan"),
         ({"strength": 0}, "strength is above 0"),
@@ -250,16 +256,16 @@ def test_a_long_prompt_says_what_was_cut(base) -> None:
         ({"resolution_weights": "normal"}, "did you mean 'normalised'"),
         ({"sampler": "dimm"}, "no sampler 'dimm'; did you mean 'ddim'"),
         ({"mask": Image.new("RGB", (64, 64))}, "give image= too"),
-        ({"negative_prompt": None}, "A prompt is a text"),
+        ({"negative_prompt": None}, "A prompt is a string"),
     ],
 )
-def test_bad_settings_are_refused_in_a_sentence(base, settings, words) -> None:
-    with pytest.raises(MaquetteError, match=words):
+def test_bad_settings_are_refused(base, settings, message) -> None:
+    with pytest.raises(MaquetteError, match=message):
         run(base, **settings)
 
 
 def test_a_condition_out_of_the_contract_s_range_is_refused(base, net, monkeypatch) -> None:
-    masked = torch.where(CONDITION > 0.5, CONDITION, -1)  # as inpainting's published maps are
+    masked = torch.where(CONDITION > 0.5, CONDITION, -1)  # as the published inpainting ControlNet's maps
     run(base, [Control(net, masked)], steps=1)
     monkeypatch.setattr(net, "contract", Contract(stated=True))
     with pytest.raises(MaquetteError, match="was trained on conditions from 0 to 1 and is given -1 to "):
@@ -287,7 +293,7 @@ def test_a_control_in_another_precision_is_refused(base) -> None:
         run(base, [Control(other, CONDITION)])
 
 
-def test_what_is_no_control_is_refused(base, net) -> None:
+def test_anything_but_a_control_is_refused(base, net) -> None:
     with pytest.raises(MaquetteError, match="not NoneType"):
         Control(net, None)
     with pytest.raises(MaquetteError, match=r"from 0 to 1 .*, not .* to 255"):
@@ -310,9 +316,9 @@ def test_half_precision_gives_nearly_the_same_image() -> None:
     assert np.abs(run(base, [Control(net, CONDITION)], guidance=1.0) - full).max() > 5
 
 
-def test_low_memory_has_on_the_device_what_is_at_work_and_nothing_else(base, net, monkeypatch) -> None:
+def test_low_memory_keeps_only_the_active_parts_on_the_device(base, net, monkeypatch) -> None:
     controls = [Control(net, CONDITION)]
-    wanted = run(base, controls)
+    expected = run(base, controls)
     there: set[str] = set()
     names = {
         base.text.text_encoders[0].encoder: "text",
@@ -341,11 +347,11 @@ def test_low_memory_has_on_the_device_what_is_at_work_and_nothing_else(base, net
         for name, part in parts.items()
     ]
     try:
-        made = run(base, controls)
+        images = run(base, controls)
     finally:
         for hook in hooks:
             hook.remove()
-    assert np.array_equal(made, wanted)
+    assert np.array_equal(images, expected)
     assert seen == {
         "text": {"text"},
         "encode": {"net"},

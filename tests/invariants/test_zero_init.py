@@ -1,4 +1,4 @@
-"""A fresh ControlNet changes nothing, bitwise; one step makes it matter; what is locked stays."""
+"""A fresh ControlNet changes nothing, bitwise; one step gives it an effect; locked weights never change."""
 
 from types import SimpleNamespace
 
@@ -12,7 +12,7 @@ from maquette.controlnet.network import ControlNet
 from maquette.controlnet.zero import ControlledBlock
 from maquette.errors import MaquetteError
 
-DESIGNS = [
+CONFIGS = [
     {},
     {"encoder": "paper"},
     {"connect": "middle"},
@@ -31,11 +31,11 @@ def condition() -> torch.Tensor:
     return torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(3))
 
 
-@pytest.mark.parametrize("design", DESIGNS, ids=str)
-def test_fresh_is_bitwise_the_base(backbone: UNetBackbone, latents, condition, design) -> None:
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_fresh_is_bitwise_the_base(backbone: UNetBackbone, latents, condition, config) -> None:
     text, z = text_for(backbone), latents(backbone)
     plain = backbone.finish(backbone.prepare(z, 500, text))
-    net = ControlNet.attach(SimpleNamespace(backbone=backbone), **design)
+    net = ControlNet.attach(SimpleNamespace(backbone=backbone), **config)
     assert torch.equal(predict(backbone, net, z, text, condition), plain)
 
 
@@ -46,11 +46,11 @@ def test_gaussian_is_not_the_base(backbone: UNetBackbone, latents, condition) ->
     assert not torch.allclose(predict(backbone, net, z, text, condition), plain, atol=1e-3)
 
 
-@pytest.mark.parametrize("design", DESIGNS, ids=str)
-def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, design) -> None:
-    """The first step moves the zero convolutions alone, the second reaches the copy; the base has no gradient."""
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, config) -> None:
+    """The first step moves the zero convolutions only, the second reaches the copy; the base has no gradient."""
     text, z = text_for(backbone), latents(backbone)
-    net = ControlNet.attach(SimpleNamespace(backbone=backbone), **design)
+    net = ControlNet.attach(SimpleNamespace(backbone=backbone), **config)
     locked = {name: value.clone() for name, value in backbone.unet.state_dict().items()}
     plain = backbone.finish(backbone.prepare(z, 500, text))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
@@ -72,14 +72,14 @@ def test_two_steps_of_training(backbone: UNetBackbone, latents, condition, desig
     assert all(torch.equal(locked[name], value) for name, value in backbone.unet.state_dict().items())
 
 
-def test_middle_connection_adds_to_the_middle_alone(backbone: UNetBackbone, latents, condition) -> None:
+def test_a_middle_connection_adds_to_the_middle_only(backbone: UNetBackbone, latents, condition) -> None:
     net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone), connect="middle"))
     residuals = net(latents(backbone), 500, text_for(backbone), net.encode(condition))
     assert [value is not None for value in residuals] == [False] * (len(backbone.slots) - 1) + [True]
 
 
-def test_attaching_is_undoable(backbone: UNetBackbone, latents, condition) -> None:
-    """Even a trained ControlNet leaves the base as it was once its residuals are gone."""
+def test_attaching_leaves_the_base_unchanged(backbone: UNetBackbone, latents, condition) -> None:
+    """A trained ControlNet leaves the base unchanged when its residuals are not added."""
     text, z = text_for(backbone), latents(backbone)
     before = backbone.finish(backbone.prepare(z, 500, text))
     net = randomise(ControlNet.attach(SimpleNamespace(backbone=backbone)))
@@ -137,7 +137,7 @@ def test_equation_2_on_any_block(name: str) -> None:
 
 
 def test_equation_2_on_a_resnet_block() -> None:
-    """A block that wants more than x says how wide its output is, or has it said."""
+    """A block with more inputs than x: the width of its output is read off it, or passed."""
     block = residual_block()
     x = torch.randn(2, 8, 10, 10)
     condition = torch.randn(2, 3, 10, 10)
@@ -152,7 +152,7 @@ def test_equation_2_in_another_precision() -> None:
     assert torch.equal(ControlledBlock(block, condition_channels=4)(x, x), block(x))
 
 
-def test_a_block_without_a_readable_entrance_asks() -> None:
+def test_a_block_of_unknown_width_asks_for_it() -> None:
     with pytest.raises(MaquetteError, match="give channels="):
         ControlledBlock(nn.ReLU(), condition_channels=4)
 

@@ -1,4 +1,4 @@
-"""The recipes that make the embedded base, at a size of seconds: each runs, resumes, and what comes out is a base."""
+"""The recipes of the embedded base at a tiny size: each runs and resumes, and the result is a base."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory) -> Path:
-    """All stages, a few steps each, shipped into a folder."""
+    """All stages, a few steps each, published into a folder."""
     folder = tmp_path_factory.mktemp("recipes")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -32,36 +32,36 @@ def run(tmp_path_factory) -> Path:
         patch.setitem(everything.PRESETS, "cpu", TINY)
         recipe = everything.Recipe(run=folder, target=folder / "weights", conditions="canny")
         everything.make(everything.Recipe(**{**vars(recipe), "conditions": ""}))
-        everything.make(recipe)  # what is done is passed over
+        everything.make(recipe)  # finished stages are skipped
     return folder
 
 
-def test_what_is_shipped_is_a_base(run) -> None:
-    made = mq.load_base(run / "weights" / "base")
-    assert made.dtype == torch.float32
-    assert len(made.backbone.slots) == 13
-    image = mq.generate(made, "a red house", steps=2)[0]
+def test_the_published_model_is_a_base(run) -> None:
+    trained = mq.load_base(run / "weights" / "base")
+    assert trained.dtype == torch.float32
+    assert len(trained.backbone.slots) == 13
+    image = mq.generate(trained, "a red house", steps=2)[0]
     assert image.size == (128, 128)
     assert PerceptionModel(run / "weights" / "perception.safetensors").predict([image]).classes.shape == (1, 128, 128)
 
 
 def test_the_controlnet_beside_it_steers_it(run) -> None:
-    made = mq.load_base(run / "weights" / "base")
-    net = mq.load_controlnet(run / "weights" / "controlnets" / "canny", made)
+    trained = mq.load_base(run / "weights" / "base")
+    net = mq.load_controlnet(run / "weights" / "controlnets" / "canny", trained)
     condition = torch.rand(1, 3, 128, 128)
-    plain, steered = (mq.generate(made, "", controls, steps=2)[0] for controls in ([], [mq.Control(net, condition)]))
+    plain, steered = (mq.generate(trained, "", controls, steps=2)[0] for controls in ([], [mq.Control(net, condition)]))
     assert plain.tobytes() != steered.tobytes()
 
 
-def test_latents_are_white(run) -> None:
-    """Each channel of what the U-Net sees has mean 0 and deviation 1."""
-    made = mq.load_base(run / "weights" / "base")
-    latents = made.encode_images([mq.diorama.scene(seed).image for seed in range(8)])
+def test_latents_are_normalised(run) -> None:
+    """Each channel of the U-Net's latents has mean 0 and standard deviation 1."""
+    trained = mq.load_base(run / "weights" / "base")
+    latents = trained.encode_images([mq.diorama.scene(seed).image for seed in range(8)])
     assert torch.allclose(latents.mean(dim=(0, 2, 3)), torch.zeros(8), atol=0.1)
     assert torch.allclose(latents.std(dim=(0, 2, 3)), torch.ones(8), atol=0.1)
 
 
-def test_stopping_and_going_on_is_going_on(run, tmp_path, monkeypatch) -> None:
+def test_a_resumed_training_equals_an_unbroken_one(run, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(run)
     monkeypatch.setattr(dataset, "SHARD", 8)
     for part in ("vae", "tokenizer"):  # learning the same merges twice may break ties differently

@@ -1,4 +1,4 @@
-"""A procedural world of small rendered scenes that knows the truth about itself."""
+"""A procedural world of small rendered scenes with exact ground truth."""
 
 from maquette.diorama.people import KEYPOINTS
 from maquette.diorama.scene import SIZE, Scene, scene

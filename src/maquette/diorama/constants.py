@@ -1,4 +1,4 @@
-"""What is known of the embedded world without rendering any of it."""
+"""Constants of the diorama that need no rendering to know."""
 
 CONDITIONS = ("canny", "depth", "normal", "pose", "scribble", "segmentation")
-"""Conditions that its scenes have maps of (`data.diorama.CONDITIONS` says how each is made)."""
+"""Conditions that scenes have maps of; `data.diorama.CONDITIONS` defines each."""

@@ -1,6 +1,6 @@
-"""People of capsules and spheres in named poses, with their 18 key points.
+"""People built of capsules and spheres, in named poses, with 18 key points.
 
-Key points stand in Openpose's order (`KEYPOINTS`). A person's own axes: x to
+Key points are in OpenPose's order (`KEYPOINTS`). Local axes of a person: x to
 the viewer's right when facing the camera, y up, -z forward; so the person's
 right hand has a negative x.
 """
@@ -16,7 +16,7 @@ KEYPOINTS = (
     "right hip", "right knee", "right ankle", "left hip", "left knee", "left ankle",
     "right eye", "left eye", "right ear", "left ear",
 )  # fmt: skip
-"""Name of each of the 18 key points, Openpose's order."""
+"""Names of the 18 key points, in OpenPose's order."""
 
 Bend = tuple[float, float]  # degrees (outward from the body, forward) from hanging straight down
 
@@ -30,6 +30,7 @@ TROUSERS = ((0.13, 0.18, 0.38), (0.20, 0.20, 0.22), (0.45, 0.38, 0.28))
 
 
 def person(rng: np.random.Generator, position: Array, night: bool) -> Thing:
+    """A random person standing at a position (3,) on the ground."""
     pose = POSES[rng.integers(len(POSES))]
     sideways = rng.choice([-1, 1]) * rng.uniform(35, 75) if pose in ("walking", "running") else rng.uniform(-35, 35)
     turn = about_y(np.radians(sideways))
@@ -44,7 +45,7 @@ def person(rng: np.random.Generator, position: Array, night: bool) -> Thing:
 
 
 def _bends(rng: np.random.Generator, pose: str) -> dict[str, Bend]:
-    """How each limb is bent in a pose, a little different every time; side 0 is drawn to lead."""
+    """Angles of each limb in a pose, with random variation; the leading side is random."""
     lead, other = ("right", "left") if rng.random() < 0.5 else ("left", "right")
     bends: dict[str, Bend] = {}
     for side in ("right", "left"):
@@ -68,12 +69,13 @@ def _bends(rng: np.random.Generator, pose: str) -> dict[str, Bend]:
 
 
 def _along(side: int, bend: Bend) -> Array:
-    """Unit direction of a limb bent so, on the side of sign `side`."""
+    """Unit direction (3,) of a bent limb; `side` is -1 for the right, 1 for the left."""
     out, fore = np.radians(bend)
     return vector(side * np.sin(out), -np.cos(out) * np.cos(fore), -np.cos(out) * np.sin(fore))
 
 
 def _joints(bends: dict[str, Bend]) -> dict[str, Array]:
+    """Positions (3,) of the joints and of the face, in the person's axes."""
     head = vector(0, 1.62, -0.03)
     joints = {"neck": vector(0, 1.42, 0), "head": head, "nose": head + HEAD_RADIUS * vector(0, -0.05, -1)}
     for name, side in (("right", -1), ("left", 1)):
@@ -94,7 +96,7 @@ def _joints(bends: dict[str, Bend]) -> dict[str, Array]:
 
 
 def _stand(joints: dict[str, Array]) -> dict[str, Array]:
-    """Lower or lift the body until the lower foot touches the ground."""
+    """Move the body up or down until the lower foot touches the ground."""
     sole = min(joints["right ankle"][1], joints["left ankle"][1]) - 0.09
     return {name: at - vector(0, sole, 0) for name, at in joints.items()}
 
@@ -102,6 +104,7 @@ def _stand(joints: dict[str, Array]) -> dict[str, Array]:
 def _dress(
     at: dict[str, Array], turn: Array, shirt: Array, colour: int, skin: Array, hair: Array, trousers: Array
 ) -> tuple[Part, ...]:
+    """Solids around the joints, with the paints of skin, hair and clothes."""
     forward, up = turn @ vector(0, 0, -1), vector(0, 1, 0)
     head = at["head"]
     parts = [
@@ -129,7 +132,7 @@ def _dress(
 
 
 def _face(skin: Array, head: Array, turn: Array, at: dict[str, Array]) -> Paint:
-    """Skin with two dark eyes; `Paint` is given points from the person's position on the ground."""
+    """Skin with two dark eyes. It is painted by normals: points are relative to the person's feet, not to the head."""
     eyes = [(at[f"{side} eye"] - head) @ turn for side in ("right", "left")]
 
     def paint(points: Array, normals: Array) -> Array:

@@ -1,7 +1,7 @@
-"""Draw a world: trace one ray a sample, then shade with sun, shadow, sky light and haze.
+"""Render a world: trace one ray per sample, then shade with sun, shadow, sky light and haze.
 
-An image takes 2×2 rays a pixel; the exact maps (depth, normals, classes,
-colours) take the one ray through each pixel's centre.
+Images use 2×2 rays per pixel; the exact maps (depth, normals, classes,
+colours) use one ray through each pixel's centre.
 """
 
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ RIDGE_BASES = (0.8, 3.0)  # m
 
 @dataclass(frozen=True)
 class Hits:
-    """What each of (H, W) rays meets."""
+    """The surface that each of (H, W) rays hits."""
 
     rays: Array  # (H, W, 3) unit directions
     distance: Array  # (H, W) along the ray, m
     index: NDArray[np.int16]  # (H, W)
-    ridge: NDArray[np.int8]  # (H, W) which range of hills, where it is hills
+    ridge: NDArray[np.int8]  # (H, W) index of the range of hills, where hills are hit
     parts: tuple[tuple[Thing, Part], ...]
 
 
@@ -51,6 +51,7 @@ def trace(world: World, size: int) -> Hits:
 
 
 def _rays(world: World, size: int) -> Array:
+    """Unit directions (size, size, 3) through the pixel centres."""
     across = ((np.arange(size, dtype=np.float32) + 0.5) / size * 2 - 1) * np.float32(HALF_VIEW)
     u, v = np.meshgrid(across, -across)
     local = np.stack([u, v, np.ones_like(u)], axis=-1)
@@ -58,6 +59,7 @@ def _rays(world: World, size: int) -> Array:
 
 
 def _trace_hills(world: World, rays: Array, distance: Array, index: NDArray[np.int16]) -> NDArray[np.int8]:
+    """Add the hills to `distance` and `index` (H, W) in place; returns the range hit by each ray (H, W)."""
     ridge = np.zeros(index.shape, np.int8)
     azimuth = np.arctan2(rays[..., 0], rays[..., 2])
     level = np.hypot(rays[..., 0], rays[..., 2])
@@ -72,7 +74,7 @@ def _trace_hills(world: World, rays: Array, distance: Array, index: NDArray[np.i
 
 
 def _window(world: World, centre: Array, radius: float, size: int) -> tuple[slice, slice]:
-    """Rows and columns of the image that can show a sphere."""
+    """Rows and columns of the image that can show a sphere, for culling."""
     x, y, z = world.camera.axes @ (centre - vector(0, world.camera.height, 0))
     spans = []
     for offset in (-y, x):
@@ -88,7 +90,7 @@ def _window(world: World, centre: Array, radius: float, size: int) -> tuple[slic
 
 
 def image(world: World, size: int) -> NDArray[np.uint8]:
-    """The world as (size, size, 3) sRGB bytes, 2×2 samples a pixel."""
+    """The world as (size, size, 3) sRGB bytes, 2×2 samples per pixel."""
     samples = _shade(world, trace(world, 2 * size))
     light = (samples[::2, ::2] + samples[1::2, ::2] + samples[::2, 1::2] + samples[1::2, 1::2]) / 4
     return (np.clip(light, 0, 1) ** np.float32(1 / 2.2) * 255 + 0.5).astype(np.uint8)
@@ -102,11 +104,11 @@ class _Surface:
     points: Array  # (N, 3)
     normals: Array  # (N, 3)
     albedo: Array  # (N, 3)
-    shiny: NDArray[np.intp]  # those of them that shine
+    shiny: NDArray[np.intp]  # indices of the shiny samples
 
 
 def _shade(world: World, hits: Hits) -> Array:
-    """Linear light (H, W, 3) of every ray."""
+    """Linear radiance (H, W, 3) of every ray."""
     light = _sky_light(world, hits.rays).reshape(-1, 3)
     index, distance = hits.index.ravel(), hits.distance.ravel()
     hills, solid = np.flatnonzero(index == HILLS), np.flatnonzero(index >= GROUND)
@@ -116,6 +118,7 @@ def _shade(world: World, hits: Hits) -> Array:
 
 
 def _surface(world: World, hits: Hits, solid: NDArray[np.intp]) -> _Surface:
+    """Points, normals and albedo of the samples at flat indices `solid` (N,)."""
     index, rays = hits.index.ravel()[solid], hits.rays.reshape(-1, 3)[solid]
     points = rays * hits.distance.ravel()[solid][:, None] + vector(0, world.camera.height, 0)
     normals, albedo = np.empty_like(points), np.empty_like(points)
@@ -133,6 +136,7 @@ def _surface(world: World, hits: Hits, solid: NDArray[np.intp]) -> _Surface:
 
 
 def _solid_light(world: World, surface: _Surface) -> Array:
+    """Linear radiance (N, 3) of the surface, without haze."""
     sunlight = _sunlight(world, surface.points, surface.normals)
     open_sky = (0.81 + 0.19 * surface.normals[:, 1]) * _contact(world, surface.points)
     light = surface.albedo * (world.setting.ambient * open_sky[:, None] + world.setting.sun * sunlight[:, None])
@@ -142,13 +146,13 @@ def _solid_light(world: World, surface: _Surface) -> Array:
 
 
 def _haze(world: World, light: Array, distance: Array) -> Array:
-    """Light fades into the horizon's from 8 m on."""
+    """Blend radiance (N, 3) into the horizon's colour beyond 8 m."""
     clear = np.exp(np.minimum(8 - distance, 0) / 50)[:, None]
     return light * clear + world.setting.horizon * (1 - clear)
 
 
 def _ground_albedo(world: World, points: Array) -> Array:
-    """Soft patches of two tones that lie still on the ground."""
+    """Soft patches of two tones, fixed to the ground, at points (N, 3); returns (N, 3)."""
     x, z = points[:, 0], points[:, 2]
     phase = world.ridges[0, :, 2]
     patch = np.sin(0.9 * x + phase[0] + 1.1 * np.sin(0.7 * z)) * np.sin(1.3 * z + phase[1] + 0.8 * np.sin(0.5 * x))
@@ -157,7 +161,7 @@ def _ground_albedo(world: World, points: Array) -> Array:
 
 
 def _sunlight(world: World, points: Array, normals: Array) -> Array:
-    """Cosine of the sun's angle at each point, 0 in shadow (N,)."""
+    """Cosine (N,) between normal and sun at each point, 0 in shadow."""
     cosine = np.maximum(normals @ world.sun, 0)
     for thing in world.things:
         centre, radius = _bounds(thing)
@@ -171,13 +175,14 @@ def _sunlight(world: World, points: Array, normals: Array) -> Array:
 
 
 def _bounds(thing: Thing) -> tuple[Array, float]:
+    """Centre (3,) and radius of a sphere around a thing."""
     spheres = [part.solid.bounds for part in thing.parts]
     centre = np.stack([c for c, _ in spheres]).mean(axis=0)
     return centre, max(float(np.linalg.norm(c - centre)) + r for c, r in spheres)
 
 
 def _in_beam(points: Array, sun: Array, centre: Array, radius: float) -> NDArray[np.bool_]:
-    """Points whose way to the sun passes through a sphere."""
+    """Which of the points (N, 3) have a sphere between them and the sun."""
     offset = centre - points
     along = offset @ sun
     inside: NDArray[np.bool_] = (along > -radius) & (dot(offset, offset) - along * along < radius**2)
@@ -185,7 +190,7 @@ def _in_beam(points: Array, sun: Array, centre: Array, radius: float) -> NDArray
 
 
 def _contact(world: World, points: Array) -> Array:
-    """Share of sky light left close to the ground beside the things that stand on it (N,)."""
+    """Contact shadow: share (N,) of sky light that reaches the ground near things."""
     open_sky = np.ones(len(points), np.float32)
     low = np.flatnonzero(points[:, 1] < 0.01)
     for thing in world.things:
@@ -197,7 +202,7 @@ def _contact(world: World, points: Array) -> Array:
 
 
 def _gloss(world: World, rays: Array, normals: Array, sunlit: Array) -> Array:
-    """What a shiny surface adds: the sun's highlight and a faint mirror of the sky."""
+    """Radiance (N, 3) added by a shiny surface: the sun's highlight and a faint reflection of the sky."""
     mirrored = rays - 2 * dot(rays, normals)[:, None] * normals
     highlight = np.maximum(mirrored @ world.sun, 0) ** 45 * (sunlit > 0)
     grazing = (1 - np.abs(dot(rays, normals))) ** 3
@@ -206,11 +211,13 @@ def _gloss(world: World, rays: Array, normals: Array, sunlit: Array) -> Array:
 
 
 def _sky_colour(world: World, height: Array) -> Array:
+    """Colour (..., 3) of the sky at a ray's vertical component (...)."""
     share = np.clip(height / 0.45, 0, 1)[..., None] ** np.float32(0.7)
     return world.setting.horizon + (world.setting.zenith - world.setting.horizon) * share
 
 
 def _sky_light(world: World, rays: Array) -> Array:
+    """Radiance (H, W, 3) of the sky along rays (H, W, 3), with the moon and the stars at night."""
     light = _sky_colour(world, rays[..., 1])
     if world.setting.night:
         for star in world.stars:
@@ -223,16 +230,17 @@ def _sky_light(world: World, rays: Array) -> Array:
 
 @dataclass(frozen=True)
 class Maps:
-    """Exact maps of a world, one value a pixel centre."""
+    """Exact maps of a world, sampled at pixel centres."""
 
-    depth: Array  # (H, W) m along the camera's axis
+    depth: Array  # (H, W) metres along the camera's axis
     normals: Array  # (H, W, 3) in the camera's axes: right, up, towards the viewer; 0 in the sky
     classes: NDArray[np.uint8]  # (H, W) index into CLASSES
     colours: NDArray[np.uint8]  # (H, W) 1 + index into COLOUR_NAMES, 0 for none
-    owner: NDArray[np.int16]  # (H, W) which thing, -1 for none
+    owner: NDArray[np.int16]  # (H, W) index of the thing, -1 for none
 
 
 def maps(world: World, size: int) -> Maps:
+    """Render the exact maps, H = W = size."""
     hits = trace(world, size)
     axes = world.camera.axes * vector(1, 1, -1)[:, None]
     points = hits.rays * hits.distance[..., None] + vector(0, world.camera.height, 0)

@@ -1,4 +1,4 @@
-"""The five settings: light, sky, ground and hills, and the words for them."""
+"""The five settings: light, sky, ground and hills, and their phrases in captions."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,10 @@ from maquette.diorama.things import linear
 
 @dataclass(frozen=True)
 class Setting:
-    phrases: tuple[str, ...]  # how a caption ends
-    zenith: Array  # linear colours from here on
+    """Colours and light of a kind of scene; colours are linear RGB (3,)."""
+
+    phrases: tuple[str, ...]  # one ends the caption
+    zenith: Array
     horizon: Array
     ground: tuple[Array, Array]  # light and dark patches
     hills: tuple[Array, Array]  # near and far range

@@ -1,8 +1,8 @@
-"""Solids that a ray meets in closed form.
+"""Solids with closed-form ray intersection.
 
-Every solid answers three questions: how far along each ray its surface is
-first entered (`hit`), which way the surface faces at points on it (`normal`),
-and which sphere holds it whole (`bounds`, for culling). World axes: x right,
+Every solid has three methods: the distance at which each ray first enters it
+(`hit`), the outward normals at points of its surface (`normal`), and a
+bounding sphere (`bounds`, for culling). World axes: x right,
 y up, z away from the viewer; metres. Directions have length 1. Shapes
 broadcast: one origin and many directions (camera rays), or many origins and
 one direction (sun rays).
@@ -21,6 +21,8 @@ _TINY = np.float32(1e-9)
 
 
 class Solid(Protocol):
+    """A solid in world coordinates."""
+
     def hit(self, origin: Array, direction: Array) -> Array:
         """Distance to the first entry of each ray, `inf` where it misses.
 
@@ -36,6 +38,7 @@ class Solid(Protocol):
 
 
 def vector(*values: float) -> Array:
+    """A float32 vector."""
     return np.array(values, np.float32)
 
 
@@ -46,25 +49,28 @@ def dot(a: Array, b: Array) -> Array:
 
 
 def unit(v: Array) -> Array:
+    """Vectors (..., 3) scaled to length 1."""
     length: Array = np.sqrt(dot(v, v))[..., None]
     return v / np.maximum(length, _TINY)
 
 
 def _safe(values: Array) -> Array:
-    """The same values with zeros moved off zero, to divide by."""
+    """The values with zeros replaced by a tiny number, as divisors."""
     return np.where(np.abs(values) < _TINY, _TINY, values)
 
 
 def _root(discriminant: Array) -> Array:
+    """Square root, 0 for negative values."""
     return np.sqrt(np.maximum(discriminant, 0))
 
 
 def _entry(near: Array, far: Array) -> Array:
-    """First entry of the interval [near, far] of a convex solid seen from outside."""
+    """Entry into a convex solid that a ray crosses in [near, far], `inf` where it misses or starts inside."""
     return np.where((near < far) & (near > 0), near, MISS)
 
 
 def _first(t: Array, valid: Array) -> Array:
+    """The distances that are valid and positive, else `inf`."""
     return np.where(valid & (t > 0), t, MISS)
 
 
@@ -76,12 +82,14 @@ def _slab(origin: Array, direction: Array, low: float, high: float) -> tuple[Arr
 
 
 def _around_upright(base: Array, radius: float, height: float) -> tuple[Array, float]:
-    """The sphere around a cylinder, and so around a cone, that stands on `base`."""
+    """Bounding sphere of an upright cylinder or cone on `base`."""
     return base + vector(0, height / 2, 0), float(np.hypot(radius, height / 2))
 
 
 @dataclass(frozen=True)
 class Sphere:
+    """A ball."""
+
     centre: Array
     radius: float
 
@@ -127,7 +135,7 @@ class Polyhedron:
 
 @dataclass(frozen=True)
 class Cylinder:
-    """Upright, standing on `base` (the centre of its lower disc)."""
+    """An upright cylinder on `base`, the centre of its lower disc."""
 
     base: Array
     radius: float
@@ -143,7 +151,7 @@ class Cylinder:
         a = _safe(dot(flat, flat))
         b = dot(offset, flat)
         discriminant = b * b - a * (dot(offset, offset) - self.radius**2)
-        root = np.where(discriminant > 0, _root(discriminant), np.nan)  # a NaN fails every test below
+        root = np.where(discriminant > 0, _root(discriminant), np.nan)  # NaN fails every comparison below
         low, high = _slab(origin, direction, self.base[1], self.base[1] + self.height)
         return _entry(np.maximum((-b - root) / a, low), np.minimum((-b + root) / a, high))
 
@@ -159,7 +167,7 @@ class Cylinder:
 
 @dataclass(frozen=True)
 class Cone:
-    """Upright, standing on `base`, its tip `height` above."""
+    """An upright cone on `base`, its tip `height` above."""
 
     base: Array
     radius: float
@@ -215,7 +223,7 @@ class Capsule:
         c = length2 * (dot(offset, offset) - self.radius**2) - start * start
         discriminant = b * b - a * c
         t = (-b - _root(discriminant)) / a
-        y = start + t * along  # place along the axis, times its squared length
+        y = start + t * along  # position along the axis, times its squared length
         body = _first(t, (discriminant > 0) & (y > 0) & (y < length2))
         caps = [Sphere(p, self.radius).hit(origin, direction) for p in (self.start, self.end)]
         return np.minimum(body, np.minimum(*caps))

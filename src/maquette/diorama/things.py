@@ -1,8 +1,7 @@
-"""What stands in a scene: balls, cubes, cylinders, cones, houses and trees.
+"""Things in a scene: balls, cubes, cylinders, cones, houses and trees.
 
-A `Thing` is a handful of solids with paint, the class a segmenter should see
-and the noun phrase a caption uses. People, who also have key points, are made
-in `people.py`.
+A `Thing` is a group of painted solids with a class for segmentation and a noun
+phrase for captions. People, who also have key points, are in `people.py`.
 """
 
 from collections.abc import Callable
@@ -32,11 +31,13 @@ COLOURS = {
 COLOUR_NAMES = tuple(COLOURS)
 
 Paint = Callable[[Array, Array], Array]
-"""Points and normals in the thing's own axes, (N, 3) each, to linear albedo (N, 3); above 1 it glows."""
+"""Maps points and normals in the thing's local axes, (N, 3) each, to linear albedo (N, 3); above 1 it glows."""
 
 
 @dataclass(frozen=True)
 class Part:
+    """A painted solid."""
+
     solid: Solid
     paint: Paint
     colour: int = 0  # 1 + index into COLOUR_NAMES; 0 where the part shows no named colour
@@ -45,14 +46,16 @@ class Part:
 
 @dataclass(frozen=True)
 class Thing:
+    """Painted solids at a position, with class and phrase."""
+
     kind: str  # one of CLASSES
     phrase: str  # "striped red ball", without article
     parts: tuple[Part, ...]
     position: Array  # (3,), on the ground
-    turn: Array  # (3, 3), its own axes as columns
+    turn: Array  # (3, 3), local axes as columns
     reach: float  # radius of its footprint, m
     skeleton: Array | None = None  # (18, 3) key points in the world, for a person
-    facing: Array | None = None  # (3,) where a person looks
+    facing: Array | None = None  # (3,) direction that a person faces
 
 
 def with_article(phrase: str) -> str:
@@ -61,16 +64,17 @@ def with_article(phrase: str) -> str:
 
 
 def linear(srgb: tuple[float, float, float]) -> Array:
-    """An sRGB colour as the linear light that shading works in."""
+    """An sRGB colour in [0, 1] as linear RGB (3,), which shading works in."""
     return np.asarray(srgb, np.float32) ** np.float32(2.2)
 
 
 def plain(colour: Array) -> Paint:
+    """A single colour."""
     return lambda points, normals: np.broadcast_to(colour, points.shape)
 
 
 def striped(colour: Array, other: Array, height: float, bands: int = 5) -> Paint:
-    """Level bands of two colours, the named one at the bottom and the top."""
+    """Horizontal bands of two colours, `colour` at the bottom and the top."""
 
     def paint(points: Array, normals: Array) -> Array:
         band = np.floor(np.clip(points[:, 1] / height, 0, 0.999) * bands)
@@ -80,22 +84,24 @@ def striped(colour: Array, other: Array, height: float, bands: int = 5) -> Paint
 
 
 def colour_index(name: str) -> int:
+    """Value of a named colour in a colour map."""
     return 1 + COLOUR_NAMES.index(name)
 
 
 def pick_colour(rng: np.random.Generator) -> str:
+    """The name of a random colour."""
     return COLOUR_NAMES[rng.integers(len(COLOUR_NAMES))]
 
 
 def _finish(rng: np.random.Generator, height: float) -> tuple[str, int, Paint, bool]:
-    """Draw one of ten colours, matte, shiny or striped: words, colour index, paint, shiny."""
+    """A random colour, matte, shiny or striped: phrase, colour index, paint, whether it is shiny."""
     name = pick_colour(rng)
     colour = linear(COLOURS[name])
-    draw = rng.random()
-    if draw < 0.2:
+    finish = rng.random()
+    if finish < 0.2:
         other = linear(COLOURS["black" if name == "white" else "white"])
         return f"striped {name}", colour_index(name), striped(colour, other, height), False
-    if draw < 0.4:
+    if finish < 0.4:
         return f"shiny {name}", colour_index(name), plain(colour), True
     return name, colour_index(name), plain(colour), False
 
@@ -103,17 +109,20 @@ def _finish(rng: np.random.Generator, height: float) -> tuple[str, int, Paint, b
 def _single(
     kind: str, rng: np.random.Generator, position: Array, turn: Array, solid: Solid, height: float, reach: float
 ) -> Thing:
-    words, colour, paint, shiny = _finish(rng, height)
-    return Thing(kind, f"{words} {kind}", (Part(solid, paint, colour, shiny),), position, turn, reach)
+    """A thing of one solid with a random finish."""
+    adjectives, colour, paint, shiny = _finish(rng, height)
+    return Thing(kind, f"{adjectives} {kind}", (Part(solid, paint, colour, shiny),), position, turn, reach)
 
 
 def ball(rng: np.random.Generator, position: Array, night: bool) -> Thing:
+    """A random ball at a position (3,) on the ground."""
     radius = rng.uniform(0.45, 0.75)
     turn = about_y(rng.uniform(-np.pi, np.pi))
     return _single("ball", rng, position, turn, Sphere(position + vector(0, radius, 0), radius), 2 * radius, radius)
 
 
 def cube(rng: np.random.Generator, position: Array, night: bool) -> Thing:
+    """A random cube at a position (3,) on the ground."""
     edge = rng.uniform(0.8, 1.2)
     turn = about_y(rng.uniform(-np.pi / 4, np.pi / 4))
     solid = box(position + vector(0, edge / 2, 0), (edge, edge, edge), turn)
@@ -121,16 +130,19 @@ def cube(rng: np.random.Generator, position: Array, night: bool) -> Thing:
 
 
 def cylinder(rng: np.random.Generator, position: Array, night: bool) -> Thing:
+    """A random cylinder at a position (3,) on the ground."""
     radius, height = rng.uniform(0.35, 0.55), rng.uniform(0.95, 1.5)
     return _single("cylinder", rng, position, about_y(0), Cylinder(position, radius, height), height, radius)
 
 
 def cone(rng: np.random.Generator, position: Array, night: bool) -> Thing:
+    """A random cone at a position (3,) on the ground."""
     radius, height = rng.uniform(0.48, 0.68), rng.uniform(1.15, 1.75)
     return _single("cone", rng, position, about_y(0), Cone(position, radius, height), height, radius)
 
 
 def house(rng: np.random.Generator, position: Array, night: bool) -> Thing:
+    """A random house with a saddle roof at a position (3,) on the ground."""
     width, height, depth = rng.uniform(1.7, 2.3), rng.uniform(1.0, 1.3), rng.uniform(1.3, 1.7)
     turn = about_y(rng.uniform(-0.75, 0.75))
     walls, roof = (str(name) for name in rng.choice(COLOUR_NAMES, 2, replace=False))
@@ -167,6 +179,7 @@ def _walls(colour: Array, width: float, depth: float, height: float, night: bool
 
 
 def tree(rng: np.random.Generator, position: Array, night: bool) -> Thing:
+    """A random pine or round tree at a position (3,) on the ground."""
     name = "green" if rng.random() < 0.4 else pick_colour(rng)
     crown = (linear(COLOURS[name]), colour_index(name))
     trunk_height = rng.uniform(0.35, 0.6)

@@ -28,15 +28,17 @@ SHOWN = 8  # scenes on the grid
 
 @dataclass(frozen=True)
 class Report:
+    """Scores of one ControlNet, in [0, 1]."""
+
     condition: str
     protocol: Protocol
-    ceiling: float  # of the scenes themselves, through the autoencoder
-    floor: float  # of the scenes in another order: images that follow nothing
+    ceiling: float  # score of the scenes themselves, encoded and decoded
+    floor: float  # score of the scenes in another order: images independent of the condition
     controlled: dict[str, float]  # mean fidelity by kind of prompt
     uncontrolled: dict[str, float]  # the same prompts and noise without control
 
     def table(self) -> str:
-        """For reading and for README: Markdown."""
+        """The scores as a Markdown table."""
         lines = [
             f"{NAMES[self.condition]}, {self.protocol.scenes} unseen scenes: "
             f"ceiling {self.ceiling:.3f}, floor {self.floor:.3f}",
@@ -51,19 +53,21 @@ class Report:
         return "\n".join(lines)
 
     def save(self, path: Path) -> None:
+        """Write the report as JSON, atomically."""
         values = {**vars(self), "protocol": vars(self.protocol)}
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(values, indent=2) + "\n")
 
 
 class Uncontrolled:
-    """The base's own images for each kind of prompt, made once however many ControlNets are measured."""
+    """The base's images without control for each kind of prompt, generated once for all ControlNets measured."""
 
     def __init__(self, base: Base, protocol: Protocol) -> None:
         self.base, self.protocol = base, protocol.on(base)
         self._images: dict[str, list[Image.Image]] = {}
 
     def images(self, kind: str, captions: list[str]) -> list[Image.Image]:
+        """The images for a kind of prompt, a key of `PROMPTS`, made from the scenes' captions."""
         if kind not in self._images:
             prompts = PROMPTS[kind](captions)
             self._images[kind] = _generate(self.base, prompts, [], self.protocol, f"no control, {kind} prompt")
@@ -75,21 +79,29 @@ def evaluate_controlnet(
     condition: str,
     uncontrolled: Uncontrolled,
     grid: Path | None = None,
-    eye: PerceptionModel | None = None,
+    perception: PerceptionModel | None = None,
 ) -> Report:
-    """Generate with and without control for every kind of prompt, and score it; images go to `grid`."""
+    """Generate with and without control for every kind of prompt, and score the images.
+
+    Args:
+        condition: a condition of the diorama.
+        grid: where to save a grid of some images, a PNG.
+        perception: the model that scores the images; the bundled one by default.
+
+    Raises `MaquetteError` where no test scene shows the condition.
+    """
     base, protocol = uncontrolled.base, uncontrolled.protocol
     pairs = Pairs.load(condition, range(dataset.TEST, dataset.TEST + protocol.scenes))
-    pairs.telling()  # raises where no score could be
+    pairs.telling()  # raises where there is nothing to score
     rows = range(len(pairs))
     truth = [pairs.ground_truth(row) for row in rows]
     sources = [Image.fromarray(image) for image in pairs.images]
     maps = [pairs.standard(row) for row in rows]
-    control = Control(net, torch.stack([to_unit(one) for one in maps]))
+    control = Control(net, torch.stack([to_unit(image) for image in maps]))
     controlled, plain, shown = {}, {}, [maps[:SHOWN], sources[:SHOWN]]
 
     def score(images: list[Image.Image]) -> float:
-        return float(np.nanmean(fidelity(condition, images, truth, eye)))
+        return float(np.nanmean(fidelity(condition, images, truth, perception)))
 
     for kind in PROMPTS:
         images = _generate(base, PROMPTS[kind](pairs.captions), [control], protocol, f"{condition}, {kind} prompt")
@@ -104,9 +116,9 @@ def evaluate_controlnet(
 
 
 def _generate(
-    base: Base, prompts: list[str], controls: list[Control], protocol: Protocol, words: str
+    base: Base, prompts: list[str], controls: list[Control], protocol: Protocol, label: str
 ) -> list[Image.Image]:
-    with steps_bar(words) as progress:
+    with steps_bar(label) as progress:
         return generate(
             base,
             prompts,

@@ -1,4 +1,4 @@
-"""How ControlNets are measured: on how many scenes, how sampled, under which prompts. Torch is not imported for it."""
+"""The evaluation protocol of ControlNets: scenes, sampling and prompts. This module does not import torch."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,13 +16,15 @@ PROMPTS: dict[str, Callable[[list[str]], list[str]]] = {
     "none": lambda captions: [""] * len(captions),
     "conflicting": lambda captions: [*captions[1:], captions[0]],
 }
-"""The paper's four kinds (v3 §4.1), from the scenes' captions: their own, the paper's usual one, none, another's."""
+"""The paper's four kinds (v3 §4.1), from the scenes' captions: true, the paper's default, none, another scene's."""
 
 
 @dataclass(frozen=True)
 class Protocol:
-    scenes: int = 500  # of the test range, which no training sees
-    steps: int | None = None  # of sampling, and its guidance: without a value the base's own
+    """Settings of an evaluation. Raises `MaquetteError` for fewer than 2 scenes."""
+
+    scenes: int = 500  # from the test range, which training never sees
+    steps: int | None = None  # of sampling; like guidance, the base's default where it is None
     guidance: float | None = None
     batch_size: int = 32
     seed: int = 0
@@ -30,11 +32,11 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.scenes < 2:
             raise MaquetteError(
-                f"An evaluation takes 2 scenes or more, since one's caption serves another, not {self.scenes}."
+                f"An evaluation takes 2 scenes or more, since each also gets another's caption, not {self.scenes}."
             )
 
     def on(self, base: "Base") -> "Protocol":
-        """With the base's own steps and guidance where none are given."""
-        own = base.defaults
-        steps = own.steps if self.steps is None else self.steps
-        return replace(self, steps=steps, guidance=own.guidance if self.guidance is None else self.guidance)
+        """The protocol with the base's default steps and guidance where they are None."""
+        defaults = base.defaults
+        steps = defaults.steps if self.steps is None else self.steps
+        return replace(self, steps=steps, guidance=defaults.guidance if self.guidance is None else self.guidance)

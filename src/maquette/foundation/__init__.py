@@ -1,1 +1,1 @@
-"""Images, seeds, files, names: what everything stands on and what knows nothing of diffusion."""
+"""Images, seeds, files, settings and registries: the basis of all else, independent of diffusion."""

@@ -1,6 +1,6 @@
-"""Settings told once: a field of a frozen dataclass says its default, its words, its bounds, and what it needs.
+"""Declarative settings: a field of a frozen dataclass states its default, description, range and dependencies.
 
-Checks, flags of the command line, its help and the tables of the documentation follow from that.
+Checks, command-line flags with their help, and the tables of the documentation are derived from it.
 """
 
 import types
@@ -16,17 +16,17 @@ REQUIRED: Any = MISSING
 
 
 class When(NamedTuple):
-    """A condition that a whole configuration fulfils or not."""
+    """A condition on a whole configuration."""
 
-    words: str
+    words: str  # the condition, as help texts put it
     holds: Callable[[Any], bool]
 
 
 def setting(default: Any, words: str, low: float | None = None, high: float | None = None, **more: Any) -> Any:
-    """A field that is a setting: its default (`REQUIRED` for none), what it means with its unit, and its range.
+    """A field that is a setting: its default (`REQUIRED` for none), a description with its unit, and its range.
 
     Args:
-        low, high: of numbers, both allowed.
+        low, high: inclusive bounds of a number.
         more: any other field of `Setting`.
     """
     return field(default=default, metadata={"words": words, "low": low, "high": high, **more})
@@ -34,37 +34,37 @@ def setting(default: Any, words: str, low: float | None = None, high: float | No
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting as it was declared."""
+    """A setting as declared."""
 
     name: str
-    part: str | None  # the table it stands in; None for the top
+    part: str | None  # the table it belongs to; None for the top level
     hint: Any
     default: Any
-    words: str = ""
+    words: str = ""  # its description
     low: float | None = None
     high: float | None = None
-    above: float | None = None  # a bound that is not allowed itself
+    above: float | None = None  # exclusive bounds
     below: float | None = None
-    check: Callable[[Any], str | None] | None = None  # in place of type and range: what is wrong with a value
-    allowed: str = ""  # what that check allows, in words
+    check: Callable[[Any], str | None] | None = None  # replaces the checks of type and range: a value's problem
+    allowed: str = ""  # what `check` allows, for documentation
     needs: str | None = None  # the flat name of the setting without which this one has no effect
-    may_differ: bool | When = False  # in a run that is resumed
-    flat: str = ""  # its name where no table is named; unique among all tables
+    may_differ: bool | When = False  # when a run is resumed
+    flat: str = ""  # its name without a table; unique among all tables
 
     @property
     def path(self) -> str:
-        """As files and `--set` name it: optimizer.learning_rate."""
+        """Its name in files and for `--set`: optimizer.learning_rate."""
         return f"{self.part}.{self.name}" if self.part else self.name
 
     @property
     def alternatives(self) -> tuple[Any, ...]:
         """Types that its value may have, other than None."""
-        given = get_args(self.hint) if get_origin(self.hint) in (Union, types.UnionType) else (self.hint,)
-        return tuple(hint for hint in given if hint is not types.NoneType)
+        hints = get_args(self.hint) if get_origin(self.hint) in (Union, types.UnionType) else (self.hint,)
+        return tuple(hint for hint in hints if hint is not types.NoneType)
 
     @property
     def range(self) -> str:
-        """Which values are allowed, as a table shows it."""
+        """The values allowed, for documentation."""
         if self.allowed:
             return self.allowed
         bounds = [
@@ -78,7 +78,7 @@ class Setting:
 
     @property
     def usual(self) -> str:
-        """The default, as TOML has it where that can be said; empty where there is none."""
+        """The default in TOML's notation where it has one; empty if there is no default."""
         if self.default is None or self.default is REQUIRED:
             return ""
         if isinstance(self.default, bool):
@@ -87,26 +87,26 @@ class Setting:
 
     @property
     def choices(self) -> list[str]:
-        """Words of which it may be one."""
+        """Its literal choices."""
         return [word for hint in self.alternatives if get_origin(hint) is Literal for word in get_args(hint)]
 
     def may_differ_in(self, config: Any) -> bool:
-        """Whether a run may be resumed with another value than it was begun with."""
+        """Whether a run may be resumed with a value other than it started with."""
         return self.may_differ.holds(config) if isinstance(self.may_differ, When) else self.may_differ
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with a value, as a sentence goes on after the setting's name; None where it is sound."""
+        """What is wrong with a value, worded to follow the setting's name; None if it is valid."""
         if self.check is not None:
             return self.check(value)
-        words = problem(value, self.hint, self.above if self.low is None else self.low, self.high)
-        if words is None and self.above is not None and value == self.above:
+        found = problem(value, self.hint, self.above if self.low is None else self.low, self.high)
+        if found is None and self.above is not None and value == self.above:
             return f"is above {self.above:g}, not {value!r}"
-        if words is None and self.below is not None and value is not None and value >= self.below:
+        if found is None and self.below is not None and value is not None and value >= self.below:
             return f"is below {self.below:g}, not {value!r}"
-        return words
+        return found
 
     def read(self, value: Any) -> Any:
-        """A sound value in the type that the field has: paths and texts may be given for one another."""
+        """Convert a valid value to the type of the field: strings to paths and back, lists to tuples."""
         if isinstance(value, str) and Path in self.alternatives:
             return Path(value)
         if isinstance(value, Path) and str in self.alternatives:
@@ -115,39 +115,39 @@ class Setting:
 
 
 def settings_of(declared: type) -> dict[str, Setting]:
-    """All settings of a class by their flat names, those of its parts among them, in the order of its fields."""
+    """All settings of a class and its parts by flat name, in the order of the fields."""
     hints = get_type_hints(declared)
     found: dict[str, Setting] = {}
-    for one in fields(declared):
-        hint = hints[one.name]
+    for entry in fields(declared):
+        hint = hints[entry.name]
         if isinstance(hint, type) and is_dataclass(hint):
-            found |= {name: _within(one.name, part) for name, part in settings_of(hint).items()}
+            found |= {name: _within(entry.name, setting) for name, setting in settings_of(hint).items()}
         else:
-            flat = one.metadata.get("flat", one.name)
-            found[flat] = Setting(one.name, None, hint, one.default, **{**one.metadata, "flat": flat})
+            flat = entry.metadata.get("flat", entry.name)
+            found[flat] = Setting(entry.name, None, hint, entry.default, **{**entry.metadata, "flat": flat})
     return found
 
 
-def _within(part: str, one: Setting) -> Setting:
-    return Setting(**{**vars(one), "part": part})
+def _within(part: str, setting: Setting) -> Setting:
+    return Setting(**{**vars(setting), "part": part})
 
 
 @dataclass(frozen=True)
 class Declared:
-    """Settings that check themselves; for subclasses that are frozen dataclasses of `setting`.
+    """Base of frozen dataclasses of `setting` fields that validate themselves.
 
-    Raises `MaquetteError` with all that is wrong at once.
+    Raises `MaquetteError` with all problems at once.
     """
 
     def __post_init__(self) -> None:
         known = settings_of(type(self)).values()
-        found = [(one.name, one.problem(getattr(self, one.name))) for one in known]
-        problems = [f"{name} {words}" for name, words in found if words] or list(self.unfit())
+        found = [(setting.name, setting.problem(getattr(self, setting.name))) for setting in known]
+        problems = [f"{name} {problem}" for name, problem in found if problem] or list(self.unfit())
         if problems:
             raise MaquetteError("; ".join(problems) + ".")
-        for one in known:
-            object.__setattr__(self, one.name, one.read(getattr(self, one.name)))
+        for setting in known:
+            object.__setattr__(self, setting.name, setting.read(getattr(self, setting.name)))
 
     def unfit(self) -> Iterator[str]:
-        """What is sound alone and not together, in words; for subclasses."""
+        """Problems of settings that are valid alone but not together; for subclasses to override."""
         yield from ()

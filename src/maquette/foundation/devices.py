@@ -1,4 +1,4 @@
-"""Where networks run, and in which precision."""
+"""The device and the precision that networks run in."""
 
 from typing import NamedTuple
 
@@ -10,23 +10,27 @@ DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_N
 
 
 class Placement(NamedTuple):
+    """A device and a precision."""
+
     device: torch.device
     dtype: torch.dtype
 
 
 def find_placement(device: str, dtype: str | torch.dtype) -> Placement:
-    """Where and in which precision, by name.
+    """Resolve the names of a device and a precision.
 
     Args:
-        device: as torch names devices; "auto" is the fastest that is there.
-        dtype: "float32", "bfloat16", "float16"; "auto" is bfloat16 where the hardware multiplies in it, else float32.
+        device: a torch device; "auto" picks the fastest available.
+        dtype: "float32", "bfloat16", "float16"; "auto" is bfloat16 where the hardware supports it, else float32.
+
+    Raises `MaquetteError` for an unavailable device or an unknown precision.
     """
     place = _device(device)
-    words = str(dtype).removeprefix("torch.")
-    check_dtype(words)
-    if words == "auto":
+    name = str(dtype).removeprefix("torch.")
+    check_dtype(name)
+    if name == "auto":
         return Placement(place, torch.bfloat16 if _has_bfloat16(place) else torch.float32)
-    return Placement(place, DTYPES[words])
+    return Placement(place, DTYPES[name])
 
 
 def _device(name: str) -> torch.device:

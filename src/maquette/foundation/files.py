@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writes of files."""
 
 import contextlib
 import os
@@ -9,16 +9,16 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it when the block ends well and removed when it does not."""
+    """A temporary path beside `path`, moved onto it when the block succeeds and removed when it fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
-        temporary.chmod(0o644)  # mkstemp's are private
+        temporary.chmod(0o644)  # mkstemp creates private files
         with temporary.open("rb") as stream:
-            os.fsync(stream.fileno())  # on the disk before it has its name, even if the machine stops
+            os.fsync(stream.fileno())  # on disk before it gets its name, in case of a crash
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

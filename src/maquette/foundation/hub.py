@@ -1,4 +1,4 @@
-"""Files from the Hugging Face Hub, by its own library: its cache, its retries, its resumed downloads."""
+"""Files from the Hugging Face Hub, through its library: cached, retried and resumed."""
 
 import re
 from collections.abc import Sequence
@@ -13,25 +13,28 @@ _ID = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name reads as org/name or org/name@revision."""
+    """Whether a name has the form org/name or org/name@revision."""
     return _ID.fullmatch(name) is not None
 
 
-def snapshot(name: str, wanted: Sequence[str], unwanted: Sequence[str] = (), token: str | None = None) -> Path:
-    """The folder of a repository on the Hub, of it the files that patterns want; from the cache when offline.
+def snapshot(name: str, include: Sequence[str], exclude: Sequence[str] = (), token: str | None = None) -> Path:
+    """Download files of a repository on the Hub, and return its local folder; from the cache when offline.
 
     Args:
         name: org/name, or org/name@revision (a branch, a tag or a commit).
-        token: for what is not public; without it, the one that `hf auth login` keeps.
+        include, exclude: glob patterns of the files to download.
+        token: for private or gated repositories; by default the one of `hf auth login`.
+
+    Raises `MaquetteError` if the repository cannot be downloaded, or when offline is not in the cache.
     """
     found = _ID.fullmatch(name)
-    assert found is not None, f"{name} is no name on the Hub"
+    assert found is not None, f"{name} is not a name on the Hub"
     try:
         folder = snapshot_download(
             found["id"],
             revision=found["revision"],
-            allow_patterns=list(wanted),
-            ignore_patterns=list(unwanted),
+            allow_patterns=list(include),
+            ignore_patterns=list(exclude),
             token=token,
         )
     except LocalEntryNotFoundError as error:

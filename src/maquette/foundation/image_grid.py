@@ -1,4 +1,4 @@
-"""Contact sheets: images in rows, with words where they help."""
+"""Contact sheets: images in rows, with labels and captions."""
 
 from collections.abc import Sequence
 
@@ -14,12 +14,13 @@ def image_grid(
     tile: int | None = None,
     gap: int = 2,
 ) -> Image.Image:
-    """Images (R rows, any lengths) on one sheet.
+    """Images in rows of any lengths on one sheet, RGB.
 
     Args:
-        labels: a word or two to the left of each row.
-        captions: a line or two under each image.
-        tile: side of an image on the sheet, its own width without.
+        labels: a short label to the left of each row.
+        captions: up to two lines of text under each image.
+        tile: side of an image on the sheet, in pixels; by default the first image's width.
+        gap: between images, in pixels.
     """
     tile = tile or rows[0][0].width
     font = ImageFont.load_default(max(10, tile // 14))
@@ -28,21 +29,21 @@ def image_grid(
     below = int(line * 2 + 6) if captions else gap
     width = left + max(len(row) for row in rows) * (tile + gap)
     canvas = Image.new("RGB", (width, gap + len(rows) * (tile + below)), PAPER)
-    draw = ImageDraw.Draw(canvas)
+    painter = ImageDraw.Draw(canvas)
     for r, row in enumerate(rows):
         top = gap + r * (tile + below)
         if labels:
-            draw.text((6, top + tile / 2), labels[r], INK, font, anchor="lm")
+            painter.text((6, top + tile / 2), labels[r], INK, font, anchor="lm")
         for c, image in enumerate(row):
             x = left + c * (tile + gap)
             canvas.paste(image.resize((tile, tile), Image.Resampling.LANCZOS), (x, top))
             if captions and c < len(captions[r]):
-                draw.multiline_text((x + 2, top + tile + 3), _wrapped(captions[r][c], font, tile - 4), INK, font)
+                painter.multiline_text((x + 2, top + tile + 3), _wrapped(captions[r][c], font, tile - 4), INK, font)
     return canvas
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
-    """At most two lines of a width; what does not fit ends in an ellipsis."""
+    """Wrap to at most two lines of `width` pixels; longer text ends in an ellipsis."""
     lines = [""]
     for word in text.split():
         longer = f"{lines[-1]} {word}".strip()

@@ -1,4 +1,4 @@
-"""Images in: the one place that knows modes, rotation and transparency. All that is read is RGB bytes."""
+"""Reading images: modes, rotation and transparency are handled here alone. The result is always RGB bytes."""
 
 from pathlib import Path
 from typing import IO
@@ -8,13 +8,13 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from maquette.errors import MaquetteError
 
-ORIENTATION = 274  # EXIF's tag for how an image is turned
+ORIENTATION = 274  # EXIF's tag of an image's rotation
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Read an image as the eye sees it: rotated as its EXIF says, transparency on white, RGB.
+    """Read an image as it is displayed: rotated as its EXIF says, transparency on white, RGB.
 
-    Raises `MaquetteError` when the file is missing, is no image, is broken or unreasonably large.
+    Raises `MaquetteError` for a file that is missing, is not an image, is broken or unreasonably large.
     """
     path = Path(path)
     if not path.is_file():
@@ -23,7 +23,10 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def read_image(source: Path | IO[bytes], name: str) -> Image.Image:
-    """Decode an image from a file or its bytes as the eye sees it; `name` is what errors call it."""
+    """Decode an image from a file or its bytes as it is displayed; `name` is used in error messages.
+
+    Raises `MaquetteError` for a file that is not an image, is broken or unreasonably large.
+    """
     try:
         with Image.open(source) as image:
             image.load()
@@ -39,7 +42,7 @@ def read_image(source: Path | IO[bytes], name: str) -> Image.Image:
 
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """Any PIL image as RGB bytes."""
+    """Any PIL image as RGB bytes, rotated as its EXIF says, transparency on white."""
     if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
         return image
     if image.getexif().get(ORIENTATION, 1) != 1:
@@ -54,7 +57,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _to_bytes(image: Image.Image) -> Image.Image:
-    """Levels of more than a byte as grey bytes: 16 bits from 0 to 65535, others by the smallest usual range."""
+    """Deep greyscale as bytes: 16 bits from 0 to 65535, others by the smallest common range that holds the levels."""
     levels = np.nan_to_num(np.asarray(image, np.float32))
     ranges = {"F": (1.0, 255.0, 65535.0), "I": (255.0, 65535.0)}.get(image.mode, (65535.0,))
     brightest = next((top for top in ranges if levels.max() <= top), float(levels.max()))
@@ -62,6 +65,6 @@ def _to_bytes(image: Image.Image) -> Image.Image:
 
 
 def fit(image: Image.Image, size: tuple[int, int], method: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
-    """RGB, scaled so that `size` (width, height) is covered; what stands over is cut, evenly at both sides."""
+    """RGB, scaled to cover `size` (width, height), then centre-cropped to it."""
     image = as_rgb(image)
     return image if image.size == size else ImageOps.fit(image, size, method)

@@ -1,16 +1,16 @@
-"""Memory of the process, as the C library gives it out."""
+"""The memory allocator of the process."""
 
 import ctypes
 import platform
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # of malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
 def keep_freed() -> None:
-    """Let the C library keep freed memory for what comes next, where it is glibc.
+    """Make glibc keep freed memory for later allocations; other C libraries are left alone.
 
-    Given back to the system, every large array's pages are asked for and zeroed anew: a tenth of the time of a training
-    step on a CPU, and of an image's decoding.
+    Otherwise the pages of every large array return to the system and are requested and zeroed again, which takes a
+    tenth of the time of a training step on a CPU and of decoding an image.
     """
     if platform.libc_ver()[0] == "glibc":
         library = ctypes.CDLL(None)

@@ -1,4 +1,4 @@
-"""Where results may be written, checked before anything is computed."""
+"""Check output paths before computing anything."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,10 @@ from maquette.errors import MaquetteError
 
 
 def check_pngs(paths: Sequence[Path]) -> None:
-    """Each path must name a PNG file of its own that can be written."""
+    """Check that the paths are distinct writable PNG files.
+
+    Raises `MaquetteError` for a path that is not.
+    """
     for path in paths:
         if path.suffix.lower() != ".png":
             raise MaquetteError(f"Results are PNG files, so that they keep what made them: {str(path)!r} is none.")
@@ -16,10 +19,13 @@ def check_pngs(paths: Sequence[Path]) -> None:
 
 
 def check_results(paths: Sequence[Path]) -> None:
-    """Each path must name a file of its own that can be written."""
-    twice = [str(path) for path, count in Counter(paths).items() if count > 1]
-    if twice:
-        raise MaquetteError(f"Two results would be written to {twice[0]!r}; rename one of the images.")
+    """Check that the paths are distinct writable files.
+
+    Raises `MaquetteError` for a path that is not.
+    """
+    duplicates = [str(path) for path, count in Counter(paths).items() if count > 1]
+    if duplicates:
+        raise MaquetteError(f"Two results would be written to {duplicates[0]!r}; rename one of the images.")
     for path in paths:
         if path.is_dir():
             raise MaquetteError(f"{str(path)!r} is a folder; give the path of a file.")
@@ -28,4 +34,4 @@ def check_results(paths: Sequence[Path]) -> None:
 
 
 def _first_existing(folder: Path) -> Path:
-    return next(one for one in (folder, *folder.parents) if one.exists())
+    return next(path for path in (folder, *folder.parents) if path.exists())

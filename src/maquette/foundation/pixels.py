@@ -1,7 +1,7 @@
-"""Images as tensors and back: the one place that knows value ranges and channel order.
+"""Images as tensors and back: value ranges and channel order are handled here alone.
 
 PIL images are RGB bytes. Condition tensors are (B, 3, H, W) in [0, 1], RGB.
-Pixels that an autoencoder takes are (B, 3, H, W) in [-1, 1].
+An autoencoder's pixels are (B, 3, H, W) in [-1, 1].
 """
 
 import numpy as np
@@ -13,7 +13,7 @@ from maquette.foundation.images import as_rgb
 
 
 def to_pixels(image: Image.Image) -> Tensor:
-    """An image as (H, W, 3) bytes: a quarter of the memory of `to_unit`, as long as it only travels."""
+    """An image as (H, W, 3) bytes: a quarter of the memory of `to_unit`, for storage and transfer."""
     return torch.from_numpy(np.array(as_rgb(image)))
 
 
@@ -38,7 +38,7 @@ def to_signed(image: Image.Image) -> Tensor:
 
 
 def from_signed(pixels: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [-1, 1] as images; values outside are clipped."""
+    """(B, 3, H, W) in [-1, 1] as images; values outside the range are clipped."""
     unit = (pixels.detach().float().cpu() / 2 + 0.5).clamp(0, 1)
     levels = (unit.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
-    return [Image.fromarray(one) for one in levels]
+    return [Image.fromarray(image) for image in levels]

@@ -1,4 +1,4 @@
-"""Progress of a generation as a bar with rate and time left."""
+"""Progress bars with rate and time left."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -7,9 +7,9 @@ from tqdm import tqdm
 
 
 @contextmanager
-def steps_bar(words: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar, and the function (done, total) that moves it."""
-    with tqdm(desc=words, unit=" steps") as bar:
+def steps_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar; yields the function (done, total) that updates it."""
+    with tqdm(desc=label, unit=" steps") as bar:
 
         def move(done: int, total: int) -> None:
             bar.total = total

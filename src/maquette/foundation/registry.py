@@ -1,4 +1,4 @@
-"""Names for things of one kind; an unknown name is answered with the nearest known ones."""
+"""Registries of entries by name; an unknown name is answered with the closest known one."""
 
 import difflib
 import importlib
@@ -13,31 +13,36 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Deferred:
-    """An entry that is not imported yet."""
+    """An entry to be imported on first use."""
 
     path: str  # module:attribute
 
     def load(self) -> object:
+        """Import the entry."""
         module, _, attribute = self.path.partition(":")
         return getattr(importlib.import_module(module), attribute)
 
 
 class Registry(Generic[T]):
+    """Entries of one kind by name, in order of registration."""
+
     def __init__(self, kind: str) -> None:
-        self.kind = kind  # "detector", as error messages say it
+        self.kind = kind  # for error messages, such as "detector"
         self._entries: dict[str, T | Deferred] = {}
 
     def add(self, name: str, entry: T, *, anew: bool = False) -> T:
+        """Register an entry; `anew` allows replacing one."""
         assert anew or name not in self._entries, f"{self.kind} {name!r} is registered twice"
         self._entries[name] = entry
         return entry
 
     def add_lazily(self, name: str, path: str) -> None:
-        """An entry that is imported when it is first asked for, from "module:attribute"."""
+        """Register "module:attribute", which is imported on first use."""
         assert name not in self._entries, f"{self.kind} {name!r} is registered twice"
         self._entries[name] = Deferred(path)
 
     def __getitem__(self, name: str) -> T:
+        """The entry of a name. Raises `MaquetteError` for an unknown name."""
         if name not in self._entries:
             raise MaquetteError(unknown(self.kind, name, self._entries))
         entry = self._entries[name]
@@ -57,12 +62,12 @@ class Registry(Generic[T]):
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
-    """A sentence on a name that is not among the known ones."""
+    """The error message for a name that is not among the known ones."""
     return f"There is no {kind} {name!r}{nearest(name, list(known))}."
 
 
 def nearest(name: object, known: list[str]) -> str:
-    """How a sentence on an unknown name goes on: the one that may have been meant, and all of them."""
-    near = difflib.get_close_matches(str(name), known, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else "."
+    """The end of an error message on an unknown name: the closest known name, and all known names."""
+    matches = difflib.get_close_matches(str(name), known, n=1)
+    hint = f"; did you mean {matches[0]!r}?" if matches else "."
     return f"{hint} Known: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Settings as users type them: values read, and what is wrong with one. Nothing here imports torch."""
+"""Parse and check settings as users type them. This module does not import torch."""
 
 import math
 import tomllib
@@ -16,33 +16,34 @@ DEVICE_TYPES = (
     "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "meta", "ipu", "mkldnn", "opengl", "opencl", "ideep", "hip",
     "ve", "fpga", "maia", "lazy", "vulkan", "privateuseone",
 )  # fmt: skip
-"""Types of devices that torch has names for."""
+"""Device types that torch knows."""
 
 
 def check_dtype(name: str) -> None:
-    """`MaquetteError` for a precision that is neither "auto" nor known."""
+    """Raises `MaquetteError` for a precision that is neither "auto" nor known."""
     if name not in ("auto", *DTYPE_NAMES):
         raise MaquetteError(unknown("dtype", name, ["auto", *DTYPE_NAMES]))
 
 
 def check_device(name: str) -> None:
-    """`MaquetteError` for a device of a type that torch has no name for; whether it is there, only torch can say."""
+    """Raises `MaquetteError` for a device type that torch does not know; availability is checked by torch later."""
     kind, colon, number = name.partition(":")
     if name != "auto" and (kind not in DEVICE_TYPES or (colon and not number.isdecimal())):
         raise no_device(name, f"torch knows {', '.join(DEVICE_TYPES[:4])} and others, with a number as in cuda:0")
 
 
 def no_device(name: str, reason: str) -> MaquetteError:
+    """The error for a device that does not exist or is not available."""
     return MaquetteError(
         f"There is no device {name!r} here ({reason}); give 'auto', 'cpu', or 'cuda' or 'mps' where it is."
     )
 
 
 def read_size(text: str, one_number: bool = False) -> tuple[int, int]:
-    """Width and height in pixels out of WIDTHxHEIGHT.
+    """Parse WIDTHxHEIGHT, in pixels.
 
     Args:
-        one_number: whether one number may stand for both.
+        one_number: whether a single number is accepted for both.
 
     Raises `MaquetteError` for anything else.
     """
@@ -56,44 +57,47 @@ def read_size(text: str, one_number: bool = False) -> tuple[int, int]:
 
 
 def read_named(settings: Sequence[str], flag: str, example: str) -> dict[str, Any]:
-    """Settings written NAME=VALUE, the value as TOML has it, or else a word."""
+    """Parse settings written NAME=VALUE, with `read_value`.
+
+    Raises `MaquetteError`, naming the flag and giving the example, for text without "=".
+    """
     found: dict[str, Any] = {}
-    for one in settings:
-        name, equals, value = one.partition("=")
+    for setting in settings:
+        name, equals, value = setting.partition("=")
         if not equals:
-            raise MaquetteError(f"{flag} is NAME=VALUE, such as {example}, not {one!r}.")
+            raise MaquetteError(f"{flag} is NAME=VALUE, such as {example}, not {setting!r}.")
         found[name.strip()] = read_value(value)
     return found
 
 
-def read_value(words: str) -> Any:
-    """A value as TOML has it, or else a word."""
+def read_value(text: str) -> Any:
+    """Parse a value as TOML; text that is not TOML stays a string."""
     try:
-        return tomllib.loads(f"value = {words}")["value"]
+        return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return words
+        return text
 
 
 def problem(value: Any, hint: Any, low: float | None = None, high: float | None = None) -> str | None:
-    """What is wrong with a value by its type and range, as a sentence goes on after its name; None where it is sound.
+    """What is wrong with the type or range of a value, worded to follow its name; None if it is valid.
 
     Args:
-        hint: bool, int, float, str, a path, or literal words; alone or as alternatives, None among them.
-        low, high: of numbers, both allowed.
+        hint: bool, int, float, str, Path or a Literal of strings, alone or in a union, also with None.
+        low, high: inclusive bounds of a number.
     """
-    choices = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
-    if value is None and types.NoneType in choices:
+    hints = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    if value is None and types.NoneType in hints:
         return None
-    if bool in choices:
+    if bool in hints:
         return None if isinstance(value, bool) else f"is true or false, not {value!r}"
-    words = [word for choice in choices if get_origin(choice) is Literal for word in get_args(choice)]
-    if words and (isinstance(value, str) or not {int, float} & set(choices)):
-        return None if value in words else f"cannot be {value!r}{nearest(value, words)}"
-    if {str, Path} & set(choices) and not isinstance(value, str | Path):
+    choices = [choice for hint in hints if get_origin(hint) is Literal for choice in get_args(hint)]
+    if choices and (isinstance(value, str) or not {int, float} & set(hints)):
+        return None if value in choices else f"cannot be {value!r}{nearest(value, choices)}"
+    if {str, Path} & set(hints) and not isinstance(value, str | Path):
         return f"is a text, not {value!r}"
-    if float in choices:
+    if float in hints:
         return None if _is_number(value, low, high) else f"is a number{_range(low, high)}, not {value!r}"
-    if int in choices and not (isinstance(value, Integral) and _is_number(value, low, high)):
+    if int in hints and not (isinstance(value, Integral) and _is_number(value, low, high)):
         return f"is a whole number{_range(low, high)}, not {value!r}"
     return None
 

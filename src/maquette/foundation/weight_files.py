@@ -1,4 +1,4 @@
-"""Files of weights by their names and first bytes; torch is not imported for it."""
+"""Find weight files, and tell their format by the first bytes. This module does not import torch."""
 
 from pathlib import Path
 from typing import Literal
@@ -19,15 +19,15 @@ ENDINGS = (
 
 
 def find_weights(folder: Path) -> Path | None:
-    """The weights in a folder as diffusers and transformers name them: safetensors first, the fp16 variant after."""
+    """The weights in a folder, by diffusers' and transformers' names: safetensors first, then the fp16 variant."""
     paths = (folder / f"{stem}{ending}" for ending in ENDINGS for stem in STEMS)
     return next((path for path in paths if path.is_file()), None)
 
 
 def weights_kind(path: Path) -> Literal["index", "safetensors", "zip", "pickle"]:
-    """What a file is: the index of shards by its name, all else by its first bytes.
+    """The format of a file: an index of shards by its name, all else by its first bytes.
 
-    Raises `MaquetteError` for a file that cannot be read, and for one of no known format.
+    Raises `MaquetteError` for a file that cannot be read or has no known format.
     """
     try:
         with path.open("rb") as stream:
@@ -38,7 +38,7 @@ def weights_kind(path: Path) -> Literal["index", "safetensors", "zip", "pickle"]
         return "index"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < LONGEST_HEADER:
         return "safetensors"
-    if head[:2] == b"PK":  # a zip of torch's
+    if head[:2] == b"PK":  # a zip archive of torch.save
         return "zip"
     if head[:1] == b"\x80":
         return "pickle"

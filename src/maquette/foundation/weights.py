@@ -1,7 +1,7 @@
-"""Weights in a file, whatever wrote it: nothing is read before it is used.
+"""Weight files of any format, read lazily.
 
-What a file is follows from its content, never from its name. Pickled files are read by torch's weights-only reader: one
-that wants to run code is refused, and runs nothing.
+The format follows from the content, never from the name. Pickled files are read by torch's weights-only loader: a file
+that would run code is refused without running any.
 """
 
 import json
@@ -25,11 +25,12 @@ Shape = tuple[int, ...]
 
 
 class Weights(Mapping[str, Tensor]):
-    """Tensors by name. Shapes cost nothing; a tensor is read when it is asked for.
+    """Tensors of any shape by name. Shapes are known; a tensor is read on access.
 
     Attributes:
-        source: where they come from, for messages.
-        metadata: words that were kept beside the tensors.
+        source: the file, for messages.
+        shapes: shape of each tensor.
+        metadata: strings stored beside the tensors.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Weights(Mapping[str, Tensor]):
 
     @staticmethod
     def held(tensors: dict[str, Tensor], source: Path, metadata: dict[str, str] | None = None) -> "Weights":
-        """Tensors that are in memory already."""
+        """Wrap tensors that are already in memory."""
         shapes = {name: tuple(value.shape) for name, value in tensors.items()}
         return Weights(source, shapes, tensors.__getitem__, metadata or {})
 
@@ -56,7 +57,7 @@ class Weights(Mapping[str, Tensor]):
         return len(self.shapes)
 
     def renamed(self, names: Mapping[str, str]) -> "Weights":
-        """The tensors that stand in `names` (here → there), under their new names."""
+        """The tensors in `names` (old → new), under their new names."""
         back = {new: old for old, new in names.items()}
         shapes = {new: self.shapes[old] for new, old in back.items()}
         return Weights(self.source, shapes, lambda name: self[back[name]], self.metadata)
@@ -67,9 +68,9 @@ class Weights(Mapping[str, Tensor]):
 
 
 def open_weights(path: Path) -> Weights:
-    """A .safetensors, .pth, .ckpt or .bin file, or a sharded one's index (.index.json).
+    """Open a .safetensors, .pth, .ckpt or .bin file, or an index of shards (.index.json).
 
-    Raises `MaquetteError` for a file that is missing, cut off, of no known format, or that wants to run code.
+    Raises `MaquetteError` for a file that is missing, truncated, of no known format, or that would run code.
     """
     kind = weights_kind(path)
     if kind == "index":
@@ -79,7 +80,7 @@ def open_weights(path: Path) -> Weights:
 
 def _open_safetensors(path: Path) -> Weights:
     try:
-        file: Any = safe_open(path, "pt", backend="pread")  # mapped pages would count as memory until they are dropped
+        file: Any = safe_open(path, "pt", backend="pread")  # mapped pages would count as used memory
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return Weights(path, shapes, file.get_tensor, file.metadata() or {})
     except SafetensorError as error:
@@ -89,7 +90,7 @@ def _open_safetensors(path: Path) -> Weights:
 def _open_torch(path: Path, mapped: bool) -> Weights:
     try:
         with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
-            # torch.load would go by a name that ends in .safetensors
+            # torch.load decides by the name where it ends in .safetensors
             named = mapped and path.suffix != ".safetensors"
             content = torch.load(path if named else stream, map_location="cpu", weights_only=True, mmap=named)
     except pickle.UnpicklingError as error:
@@ -104,7 +105,7 @@ def _open_torch(path: Path, mapped: bool) -> Weights:
 
 
 def _flat(content: Any, path: Path) -> dict[str, Tensor]:
-    """The tensors of a pickled file, which trainers wrap as {"state_dict": ..., "epoch": ...}."""
+    """The tensors of a pickled file, which trainers often wrap as {"state_dict": ..., "epoch": ...}."""
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}

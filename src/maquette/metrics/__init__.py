@@ -1,1 +1,1 @@
-"""How well an image follows a condition, and how near a set of images is to another; one file a metric."""
+"""How well an image follows a condition, and how close one set of images is to another; one file per metric."""

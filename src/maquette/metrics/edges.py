@@ -1,25 +1,25 @@
-"""Edge F1: do two edge maps draw the same lines?"""
+"""Edge F1: agreement of two edge maps."""
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 
-def edge_f1(found: NDArray[np.bool_], wanted: NDArray[np.bool_], tolerance: int = 2) -> float:
+def edge_f1(found: NDArray[np.bool_], truth: NDArray[np.bool_], tolerance: int = 2) -> float:
     """Harmonic mean of precision and recall of edge pixels (H, W), matched within `tolerance` pixels.
 
-    1 for equal maps and for two empty ones, 0 where nothing matches.
+    1 for equal maps and for two empty ones, 0 if nothing matches.
     """
-    if not found.any() and not wanted.any():
+    if not found.any() and not truth.any():
         return 1.0
-    if not found.any() or not wanted.any():
+    if not found.any() or not truth.any():
         return 0.0
-    precision = float(_near(wanted, tolerance)[found].mean())
-    recall = float(_near(found, tolerance)[wanted].mean())
+    precision = float(_near(truth, tolerance)[found].mean())
+    recall = float(_near(found, tolerance)[truth].mean())
     return 2 * precision * recall / max(precision + recall, 1e-9)
 
 
 def _near(edges: NDArray[np.bool_], tolerance: int) -> NDArray[np.bool_]:
-    """Pixels at most `tolerance` away from an edge, in Euclidean distance."""
+    """Pixels (H, W) at most `tolerance` from an edge, in Euclidean distance."""
     distance = cv2.distanceTransform((~edges).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
     return np.asarray(distance <= tolerance)

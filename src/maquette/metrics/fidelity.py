@@ -1,7 +1,7 @@
-"""How well an image follows a condition: detect the condition again and compare, one score in [0, 1] a condition.
+"""How well an image follows a condition: detect the condition again and compare; one score in [0, 1] per image.
 
-`wanted` is the truth of the scene that the condition was made of, so that scores are exact: the map itself for
-edges and scribbles, class numbers, metres, unit normals, key points.
+`truth` is the ground truth of the scene that the condition was rendered from, so that scores are exact: the map itself
+for edges and scribbles, class indices, metres, unit normals, key points.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,48 +27,50 @@ NAMES = {
     "scribble": "stroke F1",
     "segmentation": "mean IoU",
 }
-"""What the score of each condition is called."""
+"""Name of each condition's score."""
 
 
 def _strokes(image: Image.Image) -> NDArray[np.bool_]:
+    """Where a map (H, W) is bright."""
     return np.asarray(image.convert("L")) > 127
 
 
-_BY_DRAWING: dict[str, Callable[[Image.Image], Image.Image]] = {
+_DETECTORS: dict[str, Callable[[Image.Image], Image.Image]] = {
     "canny": lambda image: canny(image, **DIORAMA),
     "scribble": scribble,
 }
-_BY_SIGHT: dict[str, Callable[[Perceived, int, Any], float]] = {
-    "depth": lambda seen, row, wanted: depth_accuracy(seen.depth[row], wanted),
-    "normal": lambda seen, row, wanted: normal_accuracy(seen.normals[row], wanted),
-    "pose": lambda seen, row, wanted: pck(seen.keypoints[row], wanted),
-    "segmentation": lambda seen, row, wanted: mean_iou(seen.classes[row], wanted),
+_PERCEIVED: dict[str, Callable[[Perceived, int, Any], float]] = {
+    "depth": lambda perceived, row, truth: depth_accuracy(perceived.depth[row], truth),
+    "normal": lambda perceived, row, truth: normal_accuracy(perceived.normals[row], truth),
+    "pose": lambda perceived, row, truth: pck(perceived.keypoints[row], truth),
+    "segmentation": lambda perceived, row, truth: mean_iou(perceived.classes[row], truth),
 }
 
 
 def needs_eye(condition: str) -> bool:
-    """Whether it is the network that looks which scores a condition."""
-    return condition in _BY_SIGHT
+    """Whether the perception model scores a condition."""
+    return condition in _PERCEIVED
 
 
 def fidelity(
-    condition: str, images: Sequence[Image.Image], wanted: Sequence[Any], eye: PerceptionModel | None = None
+    condition: str, images: Sequence[Image.Image], truth: Sequence[Any], perception: PerceptionModel | None = None
 ) -> list[float]:
-    """The score of each image; NaN where a scene has nothing to be found (no person, for poses).
+    """The score of each image; NaN where a scene has nothing to detect (no person, for poses).
 
     Args:
         condition: a key of `NAMES`.
-        wanted: for each image the condition map (canny, scribble), or depth (H, W) m, normals (H, W, 3),
+        truth: for each image the condition map (canny, scribble), or depth (H, W) in m, normals (H, W, 3),
             classes (H, W), key points (people, 18, 3).
-        eye: the network that looks, the shipped one without.
+        perception: the perception model; the bundled one by default.
     """
-    if condition in _BY_DRAWING:
-        again = _BY_DRAWING[condition]
-        return [edge_f1(_strokes(again(one)), _strokes(true)) for one, true in zip(images, wanted, strict=True)]
-    eye = eye or PerceptionModel()
+    if condition in _DETECTORS:
+        detect = _DETECTORS[condition]
+        pairs = zip(images, truth, strict=True)
+        return [edge_f1(_strokes(detect(image)), _strokes(expected)) for image, expected in pairs]
+    perception = perception or PerceptionModel()
     scores = []
     for start in range(0, len(images), 50):
-        seen = eye.predict(list(images[start : start + 50]))
-        for row, true in enumerate(wanted[start : start + 50]):
-            scores.append(_BY_SIGHT[condition](seen, row, true))
+        perceived = perception.predict(list(images[start : start + 50]))
+        for row, expected in enumerate(truth[start : start + 50]):
+            scores.append(_PERCEIVED[condition](perceived, row, expected))
     return scores

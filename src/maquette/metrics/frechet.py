@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of images in the features of a network."""
+"""Fréchet distance between two sets of images, in the feature space of a network."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 def frechet_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """|μ_a − μ_b|² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½) of features (N, D) and (M, D) (Heusel et al. 2017, eq. 6).
 
-    The trace of the root is the sum of the roots of the product's eigenvalues, which are real and not negative but
-    for rounding.
+    The trace of the root is the sum of the roots of the product's eigenvalues, which are real and non-negative up to
+    rounding.
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     difference = a.mean(axis=0) - b.mean(axis=0)

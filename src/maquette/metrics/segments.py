@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def mean_iou(found: NDArray[np.integer], wanted: NDArray[np.integer]) -> float:
-    """Mean over the classes present in `wanted` (H, W) of the IoU with `found`; 1 for equal maps."""
+def mean_iou(found: NDArray[np.integer], truth: NDArray[np.integer]) -> float:
+    """Mean over the classes present in `truth` (H, W) of the IoU with `found`; 1 for equal maps."""
     scores = []
-    for value in np.unique(wanted):
-        here, there = wanted == value, found == value
-        scores.append((here & there).sum() / (here | there).sum())
+    for value in np.unique(truth):
+        expected, detected = truth == value, found == value
+        scores.append((expected & detected).sum() / (expected | detected).sum())
     return float(np.mean(scores))

@@ -1,4 +1,4 @@
-"""Recipes from the command line: one flag for each of a recipe's settings."""
+"""Run recipes from the command line, with one flag per setting."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,16 +11,16 @@ from maquette.foundation.flags import read_flags, with_flags
 Recipe = TypeVar("Recipe")
 
 
-def run(make: Callable[[Recipe], object], recipe: type[Recipe], words: str | None) -> None:
-    """Make what a recipe describes, its settings read as `--name-of-field VALUE`.
+def run(make: Callable[[Recipe], object], recipe: type[Recipe], description: str | None) -> None:
+    """Parse a recipe's settings from flags, `--name-of-field VALUE`, and run it.
 
     Args:
-        words: for the help; lines that are indented stay as they are.
+        description: help text; indented lines are kept verbatim.
     """
     settings = settings_of(recipe).values()
 
     def command(**flags: Any) -> None:
         make(recipe(**read_flags(flags, settings)))
 
-    command.__doc__ = (words or "").replace("\n\n    ", "\n\n\b\n    ")
+    command.__doc__ = (description or "").replace("\n\n    ", "\n\n\b\n    ")
     typer.run(with_flags(command, settings))

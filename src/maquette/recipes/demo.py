@@ -1,4 +1,4 @@
-"""The two-minute image: one of yours and two scenes, three conditions, four prompts each, on one sheet.
+"""The two-minute demo: your image and two scenes, three conditions, four prompts each, on one sheet.
 
     maquette demo photo.jpg --prompt "a red house in the snow"
 
@@ -30,7 +30,7 @@ from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.sampling.generate import generate
 
 HOUSE = Path(str(files("maquette"))) / "images/house.png"
-"""A drawing that comes with the package; shapes.png beside it is another."""
+"""A drawing included in the package, like shapes.png beside it."""
 
 DEPTH_SCENE, POSE_SCENE = 20_000_011, 20_000_170  # a tree and a house; two people
 TILE = 224  # pixels of an image on the sheet
@@ -59,29 +59,39 @@ PROMPTS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the sheet."""
+    """One row of the sheet."""
 
     condition: str
     source: Image.Image
     map: Image.Image
-    truth: Any  # what fidelity is measured against
+    truth: Any  # ground truth for `fidelity`
     prompts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Result:
+    """The sheet, and the scores of its images."""
+
     sheet: Path
     seconds: float
-    fidelity: dict[str, list[float]]  # by condition, one a prompt
+    fidelity: dict[str, list[float]]  # by condition, one score per prompt
 
 
 def demo(image: Path | None, prompt: str | None, output: Path) -> Result:
-    """Make the sheet; a prompt takes the place of the first one of the image's row."""
+    """Generate the sheet, and score its images.
+
+    Args:
+        image: replaces the bundled drawing.
+        prompt: replaces the first prompt of the image's row.
+        output: where to write the sheet, a PNG.
+
+    Raises `MaquetteError` for an image that cannot be read or an output that cannot be written.
+    """
     started = time.perf_counter()
     check_pngs([output])
-    base, eye = load_base("diorama"), PerceptionModel()
+    base, perception = load_base("diorama"), PerceptionModel()
     rows = [_image_row(base, open_image(image or HOUSE), prompt), *_scene_rows()]
-    drawn, words, scores = [], [], {}
+    images, captions, scores = [], [], {}
     with steps_bar("generating") as progress:
         for number, row in enumerate(rows):
             control = Control(load_controlnet(f"diorama/{row.condition}", base), row.map)
@@ -89,20 +99,20 @@ def demo(image: Path | None, prompt: str | None, output: Path) -> Result:
             def move(done: int, total: int, before: int = number) -> None:
                 progress(before * total + done, len(rows) * total)
 
-            images = generate(base, row.prompts, [control], seed=1, progress=move)
-            scores[row.condition] = fidelity(row.condition, images, [row.truth] * len(images), eye)
-            drawn.append([row.source, row.map, *images])
-            words.append(["source", row.condition, *_captions(row, scores[row.condition])])
+            generated = generate(base, row.prompts, [control], seed=1, progress=move)
+            scores[row.condition] = fidelity(row.condition, generated, [row.truth] * len(generated), perception)
+            images.append([row.source, row.map, *generated])
+            captions.append(["source", row.condition, *_captions(row, scores[row.condition])])
     with atomic_write(output) as path:
-        image_grid(drawn, captions=words, tile=TILE, gap=6).save(path, "PNG")
+        image_grid(images, captions=captions, tile=TILE, gap=6).save(path, "PNG")
     return Result(output, time.perf_counter() - started, scores)
 
 
 def _image_row(base: Base, image: Image.Image, prompt: str | None) -> Row:
     image = fit(image, (base.size, base.size))
-    shown = canny(image, **DIORAMA)
+    edges = canny(image, **DIORAMA)
     prompts = PROMPTS["canny"] if prompt is None else (prompt, *PROMPTS["canny"][1:])
-    return Row("canny", image, shown, shown, prompts)
+    return Row("canny", image, edges, edges, prompts)
 
 
 def _scene_rows() -> list[Row]:
@@ -118,7 +128,7 @@ def _captions(row: Row, scores: list[float]) -> list[str]:
 
 
 def describe(result: Result) -> str:
-    """What a user reads at the end."""
+    """The result as text for the terminal."""
     lines = [
         f"{condition:>6}: {NAMES[condition]} " + "  ".join(f"{score:.2f}" for score in scores)
         for condition, scores in result.fidelity.items()

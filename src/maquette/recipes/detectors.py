@@ -1,8 +1,9 @@
-"""Every detector on images of one's own and on scenes of the diorama, on one sheet; captions below.
+"""All detectors applied to your images and to scenes of the diorama, on one sheet, with captions.
 
     HF_HUB_OFFLINE=1 python -m maquette.recipes.detectors --images photos --output detectors.png
 
-Offline, detectors whose weights are not there are left out and named; online they are fetched, some gigabytes.
+Offline, detectors without local weights are skipped with a message; online their weights are downloaded, some
+gigabytes.
 Two CPU cores: a minute.
 """
 
@@ -27,27 +28,28 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 class Recipe:
     output: Path = Path("detectors.png")
     images: Path | None = None  # a folder
-    first: int = 6  # so many of its images
+    first: int = 6  # how many of its images, by name
     scenes: int = 6
-    weights: Path | None = None  # a folder with a file or folder each, by the detector's name
-    side: int = 512  # pixels; images are cut to squares
+    weights: Path | None = None  # a folder with one file or folder per detector, by its name
+    side: int = 512  # pixels; images are cropped to squares
     tile: int = 192
 
 
-def draw(recipe: Recipe) -> None:
+def make(recipe: Recipe) -> None:
+    """Write the sheet."""
     images = list(_images(recipe))
     rows, labels = [images], ["image"]
     captions: list[str] = []
     for name in detectors:
         try:
-            answers = Detector(name, _weights(recipe, name))(images)
+            outputs = Detector(name, _weights(recipe, name))(images)
         except MaquetteError as error:
-            print(f"{name} is left out: {error}")
+            print(f"{name} is skipped: {error}")
             continue
         if detectors[name].outputs_text:
-            captions = [str(words) for words in answers]
+            captions = [str(text) for text in outputs]
         else:
-            rows.append(answers)
+            rows.append(outputs)
             labels.append(name)
     recipe.output.parent.mkdir(parents=True, exist_ok=True)
     below = [captions, *([[]] * (len(rows) - 1))] if captions else ()
@@ -64,10 +66,10 @@ def _images(recipe: Recipe) -> Iterator[Image.Image]:
 
 
 def _weights(recipe: Recipe, name: str) -> Path | None:
-    """The user's own for a detector, where there are some."""
-    given = recipe.weights.iterdir() if recipe.weights and not detectors[name].offline else ()
-    return next((path for path in given if name in (path.name, path.stem)), None)
+    """The user's weights for a detector, if any."""
+    paths = recipe.weights.iterdir() if recipe.weights and not detectors[name].offline else ()
+    return next((path for path in paths if name in (path.name, path.stem)), None)
 
 
 if __name__ == "__main__":
-    run(draw, Recipe, __doc__)
+    run(make, Recipe, __doc__)

@@ -1,1 +1,1 @@
-"""From noise to images: schedules, guidance, and the loop that samples."""
+"""From noise to images: guidance, inpainting and the sampling loop."""

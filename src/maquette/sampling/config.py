@@ -1,4 +1,4 @@
-"""How to sample: steps, guidance, sampler and what else can be chosen; torch is not imported for it."""
+"""Sampling settings: steps, guidance, sampler and others. This module does not import torch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,16 +20,19 @@ MOST_SEEDS = 2**63
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample, beside the prompt and the controls."""
+    """Settings of a generation other than the prompt and the controls.
+
+    Raises `MaquetteError` for a value out of range or an unknown name.
+    """
 
     steps: int = 20  # 1 to 1000
-    guidance: float = 9.0  # β of classifier-free guidance, 0 to 50; 1 is none
-    condition_in: ConditionIn = "both"  # both branches, the conditional one, or there with resolution weights
-    resolution_weights: ResolutionWeights = "normalised"  # of condition_in="weighted"
+    guidance: float = 9.0  # β of classifier-free guidance, 0 to 50; 1 turns it off
+    condition_in: ConditionIn = "both"  # both branches, the conditional one alone, or that with resolution weights
+    resolution_weights: ResolutionWeights = "normalised"  # for condition_in="weighted"
     sampler: str = "ddim"
-    strength: float = 1.0  # with a start image: share of the noise put on it, above 0 to 1
-    seed: int = 0  # image i starts from seed + i
-    batch_size: int = 8  # images at once
+    strength: float = 1.0  # of the noise added to a start image: above 0, up to 1
+    seed: int = 0  # image i uses seed + i
+    batch_size: int = 8  # images generated at once
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps, 1, MOST_STEPS)
@@ -48,28 +51,28 @@ class Sampling:
                 raise MaquetteError(unknown(name, getattr(self, name), known))
 
     @staticmethod
-    def check(**asked: Any) -> None:
-        """Of what is asked for, all that can be said before the base is there; None is the base's own.
+    def check(**settings: Any) -> None:
+        """Check settings before the base is loaded; None stands for the base's default.
 
         Raises `MaquetteError` for a value out of range or an unknown name.
         """
-        Sampling(**{name: value for name, value in asked.items() if value is not None})
+        Sampling(**{name: value for name, value in settings.items() if value is not None})
 
     @staticmethod
-    def on(base: "Base", **asked: Any) -> "Sampling":
-        """What is asked for, and of steps, guidance and sampler what suits the base where they are None.
+    def on(base: "Base", **settings: Any) -> "Sampling":
+        """The settings, with the base's defaults where steps, guidance or sampler are None.
 
-        Raises `MaquetteError` for a value out of range, or a sampler that the base's noise does not know.
+        Raises `MaquetteError` for a value out of range, or a sampler that the base's noise process does not support.
         """
-        own = {name: value for name, value in vars(base.defaults).items() if asked.get(name) is None}
-        sampling = Sampling(**{**asked, **own})
+        defaults = {name: value for name, value in vars(base.defaults).items() if settings.get(name) is None}
+        sampling = Sampling(**{**settings, **defaults})
         if sampling.sampler not in base.noise.samplers:
             known = list(base.noise.samplers)
             raise MaquetteError(f"For the base {base.name!r}: {unknown('sampler', sampling.sampler, known)}")
         return sampling
 
     def steps_taken(self, started: bool) -> int:
-        """With a start image, the last ones alone."""
+        """Number of steps that run: with a start image, only the last `strength` of them."""
         return steps_taken(self.steps, self.strength) if started else self.steps
 
 
@@ -80,16 +83,21 @@ def _whole(name: str, value: object, least: int, most: int | None) -> None:
 
 
 def _number(name: str, value: object, least: float, most: float) -> None:
-    if not isinstance(value, int | float) or not least <= value <= most:  # a NaN is in no span
+    if not isinstance(value, int | float) or not least <= value <= most:  # NaN fails every comparison
         raise MaquetteError(f"{name} lies between {least} and {most}, not {value!r}.")
 
 
 def check_prompts(prompt: str | Sequence[str], negative: str, count: int) -> list[str]:
-    """One prompt an image; there is one negative prompt for all."""
+    """One prompt per image; the negative prompt is shared.
+
+    Raises `MaquetteError` for a prompt that is not a string, an empty list, or a count below 1.
+    """
     _whole("count", count, 1, None)
     prompts = [prompt] * count if isinstance(prompt, str) else list(prompt or ())
-    if not prompts or not all(isinstance(one, str) for one in prompts):
-        raise MaquetteError(f"A prompt is a text, or a list of texts with one an image, not {prompt!r}.")
+    if not prompts or not all(isinstance(text, str) for text in prompts):
+        raise MaquetteError(f"A prompt is a string, or a list of strings with one per image, not {prompt!r}.")
     if not isinstance(negative, str):
-        raise MaquetteError(f"A prompt is a text, and a negative prompt one for all images, not {negative!r}.")
+        raise MaquetteError(
+            f"A prompt is a string, and the negative prompt one string for all images, not {negative!r}."
+        )
     return prompts

@@ -1,4 +1,4 @@
-"""Generate images: what is asked for is checked, then sampled batch by batch."""
+"""Generate images: check the arguments, then sample batch by batch."""
 
 from collections.abc import Callable, Sequence
 
@@ -41,19 +41,19 @@ def generate(
 ) -> list[Image.Image]:
     """Generate `count` images, or one for each of several prompts.
 
-    Image i starts from the noise of seed + i: the same alone, in any batch and on any device.
+    Image i starts from the noise of seed + i, in any batch and on any device.
 
     Args:
-        prompt: one for all images, or a sequence with one each (`count` is then its length).
+        prompt: one for all images, or a sequence with one per image (`count` is then ignored).
         controls: ControlNets with their condition maps; their residuals add up.
-        steps, guidance, sampler: without a value the base's own (`base.defaults`); they and other settings: `Sampling`.
-        size: (width, height); without it the first condition map's or the start image's, else the base's own.
-        image: a start image; `strength` says how much of it is noised away.
-        mask: white where `image` may change; the rest stays (v3 §3.4, masked diffusion).
-        batch_size: images computed at once; it changes memory and speed, not the images.
-        progress: called with (steps done, steps in all).
+        steps, guidance, sampler: None for the base's defaults (`base.defaults`); `Sampling` documents all settings.
+        size: (width, height) in pixels; by default the first condition map's or the start image's, else the base's.
+        image: a start image; `strength` is the share of the noise added to it.
+        mask: white where `image` may change; the rest is kept (v3 §3.4, masked diffusion).
+        batch_size: images computed at once; affects memory and speed, not the images.
+        progress: called with (steps done, total steps).
 
-    Raises `MaquetteError` for whatever of this does not fit.
+    Raises `MaquetteError` for arguments out of range, and for controls, sizes or images that do not suit the base.
     """
     sampling = Sampling.on(
         base, steps=steps, guidance=guidance, condition_in=condition_in, resolution_weights=resolution_weights,
@@ -87,10 +87,10 @@ def _generate(
         batch = prompts[first : first + sampling.batch_size]
         text = base.encode_text(batch, size)
         sources = generators([sampling.seed + first + row for row in range(len(batch))])
-        x0 = masked.latents(base, sources) if masked else None  # drawn from each row's source before its noise is
-        here = [one.rows(base, first, len(batch)) for one in conditions]
-        with base.on_device(base.backbone.network, *(one.control.net for one in conditions)):
-            denoise = Denoiser(base, text, negative, here, sampling)
+        x0 = masked.latents(base, sources) if masked else None  # uses each row's generator before its noise does
+        batch_conditions = [condition.rows(base, first, len(batch)) for condition in conditions]
+        with base.on_device(base.backbone.network, *(condition.control.net for condition in conditions)):
+            denoise = Denoiser(base, text, negative, batch_conditions, sampling)
             start = Start(_noise(base, sources, size), x0, masked)
             latents = _sample(base, denoise, start, sources, size, _ticker(progress, number, len(batches)))
         images += base.decode_latents(latents)
@@ -106,10 +106,10 @@ def _sample(
     size: tuple[int, int],
     tick: Progress,
 ) -> Tensor:
-    """Latents of one batch, (B, C, h, w), from noise; one source of noise a row."""
-    asked = denoise.sampling
-    strength = 1.0 if start.x0 is None else asked.strength
-    sampler = base.noise.sampler(asked.sampler, asked.steps, base.image_tokens(size), strength, base.device)
+    """Sample the latents (B, C, h, w) of one batch; one generator per row."""
+    settings = denoise.sampling
+    strength = 1.0 if start.x0 is None else settings.strength
+    sampler = base.noise.sampler(settings.sampler, settings.steps, base.image_tokens(size), strength, base.device)
     x = start.latents(sampler)
     for run, time in enumerate(sampler.times):
         prediction = denoise(sampler.scale(x, time), time, run // sampler.order, sampler.steps)
@@ -120,13 +120,13 @@ def _sample(
 
 
 def _noise(base: Base, sources: list[torch.Generator], size: tuple[int, int]) -> Tensor:
-    """Of one batch, (B, C, h, w), float32, on the base's device."""
+    """Initial noise of one batch, (B, C, h, w), float32, on the base's device."""
     width, height = (side // base.backbone.downscale for side in size)
     return noise(sources, (base.backbone.latent_channels, height, width)).to(base.device)
 
 
 def _ticker(progress: Progress | None, batch: int, batches: int) -> Progress:
-    """Progress in one batch as progress in all."""
+    """Report progress within a batch as progress over all batches."""
 
     def tick(done: int, steps: int) -> None:
         if progress is not None:

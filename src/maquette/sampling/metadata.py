@@ -1,4 +1,4 @@
-"""A generated image carries in its PNG all that is needed to make it again, bit for bit."""
+"""Reproducible images: the PNG of a generated image carries all that reproduces it bit for bit."""
 
 import base64
 import io
@@ -17,6 +17,8 @@ KEY = "maquette"
 
 @dataclass(frozen=True)
 class ControlRecord:
+    """A control as an image's metadata keeps it."""
+
     controlnet: str  # name or folder
     map: str  # the condition map, a PNG in base64
     weight: float = 1.0
@@ -25,11 +27,13 @@ class ControlRecord:
 
     @staticmethod
     def pack(image: Image.Image) -> str:
+        """A condition map as a base64 PNG, for `map`."""
         stream = io.BytesIO()
         image.save(stream, "PNG")
         return base64.b64encode(stream.getvalue()).decode()
 
     def image(self) -> Image.Image:
+        """The condition map, RGB."""
         return Image.open(io.BytesIO(base64.b64decode(self.map))).convert("RGB")
 
 
@@ -43,10 +47,10 @@ class Record:
     settings: dict[str, Any]  # keyword arguments of `generate`
     controls: list[ControlRecord] = field(default_factory=list)
     number: int = 0
-    device: str = "cpu"  # the kind of device it was made on, which decides the last bits
+    device: str = "cpu"  # type of the device it was generated on, which affects the last bits
 
     def save(self, image: Image.Image, path: Path) -> None:
-        """Write an image with its record, whole or not at all."""
+        """Write an image with its record, atomically."""
         info = PngImagePlugin.PngInfo()
         info.add_text(KEY, json.dumps(asdict(self)))
         with atomic_write(path) as temporary:
@@ -54,7 +58,10 @@ class Record:
 
     @staticmethod
     def load(path: Path) -> "Record":
-        """Read the record of an image that `save` wrote."""
+        """Read the record of an image that `save` wrote.
+
+        Raises `MaquetteError` for a missing file, or an image without a valid record.
+        """
         try:
             with Image.open(path) as image:
                 values = json.loads(image.info[KEY])

@@ -1,4 +1,4 @@
-"""The size of what is generated: what was asked for, or what a condition or a start image has."""
+"""The size of generated images: the one requested, or a condition map's or a start image's."""
 
 import warnings
 from collections.abc import Iterator
@@ -14,21 +14,21 @@ LARGEST = 4096  # pixels, a side
 
 
 def choose_size(
-    base: Base, asked: tuple[int, int] | None, controls: list[Control], image: Image.Image | None
+    base: Base, requested: tuple[int, int] | None, controls: list[Control], image: Image.Image | None
 ) -> tuple[int, int]:
-    """What was asked for, else the first condition map's or the start image's, rounded, else the base's own."""
-    if asked is not None:
-        check_size(base, asked)
-        return asked
-    given = next(_given_sizes(controls, image), None)
-    if given is None:
+    """The size requested, else the first condition map's or the start image's, rounded, else the base's default."""
+    if requested is not None:
+        check_size(base, requested)
+        return requested
+    inherited = next(_input_sizes(controls, image), None)
+    if inherited is None:
         check_size(base, (base.size, base.size))
         return (base.size, base.size)
-    size = nearest_size(base, given)
-    if size != given:
+    size = nearest_size(base, inherited)
+    if size != inherited:
         warnings.warn(
-            f"The {'condition' if controls else 'start image'} is {given[0]}×{given[1]} pixels and the base "
-            f"{base.name!r} takes multiples of {base.size_multiple} up to {LARGEST}: the images are "
+            f"The {'condition' if controls else 'start image'} is {inherited[0]}×{inherited[1]} pixels and "
+            f"the base {base.name!r} takes multiples of {base.size_multiple} up to {LARGEST}: the images are "
             f"{size[0]}×{size[1]}; give size= for another.",
             MaquetteWarning,
             stacklevel=3,
@@ -36,7 +36,7 @@ def choose_size(
     return size
 
 
-def _given_sizes(controls: list[Control], image: Image.Image | None) -> Iterator[tuple[int, int]]:
+def _input_sizes(controls: list[Control], image: Image.Image | None) -> Iterator[tuple[int, int]]:
     for condition in (*(control.condition for control in controls), *([image] if image else [])):
         if isinstance(condition, Image.Image):
             yield as_rgb(condition).size
@@ -45,7 +45,10 @@ def _given_sizes(controls: list[Control], image: Image.Image | None) -> Iterator
 
 
 def check_size(base: Base, size: tuple[int, int]) -> None:
-    """Width and height must suit the base."""
+    """Check that width and height suit the base.
+
+    Raises `MaquetteError` for anything but two multiples of the base's step up to `LARGEST` pixels.
+    """
     step = base.size_multiple
     whole = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
     if not whole or any(side < step or side % step or side > LARGEST for side in size):
@@ -57,7 +60,7 @@ def check_size(base: Base, size: tuple[int, int]) -> None:
 
 
 def nearest_size(base: Base, size: tuple[int, int]) -> tuple[int, int]:
-    """The size that the base takes nearest to one given; one that is too large is scaled down whole."""
+    """The nearest size that the base supports; one that is too large is scaled down, keeping its aspect ratio."""
     step, most = base.size_multiple, LARGEST // base.size_multiple * base.size_multiple
     scale = min(1.0, most / max(*size, 1))
     width, height = (max(step, round(side * scale / step) * step) for side in size)

@@ -1,4 +1,4 @@
-"""What is asked of one generation, checked against its base and its controls before anything is computed."""
+"""Check the arguments of a generation against the base and the controls before computing anything."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,14 +14,21 @@ from maquette.sampling.config import Sampling
 
 
 def check_start(image: Image.Image | None, mask: Image.Image | None) -> None:
-    """A mask needs a start image."""
+    """Check that a mask comes with a start image.
+
+    Raises `MaquetteError` for a mask without one.
+    """
     if mask is not None and image is None:
         raise MaquetteError("A mask says which part of a start image may change; give image= too.")
 
 
-def check_controls(base: Base, asked: Sequence[Control] | Control) -> list[Control]:
-    """One control or several as a list: every one must be made for this base, and stand where it stands."""
-    controls = [asked] if isinstance(asked, Control) else list(asked)
+def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Control]:
+    """One or several controls as a list, each checked against the base.
+
+    Raises `MaquetteError` for a control of another base, on another device or of another dtype, and for a condition
+    outside the range that the control was trained on.
+    """
+    controls = [controls] if isinstance(controls, Control) else list(controls)
     for number, control in enumerate(controls, start=1):
         if not isinstance(control, Control):
             raise MaquetteError(f"controls is a list of Control(net, condition), not of {type(control).__name__}.")
@@ -32,16 +39,14 @@ def check_controls(base: Base, asked: Sequence[Control] | Control) -> list[Contr
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
             )
-        low, high = control.net.contract.condition_range
-        given = control.condition
-        if control.net.contract.stated and isinstance(given, Tensor) and not low <= given.min() <= given.max() <= high:
+        contract, condition = control.net.contract, control.condition
+        low, high = contract.condition_range
+        if contract.stated and isinstance(condition, Tensor) and not low <= condition.min() <= condition.max() <= high:
             raise MaquetteError(
                 f"Control {number} of {len(controls)} was trained on conditions from {low:g} to {high:g} and is given "
-                f"{float(given.min()):g} to {float(given.max()):g}; scale them to its range."
+                f"{float(condition.min()):g} to {float(condition.max()):g}; scale them to its range."
             )
-        cast = torch.is_autocast_enabled(
-            base.offload_device.type
-        )  # as training measures: each operation picks its dtype
+        cast = torch.is_autocast_enabled(base.offload_device.type)  # in training: each operation picks its dtype
         if control.net.device != base.offload_device or (control.net.dtype != base.dtype and not cast):
             raise MaquetteError(
                 f"Control {number} of {len(controls)} is in {control.net.dtype} on {control.net.device}, the base in "
@@ -52,7 +57,7 @@ def check_controls(base: Base, asked: Sequence[Control] | Control) -> list[Contr
 
 
 def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, negative: bool) -> None:
-    """A note for every setting that changes nothing here.
+    """Warn of every setting that has no effect.
 
     Args:
         started: whether there is a start image.

@@ -21,7 +21,7 @@ def digest(scene: diorama.Scene) -> str:
     return hashlib.sha256(b"".join(part.tobytes() for part in parts) + scene.caption.encode()).hexdigest()
 
 
-def test_the_seed_alone_decides(scenes) -> None:
+def test_the_seed_determines_the_scene(scenes) -> None:
     assert digest(diorama.scene(SEEDS[7])) == digest(scenes[7])
     assert len({digest(scene) for scene in scenes}) == len(scenes)
 
@@ -65,12 +65,12 @@ def test_what_the_caption_names_is_in_the_image(scenes) -> None:
     for scene in scenes:
         for thing in scene.world.things:
             assert (scene.classes == diorama.CLASSES.index(thing.kind)).sum() > 20
-        words = scene.caption
-        if any(phrase in words for setting in SETTINGS.values() for phrase in setting.phrases):
-            assert all(thing.phrase in words for thing in scene.world.things)
+        caption = scene.caption
+        if any(phrase in caption for setting in SETTINGS.values() for phrase in setting.phrases):
+            assert all(thing.phrase in caption for thing in scene.world.things)
 
 
-def test_some_captions_say_nothing() -> None:
+def test_some_captions_are_the_default_prompt() -> None:
     captions = [diorama.scene(seed, size=16).caption for seed in range(400)]
     assert 0 < sum(caption == DEFAULT_PROMPT for caption in captions) < 20
 
@@ -81,8 +81,8 @@ def test_people_stand_where_their_key_points_are(scenes) -> None:
     for scene in scenes:
         people = sum(thing.kind == "person" for thing in scene.world.things)
         assert len(scene.keypoints) == people
-        for x, y, seen in scene.keypoints.reshape(-1, 3):
-            if seen:
+        for x, y, visible in scene.keypoints.reshape(-1, 3):
+            if visible:
                 assert 0 <= x < 128
                 assert 0 <= y < 128
                 inside.append(scene.classes[int(y), int(x)] == person)
@@ -90,11 +90,11 @@ def test_people_stand_where_their_key_points_are(scenes) -> None:
     assert np.mean(inside) > 0.95
 
 
-def test_size_changes_only_how_finely_it_is_drawn() -> None:
+def test_size_changes_only_the_resolution() -> None:
     small, large = diorama.scene(123), diorama.scene(123, size=256)
     assert small.caption == large.caption
-    shrunk = np.asarray(large.image.resize((128, 128), 4), np.float32)
-    assert np.abs(shrunk - np.asarray(small.image, np.float32)).mean() < 2
+    downsampled = np.asarray(large.image.resize((128, 128), 4), np.float32)
+    assert np.abs(downsampled - np.asarray(small.image, np.float32)).mean() < 2
     assert np.allclose(large.keypoints[..., :2], 2 * small.keypoints[..., :2], atol=1e-3)
 
 

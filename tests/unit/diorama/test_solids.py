@@ -1,4 +1,4 @@
-"""Each solid is found by marching along the ray too, and its normals stand on its surface."""
+"""Intersections agree with marching along the ray, and normals are perpendicular to the surface."""
 
 import numpy as np
 import pytest
@@ -49,7 +49,7 @@ def test_hit_is_where_marching_enters(name: str, rays) -> None:
         marched[inside(name, origin + t * directions)] = t
     both = np.isfinite(found) & np.isfinite(marched)
     assert both.sum() > 300
-    assert (np.isfinite(found) == np.isfinite(marched)).mean() > 0.99  # grazing rays apart
+    assert (np.isfinite(found) == np.isfinite(marched)).mean() > 0.99  # except grazing rays
     assert np.abs(found[both] - marched[both]).max() < 0.011
 
 
@@ -63,12 +63,12 @@ def test_normals_point_outwards(name: str, rays) -> None:
     normals = solid.normal(points)
     assert np.allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-4)
     assert not inside(name, points + 2e-3 * normals).any()
-    assert inside(name, points - 1e-2 * normals).mean() > 0.97  # corners apart
+    assert inside(name, points - 1e-2 * normals).mean() > 0.97  # except at corners
     assert (np.sum(normals * directions[hit], axis=1) < 0.05).all()
 
 
 @pytest.mark.parametrize("name", SOLIDS)
-def test_bounds_hold_the_solid(name: str, rays) -> None:
+def test_bounds_contain_the_solid(name: str, rays) -> None:
     origin, directions = rays
     t = SOLIDS[name].hit(origin, directions)
     points = origin + t[np.isfinite(t), None] * directions[np.isfinite(t)]
@@ -78,8 +78,8 @@ def test_bounds_hold_the_solid(name: str, rays) -> None:
 
 @pytest.mark.parametrize("name", SOLIDS)
 def test_many_origins_and_one_direction(name: str, rays) -> None:
-    """Sun rays give what camera rays give."""
+    """Rays to the sun broadcast like rays from the camera."""
     origin, directions = rays
-    one = directions[:1]
+    direction = directions[:1]
     shifted = origin + np.zeros((5, 3), np.float32)
-    assert np.array_equal(SOLIDS[name].hit(shifted, one[0]), np.repeat(SOLIDS[name].hit(origin, one), 5))
+    assert np.array_equal(SOLIDS[name].hit(shifted, direction[0]), np.repeat(SOLIDS[name].hit(origin, direction), 5))

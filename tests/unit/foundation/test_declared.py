@@ -1,4 +1,4 @@
-"""Settings told once: what a field says is what is checked, shown and read from a command line."""
+"""Declared settings: checks, documentation and command-line flags follow from the fields."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +31,7 @@ class Kitchen:
 
 def test_parts_are_found_by_flat_name_and_by_path() -> None:
     known = settings_of(Kitchen)
-    assert [(flat, one.path) for flat, one in known.items()] == [
+    assert [(flat, setting.path) for flat, setting in known.items()] == [
         ("cook", "cook"), ("hours", "hours"), ("loud", "loud"),
         ("heat", "oven.heat"), ("door", "oven.door"), ("oven_log", "oven.log"),
     ]  # fmt: skip
@@ -39,13 +39,13 @@ def test_parts_are_found_by_flat_name_and_by_path() -> None:
     assert [known[name].usual for name in ("heat", "loud", "oven_log", "cook")] == ["180", "false", "", ""]
 
 
-def test_all_that_is_wrong_is_said_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     with pytest.raises(MaquetteError, match=r"^heat is a number from 0 to 300, not 301; door cannot be 'ajar'"):
         Oven(heat=301, door="ajar")  # type: ignore[arg-type]
     assert Oven(log="here").log == Path("here")  # type: ignore[arg-type]
 
 
-def test_what_is_given_later_comes_first() -> None:
+def test_later_settings_override_earlier_ones() -> None:
     before = Given.of(Kitchen, {"cook": "Ada", "oven": {"heat": 100, "door": "open"}})
     given = Given.of(Kitchen, {"oven.heat": 200}, {"oven.heat": "--heat"}).over(before)
     assert given.values == {"cook": "Ada", "heat": 200, "door": "open"}
@@ -53,21 +53,21 @@ def test_what_is_given_later_comes_first() -> None:
     assert Given.of(Kitchen, {}).missing(Kitchen) == ["cook"]
 
 
-def test_flags_of_every_kind() -> None:
-    settings, found = settings_of(Kitchen).values(), {}
+def test_flags_of_every_type() -> None:
+    settings, parsed = settings_of(Kitchen).values(), {}
 
     def command(**flags: Any) -> None:
         """Cook."""
-        found.update(read_flags(flags, settings))
+        parsed.update(read_flags(flags, settings))
 
     app = typer.Typer()
     app.command()(with_flags(command, settings, required=("cook",)))
-    words = ["--cook", "7", "--hours", "[9, 12]", "--loud", "--heat", "90", "--oven-log", "x"]
-    assert CliRunner().invoke(app, words).exit_code == 0
-    assert found == {"cook": "7", "hours": (9, 12), "loud": True, "heat": 90.0, "oven_log": Path("x")}
-    for words, problem in (
+    arguments = ["--cook", "7", "--hours", "[9, 12]", "--loud", "--heat", "90", "--oven-log", "x"]
+    assert CliRunner().invoke(app, arguments).exit_code == 0
+    assert parsed == {"cook": "7", "hours": (9, 12), "loud": True, "heat": 90.0, "oven_log": Path("x")}
+    for arguments, problem in (
         (["--cook", "Ada", "--heat", "hot"], "Invalid value for '--heat'"),
         ([], "Missing option '--cook'"),
     ):
-        result = CliRunner().invoke(app, words)
+        result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 2 and problem in result.output

@@ -3,7 +3,7 @@ import pytest
 from maquette.foundation.files import atomic_write
 
 
-def test_appears_whole(tmp_path) -> None:
+def test_a_file_appears_when_complete(tmp_path) -> None:
     target = tmp_path / "deep" / "file.txt"
     with atomic_write(target) as path:
         path.write_text("new")
@@ -12,16 +12,16 @@ def test_appears_whole(tmp_path) -> None:
     assert [entry.name for entry in target.parent.iterdir()] == ["file.txt"]
 
 
-def test_or_not_at_all(tmp_path) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path) -> None:
     target = tmp_path / "file.txt"
     target.write_text("old")
 
-    def fall() -> None:
+    def fail() -> None:
         with atomic_write(target) as path:
             path.write_text("half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        fall()
+        fail()
     assert target.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]

@@ -23,7 +23,7 @@ def test_sixteen_bits_keep_their_range() -> None:
 
 
 @pytest.mark.parametrize(("mode", "white"), [("I", 255), ("I", 65535), ("F", 1.0), ("F", 255.0)])
-def test_other_levels_are_read_by_their_range(mode: str, white: float) -> None:
+def test_other_levels_are_scaled_by_their_range(mode: str, white: float) -> None:
     assert as_rgb(Image.new(mode, (2, 2), white)).getpixel((0, 0)) == (255, 255, 255)
 
 
@@ -35,22 +35,22 @@ def test_exif_rotation_is_applied(tmp_path) -> None:
     assert open_image(tmp_path / "turned.jpg").size == (2, 4)
 
 
-def test_fit_covers_and_cuts_evenly() -> None:
+def test_fit_covers_and_crops() -> None:
     image = Image.new("RGB", (300, 100))
     assert fit(image, (64, 64)).size == (64, 64)
     assert fit(image, (300, 100)).tobytes() == image.tobytes()
 
 
-def test_bad_files_are_told_in_a_sentence(tmp_path) -> None:
+def test_bad_files_raise_a_clear_error(tmp_path) -> None:
     (tmp_path / "words.png").write_text("not an image")
     (tmp_path / "empty.png").write_bytes(b"")
     Image.new("RGB", (64, 64), "red").save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
-    for name, words in {
+    for name, message in {
         "absent.png": "There is no image",
         "words.png": "not an image",
         "empty.png": "not an image",
         "cut.png": "broken",
     }.items():
-        with pytest.raises(MaquetteError, match=words):
+        with pytest.raises(MaquetteError, match=message):
             open_image(tmp_path / name)

@@ -5,7 +5,7 @@ from PIL import Image
 from maquette.foundation.pixels import from_signed, to_signed, to_unit
 
 
-def test_bytes_survive_the_way_to_tensors_and_back() -> None:
+def test_bytes_survive_the_round_trip() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8)
     image = Image.fromarray(pixels)
     assert np.array_equal(np.asarray(from_signed(to_signed(image)[None])[0]), pixels)

@@ -8,6 +8,6 @@ def test_rows_labels_and_captions_fit() -> None:
     plain = image_grid([[red, red], [red]])
     assert plain.size == (2 + 2 * 34, 2 + 2 * 34)
     assert plain.getpixel((10, 10)) == (255, 0, 0)
-    worded = image_grid([[red, red]], labels=["a row"], captions=[["some words that go on", "b"]], tile=64)
-    assert worded.width > 2 * 64
-    assert worded.height > 64
+    labelled = image_grid([[red, red]], labels=["a row"], captions=[["some words that go on", "b"]], tile=64)
+    assert labelled.width > 2 * 64
+    assert labelled.height > 64

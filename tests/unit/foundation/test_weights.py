@@ -1,4 +1,4 @@
-"""Files of weights: every format is read, lazily; what is broken or dangerous is answered with a sentence."""
+"""Weight files: every format is read lazily; broken or dangerous files raise a clear error."""
 
 import os
 import pickle
@@ -23,9 +23,9 @@ def tensors() -> dict[str, torch.Tensor]:
     }
 
 
-def same(found, wanted) -> bool:
-    return found.keys() == wanted.keys() and all(
-        torch.equal(found[name], wanted[name]) and found[name].dtype == wanted[name].dtype for name in wanted
+def same(found, expected) -> bool:
+    return found.keys() == expected.keys() and all(
+        torch.equal(found[name], expected[name]) and found[name].dtype == expected[name].dtype for name in expected
     )
 
 
@@ -41,7 +41,7 @@ def test_written_and_read(name: str, tensors, tmp_path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == [name]
 
 
-def test_content_decides_not_the_name(tensors, tmp_path) -> None:
+def test_the_format_follows_from_the_content(tensors, tmp_path) -> None:
     save_file(tensors, tmp_path / "model.pth")
     torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "model.safetensors")
     torch.save(tensors, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
@@ -49,7 +49,7 @@ def test_content_decides_not_the_name(tensors, tmp_path) -> None:
         assert same(open_weights(tmp_path / name), tensors)
 
 
-def test_shards_are_one(tensors, tmp_path) -> None:
+def test_shards_are_read_as_one_file(tensors, tmp_path) -> None:
     homes = {name: f"{number % 2}.safetensors" for number, name in enumerate(tensors)}
     for home in set(homes.values()):
         save_file({name: tensors[name] for name, of in homes.items() if of == home}, tmp_path / home)
@@ -65,7 +65,7 @@ def test_shards_are_one(tensors, tmp_path) -> None:
 
 
 class Payload:
-    """What an evil checkpoint brings: code that runs when it is unpickled."""
+    """A malicious checkpoint: code that runs when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -94,7 +94,7 @@ def test_a_bare_pickle_is_refused(tmp_path) -> None:
 
 @pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
-def test_cut_off_files(name: str, share: float, tmp_path) -> None:
+def test_truncated_files(name: str, share: float, tmp_path) -> None:
     path = tmp_path / name
     write_weights({"a": torch.randn(100, 100)}, path, {})
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
@@ -102,7 +102,7 @@ def test_cut_off_files(name: str, share: float, tmp_path) -> None:
         open_weights(path)
 
 
-def test_what_holds_no_weights(tmp_path) -> None:
+def test_files_without_weights(tmp_path) -> None:
     for name, content in (("page.pth", b"<html>404</html>"), ("empty.safetensors", b"")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(MaquetteError, match="holds no weights"):

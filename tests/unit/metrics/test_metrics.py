@@ -1,4 +1,4 @@
-"""Perfect input scores at the ceiling, a wrong image at the floor, a little wrong in between."""
+"""Perfect input scores at the ceiling, a wrong image at the floor, a slightly wrong one in between."""
 
 import numpy as np
 import pytest
@@ -35,25 +35,25 @@ def test_edges_match_within_two_pixels() -> None:
 
 
 def test_iou() -> None:
-    wanted = np.array([[0, 0, 1, 1]])
-    assert mean_iou(wanted, wanted) == 1
-    assert mean_iou(1 - wanted, wanted) == 0
-    assert mean_iou(np.array([[0, 1, 1, 1]]), wanted) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    truth = np.array([[0, 0, 1, 1]])
+    assert mean_iou(truth, truth) == 1
+    assert mean_iou(1 - truth, truth) == 0
+    assert mean_iou(np.array([[0, 1, 1, 1]]), truth) == pytest.approx((1 / 2 + 2 / 3) / 2)
 
 
 def test_depth() -> None:
-    wanted = np.array([[1.0, 2.0, 4.0, 1000.0]])
-    assert depth_accuracy(wanted, wanted) == 1
-    assert depth_accuracy(wanted * [1.2, 1.3, 1, 1], wanted) == pytest.approx(2 / 3)
-    assert depth_accuracy(wanted * 2, wanted) == 0
+    truth = np.array([[1.0, 2.0, 4.0, 1000.0]])
+    assert depth_accuracy(truth, truth) == 1
+    assert depth_accuracy(truth * [1.2, 1.3, 1, 1], truth) == pytest.approx(2 / 3)
+    assert depth_accuracy(truth * 2, truth) == 0
 
 
 def test_normals() -> None:
-    wanted = np.array([[[0, 1, 0], [0, 0, 1], [0, 0, 0]]], float)
-    assert normal_accuracy(wanted, wanted) == 1
-    assert normal_accuracy(-wanted, wanted) == 0
+    truth = np.array([[[0, 1, 0], [0, 0, 1], [0, 0, 0]]], float)
+    assert normal_accuracy(truth, truth) == 1
+    assert normal_accuracy(-truth, truth) == 0
     tilted = np.array([[[0, np.cos(0.3), np.sin(0.3)], [0, np.sin(0.5), np.cos(0.5)], [1, 0, 0]]])
-    assert normal_accuracy(tilted, wanted) == 0.5  # 17 and 29 degrees
+    assert normal_accuracy(tilted, truth) == 0.5  # 17 and 29 degrees
 
 
 def test_key_points() -> None:
@@ -76,7 +76,7 @@ def test_frechet_distance_of_normal_distributions() -> None:
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a))
 
 
-def drawn(condition: str, scene: diorama.Scene):
+def ground_truth(condition: str, scene: diorama.Scene):
     from maquette.conditions.detectors.canny import DIORAMA, canny
     from maquette.conditions.detectors.scribble import scribble
 
@@ -91,11 +91,11 @@ def drawn(condition: str, scene: diorama.Scene):
 
 
 @pytest.mark.parametrize("condition", ["canny", "scribble"])
-def test_fidelity_of_drawn_conditions(condition: str, scenes) -> None:
-    wanted = [drawn(condition, scene) for scene in scenes]
+def test_fidelity_of_detected_conditions(condition: str, scenes) -> None:
+    truth = [ground_truth(condition, scene) for scene in scenes]
     images = [scene.image for scene in scenes]
-    assert np.mean(fidelity(condition, images, wanted)) == 1
-    assert np.mean(fidelity(condition, [*images[1:], images[0]], wanted)) < 0.5
+    assert np.mean(fidelity(condition, images, truth)) == 1
+    assert np.mean(fidelity(condition, [*images[1:], images[0]], truth)) < 0.5
     assert set(NAMES) >= {condition}
 
 
@@ -103,12 +103,12 @@ def test_fidelity_of_drawn_conditions(condition: str, scenes) -> None:
     ("condition", "ceiling", "floor"),
     [("segmentation", 0.9, 0.5), ("depth", 0.9, 0.75), ("normal", 0.8, 0.68), ("pose", 0.85, 0.05)],
 )
-def test_fidelity_as_the_network_sees(condition: str, ceiling: float, floor: float) -> None:
+def test_fidelity_by_the_perception_model(condition: str, ceiling: float, floor: float) -> None:
     """True scenes near the ceiling of docs/fidelity.md, scenes in another order near the floor."""
     scenes = [diorama.scene(seed) for seed in range(300, 324)]
     if condition == "pose":
         scenes = [scene for scene in scenes if len(scene.keypoints)]
-    wanted = [drawn(condition, scene) for scene in scenes]
+    truth = [ground_truth(condition, scene) for scene in scenes]
     images = [scene.image for scene in scenes]
-    assert np.nanmean(fidelity(condition, images, wanted)) > ceiling
-    assert np.nanmean(fidelity(condition, [*images[1:], images[0]], wanted)) < floor
+    assert np.nanmean(fidelity(condition, images, truth)) > ceiling
+    assert np.nanmean(fidelity(condition, [*images[1:], images[0]], truth)) < floor

@@ -33,22 +33,22 @@ def test_residuals_add_up_and_scale() -> None:
     scaled = summed.scaled([0.5, 3.0, 1.0])
     assert torch.equal(scaled[0], 0.5 * (a + b))
     assert torch.equal(scaled[1], 3 * b)
-    behind = summed.pad_front(2)
-    assert behind[0].shape == (3, 2, 3, 3)
-    assert not behind[0][:2].any()
-    assert torch.equal(behind[0][2:], summed[0])
+    padded = summed.pad_front(2)
+    assert padded[0].shape == (3, 2, 3, 3)
+    assert not padded[0][:2].any()
+    assert torch.equal(padded[0][2:], summed[0])
 
 
-def test_a_control_is_on_between_its_shares() -> None:
-    def on(**kwargs) -> list[int]:
+def test_a_control_is_active_between_start_and_end() -> None:
+    def active(**kwargs) -> list[int]:
         control = Control(None, torch.zeros(1, 3, 8, 8), **kwargs)
         return [step for step in range(10) if control.active(step, 10)]
 
-    assert on() == list(range(10))
-    assert on(end=0.5) == [0, 1, 2, 3, 4]
-    assert on(start=0.5) == [5, 6, 7, 8, 9]
-    assert on(start=0.2, end=0.4) == [2, 3]
-    assert on(weight=0) == []
+    assert active() == list(range(10))
+    assert active(end=0.5) == [0, 1, 2, 3, 4]
+    assert active(start=0.5) == [5, 6, 7, 8, 9]
+    assert active(start=0.2, end=0.4) == [2, 3]
+    assert active(weight=0) == []
 
 
 @pytest.mark.parametrize("wrong", [{"start": 0.6, "end": 0.5}, {"end": 1.5}, {"start": -0.1}, {"weight": 11}])
@@ -57,7 +57,7 @@ def test_a_control_out_of_range_is_refused(wrong) -> None:
         Control(None, torch.zeros(1, 3, 8, 8), **wrong)
 
 
-def test_an_unknown_sampler_is_answered_with_the_nearest() -> None:
+def test_an_unknown_sampler_suggests_the_closest() -> None:
     with pytest.raises(MaquetteError, match="did you mean 'euler'"):
         Sampling(sampler="eulr")
     assert make_scheduler("ddim", {"_class_name": "PNDMScheduler"}).init_noise_sigma == 1

@@ -24,17 +24,17 @@ from maquette.recipes.diorama import scenes, stage
 from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
-CROP = 64  # pixels: crops around things in half of the early steps
-WEIGHTS = {"sky": 1.0, "hills": 1.0, "ground": 1.0, "person": 6.0}  # of a pixel's error; others 3
+CROP = 64  # pixels; half of the early steps train on crops around things
+WEIGHTS = {"sky": 1.0, "hills": 1.0, "ground": 1.0, "person": 6.0}  # of the pixels' errors; other classes 3
 
 
 @dataclass(frozen=True)
 class Recipe:
     run: Path = Path("runs/diorama")
     scenes: int = 16_000
-    held_out: int = 200  # scenes on which PSNR is watched
-    steps: int = 4_600  # whole images and crops, the learning rate down to 0
-    refine: int = 2_600  # then so many more on whole images, for the squared error, from a lower rate
+    held_out: int = 200  # scenes for reporting PSNR
+    steps: int = 4_600  # on whole images and crops, the learning rate decaying to 0
+    refine: int = 2_600  # further steps on whole images, with more weight on the squared error
     batch_size: int = 16
     learning_rate: float = 1.7e-3
     refine_rate: float = 9e-4
@@ -46,7 +46,7 @@ class Recipe:
 
 
 def build(recipe: Recipe) -> AutoencoderKL:
-    """One norm group, since a backward pass through many small ones is slow on a CPU."""
+    """The untrained autoencoder. One norm group: the backward pass through many small ones is slow on a CPU."""
     return AutoencoderKL(
         down_block_types=["DownEncoderBlock2D"] * 4,
         up_block_types=["UpDecoderBlock2D"] * 4,
@@ -60,6 +60,7 @@ def build(recipe: Recipe) -> AutoencoderKL:
 
 
 def train(recipe: Recipe) -> AutoencoderKL:
+    """Train, whiten the latents and save to the run's folder `vae`; resumes an interrupted training."""
     images, classes = scenes.load(recipe.scenes, recipe.device, "images", "classes")
     (held_out,) = scenes.load(recipe.held_out, recipe.device, "images", first=dataset.VALIDATION)
     torch.manual_seed(recipe.seed)
@@ -83,17 +84,18 @@ def train(recipe: Recipe) -> AutoencoderKL:
 
 
 def _through(vae: AutoencoderKL, target: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """A reconstruction from a draw of the posterior, and the posterior's divergence from the prior."""
+    """Reconstruct (B, 3, H, W) from a posterior sample, and the mean KL divergence () from the prior."""
     posterior = vae.encode(target).latent_dist
     return vae.decode(posterior.mean + posterior.std * noise).sample, posterior.kl().mean()
 
 
 def _latent_shape(recipe: Recipe, target: Tensor) -> tuple[int, int, int, int]:
+    """Shape (B, C, H/8, W/8) of the latents of pixels (B, 3, H, W)."""
     return len(target), recipe.latent_channels, target.shape[2] // 8, target.shape[3] // 8
 
 
 def _rate(recipe: Recipe, step: int) -> float:
-    """The learning rate: two cosines, one after the other."""
+    """The learning rate: a cosine schedule for each of the two phases."""
     if step < recipe.steps:
         return recipe.learning_rate * cosine(step, recipe.steps, warmup=100, hold=0.2)
     return recipe.refine_rate * cosine(step - recipe.steps, recipe.refine, warmup=100, hold=0.2)
@@ -102,7 +104,10 @@ def _rate(recipe: Recipe, step: int) -> float:
 def _batch(
     images: Tensor, classes: Tensor, recipe: Recipe, step: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Whole images, or four times as many crops around things in half of the first 60 % of the steps; weights."""
+    """Pixels (B, 3, H, W) in [-1, 1] and weights (B, 1, H, W) of a batch.
+
+    In half of the first 60 % of the steps, four times as many crops around things in place of whole images.
+    """
     device = images.device
     crop = step < 0.6 * recipe.steps and step % 2 == 1
     count = recipe.batch_size * (4 if crop else 1)
@@ -128,14 +133,19 @@ def _windows(classes: Tensor, generator: torch.Generator) -> tuple[Tensor, Tenso
     jitter = torch.randint(-16, 17, (2, len(classes), 1), generator=generator, device=classes.device)
     side = torch.arange(CROP, device=classes.device)
     corners = [
-        (at + j - CROP // 2).clamp(0, SIZE - CROP)
-        for at, j in zip((centre // SIZE, centre % SIZE), jitter, strict=True)
+        (middle + offset - CROP // 2).clamp(0, SIZE - CROP)
+        for middle, offset in zip((centre // SIZE, centre % SIZE), jitter, strict=True)
     ]
     return (corners[0] + side)[:, :, None], (corners[1] + side)[:, None, :]
 
 
 def reconstruction_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """Absolute and squared error, error of the gradients (sharp edges) and of the image at a quarter of its size."""
+    """Absolute and squared error, error of the gradients (for sharp edges) and of the image at a quarter of its size.
+
+    Args:
+        result, target: pixels (B, 3, H, W) in [-1, 1].
+        weight: of each pixel's error, (B, 1, H, W).
+    """
     error = result - target
     gradients = [(error.diff(dim=a).abs() * weight.narrow(a, 0, weight.shape[a] - 1)).mean() for a in (2, 3)]
     coarse = F.avg_pool2d(error, 4).abs().mean()
@@ -145,7 +155,7 @@ def reconstruction_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tenso
 
 @torch.no_grad()
 def quality(vae: AutoencoderKL, images: Tensor) -> str:
-    """Mean PSNR of the reconstructions, for a report."""
+    """Mean PSNR of the reconstructions of images (N, H, W, 3), as text for the log."""
     batches = [scenes.to_pixels(batch) for batch in images.split(50)]
     values = [psnr(vae.decode(vae.encode(target).latent_dist.mean).sample, target) for target in batches]
     return f"PSNR {torch.cat(values).mean().item():.2f} dB"
@@ -162,20 +172,20 @@ def encode(vae: AutoencoderKL, images: Tensor) -> Tensor:
 
 
 def posteriors(run: Path, count: int, device: str, first: int = dataset.TRAIN) -> Tensor:
-    """Posterior moments (N, 2C, h, w) of `count` images by a run's encoder, encoded once and kept."""
+    """Posterior moments (N, 2C, h, w) of `count` scenes' images by a run's encoder, cached on disk."""
     vae = AutoencoderKL.from_pretrained(run / "vae").to(device, memory_format=torch.channels_last)
     which = f"{count}" if first == dataset.TRAIN else f"{first}+{count}"
-    kept = run / f"moments-{which}-{fingerprint(vae.encoder, vae.quant_conv)}.pt"
-    if not kept.exists():
+    cache = run / f"moments-{which}-{fingerprint(vae.encoder, vae.quant_conv)}.pt"
+    if not cache.exists():
         (images,) = scenes.load(count, device, "images", first=first)
-        with atomic_write(kept) as path:
+        with atomic_write(cache) as path:
             torch.save(encode(vae, images), path)
-    moments: Tensor = torch.load(kept, weights_only=True, map_location=device)
+    moments: Tensor = torch.load(cache, weights_only=True, map_location=device)
     return moments
 
 
 def fingerprint(*modules: nn.Module) -> str:
-    """The same for the same weights, in a dozen letters."""
+    """Hash of the weights, 12 hexadecimal digits."""
     digest = hashlib.sha256()
     for module in modules:
         for value in module.state_dict().values():
@@ -185,9 +195,10 @@ def fingerprint(*modules: nn.Module) -> str:
 
 @torch.no_grad()
 def whiten(vae: AutoencoderKL, moments: Tensor) -> None:
-    """Fold a shift and a scale of each latent channel into the two 1×1 convolutions around it.
+    """Normalise each latent channel by folding a shift and a scale into the 1×1 convolutions before and after it.
 
-    Afterwards every channel has mean 0 and deviation 1 over `moments`' images, and images stay as they are.
+    Afterwards every channel has mean 0 and standard deviation 1 over the images of `moments` (N, 2C, h, w), and
+    reconstructions are unchanged.
     """
     means = moments[:, : moments.shape[1] // 2].float()
     shift, scale = means.mean(dim=(0, 2, 3)), means.std(dim=(0, 2, 3))

@@ -1,9 +1,9 @@
-"""The whole embedded model from nothing: every stage in turn, each going on where it stopped.
+"""Train the whole embedded model from scratch: every stage in turn, each resuming where it stopped.
 
     python -m maquette.recipes.diorama.everything                  # two CPU cores: some five hours
-    python -m maquette.recipes.diorama.everything --preset gpu     # one GPU; its settings have not been run yet
+    python -m maquette.recipes.diorama.everything --preset gpu     # one GPU; untested settings
 
-Stages that are done are passed over; what comes out lies in src/maquette/weights.
+Finished stages are skipped; the result is written to src/maquette/weights.
 """
 
 from dataclasses import dataclass
@@ -41,10 +41,11 @@ class Recipe:
     run: Path = Path("runs/diorama")
     target: Path = Path("src/maquette/weights/diorama")
     preset: str = "cpu"
-    conditions: str = ",".join(CONDITIONS)  # which ControlNets, in this order
+    conditions: str = ",".join(CONDITIONS)  # the ControlNets to train, in order
 
 
 def make(recipe: Recipe) -> None:
+    """Run all stages, then publish the weights into the target folder."""
     settings = PRESETS[recipe.preset]
     if not (recipe.run / "vae").exists():
         autoencoder.train(autoencoder.Recipe(run=recipe.run, **settings["autoencoder"]))
@@ -58,7 +59,7 @@ def make(recipe: Recipe) -> None:
 
 
 def train_controlnets(recipe: Recipe, settings: dict[str, Any]) -> None:
-    """All that are not finished, on one base; they share the cache on disk."""
+    """Train the unfinished ControlNets on the new base; they share its cache on disk."""
     for condition in filter(None, recipe.conditions.split(",")):
         output = recipe.run / "controlnets" / condition
         if (output / "config.json").exists():

@@ -1,4 +1,4 @@
-"""The diorama's detectors: one small network that sees classes, colours, depth, normals and key points.
+"""The diorama's perception model: one small network for classes, colours, depth, normals and key points.
 
     python -m maquette.recipes.diorama.perception --run runs/diorama
 
@@ -23,8 +23,8 @@ from maquette.training.checkpoint import Parts
 from maquette.training.schedule import cosine
 
 FIELDS = ("images", "classes", "colours", "depth", "normals", "keypoints")
-SPREAD = 1.5  # pixels: deviation of the blob that marks a key point
-EMPTY = -4.0  # logit of a key point before anything is learnt: one pixel in fifty
+SPREAD = 1.5  # pixels: standard deviation of the blob that marks a key point
+EMPTY = -4.0  # initial logit of a key point: a probability of 1 in 50
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class Recipe:
 
 
 def train(recipe: Recipe) -> Perception:
+    """Train, and save to perception.safetensors in the run's folder; resumes an interrupted training."""
     data = dict(zip(FIELDS, scenes.load(recipe.scenes, recipe.device, *FIELDS), strict=True))
     torch.manual_seed(recipe.seed)
     network = Perception().to(recipe.device).train()
@@ -51,8 +52,8 @@ def train(recipe: Recipe) -> Perception:
         rows = torch.randint(recipe.scenes, (recipe.batch_size,), generator=generator, device=recipe.device)
         batch = {field: values[rows] for field, values in data.items()}
         with torch.autocast(recipe.device, torch.bfloat16):
-            maps = network(disturbed(scenes.to_pixels(batch["images"]), generator))
-        loss = seeing_loss({name: value.float() for name, value in maps.items()}, batch)
+            maps = network(augment(scenes.to_pixels(batch["images"]), generator))
+        loss = perception_loss({name: value.float() for name, value in maps.items()}, batch)
         stage.descend(optimizer, loss)
         losses.append(loss.detach())
     with atomic_write(recipe.run / "perception.safetensors") as path:
@@ -65,23 +66,30 @@ def _rate(recipe: Recipe, step: int) -> float:
 
 
 def _half(value: Tensor) -> Tensor:
+    """A weight of any shape for the file: floats in half precision."""
     return value.half().cpu().contiguous() if value.is_floating_point() else value.cpu()
 
 
-def disturbed(pixels: Tensor, generator: torch.Generator) -> Tensor:
-    """A little blur, noise and other light, as generated images have them."""
+def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Add slight blur, noise and a colour cast, as in generated images, to pixels (B, 3, H, W) in [-1, 1]."""
 
-    def chance(*shape: int) -> Tensor:
+    def normal(*shape: int) -> Tensor:
+        """Standard normal noise, in shape as given."""
         return torch.randn(shape, generator=generator, device=generator.device)
 
     soft = F.avg_pool2d(pixels, 3, stride=1, padding=1, count_include_pad=False)
-    share = torch.sigmoid(chance(len(pixels), 1, 1, 1))
-    grain = 0.02 * chance(len(pixels), 1, 1, 1) * chance(*pixels.shape)
-    return pixels + share * (soft - pixels) + 0.04 * chance(len(pixels), 3, 1, 1) + grain
+    share = torch.sigmoid(normal(len(pixels), 1, 1, 1))
+    grain = 0.02 * normal(len(pixels), 1, 1, 1) * normal(*pixels.shape)
+    return pixels + share * (soft - pixels) + 0.04 * normal(len(pixels), 3, 1, 1) + grain
 
 
-def seeing_loss(maps: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
-    """The sum of the heads' losses, each about as large as the others."""
+def perception_loss(maps: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
+    """Weighted sum of the heads' losses, about equal in size; a scalar.
+
+    Args:
+        maps: the network's outputs, (B, channels, H, W) each.
+        batch: scenes as `FIELDS` of `dataset.load`, first axis the scene.
+    """
     disparity = NEAREST / batch["depth"].float()
     normals = batch["normals"].permute(0, 3, 1, 2).float() / 127
     heat = heat_maps(batch["keypoints"])
@@ -93,18 +101,21 @@ def seeing_loss(maps: dict[str, Tensor], batch: dict[str, Tensor]) -> Tensor:
         + 0.5 * F.cross_entropy(maps["colours"], batch["colours"].long())
         + 0.5 * depth_error.mean()
         + 0.5 * (cosine_error * surface).sum() / surface.sum()
-        + 0.2 * point_loss(maps["keypoints"], heat)
+        + 0.2 * keypoint_loss(maps["keypoints"], heat)
     )
 
 
-def point_loss(logits: Tensor, heat: Tensor) -> Tensor:
-    """Quality focal loss (Li et al. 2020, eq. 5, β = 2), per key point: most of every map is empty, and easily so."""
+def keypoint_loss(logits: Tensor, heat: Tensor) -> Tensor:
+    """Quality focal loss (Li et al. 2020, eq. 5, β = 2) per key point, since most of every map is empty.
+
+    `logits` and `heat` are (B, 18, H, W), `heat` in [0, 1].
+    """
     entropy = F.binary_cross_entropy_with_logits(logits, heat, reduction="none")
     return ((heat - logits.sigmoid()).square() * entropy).sum() / heat.sum().clamp_min(1)
 
 
 def heat_maps(keypoints: Tensor) -> Tensor:
-    """(B, people, 18, 3) to (B, 18, H, W): a blob of height 1 on every seen key point."""
+    """(B, people, 18, 3) to (B, 18, H, W): a blob of height 1 on every visible key point."""
     centres = torch.arange(SIZE, device=keypoints.device) + 0.5
     across = torch.exp(-((centres - keypoints[..., :1]) ** 2) / (2 * SPREAD**2))
     down = torch.exp(-((centres - keypoints[..., 1:2]) ** 2) / (2 * SPREAD**2)) * (keypoints[..., 2:] > 0)

@@ -1,9 +1,9 @@
-"""What the embedded base can do, in numbers and images.
+"""Report on the embedded base, in numbers and images.
 
     python -m maquette.recipes.diorama.report --output docs/base
 
-Two CPU cores: about twenty minutes, in bfloat16 a quarter of an hour. Scenes are of the test range, which no
-training sees.
+Two CPU cores: about twenty minutes, in bfloat16 a quarter of an hour. Scenes are from the test range, which
+training never sees.
 """
 
 import json
@@ -34,30 +34,31 @@ COLUMNS = 8
 class Recipe:
     output: Path = Path("docs/base")
     images: int = 2000  # generated, for the Fréchet distance
-    judged: int = 500  # of them, for prompt_alignment to the prompt
+    judged: int = 500  # of them, for prompt alignment
     reconstructed: int = 1000
     plain: int = 4  # images of each of fifty plain prompts
-    steps: int | None = None  # of sampling, and its guidance: without a value the base's own
+    steps: int | None = None  # of sampling; like guidance, the base's default where it is None
     guidance: float | None = None
     batch_size: int = 50
     base: str = "diorama"
-    eye: Path | None = None  # weights of the network that looks, the shipped ones without
+    eye: Path | None = None  # weights of the perception model; the bundled ones by default
     device: str = "cpu"
     dtype: str = "float32"
 
 
 def report(recipe: Recipe) -> dict[str, float]:
-    base, eye = load_base(recipe.base, recipe.device, recipe.dtype), PerceptionModel(recipe.eye, recipe.device)
+    """Measure the base; write numbers.json and image grids to the output folder, and return the numbers."""
+    base, perception = load_base(recipe.base, recipe.device, recipe.dtype), PerceptionModel(recipe.eye, recipe.device)
     true = _images(2 * recipe.images)
     scenes = [scene(dataset.TEST + row) for row in range(recipe.judged)]
     captions = rendered.captions(recipe.images, first=dataset.TEST)
     generated = _generate(base, captions, recipe)
-    named = [row for row, one in enumerate(scenes) if _names_its_things(one)]
-    on_generated = prompt_alignment([generated[row] for row in named], [scenes[row] for row in named], eye)
-    on_true = prompt_alignment([true[row] for row in named], [scenes[row] for row in named], eye)
+    named = [row for row, candidate in enumerate(scenes) if _names_its_things(candidate)]
+    on_generated = prompt_alignment([generated[row] for row in named], [scenes[row] for row in named], perception)
+    on_true = prompt_alignment([true[row] for row in named], [scenes[row] for row in named], perception)
     halves = true[: recipe.images], true[recipe.images :]
-    features = [eye.embed(images) for images in (generated, *halves)]
-    plain = plain_words(base, eye, recipe.plain, recipe.steps, recipe.batch_size)
+    features = [perception.embed(images) for images in (generated, *halves)]
+    plain = plain_words(base, perception, recipe.plain, recipe.steps, recipe.batch_size)
     numbers = {
         "psnr": reconstruction(base, true[: recipe.reconstructed]),
         "found": on_generated.found,
@@ -90,9 +91,9 @@ def _generate(base: Base, prompts: list[str], recipe: Recipe) -> list[Image.Imag
         )
 
 
-def _names_its_things(one: Scene) -> bool:
-    """Not the captions that say nothing of the scene."""
-    return all(thing.phrase in one.caption for thing in one.world.things)
+def _names_its_things(scene: Scene) -> bool:
+    """Whether the caption describes the scene; some don't, on purpose."""
+    return all(thing.phrase in scene.caption for thing in scene.world.things)
 
 
 def _save(
@@ -107,8 +108,8 @@ def _save(
     rows = [slice(start, start + COLUMNS) for start in range(0, 64, COLUMNS)]
     shown = [generated[row] for row in rows]
     image_grid(shown, captions=[captions[row] for row in rows], tile=160).save(recipe.output / "prompts.png")
-    again = base.decode_latents(base.encode_images(true[: 3 * COLUMNS]))
-    pairs = [part[row] for row in rows[:3] for part in (true, again)]
+    decoded = base.decode_latents(base.encode_images(true[: 3 * COLUMNS]))
+    pairs = [part[row] for row in rows[:3] for part in (true, decoded)]
     image_grid(pairs, labels=("true", "through the autoencoder") * 3).save(recipe.output / "reconstructions.png")
     rounded = {name: round(float(np.float64(value)), 4) for name, value in numbers.items()}
     with atomic_write(recipe.output / "numbers.json") as path:

@@ -1,4 +1,4 @@
-"""The rendered scenes as tensors on the device that trains."""
+"""Rendered scenes as tensors on the training device."""
 
 import torch
 from torch import Tensor
@@ -8,21 +8,22 @@ from maquette.diorama import dataset
 
 
 def load(count: int, device: str, *fields: str, first: int = dataset.TRAIN) -> list[Tensor]:
-    """Fields of `count` scenes, rendered if need be, first axis the scene; see `dataset.load`."""
+    """Fields (N, ...) of `count` scenes, rendered if necessary; see `dataset.load`."""
     seeds = range(first, first + count)
     dataset.prepare(seeds, SCENES)
     return [torch.from_numpy(dataset.load(seeds, SCENES, field)).to(device) for field in fields]
 
 
 def captions(count: int, first: int = dataset.TRAIN) -> list[str]:
+    """Captions of `count` rendered scenes."""
     return dataset.load_captions(range(first, first + count), SCENES)
 
 
 def to_pixels(images: Tensor) -> Tensor:
-    """Bytes (B, H, W, 3) to (B, 3, H, W) in [-1, 1], the channels last in memory."""
+    """Bytes (B, H, W, 3) to (B, 3, H, W) in [-1, 1], in channels-last memory format."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 def generator(seed: int, step: int, device: str) -> torch.Generator:
-    """All chance of one step, so that a resumed training goes on as if it had not stopped."""
+    """The random generator of one step; it makes a resumed training equal to an uninterrupted one."""
     return torch.Generator(device).manual_seed(seed * 1_000_003 + step)
