@@ -357,7 +357,10 @@ def test_images_in_which_too_little_is_detected_are_left_out(tmp_path, monkeypat
         ({"condition": "words"}, "words writes text, not condition maps; give it as --caption"),
         ({"caption": "canny"}, "canny outputs maps, not text; give --caption a detector that writes text"),
         ({"condition": "hough", "seed": 1}, "hough has no seed"),
-        ({"condition": "scribble", "seed": 1, "options": {"seed": 2}}, "either the option seed, .* or --seed, not both"),
+        (
+            {"condition": "scribble", "seed": 1, "options": {"seed": 2}},
+            "either the option seed, .* or --seed, not both",
+        ),
         ({"found": 0.3}, "canny does not say how much of a whole it has found"),
         ({"options": {"lo": 1}}, "did you mean 'low'"),
         ({"smallest": 31}, "smallest is a whole number of 32 or more, not 31"),
