@@ -51,7 +51,7 @@ class Table:
         places: the files or the split that it holds, in order: name, number of rows, and the folder that paths of
             images are relative to.
 
-    Indexing raises `RowError` if the text is empty.
+    Raises `RowError` for the index of a row whose text is empty.
     """
 
     def __init__(self, dataset: Any, places: Sequence[tuple[str, int, Path]], names: Names) -> None:
