@@ -63,7 +63,7 @@ def test_a_table_without_a_ceiling(base) -> None:
 def test_poses_need_a_person(base, monkeypatch) -> None:
     nobody = next(seed for seed in range(dataset.TEST, dataset.TEST + 99) if not len(mq.diorama.scene(seed).keypoints))
     monkeypatch.setattr(dataset, "TEST", nobody)
-    with pytest.raises(MaquetteError, match="shows a person, whom poses need; take more scenes"):
+    with pytest.raises(MaquetteError, match="shows a person, which poses need; take more scenes"):
         evaluate_controlnet(mq.ControlNet.attach(base), "pose", Uncontrolled(base, replace(PROTOCOL, scenes=2)))
 
 
@@ -79,5 +79,5 @@ def test_the_command_reads_the_contract(tmp_path) -> None:
     assert "mine: stroke F1, 4 unseen scenes" in result.output
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"mine.json", "mine.png"}
     mq.ControlNet.attach(mq.load_base(tmp_path / "base")).save(tmp_path / "mute")
-    with pytest.raises(MaquetteError, match="'mute' was trained on maps it does not tell"):
+    with pytest.raises(MaquetteError, match="'mute' was trained on unknown maps"):
         CliRunner().invoke(app, ["evaluate", "mute"], catch_exceptions=False)

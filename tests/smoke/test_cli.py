@@ -1,4 +1,4 @@
-"""Every verb, as a user calls it: on a tiny base in a folder, in a process of its own where that matters."""
+"""Every command, as a user runs it: with a tiny base in a folder, in a separate process where that matters."""
 
 import json
 import subprocess
@@ -46,12 +46,12 @@ def image(tmp_path) -> Path:
 
 @pytest.fixture
 def maquette(monkeypatch, capsys, tmp_path):
-    """Run the command line; exit code, standard output, standard error."""
+    """Run a command line in-process: its exit code, standard output and standard error."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["maquette", *map(str, words)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:  # typer ends every verb so
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["maquette", *map(str, arguments)])
+        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:  # typer exits after every command
             cli.main()
         out, err = capsys.readouterr()
         return int(stop.value.code or 0), out, err
@@ -60,28 +60,28 @@ def maquette(monkeypatch, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_explains_itself_with_an_example(verb, maquette) -> None:
+def test_every_help_has_an_example(verb, maquette) -> None:
     code, out, _ = maquette(verb, "--help")
     assert code == 0
     assert "Example: maquette" in " ".join(out.split())
 
 
-def test_help_answers_at_once() -> None:
-    """Under half a second on an idle machine; no heavy library is loaded for it."""
+def test_help_is_fast() -> None:
+    """Under half a second on an idle machine, since no heavy library is imported."""
     started = time.perf_counter()
     subprocess.run([sys.executable, "-m", "maquette", "--help"], check=True, capture_output=True)
     assert time.perf_counter() - started < 3
     code = (
         "import sys, maquette, maquette.cli.main; print([m for m in ('torch', 'diffusers', 'cv2') if m in sys.modules])"
     )
-    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
-    assert loaded.strip() == "[]"
+    imported = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert imported.strip() == "[]"
 
 
-LIGHT = {
+MISTAKES = {
     "generate missing.png": "There is no image at 'missing.png'",
     "generate house.png --condition nonsense": "no detector 'nonsense'. Known: canny, scribble",
-    "generate house.png --condition caption": "caption writes words, which steer nothing",
+    "generate house.png --condition caption": "caption writes text, which is not a condition map",
     "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map.",
     "generate house.png --controlnet nonsense": "There is no ControlNet 'nonsense'. Known: diorama/canny",
     "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
@@ -106,12 +106,12 @@ LIGHT = {
     "train nonsense --output run": "A recipe is diorama/CONDITION",
     "train diorama/cany --output run": "condition cannot be 'cany' on the diorama; did you mean 'canny'?",
     "train diorama/canny --output run --batch-size 0": "--batch-size is a whole number of 1 or more, not 0.",
-    "train diorama/canny --output run --kind nonsense": "--kind cannot be 'nonsense'. Known: zero, gaussian, lite.",
+    "train diorama/canny --output run --variant nonsense": "--variant cannot be 'nonsense'. Known: zero, gaussian, lite.",
     "train diorama/canny --output run --base nowhere": "There is no base 'nowhere'",
     "train diorama/canny --output run --start-from nowhere": "There is no ControlNet 'nowhere'",
     "train diorama/canny --output run --device cdua": "There is no device 'cdua' here",
     "train diorama/canny --output run --resume": "There is no training in 'run': it has no training.json.",
-    "train house.png --condition canny --output run": "'house.png' is of no kind that is read as pairs.",
+    "train house.png --condition canny --output run": "'house.png' has no format that pairs are read from.",
     "evaluate missing": "There is no ControlNet 'missing'.",
     "evaluate diorama/canny --base nowhere": "There is no base 'nowhere'",
     "evaluate diorama/canny --steps 0": "steps is a whole number from 1 to 1000, not 0.",
@@ -139,52 +139,52 @@ LIGHT = {
     "data annotate . out --condition depth --weights nowhere": "nor is there a file or folder of that name.",
     "data annotate . out --condition depth --device cdua": "There is no device 'cdua' here",
 }
-"""Mistakes in the command line's own words, which no network library is needed to see."""
+"""Command lines with a mistake, and the message; none needs a network library."""
 
 
-def test_mistakes_are_answered_before_any_network_library_is_imported(image, tmp_path) -> None:
+def test_mistakes_are_reported_before_any_network_library_is_imported(image, tmp_path) -> None:
     program = """
 import contextlib, io, json, sys
 from maquette.cli.main import main
 
 for line in json.load(sys.stdin):
     sys.argv = ["maquette", *line.split()]
-    said = io.StringIO()
-    with contextlib.redirect_stderr(said):
+    message = io.StringIO()
+    with contextlib.redirect_stderr(message):
         try:
             main()
             code = 0
         except SystemExit as stop:
             code = stop.code
     heavy = sorted({"torch", "diffusers", "transformers"} & set(sys.modules))
-    print(json.dumps([line, code, said.getvalue(), heavy]))
+    print(json.dumps([line, code, message.getvalue(), heavy]))
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
-        input=json.dumps(list(LIGHT)),
+        input=json.dumps(list(MISTAKES)),
         capture_output=True,
         text=True,
         check=True,
         cwd=tmp_path,
     )
     answers = [json.loads(line) for line in done.stdout.splitlines()]
-    assert [line for line, *_ in answers] == list(LIGHT)
-    for line, code, said, heavy in answers:
+    assert [line for line, *_ in answers] == list(MISTAKES)
+    for line, code, message, heavy in answers:
         assert code == 2, line
-        assert LIGHT[line] in said, said
+        assert MISTAKES[line] in message, message
         assert heavy == [], line
     assert list(tmp_path.iterdir()) == [image]
 
 
 def test_generate_and_again(maquette, base, net, image, tmp_path) -> None:
-    words = ("generate", image, "--prompt", "a b", "--base", base, "--controlnet", net, "--steps", 3, "--count", 2)
-    code, out, err = maquette(*words, "--size", "64x64", "--seed", 4, "-o", "made.png")
+    command = ("generate", image, "--prompt", "a b", "--base", base, "--controlnet", net, "--steps", 3, "--count", 2)
+    code, out, err = maquette(*command, "--size", "64x64", "--seed", 4, "-o", "made.png")
     assert code == 0, err
     assert out.split() == ["made-1.png", "made-2.png"]
     record = Record.load(tmp_path / "made-2.png")
     assert record.settings["seed"] == 4
     assert record.prompt == "a b"
-    image.unlink()  # everything that is needed lies in the image
+    image.unlink()  # the record in the PNG is enough
     code, out, err = maquette("generate", "--again", "made-2.png", "-o", "again.png")
     assert code == 0, err
     assert "Note" not in err
@@ -192,7 +192,7 @@ def test_generate_and_again(maquette, base, net, image, tmp_path) -> None:
     assert np.array_equal(np.asarray(first), np.asarray(second))
 
 
-def test_a_damaged_record_is_a_sentence(maquette, base, net, image, tmp_path) -> None:
+def test_a_damaged_record_is_reported(maquette, base, net, image, tmp_path) -> None:
     maquette("generate", image, "--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
     with Image.open(tmp_path / "made.png") as made:
         values = json.loads(made.info["maquette"])
@@ -204,19 +204,19 @@ def test_a_damaged_record_is_a_sentence(maquette, base, net, image, tmp_path) ->
         {key: value for key, value in values.items() if key != "prompt"},
         [],
     ]
-    for words in broken:
+    for record in broken:
         info = PngImagePlugin.PngInfo()
-        info.add_text("maquette", json.dumps(words))
+        info.add_text("maquette", json.dumps(record))
         Image.new("RGB", (8, 8)).save(tmp_path / "broken.png", pnginfo=info)
         code, _, err = maquette("generate", "--again", "broken.png")
-        assert (code, "does not say how it was made" in err) == (2, True), words
+        assert (code, "does not say how it was made" in err) == (2, True), record
 
 
 @pytest.mark.parametrize("condition", ["canny", "hough", "softedge"])
-def test_what_detect_shows_is_what_generate_feeds(maquette, base, net, tmp_path, condition: str) -> None:
+def test_detect_writes_the_map_that_generate_uses(maquette, base, net, tmp_path, condition: str) -> None:
     scene(7).image.resize((150, 90)).save(tmp_path / "scene.png")
-    words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
-    assert maquette("generate", "scene.png", "--condition", condition, *words)[0] == 0
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    assert maquette("generate", "scene.png", "--condition", condition, *options)[0] == 0
     assert maquette("detect", condition, "scene.png", "-o", ".", "--size", "64x64")[0] == 0
     fed = Record.load(tmp_path / "made.png").controls[0].image()
     assert fed == Image.open(tmp_path / f"scene-{condition}.png").convert("RGB")
@@ -224,24 +224,24 @@ def test_what_detect_shows_is_what_generate_feeds(maquette, base, net, tmp_path,
 
 
 def test_options_go_to_the_detector(maquette, base, net, image, tmp_path) -> None:
-    words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
-    code, _, err = maquette("generate", image, "--option", "low=2040", "--option", "high=2040", *words)
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    code, _, err = maquette("generate", image, "--option", "low=2040", "--option", "high=2040", *options)
     assert code == 0, err
     assert not np.asarray(Record.load(tmp_path / "made.png").controls[0].image()).any()
-    code, _, err = maquette("generate", image, "--option", "lo=3", *words)
+    code, _, err = maquette("generate", image, "--option", "lo=3", *options)
     assert (code, "did you mean 'low'" in err) == (2, True)
-    code, _, err = maquette("generate", image, "--map", "--option", "low=3", *words)
+    code, _, err = maquette("generate", image, "--map", "--option", "low=3", *options)
     assert (code, "no effect" in err) == (0, True)
-    code, _, err = maquette("generate", image, "--condition", "caption", *words)
+    code, _, err = maquette("generate", image, "--condition", "caption", *options)
     assert code == 2
 
 
-def test_a_map_of_classes_is_brought_to_size_without_mixing_them(maquette, base, net, tmp_path) -> None:
-    shown = Image.new("RGB", (90, 130), (255, 0, 0))
-    shown.paste((0, 0, 255), (20, 20, 61, 77))
-    shown.save(tmp_path / "classes.png")
-    words = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
-    assert maquette("generate", "classes.png", "--map", "--condition", "segmentation", *words)[0] == 0
+def test_a_class_map_is_resized_without_mixing_classes(maquette, base, net, tmp_path) -> None:
+    classes = Image.new("RGB", (90, 130), (255, 0, 0))
+    classes.paste((0, 0, 255), (20, 20, 61, 77))
+    classes.save(tmp_path / "classes.png")
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    assert maquette("generate", "classes.png", "--map", "--condition", "segmentation", *options)[0] == 0
     fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image()).reshape(-1, 3)
     assert {tuple(colour) for colour in fed.tolist()} == {(255, 0, 0), (0, 0, 255)}
 
@@ -258,9 +258,9 @@ def test_generate_from_a_map(maquette, base, net, image) -> None:
 
 
 def test_another_condition_than_the_trained_one_is_a_note(maquette, image) -> None:
-    words = ("generate", image, "--controlnet", "diorama/canny", "--steps", 1)
-    assert "was trained on" not in maquette(*words, "--condition", "canny")[2]
-    code, _, err = maquette(*words, "--condition", "scribble")
+    command = ("generate", image, "--controlnet", "diorama/canny", "--steps", 1)
+    assert "was trained on" not in maquette(*command, "--condition", "canny")[2]
+    code, _, err = maquette(*command, "--condition", "scribble")
     assert code == 0
     assert "was trained on maps of 'diorama/canny' and is given 'scribble'" in " ".join(err.split())
 
@@ -269,16 +269,16 @@ def test_detect(maquette, image, tmp_path) -> None:
     code, out, err = maquette("detect", "canny", image, "-o", "maps", "--option", "low=80", "--option", "high=160")
     assert code == 0, err
     assert out.strip() == "maps/house-canny.png"
-    with Image.open(tmp_path / "maps/house-canny.png") as shown:
-        assert shown.size == (160, 130)
+    with Image.open(tmp_path / "maps/house-canny.png") as written:
+        assert written.size == (160, 130)
 
 
 @pytest.mark.parametrize("detector", ["canny", "hough", "lsd", "scribble", "softedge", "xdog"])
-def test_maps_without_weights_load_no_network_library(detector: str, image, tmp_path) -> None:
-    words = f"['maquette', 'detect', '{detector}', '{image}', '-o', '{tmp_path}']"
+def test_detectors_without_weights_import_no_network_library(detector: str, image, tmp_path) -> None:
+    argv = f"['maquette', 'detect', '{detector}', '{image}', '-o', '{tmp_path}']"
     program = f"""
 import sys
-sys.argv = {words}
+sys.argv = {argv}
 from maquette.cli.main import app
 app(standalone_mode=False)
 assert not {{"torch", "transformers", "diffusers", "huggingface_hub"}} & set(sys.modules)
@@ -287,14 +287,14 @@ assert not {{"torch", "transformers", "diffusers", "huggingface_hub"}} & set(sys
     assert done.returncode == 0, done.stderr
 
 
-def test_one_broken_image_costs_the_others_nothing(maquette, image, tmp_path) -> None:
+def test_a_broken_image_does_not_stop_the_others(maquette, image, tmp_path) -> None:
     code, out, err = maquette("detect", "canny", "absent.png", image, "-o", "maps")
     assert code == 2
     assert out.strip() == "maps/house-canny.png"
     assert "1 of 2 images have no map. There is no image at 'absent.png'" in err
 
 
-def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
+def test_too_little_memory_is_reported(maquette, base, monkeypatch) -> None:
     from maquette.sampling import generate as module
 
     def fail(*_: object, **__: object) -> None:
@@ -303,11 +303,11 @@ def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
     monkeypatch.setattr(module, "_sample", fail)
     code, _, err = maquette("generate", "--base", base)
     assert code == 2
-    assert "The memory at hand is too small" in err
+    assert "There is not enough memory" in err
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("command", "message"),
     [
         (("generate", "absent.png"), "There is no image at 'absent.png'"),
         (("generate", "--base", "nowhere"), "There is no base 'nowhere'"),
@@ -317,9 +317,9 @@ def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
         (("generate", "--base", "BASE", "--size", "100x64"), "multiples of 64 pixels"),
         (("generate", "--base", "BASE", "--dtype", "int8"), "no dtype 'int8'"),
         (("generate", "--base", "BASE", "IMAGE", "--controlnet", "diorama/cany"), "There is no ControlNet"),
-        (("generate", "--base", "BASE", "--map"), "nothing for --map to steer by; give the image"),
+        (("generate", "--base", "BASE", "--map"), "no control for --map to act on; give the image"),
         (("generate", "--base", "BASE", "--controlnet", "x"), "give the image"),
-        (("generate", "--base", "BASE", "--weight", "0.5", "--end", "0.5"), "nothing for --weight, --end to steer by"),
+        (("generate", "--base", "BASE", "--weight", "0.5", "--end", "0.5"), "no control for --weight, --end to act on"),
         (("generate", "--again", "IMAGE", "--steps", "3", "--prompt", "a"), "leave --prompt, --steps out"),
         (("generate", "IMAGE", "--base", "BASE", "--size", "0x64"), "--size is WIDTHxHEIGHT in pixels"),
         (("generate", "--base", "BASE", "--device", "cdua"), "There is no device 'cdua'"),
@@ -344,12 +344,11 @@ def test_too_little_memory_is_a_sentence(maquette, base, monkeypatch) -> None:
         (("demo", "-o", "demo.jpg"), "Results are PNG files"),
     ],
 )
-def test_bad_input_is_a_sentence_and_leaves_nothing(maquette, base, image, tmp_path, words, says) -> None:
+def test_bad_input_prints_a_message_and_writes_nothing(maquette, base, image, tmp_path, command, message) -> None:
     before = sorted(tmp_path.iterdir())
-    given = [{"BASE": base, "IMAGE": image}.get(word, word) for word in words]
-    code, _, err = maquette(*given)
+    code, _, err = maquette(*({"BASE": base, "IMAGE": image}.get(word, word) for word in command))
     assert code == 2
-    assert says in err
+    assert message in err
     assert "Traceback" not in err
     assert sorted(tmp_path.iterdir()) == before
 
@@ -361,7 +360,7 @@ def test_a_long_prompt_is_a_note(maquette, base, tmp_path) -> None:
     assert "cut off: " in err
 
 
-def test_a_image_is_written_whole_or_not_at_all(maquette, base, tmp_path, monkeypatch) -> None:
+def test_images_are_written_atomically(maquette, base, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Image.Image, "save", lambda *args, **kwargs: (_ for _ in ()).throw(OSError("disk is full")))
     code, _, err = maquette("generate", "--base", base, "--steps", 1)
     assert code == 2

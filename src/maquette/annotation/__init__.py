@@ -1,1 +1,1 @@
-"""Conditions drawn and texts written for a whole data set, into shards: by one process, many, or a cluster."""
+"""Condition maps and captions for a whole data set, written as shards by one process, several, or a cluster."""

@@ -1,7 +1,7 @@
-"""A data set annotated: a condition drawn of each image, a text written, all in shards that `open_source` reads.
+"""Annotate a data set: a condition map and a text for each image, written as shards that `open_source` reads.
 
-Shard k is made of the rows [k n, (k + 1) n) of those chosen, in their order, and of nothing else: not of what was made
-before it, by which process or in which batch. A run that was killed goes on with the shards that are not there.
+Shard k consists of the chosen rows [k n, (k + 1) n), in order. It depends on nothing else: not on earlier shards, the
+process that writes it or the batch size. An interrupted run resumes with the missing shards.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,19 +16,19 @@ from tqdm import tqdm
 
 from maquette.annotation.annotation import Annotation
 from maquette.annotation.decode import Decoded, decode
-from maquette.annotation.output import Done, Target
+from maquette.annotation.output import ShardStats, Target
 from maquette.annotation.pipeline import AnnotationPipeline
 from maquette.annotation.select import largest
 from maquette.annotation.shard_writer import write_parquet, write_tar
-from maquette.annotation.workers import own, processes
+from maquette.annotation.workers import processes, worker_state
 from maquette.data.prefetch import in_order
 from maquette.data.sources.jsonl import BadRow, Source
 from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError
 from maquette.foundation.files import atomic_write
 
-MOST_NAMED = 20  # rows that cannot be used, on the screen
-AHEAD = 4  # batches that are decoded, or wait to be, while a network sees one
+MOST_NAMED = 20  # bad rows printed
+AHEAD = 4  # batches decoded ahead of the network
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class Job:
-    """An annotation, where it goes, and with what it is made."""
+    """An annotation, its target, and the hardware to use.
 
-    asked: Annotation
+    Raises `MaquetteError` for less than one worker or image per batch.
+    """
+
+    annotation: Annotation
     target: Target
     device: str = "auto"
     workers: int = 1
@@ -50,142 +53,146 @@ class Job:
     def __post_init__(self) -> None:
         if min(self.workers, self.batch_size) < 1:
             raise MaquetteError(
-                f"workers and batch_size are 1 or more, not {self.workers} and {self.batch_size}; the first counts "
-                "processes, the second images that a network sees at once."
+                f"workers and batch_size are 1 or more, not {self.workers} and {self.batch_size}; the first is the "
+                "number of processes, the second the number of images in a network's batch."
             )
 
 
 @dataclass(frozen=True)
 class ShardWriter:
-    """A job with its source and its detectors opened: makes one shard after the other."""
+    """A job with its source and its detectors opened, which writes one shard at a time."""
 
     job: Job
     source: Source
-    drawing: AnnotationPipeline
+    pipeline: AnnotationPipeline
 
     @staticmethod
     def open(job: Job, source: Source) -> "ShardWriter":
-        return ShardWriter(job, source, AnnotationPipeline.open(job.asked, job.device))
+        return ShardWriter(job, source, AnnotationPipeline.open(job.annotation, job.device))
 
-    def make(self, shard: Shard, decoded: Iterable[Decoded | BadRow] | None = None) -> int:
-        """Write a shard, then its note. How many rows it was made of.
+    def write(self, shard: Shard, decoded: Iterable[Decoded | BadRow] | None = None) -> int:
+        """Write a shard, then its statistics, which mark it as done. Returns the number of rows processed.
 
         Args:
-            decoded: its rows, where they are decoded elsewhere.
+            decoded: the shard's rows, if they are decoded elsewhere.
         """
-        done, target = Done(), self.job.target
+        stats, target = ShardStats(), self.job.target
         rows = map(partial(decode, self.source), shard.rows) if decoded is None else decoded
-        pairs = self.drawing.pairs(rows, self.job.batch_size, done)
+        pairs = self.pipeline.pairs(rows, self.job.batch_size, stats)
         first = next(pairs, None)
         path = target.shard(shard.number)
-        if first is None:  # a shard of no pair would be one that cannot be read
+        if first is None:  # an empty shard could not be read
             path.unlink(missing_ok=True)
         else:
             with atomic_write(path) as temporary:
                 (write_parquet if target.is_table else write_tar)(temporary, chain([first], pairs))
-        target.note(shard.number, done)
+        target.save_stats(shard.number, stats)
         return len(shard.rows)
 
 
 Tick = Callable[[int], object]
-"""Told now and then how many rows more are done."""
+"""A progress callback: takes the number of rows done since the last call."""
 
-Run = Callable[[Job, Source, Sequence[Shard], Tick], None]
-"""Makes shards, in any order."""
+Runner = Callable[[Job, Source, Sequence[Shard], Tick], None]
+"""Writes shards, in any order."""
 
 
 @dataclass(frozen=True)
 class Summary:
     pairs: int
     shards: int
-    left_out: int  # rows that were too small, or in which too little was found
+    left_out: int  # rows that were too small, or in which too little was detected
     faults: Sequence[BadRow]  # rows that could not be used
-    listed: Path | None  # where those are
+    listed: Path | None  # the file that lists those
 
     def __str__(self) -> str:
         lines = [f"{fault.where}: {fault.reason}" for fault in self.faults[:MOST_NAMED]]
         if (more := len(self.faults) - MOST_NAMED) > 0:
             lines.append(f"and {more} more such rows.")
         if self.faults:
-            lines.append(f"{len(self.faults)} rows cannot be used; {self.listed} has them all.")
+            lines.append(f"{len(self.faults)} rows cannot be used; {self.listed} lists them all.")
         if self.left_out:
-            lines.append(f"{self.left_out} rows are left out: too small, or too little was found in them.")
+            lines.append(f"{self.left_out} rows are left out: too small, or too little was detected in them.")
         return "\n".join([*lines, f"{self.pairs} pairs are in {self.shards} shards."])
 
 
-def annotate(job: Job, run: Run | None = None) -> Summary:
-    """Make all shards that are not there yet.
+def annotate(job: Job, runner: Runner | None = None) -> Summary:
+    """Write all missing shards.
 
     Args:
-        run: how they are made; without, by processes on this machine.
+        runner: how the shards are written; by default in processes on this machine.
 
-    Raises `MaquetteError` when the target was begun otherwise or is being written, and for what cannot be opened.
+    Raises `MaquetteError` if the target was started with other settings or is in use, or if the source or a detector
+    cannot be opened.
     """
-    asked, target = job.asked, job.target
-    source = open_source(asked.source, asked.read)
-    with target.held():
-        target.begin({**asked.settings(), "rows": len(source)})
-        rows, faults = _chosen(asked, target, source)
-        size = asked.shard_size
+    annotation, target = job.annotation, job.target
+    source = open_source(annotation.source, annotation.read_columns)
+    with target.lock():
+        target.start({**annotation.settings(), "rows": len(source)})
+        rows, faults = _chosen(annotation, target, source)
+        size = annotation.shard_size
         shards = [Shard(start // size, rows[start : start + size]) for start in range(0, len(rows), size)]
-        waiting = [shard for shard in shards if target.done(shard.number) is None]
-        there = len(rows) - sum(len(shard.rows) for shard in waiting)
-        if waiting:
-            with tqdm(desc=asked.condition, total=len(rows), initial=there, unit=" images") as bar:
-                (run or on_this_machine)(job, source, waiting, bar.update)
+        missing = [shard for shard in shards if target.stats(shard.number) is None]
+        finished = len(rows) - sum(len(shard.rows) for shard in missing)
+        if missing:
+            with tqdm(desc=annotation.condition, total=len(rows), initial=finished, unit=" images") as bar:
+                (runner or run_locally)(job, source, missing, bar.update)
         return _summary(target, shards, [*source.faults, *faults])
 
 
-def _chosen(asked: Annotation, target: Target, source: Source) -> tuple[Sequence[int], Sequence[BadRow]]:
-    """The rows to annotate; sizes are read once, however often a run is begun."""
-    if asked.largest is None:
+def _chosen(annotation: Annotation, target: Target, source: Source) -> tuple[Sequence[int], Sequence[BadRow]]:
+    """The rows to annotate. A resumed run does not read the sizes again."""
+    if annotation.largest is None:
         return range(len(source)), []
     kept = target.rows()
     if kept is None:
-        kept = largest(source, asked.largest, asked.smallest)
+        kept = largest(source, annotation.largest, annotation.smallest)
         target.keep_rows(*kept)
     return kept
 
 
-def on_this_machine(job: Job, source: Source, shards: Sequence[Shard], tick: Tick) -> None:
-    """Without a network a shard is made from end to end in one of several processes; else those decode for this one."""
-    maker = ShardWriter.open(job, source)
+def run_locally(job: Job, source: Source, shards: Sequence[Shard], tick: Tick) -> None:
+    """Without a network, worker processes write whole shards; with one, they decode for this process.
+
+    Raises `MaquetteError` if a worker is killed.
+    """
+    writer = ShardWriter.open(job, source)
     try:
-        if job.asked.has_networks:
-            _decoded_by_others(maker, shards, tick)
+        if job.annotation.has_networks:
+            _decode_in_workers(writer, shards, tick)
         else:
             with processes(min(job.workers, len(shards)), partial(ShardWriter.open, job, source)) as pool:
-                for made in as_completed([pool.submit(_make, shard) for shard in shards]):
-                    tick(made.result())
+                for count in as_completed([pool.submit(_write, shard) for shard in shards]):
+                    tick(count.result())
     except BrokenProcessPool as error:
         raise MaquetteError(
-            "A worker ended without a word, as the system does when memory runs out. Whole shards stay; run again, "
-            "with fewer --workers."
+            "A worker was killed, as the system does when memory runs out. Finished shards are kept; run again with "
+            "fewer --workers."
         ) from error
 
 
-def _decoded_by_others(maker: ShardWriter, shards: Sequence[Shard], tick: Tick) -> None:
-    job = maker.job
-    with processes(job.workers, partial(_identity, maker.source)) as pool:
+def _decode_in_workers(writer: ShardWriter, shards: Sequence[Shard], tick: Tick) -> None:
+    job = writer.job
+    with processes(job.workers, partial(_identity, writer.source)) as pool:
         rows = chain.from_iterable(shard.rows for shard in shards)
         decoded = in_order(pool, _decode, rows, AHEAD * job.batch_size)
         for shard in shards:
-            maker.make(shard, _told(islice(decoded, len(shard.rows)), tick))
+            writer.write(shard, _with_progress(islice(decoded, len(shard.rows)), tick))
 
 
-def _told(rows: Iterable[Decoded | BadRow], tick: Tick) -> Iterator[Decoded | BadRow]:
-    for one in rows:
-        yield one
+def _with_progress(rows: Iterable[Decoded | BadRow], tick: Tick) -> Iterator[Decoded | BadRow]:
+    for row in rows:
+        yield row
         tick(1)
 
 
-def _make(shard: Shard) -> int:
-    maker: ShardWriter = own()
-    return maker.make(shard)
+def _write(shard: Shard) -> int:
+    writer: ShardWriter = worker_state()
+    return writer.write(shard)
 
 
 def _decode(row: int) -> Decoded | BadRow:
-    return decode(own(), row)
+    return decode(worker_state(), row)
 
 
 def _identity(source: Source) -> Source:
@@ -193,13 +200,13 @@ def _identity(source: Source) -> Source:
 
 
 def _summary(target: Target, shards: Sequence[Shard], faults: Sequence[BadRow]) -> Summary:
-    done = [one for shard in shards if (one := target.done(shard.number))]
-    everywhere = [*faults, *(fault for one in done for fault in one.faults)]
-    named = sorted(everywhere, key=lambda fault: -1 if fault.row is None else fault.row)
+    finished = [stats for shard in shards if (stats := target.stats(shard.number))]
+    found = [*faults, *(fault for stats in finished for fault in stats.faults)]
+    ordered = sorted(found, key=lambda fault: -1 if fault.row is None else fault.row)
     return Summary(
-        pairs=sum(one.pairs for one in done),
-        shards=sum(one.pairs > 0 for one in done),
-        left_out=sum(one.left_out for one in done),
-        faults=named,
-        listed=target.write_faults(named),
+        pairs=sum(stats.pairs for stats in finished),
+        shards=sum(stats.pairs > 0 for stats in finished),
+        left_out=sum(stats.left_out for stats in finished),
+        faults=ordered,
+        listed=target.write_faults(ordered),
     )

@@ -1,4 +1,4 @@
-"""What is asked of an annotation: of which images, what is drawn and written, and which are left out."""
+"""The settings of an annotation: which images, which detector and captioner, and what is left out."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,20 +15,22 @@ from maquette.errors import MaquetteError
 
 @dataclass(frozen=True)
 class Annotation:
-    """All that decides what comes out; not by how many processes and on which device.
+    """Everything that determines the result; workers and device do not.
 
     Args:
-        source: as `open_source` takes it; conditions that it has are not read.
-        condition: the detector that draws them; options and weights are its.
-        caption: the detector that writes the texts, which are then not read.
-        seed: for detectors that take one: row i's follows from it and i alone.
-        smallest: images of fewer pixels a side are left out.
-        largest: only so many images, those of the most pixels.
-        found: images in which the detector finds less than this share are left out. The paper asks of a pose for 0.3
-            of a whole body's key points (v1 §3.5).
-        shard_size: rows of the source that a shard is made of.
+        source: as `open_source` takes it; its conditions, if any, are not read.
+        condition: the detector of the condition maps.
+        options: the detector's.
+        weights: the detector's.
+        caption: the detector that writes the texts; the source's are then not read.
+        seed: for detectors that take one; each row's seed depends only on this and the row's number.
+        smallest: images with fewer pixels on a side are left out.
+        largest: keep only this many images, those with the most pixels.
+        found: leave out images in which the detector finds less than this fraction, 0 to 1. For poses the paper
+            requires 0.3 of a body's key points (v1 §3.5).
+        shard_size: rows of the source per shard.
 
-    Raises `MaquetteError` for detectors that cannot do what is asked of them.
+    Raises `MaquetteError` for settings that the detectors do not support.
     """
 
     source: str
@@ -46,15 +48,15 @@ class Annotation:
     def __post_init__(self) -> None:
         spec = self.spec
         if spec.outputs_text:
-            raise MaquetteError(f"{spec.name} writes words, not conditions; give it as --caption.")
+            raise MaquetteError(f"{spec.name} writes text, not condition maps; give it as --caption.")
         if self.caption is not None and not detector_spec(self.caption).outputs_text:
-            raise MaquetteError(f"{self.caption} draws maps, and texts are written by a detector that writes words.")
+            raise MaquetteError(f"{self.caption} outputs maps, not text; give --caption a detector that writes text.")
         if self.seed is not None and not spec.takes_seed:
-            raise MaquetteError(f"{spec.name} has no seed: its maps follow from the images alone; leave it out.")
+            raise MaquetteError(f"{spec.name} has no seed: its maps depend only on the images; leave --seed out.")
         if self.seed is not None and "seed" in self.options:
-            raise MaquetteError("A seed is either one for all rows, as an option, or gives each row its own, not both.")
+            raise MaquetteError("Give either the option seed, the same for all rows, or --seed, not both.")
         if self.found is not None and spec.completeness is None:
-            raise MaquetteError(f"{spec.name} does not tell which share of a whole it has found; leave --found out.")
+            raise MaquetteError(f"{spec.name} does not say how much of a whole it has found; leave --found out.")
         spec.options.given(spec.name, self.options)
         for name, low in (("smallest", SMALLEST), ("largest", 1), ("shard_size", 1)):
             if (value := getattr(self, name)) is not None and value < low:
@@ -66,12 +68,12 @@ class Annotation:
 
     @property
     def has_networks(self) -> bool:
-        """Whether a network draws or writes."""
+        """Whether the detector or the captioner is a network."""
         return self.spec.is_network or (self.caption is not None and detector_spec(self.caption).is_network)
 
     @property
-    def read(self) -> Columns:
-        """What is read of the source."""
+    def read_columns(self) -> Columns:
+        """The columns that are read from the source."""
         return Columns(self.columns.image, None, self.columns.text, False, self.columns.has_texts and not self.caption)
 
     def options_of(self, row: int) -> dict[str, Any]:
@@ -81,6 +83,6 @@ class Annotation:
         return {**self.options, **random_options(self.spec, np.random.default_rng((self.seed, row)))}
 
     def settings(self) -> dict[str, Any]:
-        """What is kept beside the result, defaults of the detector with it; plain values, as JSON has them."""
+        """The settings as JSON values, including the detector's default options; saved beside the shards."""
         chosen = self.spec.options.given(self.condition, self.options)
         return {**asdict(self), "options": asdict(chosen)}

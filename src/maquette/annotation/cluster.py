@@ -1,6 +1,6 @@
-"""Shards made on many machines, by Ray Data: one a task, by the same code, the same bytes.
+"""Shards written on many machines with Ray Data, one per task: the same code, and the same bytes.
 
-All of them see source and target under the same paths; what is made of a shard is told by its note there.
+All machines must see source and target under the same paths. A shard's results are saved in the target.
 """
 
 import logging
@@ -12,50 +12,50 @@ from functools import lru_cache
 from typing import Any
 
 from maquette.annotation.annotate import Job, Shard, ShardWriter, Tick
-from maquette.annotation.workers import settle
+from maquette.annotation.workers import limit_threads
 from maquette.data.sources.jsonl import Source
 from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError
 
-KNOCK = 10  # seconds until a cluster's address must answer
+TIMEOUT = 10  # seconds for a connection to the cluster
 
 
 @dataclass(frozen=True)
 class OnCluster:
-    """A way to run `annotate`.
+    """A runner for `annotate`.
 
     Args:
-        address: of a Ray cluster, as `ray.init` takes it; "local" starts one of so many processes as the job has
+        address: of a Ray cluster, as `ray.init` takes it; "local" starts one with as many processes as the job has
             workers.
     """
 
     address: str
 
     def __call__(self, job: Job, source: Source, shards: Sequence[Shard], tick: Tick) -> None:
-        """Raises `MaquetteError` where Ray is not installed, or not to be reached."""
+        """Raises `MaquetteError` if Ray is not installed or cannot be reached, or if a task fails with one."""
         ray = _ray()
         started = not ray.is_initialized()
         if started:
             self._start(ray, job.workers)
         try:
             rows = [{"number": shard.number, "rows": list(shard.rows)} for shard in shards]
-            given = ray.data.from_items(rows, override_num_blocks=len(shards))
-            made = given.map(_Make(pickle.dumps(job)), num_cpus=1, num_gpus=_gpus(ray, job))
-            for one in made.iter_rows():
-                if one["problem"]:
-                    raise MaquetteError(one["problem"])
-                tick(one["count"])
+            tasks = ray.data.from_items(rows, override_num_blocks=len(shards))
+            results = tasks.map(_WriteShard(pickle.dumps(job)), num_cpus=1, num_gpus=_gpus(ray, job))
+            for result in results.iter_rows():
+                if result["problem"]:
+                    raise MaquetteError(result["problem"])
+                tick(result["count"])
         finally:
             if started:
                 ray.shutdown()
 
     def _start(self, ray: Any, workers: int) -> None:
-        own: dict[str, Any] = {"num_cpus": workers} if self.address == "local" else {}
+        resources: dict[str, Any] = {"num_cpus": workers} if self.address == "local" else {}
         logging.getLogger("ray.data").setLevel(logging.ERROR)
         ray.data.DataContext.get_current().enable_progress_bars = False  # there is one already
         try:
-            _knock(self.address)
-            ray.init(self.address, logging_level="warning", log_to_driver=False, **own)
+            _check_reachable(self.address)
+            ray.init(self.address, logging_level="warning", log_to_driver=False, **resources)
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
             raise MaquetteError(
@@ -63,38 +63,38 @@ class OnCluster:
             ) from error
 
 
-def _knock(address: str) -> None:
-    """That something listens at host:port, without which Ray tries for a quarter of an hour."""
+def _check_reachable(address: str) -> None:
+    """Connect to host:port, because Ray itself retries for a quarter of an hour."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():
-        socket.create_connection((host, int(port)), timeout=KNOCK).close()
+        socket.create_connection((host, int(port)), timeout=TIMEOUT).close()
 
 
 @dataclass(frozen=True)
-class _Make:
-    """A row that says what a shard is made of in; how many rows it was out, or the sentence on why it is not."""
+class _WriteShard:
+    """A task: takes a shard as a dictionary, and returns its number of rows, or an error message."""
 
     job: bytes  # pickled
 
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+    def __call__(self, task: dict[str, Any]) -> dict[str, Any]:
         try:
-            shard = Shard(row["number"], [int(one) for one in row["rows"]])
-            return {"count": _maker(self.job).make(shard), "problem": ""}
+            shard = Shard(task["number"], [int(row) for row in task["rows"]])
+            return {"count": _writer(self.job).write(shard), "problem": ""}
         except MaquetteError as error:
             return {"count": 0, "problem": str(error)}
 
 
 @lru_cache(1)
-def _maker(job: bytes) -> ShardWriter:
-    """Once in each of Ray's processes: the source and the detectors opened."""
-    settle()  # a task has one core
+def _writer(job: bytes) -> ShardWriter:
+    """Open the source and the detectors, once in each of Ray's processes."""
+    limit_threads()  # a task has one core
     opened: Job = pickle.loads(job)
-    return ShardWriter.open(opened, open_source(opened.asked.source, opened.asked.read))
+    return ShardWriter.open(opened, open_source(opened.annotation.source, opened.annotation.read_columns))
 
 
 def _gpus(ray: Any, job: Job) -> int:
-    """Of a task: a network has one to itself where the cluster has any."""
-    return int(job.asked.has_networks and job.device != "cpu" and "GPU" in ray.cluster_resources())
+    """GPUs per task: one for a network, if the cluster has any."""
+    return int(job.annotation.has_networks and job.device != "cpu" and "GPU" in ray.cluster_resources())
 
 
 def _ray() -> Any:
@@ -102,5 +102,5 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError as error:
-        raise MaquetteError("Many machines are reached by Ray: pip install 'maquette[scale]'.") from error
+        raise MaquetteError("Annotation on a cluster needs Ray: pip install 'maquette[scale]'.") from error
     return ray

@@ -1,4 +1,4 @@
-"""A row's image read once: its pixels for a detector, its bytes for the shard."""
+"""Read a row's image once: its pixels for the detector, its bytes for the shard."""
 
 import io
 from dataclasses import dataclass, replace
@@ -8,22 +8,22 @@ from PIL import Image
 from maquette.data.sources.jsonl import BadRow, ImageRef, RowError, Source, read
 
 SIGNATURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
-"""What files begin with that every reader of shards knows."""
+"""The first bytes of the formats that all readers of shards support."""
 
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
     number: int  # of the row in its source
     where: str
-    content: bytes  # as it was stored; of a format that shards do not have, a PNG of its pixels
+    content: bytes  # as stored; re-encoded as PNG if shards do not support the format
     ending: str  # jpg, png or webp
-    image: Image.Image  # RGB, as the eye sees it
+    image: Image.Image  # RGB, upright
     text: str
 
 
 @dataclass
-class _Kept:
-    """A stored image whose bytes are kept when they are read."""
+class _CachedImage:
+    """A stored image that keeps its bytes once they are read."""
 
     stored: ImageRef
     content: bytes = b""
@@ -38,19 +38,19 @@ class _Kept:
 
 
 def decode(source: Source, number: int) -> Decoded | BadRow:
-    """A row without its condition, or why it cannot be used."""
+    """A row without its condition, or the reason that it cannot be used."""
     where = f"row {number}"
     try:
         row = source[number]
-        where, kept = row.where, _Kept(row.image)
-        image = read(replace(row, image=kept, condition=None)).image
+        where, cached = row.where, _CachedImage(row.image)
+        image = read(replace(row, image=cached, condition=None)).image
     except RowError as error:
         return replace(error.fault, row=number)
-    except Exception as error:  # images of strangers break decoders in ways that no list is complete of
+    except Exception as error:  # broken images make decoders fail in more ways than can be listed
         return BadRow(where, f"cannot be read ({type(error).__name__}: {error})", number)
-    image.info = {}  # it is turned and RGB, and no detector need look again
-    ending = next((name for start, name in SIGNATURES.items() if kept.content.startswith(start)), None)
-    return Decoded(number, where, kept.content if ending else _png(image), ending or "png", image, row.text)
+    image.info = {}  # upright and RGB: the detector need not check again
+    ending = next((name for start, name in SIGNATURES.items() if cached.content.startswith(start)), None)
+    return Decoded(number, where, cached.content if ending else _png(image), ending or "png", image, row.text)
 
 
 def _png(image: Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""Where an annotation goes: shards that are whole or not there, and beside them what was made of which rows."""
+"""The target of an annotation: shards, each complete or absent, and beside them the settings and statistics."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ from maquette.foundation.files import atomic_write
 
 
 @dataclass
-class Done:
+class ShardStats:
     """What became of a shard's rows."""
 
     pairs: int = 0
-    left_out: int = 0  # too small, or too little was found
+    left_out: int = 0  # too small, or too little was detected
     faults: list[BadRow] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class Target:
-    """A folder of tar shards; one whose name ends in .parquet, of Parquet files.
+    """A folder of tar shards, or of Parquet files if its name ends in .parquet.
 
-    A shard counts as done when its note lies in `.annotation`, which is written after it.
+    A shard is done once its statistics, which are written last, are in `.annotation`.
     """
 
     folder: Path
@@ -40,79 +40,86 @@ class Target:
         return self.folder / f"{number:06d}{'.parquet' if self.is_table else '.tar'}"
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Nobody else's as long as the block runs; a process that is killed lets go of it."""
+    def lock(self) -> Iterator[None]:
+        """Exclusive access within the block; the lock ends with the process.
+
+        Raises `MaquetteError` if another run holds it, or if the folder has files of another origin.
+        """
         if self.folder.exists() and not self.folder.is_dir():
             raise MaquetteError(f"{str(self.folder)!r} is a file; shards go into a folder: name another.")
         if not self._settings.exists() and any(self.folder.glob("[!.]*")):
-            raise MaquetteError(f"{str(self.folder)!r} has files that no annotation made; name another folder.")
-        self._notes.mkdir(parents=True, exist_ok=True)
+            raise MaquetteError(f"{str(self.folder)!r} has files that no annotation wrote; name another folder.")
+        self._state.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self._notes / "lock", timeout=0):
+            with FileLock(self._state / "lock", timeout=0):
                 yield
         except Timeout as error:
             raise MaquetteError(
                 f"{str(self.folder)!r} is being written by another run; wait, or name another."
             ) from error
 
-    def begin(self, settings: Mapping[str, Any]) -> None:
-        """Keep the settings, or refuse others than those kept; remove what a killed run left half-written."""
-        asked = json.loads(json.dumps(settings))
+    def start(self, settings: Mapping[str, Any]) -> None:
+        """Save the settings, or check them against the saved ones; remove partial files of an interrupted run.
+
+        Raises `MaquetteError` if they differ.
+        """
+        requested = json.loads(json.dumps(settings))
         if not self._settings.exists():
-            _write(self._settings, asked)
-        kept = json.loads(self._settings.read_text("utf-8"))
-        apart = [
-            f"{name} {kept.get(name)!r}, not {asked.get(name)!r}"
-            for name in {**kept, **asked}
-            if kept.get(name) != asked.get(name)
+            _write(self._settings, requested)
+        saved = json.loads(self._settings.read_text("utf-8"))
+        differences = [
+            f"{name} {saved.get(name)!r}, not {requested.get(name)!r}"
+            for name in {**saved, **requested}
+            if saved.get(name) != requested.get(name)
         ]
-        if apart:
+        if differences:
             raise MaquetteError(
-                f"{str(self.folder)!r} was begun with {'; '.join(apart)}. Go on with the same, or name another folder."
+                f"{str(self.folder)!r} was started with {'; '.join(differences)}. Resume with the same settings, or "
+                "name another folder."
             )
-        for left in [*self.folder.glob(".[0-9]*-*"), *self._notes.glob(".*-*")]:
-            left.unlink()
+        for partial in [*self.folder.glob(".[0-9]*-*"), *self._state.glob(".*-*")]:
+            partial.unlink()
 
     def rows(self) -> tuple[list[int], list[BadRow]] | None:
-        """The chosen rows of the source, and those that could not be judged, where a run has chosen before."""
-        path = self._notes / "rows.json"
+        """The chosen rows of the source and the unreadable ones, if an earlier run has saved them."""
+        path = self._state / "rows.json"
         if not path.exists():
             return None
-        kept = json.loads(path.read_text("utf-8"))
-        return kept["rows"], [BadRow(**one) for one in kept["faults"]]
+        saved = json.loads(path.read_text("utf-8"))
+        return saved["rows"], [BadRow(**fault) for fault in saved["faults"]]
 
     def keep_rows(self, rows: Sequence[int], faults: Sequence[BadRow]) -> None:
-        _write(self._notes / "rows.json", {"rows": list(rows), "faults": [asdict(one) for one in faults]})
+        _write(self._state / "rows.json", {"rows": list(rows), "faults": [asdict(fault) for fault in faults]})
 
-    def done(self, number: int) -> Done | None:
-        """What became of a shard, if it is whole and there; one of no pair has no file."""
-        note = self._notes / f"{number:06d}.json"
-        if not note.exists():
+    def stats(self, number: int) -> ShardStats | None:
+        """The statistics of a shard if it is done; a shard without pairs has no file."""
+        path = self._state / f"{number:06d}.json"
+        if not path.exists():
             return None
-        kept = json.loads(note.read_text("utf-8"))
-        found = Done(kept["pairs"], kept["left_out"], [BadRow(**one) for one in kept["faults"]])
-        return None if found.pairs and not self.shard(number).exists() else found
+        saved = json.loads(path.read_text("utf-8"))
+        stats = ShardStats(saved["pairs"], saved["left_out"], [BadRow(**fault) for fault in saved["faults"]])
+        return None if stats.pairs and not self.shard(number).exists() else stats
 
-    def note(self, number: int, done: Done) -> None:
-        _write(self._notes / f"{number:06d}.json", asdict(done))
+    def save_stats(self, number: int, stats: ShardStats) -> None:
+        _write(self._state / f"{number:06d}.json", asdict(stats))
 
     def write_faults(self, faults: Sequence[BadRow]) -> Path | None:
-        """All that could not be used, a line each; no file where there is nothing."""
+        """List all bad rows in faults.jsonl, one per line; no file if there are none."""
         if not faults:
             return None
         path = self.folder / "faults.jsonl"
         with atomic_write(path) as temporary:
-            lines = [json.dumps(asdict(one), ensure_ascii=False) for one in faults]
+            lines = [json.dumps(asdict(fault), ensure_ascii=False) for fault in faults]
             temporary.write_text("\n".join(lines) + "\n", "utf-8")
         return path
 
     @property
-    def _notes(self) -> Path:
+    def _state(self) -> Path:
         return self.folder / ".annotation"
 
     @property
     def _settings(self) -> Path:
-        return self._notes / "settings.json"
+        return self._state / "settings.json"
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The detectors of an annotation, opened: decoded rows in, pairs out."""
+"""The opened detectors of an annotation: decoded rows in, pairs out."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from PIL import Image
 
 from maquette.annotation.annotation import Annotation
 from maquette.annotation.decode import Decoded
-from maquette.annotation.output import Done
+from maquette.annotation.output import ShardStats
 from maquette.annotation.shard_writer import Pair, png
 from maquette.conditions.detect import Detector
 from maquette.data.sources.jsonl import BadRow
@@ -18,61 +18,63 @@ from maquette.errors import MaquetteError
 
 @dataclass(frozen=True)
 class AnnotationPipeline:
-    asked: Annotation
+    annotation: Annotation
     detector: Detector
     captioner: Detector | None
 
     @staticmethod
-    def open(asked: Annotation, device: str = "auto") -> "AnnotationPipeline":
-        """Load what is needed, and try it: what is lacking is told of now, not as a fault of every image."""
-        detector = Detector(asked.condition, asked.weights, device)
-        captioner = Detector(asked.caption, device=device) if asked.caption else None
-        detector(Image.new("RGB", (64, 64)), **asked.options)
+    def open(annotation: Annotation, device: str = "auto") -> "AnnotationPipeline":
+        """Load the detectors and try them, so that missing weights fail now rather than once per image."""
+        detector = Detector(annotation.condition, annotation.weights, device)
+        captioner = Detector(annotation.caption, device=device) if annotation.caption else None
+        detector(Image.new("RGB", (64, 64)), **annotation.options)
         if captioner:
             captioner(Image.new("RGB", (64, 64)))
-        return AnnotationPipeline(asked, detector, captioner)
+        return AnnotationPipeline(annotation, detector, captioner)
 
-    def pairs(self, rows: Iterable[Decoded | BadRow], batch_size: int, done: Done) -> Iterator[Pair]:
-        """Pairs in the order of their rows; what becomes of the others is counted in `done`."""
+    def pairs(self, rows: Iterable[Decoded | BadRow], batch_size: int, stats: ShardStats) -> Iterator[Pair]:
+        """Pairs in the order of their rows; `stats` counts them and the rest."""
         rows = iter(rows)
         while batch := list(islice(rows, batch_size)):
-            done.faults += [one for one in batch if isinstance(one, BadRow)]
-            decoded = [one for one in batch if isinstance(one, Decoded)]
-            large = [one for one in decoded if min(one.image.size) >= self.asked.smallest]
-            seen = _see(self.detector, large, [self.asked.options_of(one.number) for one in large], done)
-            enough = {one: found for one, found in seen if self._is_enough(found)}
-            done.left_out += len(decoded) - len(large) + len(seen) - len(enough)
-            for one, text in self._texts(list(enough), done):
-                done.pairs += 1
-                yield Pair(one.number, one.content, one.ending, png(self._map(enough[one])), text)
+            stats.faults += [row for row in batch if isinstance(row, BadRow)]
+            decoded = [row for row in batch if isinstance(row, Decoded)]
+            large = [row for row in decoded if min(row.image.size) >= self.annotation.smallest]
+            options = [self.annotation.options_of(row.number) for row in large]
+            detected = _detect(self.detector, large, options, stats)
+            complete = {row: found for row, found in detected if self._is_complete(found)}
+            stats.left_out += len(decoded) - len(large) + len(detected) - len(complete)
+            for row, text in self._texts(list(complete), stats):
+                stats.pairs += 1
+                yield Pair(row.number, row.content, row.ending, png(self._map(complete[row])), text)
 
     def _map(self, found: Any) -> Image.Image:
         record = self.detector.spec.record
         return record.draw(found) if record else found
 
-    def _is_enough(self, found: Any) -> bool:
+    def _is_complete(self, found: Any) -> bool:
         completeness = self.detector.spec.completeness
-        return self.asked.found is None or completeness is None or completeness(found) >= self.asked.found
+        return self.annotation.found is None or completeness is None or completeness(found) >= self.annotation.found
 
-    def _texts(self, rows: Sequence[Decoded], done: Done) -> list[tuple[Decoded, str]]:
+    def _texts(self, rows: Sequence[Decoded], stats: ShardStats) -> list[tuple[Decoded, str]]:
         if self.captioner is None:
-            return [(one, one.text) for one in rows]
-        return _see(self.captioner, rows, [{}] * len(rows), done)
+            return [(row, row.text) for row in rows]
+        return _detect(self.captioner, rows, [{}] * len(rows), stats)
 
 
-def _see(
-    detector: Detector, rows: Sequence[Decoded], options: Sequence[dict[str, Any]], done: Done
+def _detect(
+    detector: Detector, rows: Sequence[Decoded], options: Sequence[dict[str, Any]], stats: ShardStats
 ) -> list[tuple[Decoded, Any]]:
-    """What is found in each image, in all at once where their options are the same; those refused are faults."""
+    """The detector's output for each row, in one batch if their options agree; images it refuses become faults."""
     if not rows:
         return []
-    if any(one != options[0] for one in options):
-        return [found for row, own in zip(rows, options, strict=True) for found in _see(detector, [row], [own], done)]
+    if any(row_options != options[0] for row_options in options):
+        pairs = zip(rows, options, strict=True)
+        return [found for row, row_options in pairs for found in _detect(detector, [row], [row_options], stats)]
     try:
-        found = detector.find([one.image for one in rows], **options[0])
+        outputs = detector.find([row.image for row in rows], **options[0])
     except MaquetteError as error:
-        if len(rows) > 1:  # which of them it was
-            return [found for row in rows for found in _see(detector, [row], options[:1], done)]
-        done.faults.append(BadRow(rows[0].where, str(error), rows[0].number))
+        if len(rows) > 1:  # retry one by one to find the image that was refused
+            return [found for row in rows for found in _detect(detector, [row], options[:1], stats)]
+        stats.faults.append(BadRow(rows[0].where, str(error), rows[0].number))
         return []
-    return list(zip(rows, found, strict=True))
+    return list(zip(rows, outputs, strict=True))

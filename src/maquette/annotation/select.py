@@ -1,4 +1,4 @@
-"""The largest images of a source, as the paper takes its smaller sets (v1 §3.5)."""
+"""The largest images of a source, as the paper chooses its smaller data sets (v1 §3.5)."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -10,23 +10,23 @@ from maquette.data.prefetch import in_order
 from maquette.data.sources.jsonl import BadRow, RowError, Source, size_of
 from maquette.errors import MaquetteError
 
-AHEAD = 64  # headers a thread
+AHEAD = 64  # headers queued per thread
 
 
 def largest(source: Source, count: int, smallest: int) -> tuple[list[int], list[BadRow]]:
-    """The rows of the `count` images of the most pixels, in the source's order, and the rows that have no size.
+    """The rows of the `count` images with the most pixels, in the source's order, and the unreadable rows.
 
-    Of equally large ones the first count. Read from the headers, several at a time.
+    Among equally large images the first are taken. Sizes are read from the headers, several at a time.
 
     Args:
-        smallest: pixels a side that an image has at least.
+        smallest: the least number of pixels per side.
     """
     threads = os.cpu_count() or 1
     sizes: dict[int, tuple[int, int]] = {}
     faults: list[BadRow] = []
     with ThreadPoolExecutor(threads) as pool:
-        found = in_order(pool, partial(_size, source), range(len(source)), AHEAD * threads)
-        for row, size in enumerate(tqdm(found, "sizes", len(source))):
+        results = in_order(pool, partial(_size, source), range(len(source)), AHEAD * threads)
+        for row, size in enumerate(tqdm(results, "sizes", len(source))):
             if isinstance(size, BadRow):
                 faults.append(size)
             elif min(size) >= smallest:
@@ -38,9 +38,9 @@ def largest(source: Source, count: int, smallest: int) -> tuple[list[int], list[
 def _size(source: Source, row: int) -> tuple[int, int] | BadRow:
     where = f"row {row}"
     try:
-        found = source[row]
-        where = found.where
-        return size_of(found.image)
+        opened = source[row]
+        where = opened.where
+        return size_of(opened.image)
     except RowError as error:
         return BadRow(where, error.fault.reason, row)
     except MaquetteError as error:

@@ -1,4 +1,4 @@
-"""Pairs written as `shards` and `table` read them. The same pairs give the same bytes."""
+"""Write pairs as `data.sources.shards` and `data.sources.parquet` read them, in reproducible bytes."""
 
 import io
 import json
@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maquette.data.sources.parquet import USUAL
+from maquette.data.sources.parquet import DEFAULT_NAMES
 from maquette.errors import MaquetteError
 
-IN_A_GROUP = 100  # rows of a Parquet file that are read together
+GROUP = 100  # rows in a row group of a Parquet file
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class Pair:
 
 
 def png(image: Image.Image) -> bytes:
-    """An RGB or grey map without loss, in no more bits than it needs: one a pixel for black and white, eight for greys.
+    """Encode an RGB or grey map losslessly, at one bit per pixel for black and white and eight for greys.
 
-    By OpenCV, which at its usual setting (runs of equal bytes, nothing searched) takes a seventh of Pillow's time.
+    OpenCV's default settings (run-length encoding) take a seventh of Pillow's time.
     """
     grey, *others = (np.asarray(channel) for channel in image.split())
-    if not all(np.array_equal(grey, one) for one in others):
+    if not all(np.array_equal(grey, channel) for channel in others):
         green, blue = others
         return _encoded(cv2.merge([blue, green, grey]))
     is_black_or_white = not (grey + np.uint8(1) > 1).any()  # 255 + 1 is 0 in a byte
@@ -50,7 +50,7 @@ def _encoded(pixels: np.ndarray, settings: list[int] | None = None) -> bytes:
 
 
 def write_tar(path: Path, pairs: Iterable[Pair]) -> None:
-    """A shard as WebDataset has it: `000000007.jpg`, `000000007.condition.png`, `000000007.txt`."""
+    """Write a shard in WebDataset's format: `000000007.jpg`, `000000007.condition.png`, `000000007.txt`."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for pair in pairs:
             _add(archive, f"{pair.key}.{pair.ending}", pair.image)
@@ -59,26 +59,26 @@ def write_tar(path: Path, pairs: Iterable[Pair]) -> None:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
-    member = tarfile.TarInfo(name)  # of no time and no owner
+    member = tarfile.TarInfo(name)  # without time and owner
     member.size = len(content)
     archive.addfile(member, io.BytesIO(content))
 
 
 def write_parquet(path: Path, pairs: Iterable[Pair]) -> None:
-    """A table whose images are `datasets`' Image: encoded bytes, and a name whose ending says how."""
+    """Write a table whose images have `datasets`' Image type: encoded bytes, and a name with the format's extension."""
     pyarrow, parquet = _pyarrow()
     image = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-    kinds = {USUAL.image: "Image", USUAL.condition: "Image", USUAL.text: "Value"}
+    types = {DEFAULT_NAMES.image: "Image", DEFAULT_NAMES.condition: "Image", DEFAULT_NAMES.text: "Value"}
     features = {
-        name: {"_type": kind} | ({"dtype": "string"} if kind == "Value" else {}) for name, kind in kinds.items()
+        name: {"_type": type_} | ({"dtype": "string"} if type_ == "Value" else {}) for name, type_ in types.items()
     }
     schema = pyarrow.schema(
-        [(name, image if kind == "Image" else pyarrow.string()) for name, kind in kinds.items()],
+        [(name, image if type_ == "Image" else pyarrow.string()) for name, type_ in types.items()],
         {"huggingface": json.dumps({"info": {"features": features}})},
     )
     pairs = iter(pairs)
     with parquet.ParquetWriter(path, schema) as writer:
-        while group := list(islice(pairs, IN_A_GROUP)):
+        while group := list(islice(pairs, GROUP)):
             rows = [_cells(pair) for pair in group]
             writer.write_table(pyarrow.Table.from_pylist(rows, schema))
 
@@ -88,13 +88,13 @@ def _pyarrow() -> tuple[Any, Any]:
         import pyarrow
         from pyarrow import parquet
     except ImportError as error:
-        raise MaquetteError("Parquet files are written by pyarrow: pip install 'maquette[data]'.") from error
+        raise MaquetteError("Parquet files are written with pyarrow: pip install 'maquette[data]'.") from error
     return pyarrow, parquet
 
 
 def _cells(pair: Pair) -> dict[str | None, object]:
     return {
-        USUAL.image: {"bytes": pair.image, "path": f"{pair.key}.{pair.ending}"},
-        USUAL.condition: {"bytes": pair.condition, "path": f"{pair.key}.condition.png"},
-        USUAL.text: pair.text,
+        DEFAULT_NAMES.image: {"bytes": pair.image, "path": f"{pair.key}.{pair.ending}"},
+        DEFAULT_NAMES.condition: {"bytes": pair.condition, "path": f"{pair.key}.condition.png"},
+        DEFAULT_NAMES.text: pair.text,
     }

@@ -1,4 +1,4 @@
-"""Processes that work for this one: each makes something of its own once, and uses it for every task."""
+"""Worker processes, each with a state that it creates once and uses for every task."""
 
 import os
 import signal
@@ -14,46 +14,46 @@ from PIL import _imaging
 
 from maquette.foundation.memory import keep_freed
 
-BLOCKS = 8  # of 16 MiB, that Pillow keeps of freed images
-_own: list[Any] = []  # in a worker, the one thing that it made
+BLOCKS = 8  # of 16 MiB: freed image memory that Pillow keeps
+_state: list[Any] = []  # in a worker, its one state
 
 
 @contextmanager
 def processes(count: int, make: Callable[[], Any]) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers have each called `make`, and find what it gave by `own`.
+    """A pool whose workers have each called `make`, whose result `worker_state` returns there.
 
-    They are started afresh, not forked: a fork of a process with threads may hang. They end with this process, however
-    that ends, and leave the keyboard's interrupt to it. When the block ends, tasks under way do, and no other begins.
+    Workers are spawned, since forking a process with threads may hang. They end with this process, however it ends,
+    and ignore keyboard interrupts. When the block ends, running tasks finish and the others are cancelled.
     """
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (make,))
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _start, (make,))
     try:
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def own() -> Any:
-    """What this worker made."""
-    return _own[0]
+def worker_state() -> Any:
+    """The state of this worker process."""
+    return _state[0]
 
 
-def settle() -> None:
-    """Make the most of one core, in a process that works on images; its neighbours have the others."""
+def limit_threads() -> None:
+    """Use one core well: the other processes have the others. Freed memory is kept for the next image."""
     cv2.setNumThreads(1)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the same of torch, which is not imported yet
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # for torch, which is not imported yet
     keep_freed()
     _imaging.set_blocks_max(BLOCKS)
 
 
-def _begin(make: Callable[[], Any]) -> None:
+def _start(make: Callable[[], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    settle()
-    _own.append(make())
+    limit_threads()
+    _state.append(make())
 
 
 def _end_with_parent() -> None:
-    """A pool's workers wait for tasks for ever when the process that had them is killed."""
+    """Exit when the parent is killed; a pool's workers would wait for tasks forever."""
     parent = parent_process()
     assert parent is not None, "a worker has a parent"
     parent.join()

@@ -1,1 +1,1 @@
-"""The command line, one file a verb: parse, check names and values, import what computes, call, print."""
+"""The command line, one file per command: parse, check the arguments, import the heavy modules, call, print."""

@@ -9,10 +9,10 @@ EXAMPLE = "maquette convert control_v11p_sd15_canny.pth runs/canny --to diffuser
 
 
 def run(
-    source: Annotated[Path, typer.Argument(help="A ControlNet: a folder in diffusers' format, or a file of any.")],
-    target: Annotated[Path, typer.Argument(help="A folder for diffusers; a file for the others.")],
-    to: Annotated[str, typer.Option(help="diffusers, original or difference.")],
-    base: Annotated[str | None, typer.Option(help="The base that a difference or Control-LoRA is told from.")] = None,
+    source: Annotated[Path, typer.Argument(help="A ControlNet: a diffusers folder, or a file in any format.")],
+    target: Annotated[Path, typer.Argument(help="A folder for diffusers, a file for the others.")],
+    to: Annotated[str, typer.Option(help="Format: diffusers, original or difference.")],
+    base: Annotated[str | None, typer.Option(help="The base that a difference or Control-LoRA refers to.")] = None,
     verify: Annotated[bool, typer.Option(help="Run both on random inputs and print the largest difference.")] = False,
 ) -> None:
     """Write a ControlNet in another format, tensor by tensor."""

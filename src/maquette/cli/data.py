@@ -1,29 +1,32 @@
 """maquette data"""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from maquette.cli import annotate
 
+if TYPE_CHECKING:
+    from maquette.data.check import Report
+
 EXAMPLE = "maquette data check my-pairs --size 512 -o check.png"
 EXAMPLE_OF_CACHE = "maquette data cache my-pairs --base sd15.safetensors --size 512"
 
 Source = Annotated[str, typer.Argument(help="A folder, tar shards, Parquet files, or org/name on the Hub.")]
-Size = Annotated[str, typer.Option(help="WIDTHxHEIGHT that the model is to see, or one number.")]
-Buckets = Annotated[bool, typer.Option("--buckets", help="Frames of several shapes and about that area.")]
-ImageColumn = Annotated[str | None, typer.Option(help="What the images' column or ending is called.")]
-ConditionColumn = Annotated[str | None, typer.Option(help="The same of the conditions.")]
-TextColumn = Annotated[str | None, typer.Option(help="The same of the texts.")]
-NoConditions = Annotated[bool, typer.Option("--no-conditions", help="A detector will draw them.")]
+Size = Annotated[str, typer.Option(help="Training size: WIDTHxHEIGHT in pixels, or one number for squares.")]
+Buckets = Annotated[bool, typer.Option("--buckets", help="Use frames of several aspect ratios, of about that area.")]
+ImageColumn = Annotated[str | None, typer.Option(help="Name of the image column or ending.")]
+ConditionColumn = Annotated[str | None, typer.Option(help="Name of the condition column or ending.")]
+TextColumn = Annotated[str | None, typer.Option(help="Name of the text column or ending.")]
+NoConditions = Annotated[bool, typer.Option("--no-conditions", help="A detector will compute the conditions.")]
 
 app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback(epilog=f"Example: {EXAMPLE}")
 def run() -> None:
-    """Look after pairs of your own before you train on them."""
+    """Check, annotate and cache your training pairs."""
 
 
 app.command("annotate", epilog=f"Example: {annotate.EXAMPLE}")(annotate.run)
@@ -39,16 +42,15 @@ def check(
     condition_column: ConditionColumn = None,
     text_column: TextColumn = None,
     no_conditions: NoConditions = False,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where the grid goes.")] = Path("check.png"),
+    output: Annotated[Path, typer.Option("-o", "--output", help="PNG file for the grid.")] = Path("check.png"),
 ) -> None:
-    """Read every row, name what is broken or odd, and draw the first pairs as a model would see them.
+    """Read every row, report what is broken or unusual, and show the first pairs as the model sees them.
 
-    Ends with exit code 1 when a row cannot be used.
+    The exit code is 1 if a row cannot be used.
     """
     from maquette.data.crop import ResizeCrop
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import find_reader
-    from maquette.foundation.files import atomic_write
     from maquette.foundation.output_checks import check_pngs
     from maquette.foundation.settings import read_size
 
@@ -56,9 +58,15 @@ def check(
     framing = ResizeCrop(read_size(size, one_number=True), buckets, categorical=categorical)
     columns = Columns(image_column, condition_column, text_column, not no_conditions)
     rows = find_reader(source, columns)()
-    from maquette.data.check import check as examine
+    from maquette.data.check import check as check_rows
 
-    report = examine(rows, framing)
+    _finish(check_rows(rows, framing), output)
+
+
+def _finish(report: "Report", output: Path) -> None:
+    """Print the report, save its grid, and exit with code 1 if it has faults."""
+    from maquette.foundation.files import atomic_write
+
     print(report)
     if report.grid is not None:
         with atomic_write(output) as path:
@@ -71,20 +79,22 @@ def check(
 @app.command(epilog=f"Example: {EXAMPLE_OF_CACHE}")
 def cache(
     source: Source,
-    base: Annotated[str, typer.Option(help="The base that will be trained on.")] = "diorama",
-    size: Annotated[str | None, typer.Option(help="WIDTHxHEIGHT, or one number; as the base's images.")] = None,
+    base: Annotated[str, typer.Option(help="The base to train on.")] = "diorama",
+    size: Annotated[
+        str | None, typer.Option(help="WIDTHxHEIGHT in pixels, or one number; default: the base's size.")
+    ] = None,
     buckets: Buckets = False,
-    flip: Annotated[bool, typer.Option("--flip", help="Pairs will be mirrored too.")] = False,
+    flip: Annotated[bool, typer.Option("--flip", help="Cache mirrored pairs too.")] = False,
     image_column: ImageColumn = None,
     condition_column: ConditionColumn = None,
     text_column: TextColumn = None,
     no_conditions: NoConditions = False,
-    folder: Annotated[Path, typer.Option(help="Where it is kept.")] = Path("runs/cache"),
+    folder: Annotated[Path, typer.Option(help="The cache's folder.")] = Path("runs/cache"),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
-    """Compute latents and text features now, which training would compute at its start.
+    """Compute the latents and text features that training would otherwise compute at its start.
 
-    What is there already is left as it is; several processes share the work (torchrun -m maquette data cache ...).
+    Existing entries are kept. Several processes share the work (torchrun -m maquette data cache ...).
     """
     from maquette.checkpoints.names import local_base
     from maquette.data.crop import ResizeCrop
@@ -95,9 +105,9 @@ def cache(
     check_device(device)
     local_base(base)
     columns = Columns(image_column, condition_column, text_column, not no_conditions)
-    asked = read_size(size, one_number=True) if size else None
-    mirrored = 0.5 if flip else 0.0
-    framing = ResizeCrop(asked, buckets, flip=mirrored) if asked else None
+    frame = read_size(size, one_number=True) if size else None
+    flip_share = 0.5 if flip else 0.0
+    framing = ResizeCrop(frame, buckets, flip=flip_share) if frame else None
     reader = find_reader(source, columns)
     from maquette.checkpoints import load_base
     from maquette.data.pairs import SourcePairs
@@ -106,7 +116,7 @@ def cache(
 
     world = World(device)
     model = load_base(base, str(world.device))
-    framing = framing or ResizeCrop((model.size, model.size), buckets, flip=mirrored)
+    framing = framing or ResizeCrop((model.size, model.size), buckets, flip=flip_share)
     pairs = SourcePairs.open("", reader(), framing)
-    filled = precompute(model, pairs, folder, world)
-    print(f"{len(filled.images)} views of {len(pairs)} rows are kept in {filled.store.path}.")
+    latents = precompute(model, pairs, folder, world)
+    print(f"{len(latents.images)} views of {len(pairs)} rows are cached in {latents.store.path}.")

@@ -9,11 +9,11 @@ EXAMPLE = 'maquette demo photo.jpg --prompt "a red house in the snow" -o demo.pn
 
 
 def run(
-    image: Annotated[Path | None, typer.Argument(help="A photograph or drawing; without, a drawing of ours.")] = None,
-    prompt: Annotated[str | None, typer.Option(help="In place of the image's first prompt.")] = None,
+    image: Annotated[Path | None, typer.Argument(help="A photograph or drawing; default: a bundled drawing.")] = None,
+    prompt: Annotated[str | None, typer.Option(help="Replaces the first prompt for the image.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="The contact sheet.")] = Path("demo.png"),
 ) -> None:
-    """Three conditions, four prompts each, on one sheet: your image's edges, a scene's depth, a pose."""
+    """Three conditions with four prompts each, on one contact sheet: your image's edges, a scene's depth, a pose."""
     from maquette.foundation.images import open_image
     from maquette.foundation.output_checks import check_pngs
 

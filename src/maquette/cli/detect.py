@@ -1,7 +1,7 @@
 """maquette detect"""
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,45 +18,59 @@ EXAMPLE = "maquette detect canny photo.jpg -o maps --option low=80 --option high
 
 
 def run(
-    detector: Annotated[str | None, typer.Argument(help="Its name, of those that --list shows.")] = None,
-    images: Annotated[list[Path] | None, typer.Argument(help="Photographs or drawings; or kept records.")] = None,
+    detector: Annotated[str | None, typer.Argument(help="The detector's name, as shown by --list.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="Photographs, drawings, or records from --keep.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the maps.")] = Path("maps"),
-    option: Annotated[list[str] | None, typer.Option(help="An option of the detector, as NAME=VALUE.")] = None,
-    weights: Annotated[str | None, typer.Option(help="Weights: a name that --list shows, a file or folder.")] = None,
+    option: Annotated[list[str] | None, typer.Option(help="A detector option, as NAME=VALUE.")] = None,
+    weights: Annotated[str | None, typer.Option(help="Weights: a name that --list shows, a file or a folder.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    keep: Annotated[bool, typer.Option("--keep", help="Write key points or class numbers beside the maps.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Also write the key points or class numbers.")] = False,
     size: Annotated[
-        str | None, typer.Option(help="WIDTHxHEIGHT to bring images to first, as generate does; else their own.")
+        str | None,
+        typer.Option(help="Resize images to WIDTHxHEIGHT first, as generate does; default: no resizing."),
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show all detectors, or one with its options.")] = False,
 ) -> None:
-    """Draw the condition map of images, each at its own size."""
+    """Compute the condition maps of images."""
     from maquette.conditions.detect import Detector
     from maquette.conditions.listing import one_detector, table
     from maquette.conditions.registry import detector_spec
-    from maquette.errors import MaquetteError
     from maquette.foundation.settings import check_device, read_named, read_size
 
     if listed:
         print(one_detector(detector) if detector else table())
         return
-    if not detector or not images:
-        raise MaquetteError("Give a detector and images: maquette detect canny photo.jpg; --list shows them all.")
+    detector, images = _check_arguments(detector, images)
     options = read_named(option or [], "--option", "low=80")
     targets = _targets(detector, images, output)
     spec, frame = detector_spec(detector), read_size(size) if size is not None else None
-    spec.options.given(detector, options)  # before weights are fetched
+    spec.options.given(detector, options)  # before weights are downloaded
     spec.check_weights(weights)
     check_device(device)
-    opened = cache(lambda: Detector(detector, weights, device))  # not for records alone
+    opened = cache(lambda: Detector(detector, weights, device))  # lazily: records alone need none
 
     def find(image: "Image.Image") -> Any:
         return opened().find([image], **options)[0]
 
+    _convert_all(partial(_convert, spec, find, frame=frame, keep=keep), images, targets)
+
+
+def _check_arguments(detector: str | None, images: list[Path] | None) -> tuple[str, list[Path]]:
+    from maquette.errors import MaquetteError
+
+    if not detector or not images:
+        raise MaquetteError("Give a detector and images: maquette detect canny photo.jpg; --list shows them all.")
+    return detector, images
+
+
+def _convert_all(convert: Callable[[Path, Path], None], images: list[Path], targets: list[Path]) -> None:
+    """Convert all images, then raise one error for those that failed."""
+    from maquette.errors import MaquetteError
+
     failed = []
     for path, target in zip(images, targets, strict=True):
         try:
-            _draw(spec, find, path, target, frame, keep)
+            convert(path, target)
         except (MaquetteError, OSError) as error:
             failed.append(str(error))
             continue
@@ -76,10 +90,10 @@ def _targets(detector: str, images: list[Path], output: Path) -> list[Path]:
     return targets
 
 
-def _draw(
+def _convert(
     spec: "DetectorSpec", find: "Find", path: Path, target: Path, frame: tuple[int, int] | None, keep: bool
 ) -> None:
-    """Write the map of an image or of a record, and where that is asked for its record."""
+    """Write the map of an image or of a record, and with `keep` the record."""
     from maquette.cli.crop import framed
     from maquette.errors import MaquetteError
     from maquette.foundation.files import atomic_write
@@ -87,7 +101,7 @@ def _draw(
 
     record = spec.record
     if keep and record is None:
-        raise MaquetteError(f"{spec.name} has no record to keep: its map is all there is; leave --keep out.")
+        raise MaquetteError(f"{spec.name} has no record to keep, only a map; leave --keep out.")
     if record is not None and path.name.endswith(record.ending):
         found = record.read(path)
     else:

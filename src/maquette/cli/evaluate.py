@@ -10,17 +10,17 @@ EXAMPLE = "maquette evaluate diorama/canny runs/mine --scenes 100"
 
 
 def run(
-    nets: Annotated[list[str], typer.Argument(metavar="RUN...", help="Runs' folders, or bundled: diorama/canny.")],
-    scenes: Annotated[int, typer.Option(help="Unseen scenes.")] = 500,
-    steps: Annotated[int | None, typer.Option(help="Sampling steps; without, the base's own.")] = None,
-    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; without, the base's own.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images at once.")] = 32,
+    nets: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders, or bundled ones: diorama/canny.")],
+    scenes: Annotated[int, typer.Option(help="Number of test scenes.")] = 500,
+    steps: Annotated[int | None, typer.Option(help="Sampling steps; default: the base's.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; default: the base's.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the reports.")] = Path("runs/evaluation"),
-    base: Annotated[str | None, typer.Option(help="Base that they steer; without, the one they say.")] = None,
+    base: Annotated[str | None, typer.Option(help="Base model; default: the one they were trained on.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
 ) -> None:
-    """Measure ControlNets' fidelity under true, default, no and conflicting prompts."""
+    """Measure the fidelity of ControlNets with true, default, empty and conflicting prompts."""
     from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.evaluation.protocol import Protocol
     from maquette.foundation.output_checks import check_pngs
@@ -40,7 +40,7 @@ def run(
     from maquette.checkpoints import load_base, load_controlnet
     from maquette.evaluation.controlnet import Uncontrolled, evaluate_controlnet
 
-    conditions, bases = zip(*(_said(net) for net in nets), strict=True)
+    conditions, bases = zip(*(_trained_on(net) for net in nets), strict=True)
     model = load_base(base or _only(bases), device, dtype)
     loaded = [load_controlnet(net, model) for net in nets]
     uncontrolled = Uncontrolled(model, protocol)
@@ -50,8 +50,8 @@ def run(
         print(f"{name}: {report.table()}\n\n{output / name}.json, {output / name}.png\n")
 
 
-def _said(name: str) -> tuple[str, str | None]:
-    """What a ControlNet was trained on, and its base, as its contract says."""
+def _trained_on(name: str) -> tuple[str, str | None]:
+    """The condition and the base that a ControlNet was trained on, from its contract."""
     from maquette.checkpoints import controlnets
     from maquette.data.diorama import condition_named
     from maquette.errors import MaquetteError
@@ -62,8 +62,8 @@ def _said(name: str) -> tuple[str, str | None]:
     world, _, condition = (contract.detector or "").partition("/")
     if world != "diorama":
         raise MaquetteError(
-            f"{name!r} was trained on {contract.detector or 'maps it does not tell'}, the scenes here have the "
-            "diorama's; evaluate one that `maquette train diorama/CONDITION` made."
+            f"{name!r} was trained on {contract.detector or 'unknown maps'}, but the test scenes have the diorama's; "
+            "evaluate one that `maquette train diorama/CONDITION` trained."
         )
     condition_named(condition)
     return condition, contract.base
@@ -72,7 +72,7 @@ def _said(name: str) -> tuple[str, str | None]:
 def _only(bases: Sequence[str | None]) -> str:
     from maquette.errors import MaquetteError
 
-    known = sorted({one or "diorama" for one in bases})
-    if len(known) > 1:
-        raise MaquetteError(f"These ControlNets steer different bases ({', '.join(known)}); evaluate them one by one.")
-    return known[0]
+    names = sorted({base or "diorama" for base in bases})
+    if len(names) > 1:
+        raise MaquetteError(f"These ControlNets steer different bases ({', '.join(names)}); evaluate them one by one.")
+    return names[0]

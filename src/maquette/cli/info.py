@@ -10,7 +10,7 @@ EXAMPLE = "maquette info control_v11p_sd15_canny.pth"
 def run(
     names: Annotated[list[str], typer.Argument(metavar="WEIGHTS...", help="Files or folders; bundled or Hub names.")],
 ) -> None:
-    """Say what a base or a ControlNet is: family, slots, parameters, precision, and what it was trained on."""
+    """Describe a base or a ControlNet: family, slots, parameters, precision, and what it was trained on."""
     from maquette.checkpoints.names import check_weights
 
     for name in names:

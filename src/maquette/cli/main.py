@@ -1,4 +1,4 @@
-"""The verbs, and how errors and warnings reach a user."""
+"""The commands, and how errors and warnings are printed."""
 
 import sys
 import warnings
@@ -32,7 +32,7 @@ app.add_typer(data.app, name="data")
 
 
 def main() -> None:
-    """Run a verb; bad input ends in one sentence and exit code 2."""
+    """Run a command. Bad input prints one message and exits with code 2."""
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", MaquetteWarning)
     warnings.showwarning = _note
@@ -48,7 +48,7 @@ def main() -> None:
         if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":  # torch's, not imported
             raise
         print(
-            "maquette: The memory at hand is too small for this; ask for a smaller size or batch, fewer bits "
+            "maquette: There is not enough memory for this; use a smaller size or batch, a lower precision "
             "(--dtype bfloat16), or --low-memory.",
             file=sys.stderr,
         )

@@ -21,7 +21,7 @@ def _run(
         str,
         typer.Argument(
             metavar="RECIPE|FILE|DATA",
-            help="diorama/CONDITION; a TOML file or a run's training.json; or pairs of your own, with --condition.",
+            help="diorama/CONDITION; a TOML file or a run's training.json; or your own pairs, with --condition.",
         ),
     ],
     *,
@@ -30,20 +30,20 @@ def _run(
         typer.Option(
             "--set",
             metavar="NAME=VALUE",
-            help="A setting by its name in files, such as optimizer.ema=0.999; several are fine.",
+            help="A setting by its name in files, such as optimizer.ema=0.999; may be repeated.",
         ),
     ] = None,
     **flags: Any,
 ) -> None:
-    """Train a ControlNet and watch for the step at which the condition takes hold.
+    """Train a ControlNet, and detect the step at which it converges and follows the condition.
 
-    What is not given comes from the run that is resumed, from FILE, or from the defaults; docs/training.md has all
-    settings. Several processes: torchrun --nproc-per-node 2 -m maquette train ...
+    Settings that are left out come from the resumed run, from FILE, or from the defaults; docs/training.md lists them
+    all. On several processes: torchrun --nproc-per-node 2 -m maquette train ...
     """
     typed = read_flags(flags, SETTINGS.values())
     named = read_named(settings or [], "--set", "optimizer.ema=0.999")
     given = Given.of(TrainingConfig, typed, {name: flag(SETTINGS[name]) for name in typed})
-    given = given.over(Given.of(TrainingConfig, named)).over(_before(recipe, typed["output"], typed.get("resume")))
+    given = given.over(Given.of(TrainingConfig, named)).over(_defaults(recipe, typed["output"], typed.get("resume")))
     config = TrainingConfig(given)
     _check_names(config)
     from maquette.training.loop import train
@@ -54,13 +54,13 @@ def _run(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if config.monitor.evaluate_every:
-        hold = Log(folder, config.condition).converged()
-        print("The condition has not taken hold yet." if hold is None else f"The condition took hold at step {hold}.")
+        step = Log(folder, config.condition).converged()
+        print("The training has not converged yet." if step is None else f"The training converged at step {step}.")
     print(folder)
 
 
 def _check_names(config: TrainingConfig) -> None:
-    """Base, ControlNet, data and device: what names can tell before anything large is imported."""
+    """Check base, ControlNet, data and device by name, before the heavy imports."""
     from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import find_reader
@@ -79,19 +79,19 @@ def _check_names(config: TrainingConfig) -> None:
 run = with_flags(_run, SETTINGS.values(), required=("output",))
 
 
-def _before(recipe: str, output: Path, resume: bool | None) -> Given:
+def _defaults(recipe: str, output: Path, resume: bool | None) -> Given:
     """The settings that flags override."""
     if resume:
-        kept = TrainingConfig.load(output / CONFIG)
-        if recipe.partition("/")[0] == "diorama" and recipe != f"diorama/{kept.condition}":
-            raise MaquetteError(f"The run in {str(output)!r} trains diorama/{kept.condition}, not {recipe}.")
-        before = Given.of(TrainingConfig, vars(kept))
-        return Given.of(TrainingConfig, read_settings(Path(recipe))).over(before) if _is_settings(recipe) else before
-    return Given.of(TrainingConfig, _described(recipe))
+        saved = TrainingConfig.load(output / CONFIG)
+        if recipe.partition("/")[0] == "diorama" and recipe != f"diorama/{saved.condition}":
+            raise MaquetteError(f"The run in {str(output)!r} trains diorama/{saved.condition}, not {recipe}.")
+        given = Given.of(TrainingConfig, vars(saved))
+        return Given.of(TrainingConfig, read_settings(Path(recipe))).over(given) if _is_settings(recipe) else given
+    return Given.of(TrainingConfig, _settings_in(recipe))
 
 
-def _described(recipe: str) -> dict[str, Any]:
-    """What a recipe, a file of settings, or a place of data says."""
+def _settings_in(recipe: str) -> dict[str, Any]:
+    """The settings that follow from a recipe's name, a settings file or the name of a data set."""
     if _is_settings(recipe):
         return read_settings(Path(recipe))
     world, _, condition = recipe.partition("/")
@@ -99,7 +99,7 @@ def _described(recipe: str) -> dict[str, Any]:
         return {"condition": condition}
     if not Path(recipe).exists() and not set(recipe) & set("/*{"):
         raise MaquetteError(
-            f"A recipe is diorama/CONDITION, such as diorama/canny, or a file of settings, or pairs of your own with "
+            f"A recipe is diorama/CONDITION, such as diorama/canny, or a settings file, or your own pairs with "
             f"--condition, not {recipe!r}."
         )
     return {"data": recipe}

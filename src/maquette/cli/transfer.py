@@ -11,10 +11,10 @@ EXAMPLE = "maquette transfer diorama/canny --from diorama --to runs/my-base -o r
 def run(
     net: Annotated[str, typer.Argument(help="A ControlNet: bundled, a folder, a file, or on the Hub.")],
     old: Annotated[str, typer.Option("--from", help="The base it was trained on.")],
-    new: Annotated[str, typer.Option("--to", help="The base it is to steer.")],
+    new: Annotated[str, typer.Option("--to", help="The base to transfer it to.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="The new ControlNet's folder.")],
 ) -> None:
-    """Move a ControlNet to another base of its family, by what sets the two bases apart."""
+    """Transfer a ControlNet to another base of the same family, by adding the difference of the two bases."""
     from maquette.checkpoints.names import local_base, local_controlnet
 
     local_controlnet(net)

@@ -1,4 +1,4 @@
-"""Every row of a data set read before anything is trained on it: what is broken, what is odd, how it looks."""
+"""Check every row of a data set before training on it: what is broken, what is unusual, how the pairs look."""
 
 import os
 from collections import Counter
@@ -18,20 +18,20 @@ from maquette.foundation.image_grid import image_grid
 from maquette.foundation.pixels import from_signed, to_signed, to_unit
 
 SHOWN = 8  # pairs on the grid
-MOST_NOTES = 40  # that are kept
-AHEAD = 8  # rows a thread that are read, or wait to be, while one is looked at
+MOST_NOTES = 40  # kept in a report
+AHEAD = 8  # rows queued per thread
 
 
 @dataclass
 class Report:
-    """What was found in the rows, in their order."""
+    """The findings, in the order of the rows."""
 
     usable: int = 0
     faults: list[BadRow] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # usable, and worth knowing
-    more_notes: int = 0  # that are not kept
-    frames: Counter[tuple[int, int]] = field(default_factory=Counter)  # the frame of each image
-    words: list[int] = field(default_factory=list)  # in each text
+    notes: list[str] = field(default_factory=list)  # on usable rows
+    more_notes: int = 0  # beyond those kept
+    frames: Counter[tuple[int, int]] = field(default_factory=Counter)  # (width, height): number of images
+    text_lengths: list[int] = field(default_factory=list)  # in words
     grid: Image.Image | None = None
 
     def note(self, notes: Sequence[str]) -> None:
@@ -46,36 +46,36 @@ class Report:
             lines.append(f"and {self.more_notes} more such notes.")
         frames = ", ".join(f"{w}×{h}: {count}" for (w, h), count in self.frames.most_common())
         lines += [f"{self.usable} rows can be used, {len(self.faults)} cannot.", f"frames   {frames}"]
-        if self.words:
-            least, middle, most = np.percentile(self.words, [0, 50, 100]).astype(int)
+        if self.text_lengths:
+            least, middle, most = np.percentile(self.text_lengths, [0, 50, 100]).astype(int)
             lines.append(f"words    {least} to {most}, half of the texts {middle} or fewer")
         return "\n".join(lines)
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What is kept of a row that can be used; not the image, of which memory would fill."""
+class _RowStats:
+    """What is kept of a usable row: not the image, or memory would fill up."""
 
-    size: tuple[int, int]
-    words: int
+    size: tuple[int, int]  # (width, height) of the image
+    text_length: int  # in words
     notes: list[str]
 
 
 def check(source: Source, framing: ResizeCrop) -> Report:
     """Read all rows of a data set, several at a time.
 
-    The grid shows the first pairs as a model would see them, made from its very tensors.
+    The report's grid shows the first pairs as the model sees them: it is converted back from the model's tensors.
     """
     report = Report(faults=list(source.faults))
     shown: list[int] = []
-    for number, found in enumerate(tqdm(_examined(source), "reading", len(source))):
-        if isinstance(found, BadRow):
-            report.faults.append(found)
+    for number, row in enumerate(tqdm(_examined(source), "reading", len(source))):
+        if isinstance(row, BadRow):
+            report.faults.append(row)
             continue
         report.usable += 1
-        report.note(found.notes)
-        report.frames[framing.shape(found.size)] += 1
-        report.words.append(found.words)
+        report.note(row.notes)
+        report.frames[framing.shape(row.size)] += 1
+        report.text_lengths.append(row.text_length)
         if len(shown) < SHOWN:
             shown.append(number)
     if shown:
@@ -83,34 +83,35 @@ def check(source: Source, framing: ResizeCrop) -> Report:
     return report
 
 
-def _examined(source: Source) -> Iterator[BadRow | _Seen]:
-    """All rows in their order, a bounded number of them under way."""
+def _examined(source: Source) -> Iterator[BadRow | _RowStats]:
+    """All rows in order, with a bounded number in flight."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
         yield from in_order(pool, partial(_examine, source), range(len(source)), AHEAD * threads)
 
 
-def _examine(source: Source, number: int) -> BadRow | _Seen:
+def _examine(source: Source, number: int) -> BadRow | _RowStats:
     try:
         row = source[number]
         example = read(row)
     except RowError as error:
         return error.fault
-    return _Seen(example.image.size, len(row.text.split()), [f"{row.where}: {note}" for note in _notes(row)])
+    return _RowStats(example.image.size, len(row.text.split()), [f"{row.where}: {note}" for note in _notes(row)])
 
 
 def _notes(row: Row) -> Iterator[str]:
-    for stored in filter(None, (row.image, row.condition)):
-        yield from peculiarities(stored)
+    for image in filter(None, (row.image, row.condition)):
+        yield from peculiarities(image)
     if not row.text.strip():
         yield "the text is empty"
 
 
 def _grid(examples: Sequence[Example]) -> Image.Image:
-    """Images above their conditions, through the tensors and back."""
+    """Images above their conditions, converted to the model's tensors and back."""
     rows = [[from_signed(to_signed(example.image)[None])[0] for example in examples]]
     if all(example.condition for example in examples):
-        rows.append([from_signed(to_unit(one.condition)[None] * 2 - 1)[0] for one in examples if one.condition])
+        conditions = [example.condition for example in examples if example.condition]
+        rows.append([from_signed(to_unit(condition)[None] * 2 - 1)[0] for condition in conditions])
     side = max(max(image.size) for image in rows[0])
     tiles = [[ImageOps.pad(image, (side, side), color="white") for image in row] for row in rows]
     return image_grid(tiles, labels=("image", "condition")[: len(tiles)], tile=min(side, 256))

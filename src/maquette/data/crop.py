@@ -1,4 +1,4 @@
-"""What of an image a model sees: scaled, cut and perhaps mirrored, image and condition exactly alike."""
+"""Resize, crop and flip: image and condition get exactly the same transform."""
 
 import math
 from dataclasses import dataclass
@@ -13,21 +13,23 @@ from maquette.errors import MaquetteError
 
 Crop = Literal["centre", "random"]
 STEP = 64  # pixels: sides are multiples of it
-LONGEST = 2.5  # of the sides' ratio, among buckets
+LONGEST = 2.5  # the largest aspect ratio among buckets
 
 
 @dataclass(frozen=True)
 class ResizeCrop:
-    """How images come to a model's size: so that the frame is covered, what stands over cut off.
+    """Scale images until they cover the model's frame, then crop the excess.
 
-    With buckets an image goes to the shape, of about the same area, that cuts least of it.
+    With buckets, each image gets the frame of about the same area whose aspect ratio is closest to its own.
+
+    Raises `MaquetteError` for sides that are not multiples of 64 pixels, and for an unknown `crop` or `flip`.
     """
 
     size: tuple[int, int] = (512, 512)  # width, height; pixels
     buckets: bool = False
-    crop: Crop = "centre"  # or "random", along the side that stands over
-    flip: float = 0.0  # share of pairs that are mirrored; not for conditions that know left from right
-    categorical: bool = False  # class maps: a pixel's class is never mixed from its neighbours'
+    crop: Crop = "centre"  # or "random", along the side that is cropped
+    flip: float = 0.0  # probability of mirroring a pair; 0 for conditions that distinguish left from right
+    categorical: bool = False  # class maps: resized by the nearest pixel, so that classes never mix
 
     def __post_init__(self) -> None:
         if any(side < STEP or side % STEP for side in self.size):
@@ -37,14 +39,15 @@ class ResizeCrop:
         if self.crop not in ("centre", "random"):
             raise MaquetteError(f"crop is 'centre' or 'random', not {self.crop!r}.")
 
-    def shape(self, given: tuple[int, int]) -> tuple[int, int]:
-        """The frame (width, height) for an image of a size."""
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The frame (width, height) of an image of that size (width, height)."""
         if not self.buckets:
             return self.size
-        return min(self.shapes(), key=lambda one: (abs(math.log(given[0] * one[1] / (given[1] * one[0]))), -one[0]))
+        width, height = size
+        return min(self.shapes(), key=lambda frame: (abs(math.log(width * frame[1] / (height * frame[0]))), -frame[0]))
 
     def shapes(self) -> list[tuple[int, int]]:
-        """All frames: of buckets for every width the tallest that has no more pixels than `size`."""
+        """All frames (width, height): with buckets, per width the tallest with no more pixels than `size`."""
         if not self.buckets:
             return [self.size]
         area = self.size[0] * self.size[1]
@@ -53,36 +56,36 @@ class ResizeCrop:
         return [(w, h) for w, h in shapes if h and max(w / h, h / w) <= LONGEST]
 
     def view(self, rng: np.random.Generator) -> "CropView":
-        """A draw of what chance decides about a pair."""
+        """A random crop position and flip."""
         place = rng.random() if self.crop == "random" else 0.5
         return CropView(place, bool(rng.random() < self.flip))
 
     def views(self) -> tuple["CropView", ...] | None:
-        """All that `view` can draw; None where they cannot be counted."""
+        """All views that `view` can return, or None for random crops, of which there is no finite number."""
         if self.crop == "random":
             return None
-        return tuple(CropView(mirrored=hand) for hand in (False, True)[self.flip == 1 : 1 + (self.flip > 0)])
+        return tuple(CropView(mirrored=mirrored) for mirrored in (False, True)[self.flip == 1 : 1 + (self.flip > 0)])
 
     def frame(self, example: Example, view: "CropView") -> Example:
-        """Image and condition in one frame; the same place of it, and the same hand, in both."""
+        """Image and condition in the same frame, cropped and flipped alike."""
         size = self.shape(example.image.size)
         condition = example.condition and self.frame_condition(example.condition, size, view)
-        return Example(_cut(example.image, size, view, Image.Resampling.LANCZOS), condition, example.text)
+        return Example(_crop(example.image, size, view, Image.Resampling.LANCZOS), condition, example.text)
 
     def frame_condition(self, condition: Image.Image, size: tuple[int, int], view: "CropView") -> Image.Image:
-        """A condition alone, in the frame (width, height) of its image."""
-        return _cut(condition, size, view, resampling(self.categorical))
+        """A condition alone, in its image's frame (width, height)."""
+        return _crop(condition, size, view, resampling(self.categorical))
 
 
 @dataclass(frozen=True)
 class CropView:
-    """Which part of a pair is seen, and which way round."""
+    """Where a pair is cropped, and whether it is mirrored."""
 
-    place: float = 0.5  # from 0 to 1 along the side that stands over
+    place: float = 0.5  # from 0 to 1 along the side that is cropped
     mirrored: bool = False
 
 
-def _cut(image: Image.Image, size: tuple[int, int], view: CropView, method: Image.Resampling) -> Image.Image:
+def _crop(image: Image.Image, size: tuple[int, int], view: CropView, method: Image.Resampling) -> Image.Image:
     centering = (view.place, view.place)
-    cut = image if image.size == size else ImageOps.fit(image, size, method, centering=centering)
-    return ImageOps.mirror(cut) if view.mirrored else cut
+    cropped = image if image.size == size else ImageOps.fit(image, size, method, centering=centering)
+    return ImageOps.mirror(cropped) if view.mirrored else cropped

@@ -16,33 +16,33 @@ from maquette.conditions.drawing.skeletons import pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
 from maquette.data.crop import CropView
 from maquette.data.pairs import ConditionFn
-from maquette.data.random_detectors import draw_canny, draw_scribble
+from maquette.data.random_detectors import random_canny, random_scribble
 from maquette.data.sources.jsonl import Example
 from maquette.diorama import SIZE, constants, dataset
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
 SCENES = Path("runs/scenes")
-"""Where rendered scenes are kept between runs."""
+"""The default folder for rendered scenes, which later runs reuse."""
 
 
 @dataclass(frozen=True)
 class Condition:
-    """How a condition map is made of what a scene knows."""
+    """How a condition map is computed from a scene's exact values."""
 
     fields: tuple[str, ...]  # of `dataset.load`
-    draw: Callable[..., Image.Image]  # from the fields of one scene and a source of chance, or None for the usual map
+    draw: Callable[..., Image.Image]  # the map, from a scene's fields and a random generator (None: default settings)
     ground_truth: Callable[..., Any]  # what `metrics.fidelity` compares an image with
-    words: str  # what is drawn, for the contract of a ControlNet
-    tells: Callable[..., NDArray[np.bool_]] | None = None  # of all scenes' fields: which say anything; None for all
+    words: str  # what the map shows, for the ControlNet's contract
+    is_usable: Callable[..., NDArray[np.bool_]] | None = None  # of all scenes' fields, (N,): not empty; None for all
 
 
-def _of_pixels(draw: ConditionFn) -> Callable[..., Image.Image]:
-    return lambda pixels, rng=None: draw(Image.fromarray(pixels), rng)
+def _of_pixels(detect: ConditionFn) -> Callable[..., Image.Image]:
+    return lambda pixels, rng=None: detect(Image.fromarray(pixels), rng)
 
 
-def _exact(draw: Callable[[Any], Image.Image]) -> Callable[..., Image.Image]:
-    return lambda values, rng=None: draw(values)
+def _exact(convert: Callable[[Any], Image.Image]) -> Callable[..., Image.Image]:
+    return lambda values, rng=None: convert(values)
 
 
 def _pose(keypoints: NDArray[np.float32]) -> Image.Image:
@@ -52,8 +52,8 @@ def _pose(keypoints: NDArray[np.float32]) -> Image.Image:
 CONDITIONS: dict[str, Condition] = {
     "canny": Condition(
         ("images",),
-        _of_pixels(draw_canny),
-        _of_pixels(draw_canny),
+        _of_pixels(random_canny),
+        _of_pixels(random_canny),
         f"thresholds drawn: {RANDOM_THRESHOLDS}",
     ),
     "depth": Condition(("depth",), _exact(depth_map), lambda d: d.astype(np.float32), "exact depth, near bright"),
@@ -72,8 +72,8 @@ CONDITIONS: dict[str, Condition] = {
     ),
     "scribble": Condition(
         ("images",),
-        _of_pixels(draw_scribble),
-        _of_pixels(draw_scribble),
+        _of_pixels(random_scribble),
+        _of_pixels(random_scribble),
         "strokes thresholded, masked and thickened by chance",
     ),
     "segmentation": Condition(("classes",), _exact(class_map), lambda classes: classes, "exact classes, a colour each"),
@@ -84,6 +84,7 @@ assert tuple(CONDITIONS) == constants.CONDITIONS
 
 
 def condition_named(name: str) -> Condition:
+    """Raises `MaquetteError` for a name that is not in `CONDITIONS`."""
     if name not in CONDITIONS:
         raise MaquetteError(unknown("condition of the diorama", name, list(CONDITIONS)))
     return CONDITIONS[name]
@@ -91,41 +92,41 @@ def condition_named(name: str) -> Condition:
 
 @dataclass(frozen=True)
 class Pairs:
-    """A range of scenes with one condition."""
+    """Scenes of a range of seeds, with one condition."""
 
     condition: str
     seeds: range
     captions: list[str]
     images: NDArray[np.uint8]  # (N, H, W, 3)
-    fields: tuple[NDArray[Any], ...]  # what the condition is drawn from, N rows each
+    fields: tuple[NDArray[Any], ...]  # what the condition map is computed from, N rows each
 
     @staticmethod
     def load(condition: str, seeds: range, folder: Path = SCENES) -> "Pairs":
-        """Render what is missing, then read it (about 50 KiB a scene, and as much for the condition)."""
-        made = condition_named(condition)
+        """Render the missing scenes, then load all (about 50 KiB per scene, and as much for its condition)."""
+        names = condition_named(condition).fields
         dataset.prepare(seeds, folder)
         images = dataset.load(seeds, folder, "images")
-        fields = tuple(images if field == "images" else dataset.load(seeds, folder, field) for field in made.fields)
+        fields = tuple(images if name == "images" else dataset.load(seeds, folder, name) for name in names)
         return Pairs(condition, seeds, dataset.load_captions(seeds, folder), images, fields)
 
     def __len__(self) -> int:
         return len(self.captions)
 
     def blocks(self) -> Sequence[NDArray[np.intp]]:
-        """One row each: all of it lies in memory."""
+        """One row per block: everything is in memory."""
         return list(self.telling()[:, None])
 
     def telling(self) -> NDArray[np.intp]:
-        """The rows whose condition says anything: for poses those with a person, as the paper's data were chosen.
+        """The rows whose condition map is not empty, (n,): for poses those with a person, as in the paper's data.
 
-        Raises `MaquetteError` where there is none.
+        Raises `MaquetteError` if there are none.
         """
-        tells = CONDITIONS[self.condition].tells
-        if tells is None:
+        is_usable = CONDITIONS[self.condition].is_usable
+        if is_usable is None:
             return np.arange(len(self))
-        rows = np.flatnonzero(tells(*self.fields))
+        rows = np.flatnonzero(is_usable(*self.fields))
         if not len(rows):
-            raise MaquetteError(f"None of the {len(self)} scenes shows a person, whom poses need; take more scenes.")
+            raise MaquetteError(f"None of the {len(self)} scenes shows a person, which poses need; take more scenes.")
         return rows
 
     def shape(self, row: int) -> tuple[int, int]:
@@ -153,11 +154,11 @@ class Pairs:
         return Example(self.image(row, view), self.condition_map(row, view, rng), self.text(row))
 
     def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
-        """A condition map, with the chance that the paper puts into it or, without `rng`, the standard one."""
+        """The condition map of a row: with the paper's random parameters, or without `rng` the default ones."""
         return CONDITIONS[self.condition].draw(*(field[row] for field in self.fields), rng)
 
     def standard(self, row: int) -> Image.Image:
-        """The condition map without chance."""
+        """The condition map with the default parameters."""
         return self.condition_map(row, CropView(), None)
 
     def ground_truth(self, row: int) -> Any:

@@ -1,4 +1,4 @@
-"""What a training draws from: images with a condition map and words each, by number."""
+"""Training pairs by row number: an image, its condition map and its text."""
 
 import hashlib
 import os
@@ -16,44 +16,45 @@ from maquette.data.sources.jsonl import Example, RowError, Source, read, read_co
 from maquette.errors import MaquetteError
 
 ConditionFn = Callable[[Image.Image, np.random.Generator | None], Image.Image]
-"""A detector: an image and a source of chance for its parameters, its usual ones without; a condition map."""
+"""An image and a random generator for the detector's parameters (None: the default ones) in; a condition map out."""
 
 
 class Pairs(Protocol):
-    """Pairs by number, as a model sees them. What cannot be read raises `RowError`."""
+    """Pairs by row number, as the model sees them. Unreadable rows raise `RowError`."""
 
     @property
     def condition(self) -> str:
-        """What steers, by name."""
+        """The condition's name."""
 
     def __len__(self) -> int: ...
 
     def blocks(self) -> Sequence[NDArray[np.intp]]:
-        """The rows to train on, as they lie together: blocks are shuffled, then rows near one another."""
+        """The rows to train on, (n,) each, grouped as they are stored: blocks are shuffled, then neighbouring rows."""
 
     def shape(self, row: int) -> tuple[int, int]:
         """Width and height in pixels."""
 
     def views(self) -> tuple[CropView, ...] | None:
-        """All views of a pair; None where they cannot be counted."""
+        """All views of a pair; None if there is no finite number of them."""
 
-    def view(self, rng: np.random.Generator) -> CropView: ...
+    def view(self, rng: np.random.Generator) -> CropView:
+        """A random view."""
 
     def content(self, row: int) -> bytes:
-        """A digest of the image and of how it comes to its frame, but for the view."""
+        """A digest of the image and its frame, without the view."""
 
     def where(self, row: int) -> str:
-        """The row's place, for messages."""
+        """The row's location, for messages."""
 
     def text(self, row: int) -> str: ...
 
     def image(self, row: int, view: CropView) -> Image.Image: ...
 
     def pair(self, row: int, view: CropView, rng: np.random.Generator | None) -> Example:
-        """Image, condition map and words."""
+        """Image, condition map and text."""
 
     def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
-        """The condition map alone, with the chance that its detector takes; its usual parameters without `rng`."""
+        """The condition map alone: with random detector parameters, or without `rng` the default ones."""
 
     def ground_truth(self, row: int) -> Any:
         """What `metrics.fidelity` compares a generated image with."""
@@ -61,22 +62,22 @@ class Pairs(Protocol):
 
 @dataclass(frozen=True)
 class SourcePairs:
-    """Pairs of a user's own.
+    """The user's pairs.
 
     Args:
-        condition: what the condition is called: a detector's name, or any word.
-        detect: draws the conditions from the images; the source has them without.
+        condition: the condition's name: a detector's, or any other.
+        detect: computes the conditions from the images; None if the source has them.
     """
 
     condition: str
     source: Source
     framing: ResizeCrop
     detect: ConditionFn | None = None
-    sizes: Sequence[tuple[int, int]] | None = None  # of the images, where frames differ
+    sizes: Sequence[tuple[int, int]] | None = None  # (width, height) of each image, if frames differ
 
     @staticmethod
     def open(condition: str, source: Source, framing: ResizeCrop, detect: ConditionFn | None = None) -> "SourcePairs":
-        """With buckets, the size of every image is read first."""
+        """With buckets, this reads the size of every image first."""
         sizes = None
         if framing.buckets:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -87,7 +88,7 @@ class SourcePairs:
         return len(self.source)
 
     def blocks(self) -> Sequence[NDArray[np.intp]]:
-        lengths = getattr(self.source, "blocks", None)  # of shards, which are best read from end to end
+        lengths = getattr(self.source, "blocks", None)  # rows per shard: shards are best read from end to end
         if lengths is None:
             return list(np.arange(len(self))[:, None])
         return [block for block in np.split(np.arange(len(self)), np.cumsum(lengths)[:-1]) if len(block)]
@@ -102,11 +103,12 @@ class SourcePairs:
         return self.framing.view(rng)
 
     def content(self, row: int) -> bytes:
-        found = self.source[row]
+        """A digest of the image's bytes and its frame. Raises `RowError` if the image cannot be read."""
+        stored = self.source[row]
         try:
-            digest = hashlib.blake2b(found.image.read())
+            digest = hashlib.blake2b(stored.image.read())
         except OSError as error:
-            raise RowError(found.where, f"{found.image.name!r} cannot be read ({error})") from error
+            raise RowError(stored.where, f"{stored.image.name!r} cannot be read ({error})") from error
         digest.update(repr(self.shape(row)).encode())
         return digest.digest()
 
@@ -120,12 +122,13 @@ class SourcePairs:
         return self.source[row].text
 
     def image(self, row: int, view: CropView) -> Image.Image:
-        found = self.source[row]
-        return self.framing.frame(read(replace(found, condition=None)), view).image
+        without_condition = replace(self.source[row], condition=None)
+        return self.framing.frame(read(without_condition), view).image
 
     def pair(self, row: int, view: CropView, rng: np.random.Generator | None) -> Example:
-        seen = self.framing.frame(read(self.source[row]), view)
-        return Example(seen.image, self.detect(seen.image, rng) if self.detect else seen.condition, seen.text)
+        framed = self.framing.frame(read(self.source[row]), view)
+        condition = self.detect(framed.image, rng) if self.detect else framed.condition
+        return Example(framed.image, condition, framed.text)
 
     def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
         if self.detect is not None:
@@ -137,7 +140,7 @@ class SourcePairs:
 
 
 def _size(source: Source, row: int) -> tuple[int, int]:
-    """A square for an image that cannot be read, which is told of when it is drawn."""
+    """(width, height); a square for an unreadable image, which is reported when its row is loaded."""
     try:
         return size_of(source[row].image)
     except MaquetteError:

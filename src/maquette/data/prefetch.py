@@ -1,19 +1,19 @@
-"""Work done ahead of the one who waits for it, in order and within bounds."""
+"""Run tasks in a pool ahead of their consumer, in order and with a bounded queue."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from typing import TypeVar
 
-Given = TypeVar("Given")
-Made = TypeVar("Made")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
-def in_order(pool: Executor, make: Callable[[Given], Made], given: Iterable[Given], ahead: int) -> Iterator[Made]:
-    """What `make` makes of each thing, in their order; `ahead` of them are made, or wait to be, while one is used."""
-    waiting: deque[Future[Made]] = deque()
-    for one in given:
-        waiting.append(pool.submit(make, one))
+def in_order(pool: Executor, task: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+    """The results of `task` for each item, in order, with at most `ahead` of them queued."""
+    waiting: deque[Future[Result]] = deque()
+    for item in items:
+        waiting.append(pool.submit(task, item))
         if len(waiting) == ahead:
             yield waiting.popleft().result()
-    yield from (one.result() for one in waiting)
+    yield from (future.result() for future in waiting)

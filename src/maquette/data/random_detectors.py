@@ -1,4 +1,4 @@
-"""Detectors with parameters by chance, as the paper trains on them; without a source of chance, their usual ones."""
+"""Detectors with random parameters, as in the paper's training; the default ones without a random generator."""
 
 from dataclasses import dataclass
 from functools import cache
@@ -13,27 +13,27 @@ from maquette.conditions.requirements import random_options, random_seed
 from maquette.data.pairs import ConditionFn
 
 
-def draw_canny(image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
-    """Thresholds at random, or the diorama's own."""
+def random_canny(image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
+    """Canny edges with random thresholds, or without `rng` the diorama's."""
     if rng is None:
         return canny(image, **DIORAMA)
     return canny(image, *random_thresholds(rng))
 
 
-def draw_scribble(image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
-    """Strokes thresholded, masked and thickened by chance, but for one in five."""
+def random_scribble(image: Image.Image, rng: np.random.Generator | None = None) -> Image.Image:
+    """A scribble, in four of five cases randomly thresholded, masked and thickened."""
     return scribble(image, seed=random_seed(rng) if rng is not None and rng.random() < 0.8 else None)
 
 
-DRAWS: dict[str, ConditionFn] = {"canny": draw_canny, "scribble": draw_scribble}
-"""What the diorama's ControlNets are trained with."""
+DRAWS: dict[str, ConditionFn] = {"canny": random_canny, "scribble": random_scribble}
+"""The random detectors that the diorama's ControlNets are trained with."""
 
 
 @dataclass(frozen=True)
 class RandomDetector:
-    """Any detector's maps, by chance where it takes a seed.
+    """Any detector, with random parameters if it takes a seed.
 
-    Opened on the CPU in each process that uses it: learned detectors are slow there, annotate images with them first.
+    Each process that uses it loads the detector on its CPU. Networks are slow there: annotate the images first.
     """
 
     detector: str
@@ -44,10 +44,10 @@ class RandomDetector:
 
 
 def draw_named(name: str) -> ConditionFn:
-    """The conditions of a detector, as a training draws them afresh every time."""
+    """The detector of a name, for conditions that training computes anew each time."""
     if name in DRAWS:
         return DRAWS[name]
-    _opened(name)  # what is lacking is told of now, not as a fault of every image
+    _opened(name)  # missing weights fail now, not once per image
     return RandomDetector(name)
 
 

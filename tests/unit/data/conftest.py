@@ -1,4 +1,4 @@
-"""Pairs, and how they are stored: in a folder, in Parquet files, in tar shards."""
+"""Pairs stored in a folder, in Parquet files and in tar shards."""
 
 import io
 import json
@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-Kept = Mapping[str, bytes | str]
-"""A pair as it is stored: image and condition in PNG, text."""
+Stored = Mapping[str, bytes | str]
+"""A stored pair: image and condition as PNG, and the text."""
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch) -> Path:
-    """Where `datasets` unpacks what it reads, instead of the user's cache."""
+    """Let `datasets` use a temporary cache instead of the user's."""
     folder = tmp_path_factory.mktemp("datasets")
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
     datasets.disable_progress_bars()
@@ -35,11 +35,11 @@ def encoded(image: Image.Image, kind: str = "PNG", **more: object) -> bytes:
     return content.getvalue()
 
 
-def kept(seed: int, text: str = "a red house") -> Kept:
+def kept(seed: int, text: str = "a red house") -> Stored:
     return {"image": encoded(image(seed=seed)), "condition": encoded(image(seed=seed + 100)), "text": text}
 
 
-def as_folder(pairs: Sequence[Kept], folder: Path) -> Path:
+def as_folder(pairs: Sequence[Stored], folder: Path) -> Path:
     (folder / "edges").mkdir(parents=True)
     lines = []
     for number, pair in enumerate(pairs):
@@ -51,7 +51,7 @@ def as_folder(pairs: Sequence[Kept], folder: Path) -> Path:
     return folder
 
 
-def as_table(pairs: Sequence[Kept]) -> datasets.Dataset:
+def as_table(pairs: Sequence[Stored]) -> datasets.Dataset:
     columns = {
         "image": [{"bytes": pair["image"], "path": None} for pair in pairs],
         "conditioning_image": [{"bytes": pair["condition"], "path": None} for pair in pairs],
@@ -61,7 +61,7 @@ def as_table(pairs: Sequence[Kept]) -> datasets.Dataset:
     return datasets.Dataset.from_dict(columns, datasets.Features(kinds))
 
 
-def as_parquet(pairs: Sequence[Kept], path: Path) -> Path:
+def as_parquet(pairs: Sequence[Stored], path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     as_table(pairs).to_parquet(path)
     return path
@@ -77,7 +77,7 @@ def tar(path: Path, members: Sequence[tuple[str, bytes]], kind: int = tarfile.US
     return path
 
 
-def as_tar(pairs: Sequence[Kept], path: Path, first: int = 0) -> Path:
+def as_tar(pairs: Sequence[Stored], path: Path, first: int = 0) -> Path:
     members = []
     for number, pair in enumerate(pairs, start=first):
         members.append((f"{number:06}.png", pair["image"]))

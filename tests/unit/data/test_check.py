@@ -1,4 +1,4 @@
-"""A data set read before it is trained on: every broken row is named, whatever it is stored in."""
+"""Checking a data set: every broken row is reported, in every format."""
 
 import re
 
@@ -37,7 +37,7 @@ STORED = {
 
 
 @pytest.mark.parametrize("kind", STORED)
-def test_every_trouble_is_named_with_its_row(kind, tmp_path) -> None:
+def test_every_fault_is_reported_with_its_row(kind, tmp_path) -> None:
     report = check(open_source(STORED[kind](tmp_path)), ResizeCrop((128, 64)))
     first = 1 if kind == "folder" else 0  # lines are counted from 1
 
@@ -53,17 +53,17 @@ def test_every_trouble_is_named_with_its_row(kind, tmp_path) -> None:
         8: "is not an image",
     }
     assert unusable.keys() == expected.keys()
-    assert all(re.search(words, unusable[row]) for row, words in expected.items())
+    assert all(re.search(reason, unusable[row]) for row, reason in expected.items())
     noted = {number(note): note for note in report.notes}
-    expected = {3: "CMYK", 4: "more than 8 bits", 5: "2 frames; the first is taken", 9: "is empty"}
+    expected = {3: "CMYK", 4: "more than 8 bits", 5: "2 frames; only the first is used", 9: "is empty"}
     assert noted.keys() == expected.keys()
-    assert all(words in noted[row] for row, words in expected.items())
+    assert all(note in noted[row] for row, note in expected.items())
     assert report.usable == 6
     assert report.frames == {(128, 64): 6}
     assert "6 rows can be used, 5 cannot." in str(report)
 
 
-def test_a_missing_image_and_a_name_that_others_stumble_on(tmp_path) -> None:
+def test_a_missing_image_and_an_unusual_name(tmp_path) -> None:
     folder = as_folder([kept(number) for number in range(3)], tmp_path)
     (folder / "0.png").rename(folder / "ein Haus 红.png")
     lines = (
@@ -74,22 +74,22 @@ def test_a_missing_image_and_a_name_that_others_stumble_on(tmp_path) -> None:
     assert [fault.where.rsplit(":", 1)[1] for fault in report.faults] == ["4", "2"]
     assert re.search(r"There is no image at '.*no\.png' \(No such file", report.faults[1].reason)
     assert len(report.notes) == 1
-    assert "has a name with spaces or letters" in report.notes[0]
+    assert "has a name with spaces or non-ASCII letters" in report.notes[0]
 
 
 def test_the_grid_is_what_the_model_sees(tmp_path) -> None:
     source = open_source(as_tar([kept(0)], tmp_path / "0.tar"))
     grid = check(source, ResizeCrop((64, 64))).grid
     left = grid.width - 64 - 2
-    seen = ResizeCrop((64, 64)).frame(read(source[0]), module.CropView())
-    assert grid.crop((left, 2, left + 64, 66)) == seen.image
-    assert grid.crop((left, 68, left + 64, 132)) == seen.condition
+    framed = ResizeCrop((64, 64)).frame(read(source[0]), module.CropView())
+    assert grid.crop((left, 2, left + 64, 66)) == framed.image
+    assert grid.crop((left, 68, left + 64, 132)) == framed.condition
 
 
-def test_only_so_many_rows_are_under_way(tmp_path, monkeypatch) -> None:
+def test_a_bounded_number_of_rows_is_in_flight(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module.os, "cpu_count", lambda: 1)
     rows = open_source(as_tar([kept(0)] * 30, tmp_path / "0.tar"))
-    asked = []
+    requested = []
 
     class Watched:
         faults = ()
@@ -98,12 +98,12 @@ def test_only_so_many_rows_are_under_way(tmp_path, monkeypatch) -> None:
             return len(rows)
 
         def __getitem__(self, number: int) -> object:
-            asked.append(number)
+            requested.append(number)
             return rows[number]
 
     for done, _ in enumerate(module._examined(Watched())):
-        assert len(asked) <= done + module.AHEAD
-    assert asked == list(range(30))
+        assert len(requested) <= done + module.AHEAD
+    assert requested == list(range(30))
 
 
 def test_the_command(tmp_path) -> None:
@@ -115,7 +115,7 @@ def test_the_command(tmp_path) -> None:
     assert "1 rows can be used, 1 cannot." in result.output
     assert grid.is_file()
     shards = as_tar([kept(0)], tmp_path / "train-00.tar")
-    asked = [
+    arguments = [
         "data",
         "check",
         str(tmp_path / "train-{00..00}.tar"),
@@ -125,6 +125,6 @@ def test_the_command(tmp_path) -> None:
         str(grid),
     ]
     assert shards.exists()
-    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert CliRunner().invoke(app, arguments).exit_code == 0
     with pytest.raises(MaquetteError, match="--size is WIDTHxHEIGHT"):
         CliRunner().invoke(app, ["data", "check", str(pairs), "--size", "big"], catch_exceptions=False)

@@ -1,4 +1,4 @@
-"""A folder with a line a row: layouts, columns, and lines that are no rows."""
+"""A folder with one line per row: layouts, columns, and malformed lines."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def test_the_two_layouts(folder) -> None:
     assert Folder(folder)[0].image == File(folder / "0.png")
 
 
-def test_columns_are_named_never_guessed(folder) -> None:
+def test_column_names_are_never_guessed(folder) -> None:
     (folder / "metadata.jsonl").write_text('{"image": "0.png", "edge": "edges/0.png", "caption": "a"}')
     with pytest.raises(MaquetteError, match=r"has no 'file_name' \(it has: 'image', 'edge', 'caption'\)"):
         Folder(folder)
@@ -41,14 +41,14 @@ def test_a_folder_that_holds_no_data(tmp_path) -> None:
         Folder(tmp_path)
 
 
-def test_lines_that_are_no_rows(folder) -> None:
+def test_malformed_lines(folder) -> None:
     sound = json.loads((folder / "metadata.jsonl").read_text())
     lines = [
-        "\ufeff" + json.dumps(sound),  # 1: as some editors begin a file
+        "\ufeff" + json.dumps(sound),  # 1: a byte order mark, as some editors write
         '{"file_name": "0.png", "conditioning',
         "[]",
         "",
-        json.dumps(sound) + "\r",  # 5: as Windows ends a line
+        json.dumps(sound) + "\r",  # 5: Windows' line ending
         '{"file_name": "0.png", "text": "a"}',
         json.dumps(sound | {"file_name": 1}),
     ]
@@ -61,16 +61,16 @@ def test_lines_that_are_no_rows(folder) -> None:
     unusable = {int(fault.where.rsplit(":", 1)[1]): fault.reason for fault in source.faults}
     expected = {
         2: "is not JSON",
-        3: "is no JSON object",
+        3: "is not a JSON object",
         6: "has no 'conditioning_image'",
-        7: "'file_name' is not a text but 1",
+        7: "'file_name' must be a string, not 1",
         8: "is not JSON",
     }
     assert unusable.keys() == expected.keys()
-    assert all(re.search(words, unusable[line]) for line, words in expected.items())
+    assert all(re.search(reason, unusable[line]) for line, reason in expected.items())
 
 
-def test_a_file_that_changes_under_way(folder) -> None:
+def test_a_file_that_changes_after_opening(folder) -> None:
     source = Folder(folder)
     (folder / "metadata.jsonl").write_text("something else\n")
     with pytest.raises(RowError, match=r"metadata\.jsonl:1: is not JSON .* was a row when the folder was opened"):

@@ -1,4 +1,4 @@
-"""Image and condition keep to one frame."""
+"""Resizing, cropping and flipping treat image and condition alike."""
 
 import numpy as np
 import pytest
@@ -11,15 +11,15 @@ from maquette.errors import MaquetteError
 
 
 def marked(size: tuple[int, int]) -> Image.Image:
-    """Red grows along x, green along y."""
+    """Red increases along x, green along y."""
     x, y = np.meshgrid(np.linspace(0, 255, size[0]), np.linspace(0, 255, size[1]))
     return Image.fromarray(np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8))
 
 
 @pytest.mark.parametrize("size", [(320, 200), (200, 320)])
 @pytest.mark.parametrize("buckets", [False, True])
-def test_image_and_condition_keep_to_one_frame(size, buckets) -> None:
-    """Cut at random and mirrored, and the condition at another scale: the same place in both."""
+def test_image_and_condition_share_one_frame(size, buckets) -> None:
+    """With random crops and flips, and a condition at another scale: the same region in both."""
     example = Example(marked(size), marked((size[0] // 2, size[1] // 2)), "")
     framing = ResizeCrop((128, 128), buckets, crop="random", flip=0.5)
     seen = set()
@@ -52,7 +52,7 @@ def test_buckets_have_about_one_area_and_every_shape() -> None:
     assert (wide, tall) == ((768, 320), (320, 768))
 
 
-def test_frames_that_cannot_be() -> None:
+def test_frames_that_are_refused() -> None:
     with pytest.raises(MaquetteError, match="multiples of 64 pixels, not 100×64"):
         ResizeCrop((100, 64))
     with pytest.raises(MaquetteError, match="flip is a share"):
@@ -63,9 +63,9 @@ def test_frames_that_cannot_be() -> None:
 
 def test_a_mirrored_view_is_the_mirror_of_the_other() -> None:
     example = Example(marked((64, 64)), marked((64, 64)), "")
-    plain, mirrored = (ResizeCrop((64, 64)).frame(example, CropView(mirrored=hand)) for hand in (False, True))
-    for one, other in ((plain.image, mirrored.image), (plain.condition, mirrored.condition)):
-        assert (np.asarray(one)[:, ::-1] == np.asarray(other)).all()
-        assert (np.asarray(one) != np.asarray(other)).any()
-    drawn = [ResizeCrop((64, 64), flip=0.5).view(np.random.default_rng(seed)).mirrored for seed in range(200)]
-    assert 70 < sum(drawn) < 130
+    plain, mirrored = (ResizeCrop((64, 64)).frame(example, CropView(mirrored=flip)) for flip in (False, True))
+    for image_, other in ((plain.image, mirrored.image), (plain.condition, mirrored.condition)):
+        assert (np.asarray(image_)[:, ::-1] == np.asarray(other)).all()
+        assert (np.asarray(image_) != np.asarray(other)).any()
+    flips = [ResizeCrop((64, 64), flip=0.5).view(np.random.default_rng(seed)).mirrored for seed in range(200)]
+    assert 70 < sum(flips) < 130

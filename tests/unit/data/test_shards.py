@@ -1,4 +1,4 @@
-"""Tar shards: which members make a row, in every dialect of tar, and what is wrong with those that make none."""
+"""Tar shards: which members form a row, in every tar format, and the faults of those that do not."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def test_members_lie_where_tarfile_finds_them(kind, tmp_path) -> None:
         if kind != tarfile.USTAR_FORMAT:
             file.addfile(link)
     with tarfile.open(path) as file:
-        expected = [(one.name.encode(), one.offset_data, one.size) for one in file if one.isreg()]
+        expected = [(member.name.encode(), member.offset_data, member.size) for member in file if member.isreg()]
     assert list(members(path)) == expected
     assert len(expected) == len(names)
 
@@ -46,13 +46,13 @@ def test_sizes_beyond_what_octal_digits_hold(tmp_path) -> None:
         info.size = 9 * 2**30
         with path.open("wb") as file:
             file.write(info.tobuf(kind))
-            file.truncate(file.tell() + info.size)  # of a hole
+            file.truncate(file.tell() + info.size)  # a sparse file
         ((_, _, size),) = members(path)
         assert size == info.size
 
 
 def test_which_members_make_a_row(tmp_path) -> None:
-    """Of a part's names the first that is there; in any folder, order and case; other members are passed over."""
+    """The first ending of a part that exists, in any folder, order and case; other members are skipped."""
     path = tar(
         tmp_path / "0.tar",
         [
@@ -91,7 +91,7 @@ def test_endings_of_ones_own(tmp_path) -> None:
     ]
 
 
-def test_every_trouble_is_named_with_its_shard_and_key(tmp_path) -> None:
+def test_every_fault_is_reported_with_its_shard_and_key(tmp_path) -> None:
     sound = as_tar([kept(seed) for seed in range(3)], tmp_path / "sound.tar")
     content = sound.read_bytes()
     with tarfile.open(sound) as file:
@@ -100,7 +100,7 @@ def test_every_trouble_is_named_with_its_shard_and_key(tmp_path) -> None:
         "cut.tar": (content[: header - 612], r"is cut off: \d+ bytes of a member are missing"),
         "header.tar": (content[: header + 100], "is cut off: it ends within a header"),
         "packed.tar": (gzip.compress(content), r"is compressed \(gzip\).*unpack it first"),
-        "words.tar": (b"words" * 1000, "is no tar"),
+        "words.tar": (b"words" * 1000, "is not a tar"),
         "empty.tar": (b"", "is empty"),
     }
     for name, (bytes_, _) in broken.items():
@@ -111,9 +111,9 @@ def test_every_trouble_is_named_with_its_shard_and_key(tmp_path) -> None:
     source = Shards([sound, lacking, twice, *(tmp_path / name for name in broken), tmp_path / "no.tar"])
     found = {fault.where: fault.reason for fault in source.faults}
     assert "has no .txt or .json" in found[f"{lacking}:b"]
-    assert "has members of one name" in found[f"{twice}:a"]
+    assert "has two members of the same name" in found[f"{twice}:a"]
     assert "cannot be read (No such file" in found[str(tmp_path / "no.tar")]
-    assert all(re.search(words, found[str(tmp_path / name)]) for name, (_, words) in broken.items())
+    assert all(re.search(reason, found[str(tmp_path / name)]) for name, (_, reason) in broken.items())
     assert source.blocks == [3, 1, 1, 1, 1, 0, 0, 0, 0]
     assert sum(source.blocks) == len(source)
     with pytest.raises(
@@ -122,7 +122,7 @@ def test_every_trouble_is_named_with_its_shard_and_key(tmp_path) -> None:
         Shards([tmp_path / "packed.tar"])
 
 
-def test_a_header_that_is_broken_does_not_end_a_shard_without_a_word(tmp_path) -> None:
+def test_a_broken_header_is_reported(tmp_path) -> None:
     path = as_tar([kept(seed) for seed in range(3)], tmp_path / "0.tar")
     with tarfile.open(path) as file:
         place = file.getmembers()[4].offset
@@ -134,14 +134,14 @@ def test_a_header_that_is_broken_does_not_end_a_shard_without_a_word(tmp_path) -
     assert source.faults[0].reason == f"is broken: there is no header at byte {place:,}"
 
 
-def test_texts_that_are_none(tmp_path) -> None:
+def test_unreadable_texts(tmp_path) -> None:
     texts = [b'{"caption": "a"}', b"[1]", b'{"text": 1}', b"{", b"\xff"]
     rows = [
         (f"{n}.{ending}", content) for n, text in enumerate(texts) for ending, content in (("png", PNG), ("json", text))
     ]
     source = Shards([tar(tmp_path / "0.tar", rows)], Columns(has_conditions=False))
     for number in range(len(texts)):
-        with pytest.raises(RowError, match=rf"0\.tar:{number}\.json: is no "):
+        with pytest.raises(RowError, match=rf"0\.tar:{number}\.json: is not "):
             source[number]
 
 
@@ -155,7 +155,7 @@ def test_a_shard_that_is_cut_after_it_was_opened(tmp_path) -> None:
 
 
 def test_a_million_pairs_fit_into_memory(tmp_path) -> None:
-    """What a source keeps of a member: tens of bytes."""
+    """A source keeps tens of bytes per member."""
     rows = [(f"{n:09}.{ending}", b"") for n in range(2000) for ending in ("jpg", "condition.png", "txt")]
     paths = [tar(tmp_path / f"{number}.tar", rows) for number in range(2)]
     assert len(pickle.dumps(Shards(paths))) < 25 * 2 * len(rows)

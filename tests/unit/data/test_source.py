@@ -1,4 +1,4 @@
-"""What a data set's name means, and that a pair is the same pair however it is stored."""
+"""Opening data sets by name, and reading the same pairs from every format."""
 
 import multiprocessing
 import pickle
@@ -19,7 +19,7 @@ PAIRS = [kept(seed, text) for seed, text in enumerate(["a red house", "ein rotes
 
 @pytest.fixture(params=["folder", "parquet", "tar"])
 def source(request, tmp_path) -> Source:
-    """The pairs, as two files where there may be several."""
+    """The pairs, in two files if the format allows several."""
     if request.param == "folder":
         return open_source(as_folder(PAIRS, tmp_path / "pairs"))
     if request.param == "parquet":
@@ -31,15 +31,15 @@ def source(request, tmp_path) -> Source:
     return open_source(tmp_path)
 
 
-def same(one: Example, other: Example) -> bool:
-    return (one.image, one.condition, one.text) == (other.image, other.condition, other.text)
+def same(example: Example, other: Example) -> bool:
+    return (example.image, example.condition, example.text) == (other.image, other.condition, other.text)
 
 
 def test_a_pair_is_the_same_however_it_is_stored(source, tmp_path) -> None:
     plain = Folder(as_folder(PAIRS, tmp_path / "plain"))
     assert len(source) == len(plain) == len(PAIRS)
     assert not source.faults
-    assert all(same(read(one), read(other)) for one, other in zip(source, plain, strict=True))
+    assert all(same(read(row), read(other)) for row, other in zip(source, plain, strict=True))
     assert len({row.where for row in source}) == len(PAIRS)
 
 
@@ -58,14 +58,14 @@ def test_rows_have_numbers_from_0_to_their_count(source) -> None:
         source[len(source)]
 
 
-def test_conditions_that_a_detector_will_draw_are_not_asked_for(source, tmp_path) -> None:
+def test_conditions_that_a_detector_computes_are_not_read(source, tmp_path) -> None:
     kind = {Folder: tmp_path / "pairs", Table: tmp_path, Shards: tmp_path}[type(source)]
     assert all(row.condition is None for row in open_source(kind, Columns(has_conditions=False)))
-    with pytest.raises(MaquetteError, match="either read from 'edges' or drawn"):
+    with pytest.raises(MaquetteError, match="either read from 'edges' or computed"):
         Columns(condition="edges", has_conditions=False)
 
 
-def test_the_kind_is_seen_from_what_is_there(tmp_path) -> None:
+def test_the_format_follows_from_the_files(tmp_path) -> None:
     as_parquet(PAIRS, tmp_path / "0.parquet")
     assert isinstance(open_source(tmp_path), Table)
     as_tar(PAIRS, tmp_path / "0.tar")
@@ -82,7 +82,7 @@ def test_the_kind_is_seen_from_what_is_there(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["pairs", "https://somewhere/0.zip", "0.tar.gz", "pairs/*.tgz"])
-def test_what_is_no_data_set(name, tmp_path, monkeypatch) -> None:
+def test_names_of_no_data_set(name, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "0.tar.gz").write_bytes(b"")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""Parquet files, and data sets on the Hub that are in the cache."""
+"""Parquet files, and cached data sets of the Hub."""
 
 import json
 import shutil
@@ -19,7 +19,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @pytest.mark.parametrize("kind", ["image", "binary", "large", "struct", "path"])
-def test_what_a_image_may_be_stored_as(kind, tmp_path) -> None:
+def test_types_of_image_columns(kind, tmp_path) -> None:
     content = encoded(image())
     (tmp_path / "1.png").write_bytes(content)
     cell, type_ = {
@@ -36,12 +36,12 @@ def test_what_a_image_may_be_stored_as(kind, tmp_path) -> None:
     assert read(source[0]).image == image()
 
 
-def test_rows_are_counted_from_0_in_each_file(tmp_path) -> None:
+def test_rows_are_numbered_from_0_in_each_file(tmp_path) -> None:
     files = [as_parquet([kept(n), kept(n + 1)], tmp_path / f"{n}.parquet") for n in range(2)]
     assert [row.where for row in open_parquet(files)] == [f"{file}:{row}" for file in files for row in range(2)]
 
 
-def test_images_are_neither_decoded_nor_taken_into_memory(tmp_path, monkeypatch) -> None:
+def test_images_are_neither_decoded_nor_loaded_into_memory(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(datasets.Image, "decode_example", lambda *_, **__: pytest.fail("was decoded"))
     source = open_parquet([as_parquet([kept(0)], tmp_path / "0.parquet")])
     before = pyarrow.total_allocated_bytes()
@@ -49,17 +49,17 @@ def test_images_are_neither_decoded_nor_taken_into_memory(tmp_path, monkeypatch)
     assert pyarrow.total_allocated_bytes() - before < 2**16
 
 
-def test_columns_are_named_never_guessed(tmp_path) -> None:
+def test_column_names_are_never_guessed(tmp_path) -> None:
     path = as_parquet([kept(0)], tmp_path / "0.parquet")
     with pytest.raises(MaquetteError, match=r"has no column 'edges' \(it has: 'image', 'conditioning_image', 'text'\)"):
         open_parquet([path], Columns(condition="edges"))
-    with pytest.raises(MaquetteError, match=r"The column 'image' of .* holds Image.*, not words"):
+    with pytest.raises(MaquetteError, match=r"The column 'image' of .* holds Image.*, not text"):
         open_parquet([path], Columns(image="conditioning_image", text="image"))
     swapped = open_parquet([path], Columns("conditioning_image", "image"))
     assert swapped[0].image.read() == kept(0)["condition"]
 
 
-def test_cells_that_are_empty(tmp_path) -> None:
+def test_empty_cells(tmp_path) -> None:
     table = as_table([kept(0), kept(1)]).to_dict()
     table["image"][0] = table["text"][1] = None
     datasets.Dataset.from_dict(table, as_table([kept(0)]).features).to_parquet(tmp_path / "0.parquet")
@@ -73,7 +73,7 @@ def test_cells_that_are_empty(tmp_path) -> None:
 def test_files_that_cannot_be_read(tmp_path) -> None:
     path = as_parquet([kept(0)], tmp_path / "0.parquet")
     (tmp_path / "cut.parquet").write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(MaquetteError, match=r"cut\.parquet' is no Parquet file that can be read"):
+    with pytest.raises(MaquetteError, match=r"cut\.parquet' cannot be read as a Parquet file"):
         open_source(f"{tmp_path}/*.parquet")
     (tmp_path / "cut.parquet").unlink()
     parquet.write_table(pyarrow.table({"number": [1]}), tmp_path / "other.parquet")
@@ -85,7 +85,7 @@ def test_without_the_library(tmp_path, monkeypatch) -> None:
     path = as_parquet([kept(0)], tmp_path / "0.parquet")
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(
-        MaquetteError, match=r"0\.parquet' is read by the library datasets: pip install 'maquette\[data\]'"
+        MaquetteError, match=r"0\.parquet' is read with the library datasets: pip install 'maquette\[data\]'"
     ):
         open_source(path)
     with pytest.raises(MaquetteError, match=r"There is no file or folder 'org/pairs' here, .* 'maquette\[data\]'"):
@@ -93,7 +93,7 @@ def test_without_the_library(tmp_path, monkeypatch) -> None:
 
 
 def cached(folder, own_cache, config="default", **splits) -> None:
-    """What fetching org/pairs from the Hub leaves in the cache."""
+    """Fill the cache as a download of org/pairs does."""
     files = {split: str(as_parquet(pairs, folder / f"{split}.parquet")) for split, pairs in splits.items()}
     builder = datasets.load_dataset_builder("parquet", data_files=files)
     builder.dataset_name = "pairs"
@@ -113,7 +113,7 @@ def test_the_cache_stands_in_for_the_hub(tmp_path, own_cache) -> None:
     assert len(open_hub(f"org/pairs@{COMMIT}:default/train")) == 2
     with pytest.raises(MaquetteError, match=r"'org/pairs' has no split 'all' \(it has: train, test\)"):
         open_hub("org/pairs:all")
-    with pytest.raises(MaquetteError, match=f"the cache has the commit {COMMIT} of it, which may be another"):
+    with pytest.raises(MaquetteError, match=f"the cache has its commit {COMMIT}, which may differ"):
         open_hub("org/pairs@main")
 
 
@@ -126,5 +126,7 @@ def test_configurations_are_named_not_chosen(tmp_path, own_cache) -> None:
 
 
 def test_the_hub_cannot_be_reached() -> None:
-    with pytest.raises(MaquetteError, match="'org/pairs' is no file or folder here, and cannot be had from the Hub"):
+    with pytest.raises(
+        MaquetteError, match="'org/pairs' is neither a file nor a folder, and is not available on the Hub"
+    ):
         open_source("org/pairs")

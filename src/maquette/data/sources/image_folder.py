@@ -1,4 +1,4 @@
-"""A data set of images alone: a folder, and the folders in it, in the order of their names."""
+"""A data set of images alone: those in a folder and its subfolders, sorted by path."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 class ImageFolder:
-    """The images of a folder as rows without conditions and with empty texts; warns where texts were to be read."""
+    """The images of a folder as rows without conditions and with empty texts. Warns if texts were requested."""
 
     def __init__(self, folder: Path, images: Sequence[Path], columns: Columns) -> None:
         if columns.has_texts:
             warnings.warn(
-                f"{str(folder)!r} holds images alone, so their texts are empty; write a metadata.jsonl, or have them "
-                "captioned.",
+                f"{str(folder)!r} holds only images, so their texts are empty; write a metadata.jsonl, or caption the "
+                "images.",
                 MaquetteWarning,
                 stacklevel=2,
             )
@@ -33,7 +33,7 @@ class ImageFolder:
 
 
 def images_in(folder: Path) -> list[Path]:
-    """All images in a folder and below, by their names' endings; what is hidden stays so."""
+    """All images in a folder and its subfolders, by file extension; hidden files and folders are skipped."""
     return sorted(
         path
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""Rows of a data set of images, wherever it lies: where a pair and its words are, and how they are read."""
+"""Rows of a data set of any format: where a pair's image, condition and text are stored, and how they are read."""
 
 import io
 from collections.abc import Iterator, Sequence
@@ -11,24 +11,24 @@ from PIL import Image
 from maquette.errors import MaquetteError
 from maquette.foundation.images import read_image
 
-SMALLEST = 32  # pixels, a side: less shows nothing that could be learnt
-ASPECT = 1.02  # how far the shapes of image and condition may be apart, as a factor
+SMALLEST = 32  # pixels a side: smaller images are not worth training on
+ASPECT = 1.02  # the largest factor between the aspect ratios of image and condition
 
 
 class ImageRef(Protocol):
-    """An encoded image somewhere: PNG, JPEG or WebP bytes, read when they are asked for."""
+    """A stored image: PNG, JPEG or WebP bytes, read on demand."""
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Where it is stored, for messages."""
 
     def read(self) -> bytes:
-        """Its bytes; `OSError` where they cannot be had."""
+        """Its encoded bytes. Raises `OSError` if they cannot be read."""
 
 
 @dataclass(frozen=True)
 class File:
-    """An image in a file of its own."""
+    """An image in a file."""
 
     path: Path
 
@@ -44,7 +44,7 @@ class File:
 class Row:
     where: str  # file and line, for messages
     image: ImageRef
-    condition: ImageRef | None  # None: a detector draws it from the image
+    condition: ImageRef | None  # None: a detector computes it from the image
     text: str
 
 
@@ -54,11 +54,11 @@ class BadRow:
 
     where: str
     reason: str
-    row: int | None = None  # its number in the source, where it has one
+    row: int | None = None  # its number in the source, if it has one
 
 
 class RowError(MaquetteError):
-    """A row that turns out to be a fault when it is read."""
+    """A row that cannot be read."""
 
     def __init__(self, where: str, reason: str) -> None:
         super().__init__(where, reason)
@@ -70,54 +70,60 @@ class RowError(MaquetteError):
 
 @dataclass(frozen=True)
 class Names:
-    """What the parts of a pair are called in a source."""
+    """The column names of a source."""
 
     image: str
-    condition: str | None  # None: there are none
-    text: str | None  # None: there are none, and rows have empty ones
+    condition: str | None  # None: the source has no conditions
+    text: str | None  # None: the source has no texts, so they are empty
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What a user calls the parts of a pair; None: as is usual in that kind of source."""
+    """The user's column names; None: the default of the source's format.
+
+    Raises `MaquetteError` for the name of a column that is not to be read.
+    """
 
     image: str | None = None
     condition: str | None = None
     text: str | None = None
-    has_conditions: bool = True  # False: a detector draws them from the images
-    has_texts: bool = True  # False: a detector writes them, or there are none
+    has_conditions: bool = True  # False: a detector computes them from the images
+    has_texts: bool = True  # False: a captioner writes them, or they are empty
 
     def __post_init__(self) -> None:
         if self.condition and not self.has_conditions:
-            raise MaquetteError(f"Conditions are either read from {self.condition!r} or drawn by a detector, not both.")
+            raise MaquetteError(
+                f"Conditions are either read from {self.condition!r} or computed by a detector, not both."
+            )
         if self.text and not self.has_texts:
             raise MaquetteError(f"Texts are either read from {self.text!r} or left out, not both.")
 
-    def over(self, usual: Names) -> Names:
-        condition = (self.condition or usual.condition) if self.has_conditions else None
-        text = (self.text or usual.text) if self.has_texts else None
-        return Names(self.image or usual.image, condition, text)
+    def names(self, defaults: Names) -> Names:
+        """The names to read, with a format's defaults where the user gave none."""
+        condition = (self.condition or defaults.condition) if self.has_conditions else None
+        text = (self.text or defaults.text) if self.has_texts else None
+        return Names(self.image or defaults.image, condition, text)
 
 
-AS_USUAL = Columns()
+DEFAULT_COLUMNS = Columns()
 
 
 class Source(Protocol):
-    """The rows of a data set by number; it can be handed to another process."""
+    """The rows of a data set by number; it can be pickled."""
 
     @property
     def faults(self) -> Sequence[BadRow]:
-        """What was found on opening to be no row, and has no number."""
+        """What could not be parsed when the source was opened; these have no row number."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, number: int) -> Row:
-        """A row; `RowError` where it cannot be had."""
+        """A row. Raises `RowError` if it cannot be read."""
 
 
 @dataclass(frozen=True)
 class Example:
-    """What a row holds, read: RGB, as the eye sees it."""
+    """A row, loaded: RGB images, turned upright as their EXIF says."""
 
     image: Image.Image
     condition: Image.Image | None
@@ -125,10 +131,10 @@ class Example:
 
 
 def read(row: Row) -> Example:
-    """Both images of a row.
+    """Load both images of a row.
 
-    Raises `RowError` when one is missing, broken or too small, or when the condition has another shape than the
-    image, so that it cannot show the same frame.
+    Raises `RowError` if one is missing, broken or too small, or if the condition's aspect ratio differs from the
+    image's, so that it cannot show the same frame.
     """
     try:
         image = _large_enough(row.image)
@@ -141,7 +147,10 @@ def read(row: Row) -> Example:
 
 
 def read_condition(row: Row) -> Image.Image:
-    """The condition alone, which its image's header says to show the same frame; else `RowError`."""
+    """Load the condition alone, and of the image only the header.
+
+    Raises `RowError` as `read` does.
+    """
     assert row.condition is not None, "a source without conditions has none to read"
     try:
         condition = _large_enough(row.condition)
@@ -153,37 +162,43 @@ def read_condition(row: Row) -> Image.Image:
 
 
 def check_frame(row: Row, image: tuple[int, int], condition: tuple[int, int]) -> None:
-    """Sizes (width, height) of one shape, or `RowError`."""
-    wide = image[0] * condition[1] / (image[1] * condition[0])
-    if not 1 / ASPECT <= wide <= ASPECT:
+    """Raises `RowError` unless both sizes (width, height) have the same aspect ratio."""
+    ratio = image[0] * condition[1] / (image[1] * condition[0])
+    if not 1 / ASPECT <= ratio <= ASPECT:
         raise RowError(
             row.where,
             f"The image is {image[0]}×{image[1]} and its condition {condition[0]}×{condition[1]}: they do not "
-            "show the same frame; make both of one shape.",
+            "show the same frame; give both the same aspect ratio.",
         )
 
 
 def size_of(stored: ImageRef) -> tuple[int, int]:
-    """Width and height as the eye sees them, from an image's header alone; `MaquetteError` where it has none."""
+    """Width and height of an image turned upright, from its header alone.
+
+    Raises `MaquetteError` if the header cannot be read.
+    """
     try:
         with Image.open(io.BytesIO(stored.read())) as image:
-            on_its_side = image.getexif().get(274, 1) >= 5
-            return (image.height, image.width) if on_its_side else image.size
+            is_rotated = image.getexif().get(274, 1) >= 5
+            return (image.height, image.width) if is_rotated else image.size
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MaquetteError(f"{stored.name!r} has no size that can be read ({error}).") from error
+        raise MaquetteError(f"The size of {stored.name!r} cannot be read ({error}).") from error
 
 
 def _large_enough(stored: ImageRef) -> Image.Image:
     image = open_stored(stored)
     if min(image.size) < SMALLEST:
         raise MaquetteError(
-            f"{stored.name!r} is {image.width}×{image.height}; an image has {SMALLEST} pixels or more a side."
+            f"{stored.name!r} is {image.width}×{image.height}; an image has {SMALLEST} pixels or more per side."
         )
     return image
 
 
 def open_stored(stored: ImageRef) -> Image.Image:
-    """A stored image as the eye sees it, RGB; `MaquetteError` when it is missing, no image or broken."""
+    """Load a stored image: RGB, turned upright.
+
+    Raises `MaquetteError` if it is missing, broken or not an image.
+    """
     try:
         content = stored.read()
     except OSError as error:
@@ -192,18 +207,18 @@ def open_stored(stored: ImageRef) -> Image.Image:
 
 
 def peculiarities(stored: ImageRef) -> Iterator[str]:
-    """What is unusual about an image that can be read, and what is made of it."""
+    """What is unusual about a readable image, and how it is handled."""
     name = stored.name
     with Image.open(io.BytesIO(stored.read())) as image:
         if (frames := getattr(image, "n_frames", 1)) > 1:
-            yield f"{name!r} has {frames} frames; the first is taken"
+            yield f"{name!r} has {frames} frames; only the first is used"
         if image.mode == "CMYK":
-            yield f"{name!r} is in CMYK, which has no exact RGB; save it as RGB where colours matter"
+            yield f"{name!r} is in CMYK, which has no exact RGB; save it as RGB if its colours matter"
         if image.mode.startswith(("I", "F")):
-            yield f"{name!r} has more than 8 bits a channel; they are scaled to 8"
+            yield f"{name!r} has more than 8 bits per channel; it is scaled to 8"
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-            yield f"{name!r} is transparent in places; it is put on white"
+            yield f"{name!r} is partly transparent; it is composited on white"
         if image.getexif().get(274, 1) != 1:
-            yield f"{name!r} lies on its side; it is turned as its EXIF says"
+            yield f"{name!r} is rotated or mirrored; it is turned upright as its EXIF says"
     if isinstance(stored, File) and (not stored.path.name.isascii() or " " in stored.path.name):
-        yield f"{name!r} has a name with spaces or letters that other tools stumble on; it is read as it is"
+        yield f"{name!r} has a name with spaces or non-ASCII letters, which other tools may not read; it is read as is"

@@ -1,4 +1,4 @@
-"""A data set by its name: what lies there says how it is read."""
+"""Open a data set by its name; the format follows from the files found there."""
 
 import itertools
 import re
@@ -8,35 +8,36 @@ from pathlib import Path
 
 from maquette.data.sources.folder import LAYOUTS, Folder, find_index
 from maquette.data.sources.image_folder import ImageFolder, images_in
-from maquette.data.sources.jsonl import AS_USUAL, Columns, Source
+from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Source
 from maquette.data.sources.parquet import HUB, open_hub, open_parquet
 from maquette.data.sources.shards import Shards
 from maquette.errors import MaquetteError
 
 READERS: dict[str, Callable[[Sequence[Path], Columns], Source]] = {".tar": Shards, ".parquet": open_parquet}
-"""By what the files' names end in. A folder with both is read as shards: download tools put tables of what they did
-beside those."""
+"""By file extension. A folder with both is read as shards: download tools put Parquet logs beside them."""
 
 BRACES = re.compile(r"\{([^{}]*)\}")
 RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
-def open_source(name: str | Path, columns: Columns = AS_USUAL) -> Source:
-    """Open pairs of a user's own; no image is read yet.
+def open_source(name: str | Path, columns: Columns = DEFAULT_COLUMNS) -> Source:
+    """Open a data set; no image is read yet.
 
     Args:
         name: a folder with metadata.jsonl or prompt.json; tar shards or Parquet files as a file, a folder of them or a
-            pattern ("train-{000..099}.tar", "train-*.parquet"); a data set on the Hub (org/name, see `table.HUB`); or,
-            where no conditions are to be read, a folder of images alone.
-        columns: what the pairs' parts are called, where that is not what is usual there.
+            pattern ("train-{000..099}.tar", "train-*.parquet"); a data set on the Hub (org/name, see `parquet.HUB`);
+            or, if no conditions are to be read, a folder of images alone.
+        columns: column names other than the format's defaults.
+
+    Raises `MaquetteError` if there are no such files, or none that can be read as pairs.
     """
     return find_reader(name, columns)()
 
 
-def find_reader(name: str | Path, columns: Columns = AS_USUAL) -> Callable[[], Source]:
-    """What opens a data set of that name; nothing of its content is read yet.
+def find_reader(name: str | Path, columns: Columns = DEFAULT_COLUMNS) -> Callable[[], Source]:
+    """The function that opens a data set; no content is read yet.
 
-    Raises `MaquetteError` where no such files are there, or none that can be read as pairs.
+    Raises `MaquetteError` if there are no such files, or none that can be read as pairs.
     """
     path = Path(name)
     if path.is_dir():
@@ -49,7 +50,7 @@ def find_reader(name: str | Path, columns: Columns = AS_USUAL) -> Callable[[], S
 
 
 def is_local(name: str | Path) -> bool:
-    """Whether a name means files here, be they there or not; else it is one on the Hub."""
+    """Whether a name means local files, existing or not; all other names are the Hub's."""
     return Path(name).exists() or Path(name).suffix in READERS
 
 
@@ -60,12 +61,12 @@ def _of_folder(folder: Path, columns: Columns) -> Callable[[], Source]:
         files = sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))  # not half-written
         if files:
             return partial(reader, files, columns)
-    named = columns.has_conditions or columns.image or columns.text  # which a bare folder has not
-    if not named and (images := images_in(folder)):
+    needs_columns = columns.has_conditions or columns.image or columns.text  # a folder of images alone has none
+    if not needs_columns and (images := images_in(folder)):
         return partial(ImageFolder, folder, images, columns)
     raise MaquetteError(
         f"{str(folder)!r} holds no {', no '.join(LAYOUTS)}, and no *{' or *'.join(READERS)}; write a metadata.jsonl "
-        'into it, a line an image: {"file_name": "1.png", "conditioning_image": "edges/1.png", "text": "a red house"}.'
+        'into it, one line per image: {"file_name": "1.png", "conditioning_image": "edges/1.png", "text": "a house"}.'
     )
 
 
@@ -73,43 +74,43 @@ def _of_files(files: Sequence[Path], columns: Columns) -> Callable[[], Source]:
     suffixes = {file.suffix for file in files}
     reader = READERS.get(suffixes.pop()) if len(suffixes) == 1 else None
     if reader is None:
-        raise MaquetteError(f"{str(files[0])!r} is of no kind that is read as pairs. {_TAKEN}")
+        raise MaquetteError(f"{str(files[0])!r} has no format that pairs are read from. {_TAKEN}")
     return partial(reader, files, columns)
 
 
 def expand(pattern: str) -> list[Path]:
-    """The files that a pattern means: braces first, as a shell has them, then asterisks.
+    """The files that match a pattern: braces are expanded first, as in a shell, then asterisks.
 
-    Raises `MaquetteError` when one of them means no file.
+    Raises `MaquetteError` if an expanded pattern matches no file.
     """
     if Path(pattern).exists():
         return [Path(pattern)]
     files: list[Path] = []
-    for one in braces(pattern):
-        anchor = Path(one).anchor
-        found = [Path(one)] if Path(one).exists() else sorted(Path(anchor).glob(one[len(anchor) :]))
-        if not found:
-            raise MaquetteError(f"There is no file {one!r}" + (f", of {pattern!r}." if one != pattern else "."))
-        files += found
+    for name in braces(pattern):
+        anchor = Path(name).anchor
+        matches = [Path(name)] if Path(name).exists() else sorted(Path(anchor).glob(name[len(anchor) :]))
+        if not matches:
+            raise MaquetteError(f"There is no file {name!r}" + (f", of {pattern!r}." if name != pattern else "."))
+        files += matches
     return files
 
 
 def braces(pattern: str) -> list[str]:
-    """`a{8..10}` as a8, a9, a10; `a{08..10}` as a08, a09, a10; `{a,b}` as a, b. Braces do not stand in braces."""
-    texts = BRACES.split(pattern)  # outside and inside in turn
+    """Expand `a{8..10}` to a8, a9, a10; `a{08..10}` to a08, a09, a10; `{a,b}` to a, b. Braces cannot be nested."""
+    texts = BRACES.split(pattern)  # outside and inside braces, alternating
     choices = [_choices(text) if place % 2 else [text] for place, text in enumerate(texts)]
     return ["".join(parts) for parts in itertools.product(*choices)]
 
 
 def _choices(inside: str) -> list[str]:
-    found = RANGE.fullmatch(inside)
-    if found is None:
+    match = RANGE.fullmatch(inside)
+    if match is None:
         return inside.split(",")
-    first, last = found.groups()
+    first, last = match.groups()
     return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
 
 
 _TAKEN = (
     f"Give a folder with {' or '.join(LAYOUTS)}; .tar (not compressed) or .parquet files, as a file, a folder of them "
-    "or a pattern in quotes; or org/name on the Hub."
+    "or a quoted pattern; or org/name on the Hub."
 )

@@ -1,7 +1,7 @@
-"""A data set in Parquet files or on the Hub, by the library `datasets`: its Arrow tables stay on the disk.
+"""A data set in Parquet files or on the Hub, read with the library `datasets`: its Arrow tables are memory-mapped.
 
-An image is in its cell as encoded bytes, as a path, or as both, which is `datasets`' Image; none is decoded here.
-Rows are counted from 0, as `datasets` and the Hub's viewer count them.
+A cell holds an image as encoded bytes, as a path, or as both (`datasets`' Image); none is decoded here.
+Rows are numbered from 0, as in `datasets` and the Hub's viewer.
 """
 
 import itertools
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maquette.data.sources.jsonl import AS_USUAL, BadRow, Columns, Names, Row, RowError
+from maquette.data.sources.jsonl import DEFAULT_COLUMNS, BadRow, Columns, Names, Row, RowError
 from maquette.errors import MaquetteError
 
-USUAL = Names("image", "conditioning_image", "text")
+DEFAULT_NAMES = Names("image", "conditioning_image", "text")
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:((?P<config>[\w.-]+)/)?(?P<split>[\w.-]+))?")
 """org/name, org/name@revision, org/name:split and org/name:configuration/split."""
 
@@ -25,8 +25,8 @@ class Cell:
     """An image in a table.
 
     Args:
-        table: a `datasets.Dataset` of this one column.
-        folder: to which a path in the cell is relative.
+        table: a `datasets.Dataset` of this column alone.
+        folder: the folder that a path in the cell is relative to.
     """
 
     name: str
@@ -35,6 +35,7 @@ class Cell:
     folder: Path
 
     def read(self) -> bytes:
+        """Its encoded bytes. Raises `OSError` if the cell is empty or its file cannot be read."""
         (value,) = self.table[self.number].values()
         if isinstance(value, dict):
             value = value["path"] if value.get("bytes") is None else value["bytes"]
@@ -47,11 +48,14 @@ class Table:
     """The rows of a `datasets.Dataset`.
 
     Args:
-        places: what it was made of, in its order: name, number of rows, and the folder of what has no bytes.
+        places: the files or the split that it holds, in order: name, number of rows, and the folder that paths of
+            images are relative to.
+
+    Raises `RowError` for the index of a row whose text is empty.
     """
 
     def __init__(self, dataset: Any, places: Sequence[tuple[str, int, Path]], names: Names) -> None:
-        self.faults: Sequence[BadRow] = ()  # rows are rows here; what is in them is seen when they are read
+        self.faults: Sequence[BadRow] = ()  # every row parses here; its cells are checked when they are read
         self._names, self._places = names, places
         self._firsts = list(itertools.accumulate((count for _, count, _ in places), initial=0))
         self._texts = dataset.select_columns([names.text]) if names.text else None
@@ -67,16 +71,16 @@ class Table:
         where = f"{name}:{number - self._firsts[place]}"
         text = "" if self._texts is None else self._texts[number][self._names.text]
         if text is None:
-            raise RowError(where, f"{self._names.text!r} is empty; write '' where an image has no words")
+            raise RowError(where, f"{self._names.text!r} is empty; write '' for an image without text")
         image, *condition = (Cell(f"{where}:{column}", table, number, folder) for column, table in self._images)
         return Row(where, image, condition[0] if condition else None, text)
 
 
-def open_parquet(files: Sequence[Path], columns: Columns = AS_USUAL) -> Table:
-    """Parquet files, one after the other.
+def open_parquet(files: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> Table:
+    """Open Parquet files as one table.
 
-    `datasets` unpacks the columns that are wanted into its cache, once; its files are mapped, not read into memory.
-    Raises `MaquetteError` when a file cannot be read, or a column is not there or holds something else.
+    `datasets` unpacks the columns that are needed into its cache, once; from there they are memory-mapped.
+    Raises `MaquetteError` if a file cannot be read, or a column is missing or of another type.
     """
     datasets = _library(f"{str(files[0])!r} is read")
     import pyarrow
@@ -87,35 +91,36 @@ def open_parquet(files: Sequence[Path], columns: Columns = AS_USUAL) -> Table:
         try:
             places.append((str(file), parquet.read_metadata(file).num_rows, file.parent))
         except (OSError, pyarrow.ArrowException) as error:
-            raise MaquetteError(f"{str(file)!r} is no Parquet file that can be read ({_reason(error)}).") from error
+            raise MaquetteError(f"{str(file)!r} cannot be read as a Parquet file ({_reason(error)}).") from error
     features = datasets.Features.from_arrow_schema(parquet.read_schema(files[0]))
     names = _checked(features, columns, str(files[0]))
-    wanted = [name for name in features if name in (names.image, names.condition, names.text)]
+    needed = [name for name in features if name in (names.image, names.condition, names.text)]
     try:
-        table = datasets.Dataset.from_parquet([str(file) for file in files], columns=wanted)
+        table = datasets.Dataset.from_parquet([str(file) for file in files], columns=needed)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         first = f"{str(files[0])!r} and the {len(files) - 1} after it" if len(files) > 1 else repr(str(files[0]))
         raise MaquetteError(f"{first} cannot be read as one table ({_reason(error.__cause__ or error)}).") from error
     return Table(table, places, names)
 
 
-def open_hub(name: str, columns: Columns = AS_USUAL) -> Table:
-    """A data set on the Hub, fetched once; from the cache when offline.
+def open_hub(name: str, columns: Columns = DEFAULT_COLUMNS) -> Table:
+    """Open a data set of the Hub: downloaded once, and read from the cache when offline.
 
     Args:
         name: see `HUB`. Without a split: the only one, or "train".
 
-    Raises `MaquetteError` when it cannot be had, or a column is not there or holds something else.
+    Raises `MaquetteError` if it is not available, or a column is missing or of another type.
     """
     found = HUB.fullmatch(name)
-    assert found is not None, f"{name} is no name on the Hub"
+    assert found is not None, f"{name} is not a name on the Hub"
     datasets = _library(f"There is no file or folder {name!r} here, and data sets on the Hub are read")
     try:
         builder = datasets.load_dataset_builder(found["id"], found["config"], revision=found["revision"])
         builder.download_and_prepare()
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise MaquetteError(
-            f"{name!r} is no file or folder here, and cannot be had from the Hub or its cache ({_reason(error)})."
+            f"{name!r} is neither a file nor a folder, and is not available on the Hub or in its cache "
+            f"({_reason(error)})."
         ) from error
     _check_revision(builder, name, found["revision"])
     split = _split(builder.info.splits, found["split"], found["id"])
@@ -125,17 +130,18 @@ def open_hub(name: str, columns: Columns = AS_USUAL) -> Table:
 
 
 def _check_revision(builder: Any, name: str, revision: str | None) -> None:
-    """`datasets` answers with whatever its cache has when the Hub does not know a revision or cannot be reached."""
+    """Refuse another revision: `datasets` falls back to any cached one if the Hub cannot be reached or lacks it."""
     from datasets.packaged_modules.cache.cache import Cache
 
     if revision and isinstance(builder, Cache) and not builder.hash.startswith(revision):
         raise MaquetteError(
-            f"{name!r} cannot be had from the Hub; the cache has the commit {builder.hash} of it, which may be another."
+            f"{name!r} is not available on the Hub; the cache has its commit {builder.hash}, which may differ. Give "
+            "that commit, or no revision."
         )
 
 
 def _split(splits: Sequence[str], asked: str | None, name: str) -> str:
-    """The one asked for, the only one, or "train"."""
+    """The requested split, the only one, or "train"."""
     split = asked or (next(iter(splits)) if len(splits) == 1 else "train")
     if split not in splits:
         raise MaquetteError(
@@ -145,31 +151,31 @@ def _split(splits: Sequence[str], asked: str | None, name: str) -> str:
 
 
 def _checked(features: Any, columns: Columns, where: str) -> Names:
-    """What the columns are called, all of which are there."""
-    names = columns.over(USUAL)
+    """The column names, all of which exist and have the right type."""
+    names = columns.names(DEFAULT_NAMES)
     for name in filter(None, (names.image, names.condition)):
         _check(features, name, "images", where)
     if names.text:
-        _check(features, names.text, "words", where)
+        _check(features, names.text, "text", where)
     return names
 
 
 def _check(features: Any, name: str, holds: str, where: str) -> None:
-    """That a column is there, and that its type can hold words or images."""
+    """Refuse a column that is missing, or whose type cannot hold text or images."""
     if name not in features:
-        there = ", ".join(map(repr, features))
-        raise MaquetteError(f"{where!r} has no column {name!r} (it has: {there}); say what it is called.")
+        columns = ", ".join(map(repr, features))
+        raise MaquetteError(f"{where!r} has no column {name!r} (it has: {columns}); give the column's name.")
     feature = features[name]
-    kind = getattr(feature, "dtype", None)
-    words = kind in ("string", "large_string")
+    dtype = getattr(feature, "dtype", None)
+    is_text = dtype in ("string", "large_string")
     is_struct = isinstance(feature, dict) and ("bytes" in feature or "path" in feature)
-    images = words or is_struct or kind in ("binary", "large_binary", "PIL.Image.Image")
-    if not (words if holds == "words" else images):
+    is_image = is_text or is_struct or dtype in ("binary", "large_binary", "PIL.Image.Image")
+    if not (is_text if holds == "text" else is_image):
         raise MaquetteError(f"The column {name!r} of {where!r} holds {feature}, not {holds}; name another.")
 
 
 def _encoded(dataset: Any, name: str) -> Any:
-    """A column alone, so that no other is read with it; of images the bytes, not the pixels."""
+    """A single column, so that no other is read along with it; images as bytes, not pixels."""
     from datasets import Image
 
     column = dataset.select_columns([name])
@@ -177,14 +183,14 @@ def _encoded(dataset: Any, name: str) -> Any:
     return column.cast_column(name, Image(decode=False)) if is_decoded else column
 
 
-def _library(words: str) -> Any:
+def _library(purpose: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise MaquetteError(f"{words} by the library datasets: pip install 'maquette[data]'.") from error
+        raise MaquetteError(f"{purpose} with the library datasets: pip install 'maquette[data]'.") from error
     return datasets
 
 
 def _reason(error: BaseException) -> str:
-    """Two lines: `datasets` says in the second what there is to choose from."""
+    """The first two lines of a message: `datasets` lists the choices in the second."""
     return " ".join(str(error).strip().split("\n")[:2]).rstrip(".") or type(error).__name__

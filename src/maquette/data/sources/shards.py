@@ -1,8 +1,8 @@
-"""A data set in tar shards, as WebDataset has it: the members of one key are a row, at hand in any order.
+"""A data set in tar shards in WebDataset's format: members with the same key form a row. Rows are read in any order.
 
-The key of a member is its path up to the first dot of its file name; what follows the dot says which part it is:
-`000001.jpg`, `000001.condition.png`, `000001.txt`. A part may have several names, parted by semicolons; of those that
-a key has, the first counts.
+The key of a member is its path up to the first dot of its file name; the ending after that dot names the part:
+`000001.jpg`, `000001.condition.png`, `000001.txt`. A part may have several endings, separated by semicolons; the first
+that a key has is read.
 """
 
 import itertools
@@ -15,14 +15,14 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from maquette.data.sources.jsonl import AS_USUAL, Columns, Names, Row, RowError
+from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Names, Row, RowError
 from maquette.data.sources.tar_index import scan
 from maquette.errors import MaquetteError
 
 FORMATS = ("jpg", "jpeg", "png", "webp")
-USUAL = Names(";".join(FORMATS), ";".join(f"condition.{ending}" for ending in FORMATS), "txt;json")
-MANY = 16  # shards, from which on a bar shows how far the scan is
-AT_ONCE = 16  # shards are scanned: it is the disk that they wait for
+DEFAULT_NAMES = Names(";".join(FORMATS), ";".join(f"condition.{ending}" for ending in FORMATS), "txt;json")
+MANY = 16  # shards: a scan of so many shows a progress bar
+AT_ONCE = 16  # shards scanned concurrently: the disk is the bottleneck
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Member:
         return f"{self.shard}:{self.key}.{self.ending}"
 
     def read(self) -> bytes:
+        """Its bytes. Raises `OSError` if the shard cannot be read or has been cut."""
         with self.shard.open("rb") as file:
             file.seek(self.start)
             content = file.read(self.size)
@@ -49,19 +50,19 @@ class Member:
 
 
 class Shards:
-    """The rows of tar shards, one shard after the other. Headers are read on opening, contents when asked for.
+    """The rows of tar shards, shard by shard. Headers are read on opening, contents on demand.
 
     Args:
-        columns: endings other than the usual ones, such as "canny.png" or "png;jpg".
+        columns: endings other than the default ones, such as "canny.png" or "png;jpg".
 
-    Raises `MaquetteError` when no shard has a row.
+    Raises `MaquetteError` if no shard has a row.
     """
 
-    def __init__(self, shards: Sequence[Path], columns: Columns = AS_USUAL) -> None:
-        names = columns.over(USUAL)
+    def __init__(self, shards: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> None:
+        names = columns.names(DEFAULT_NAMES)
         self.shards = list(shards)
         self._names = names
-        self._endings = [one.lower().split(";") for one in (names.image, names.text, names.condition) if one]
+        self._endings = [part.lower().split(";") for part in (names.image, names.text, names.condition) if part]
         with ThreadPoolExecutor(AT_ONCE) as pool:
             scans = pool.map(lambda shard: scan(shard, self._endings), self.shards)
             self._indices = list(tqdm(scans, "shards", len(self.shards), disable=len(self.shards) < MANY))
@@ -89,14 +90,14 @@ class Shards:
 
 
 def _text(member: Member) -> str:
-    """The words of a row; from JSON the value of `text`."""
+    """The text of a row; of a JSON member the value of `text`."""
     try:
         content = member.read().decode()
         values = json.loads(content) if member.ending.endswith("json") else {"text": content}
     except OSError as error:
         raise RowError(member.name, f"cannot be read ({error.strerror or error})") from error
     except ValueError as error:  # of UTF-8, or of JSON
-        raise RowError(member.name, f"is no text in UTF-8, or no JSON ({error})") from error
+        raise RowError(member.name, f"is not UTF-8 text, or not JSON ({error})") from error
     if not isinstance(values, dict) or not isinstance(values.get("text"), str):
-        raise RowError(member.name, "is no JSON object with a 'text' that is words; give texts as .txt instead")
+        raise RowError(member.name, "is not a JSON object with a string 'text'; store texts as .txt instead")
     return str(values["text"])

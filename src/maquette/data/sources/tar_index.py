@@ -1,4 +1,4 @@
-"""Which members of a tar shard are rows, and where they lie: a few numbers a row, no object."""
+"""The rows of a tar shard and the offsets of their members, as compact arrays rather than objects."""
 
 import re
 from array import array
@@ -14,21 +14,21 @@ from maquette.data.sources.jsonl import BadRow
 from maquette.data.sources.tar import members
 
 Endings = Sequence[Sequence[str]]
-"""Of each part of a row, what its names may end in, the one to be taken first in front."""
+"""The endings of each part of a row, in order of preference."""
 
-MEMBER = re.compile(rb"((?:.*/)?[^./]+)\.([^/]+)")  # key and ending; WebDataset too passes over all other names
+MEMBER = re.compile(rb"((?:.*/)?[^./]+)\.([^/]+)")  # key and ending; like WebDataset, all other names are skipped
 ABSENT = 255
-SHOWN = 8  # endings, in a message
+SHOWN = 8  # endings in a message
 
 
 @dataclass(frozen=True)
 class Index:
-    """The rows of a shard: 17 bytes a part, the key, and 8 bytes."""
+    """The rows of a shard; each takes 17 bytes per part, its key, and 8 bytes."""
 
-    spans: NDArray[np.int64]  # (rows, parts, 2): start and size, bytes
-    ranks: NDArray[np.uint8]  # (rows, parts): which of a part's endings it has
-    keys: bytes  # one after the other
-    ends: NDArray[np.int64]  # (rows,): of each key among them
+    spans: NDArray[np.int64]  # (rows, parts, 2): start and size in bytes
+    ranks: NDArray[np.uint8]  # (rows, parts): index of the ending among the part's endings
+    keys: bytes  # concatenated
+    ends: NDArray[np.int64]  # (rows,): where each key ends in `keys`
     faults: list[BadRow]
 
     def __len__(self) -> int:
@@ -40,38 +40,38 @@ class Index:
 
 
 def scan(shard: Path, endings: Endings) -> Index:
-    """Read a shard's headers. What keeps it from being read to its end is a fault, and a key that lacks a part."""
-    found = _Members(endings)
+    """Read a shard's headers. Its faults are the error that stopped the scan, if any, and keys that lack a part."""
+    scanned = _Members(endings)
     faults = []
     try:
         for name, start, size in members(shard):
-            found.add(name, start, size)
+            scanned.add(name, start, size)
     except ReadError as error:
         faults.append(BadRow(str(shard), str(error)))
     except OSError as error:
         faults.append(BadRow(str(shard), f"cannot be read ({error.strerror})"))
-    return found.sorted_out(shard, faults)
+    return scanned.index(shard, faults)
 
 
 class _Members:
-    """The members met so far, by key."""
+    """The members scanned so far, by key."""
 
     def __init__(self, endings: Endings) -> None:
         self.endings = endings
-        # later parts take precedence: a user who calls .png the condition does not mean it for the image too
+        # later parts win: an ending that the user names for the condition is not the image's too
         self.slots = {
-            one.encode(): (part, rank) for part, names in enumerate(endings) for rank, one in enumerate(names)
+            ending.encode(): (part, rank) for part, names in enumerate(endings) for rank, ending in enumerate(names)
         }
-        self.numbers: dict[bytes, int] = {}  # of the keys, in the order in which they came
+        self.numbers: dict[bytes, int] = {}  # of the keys, in order of appearance
         self.spans, self.ranks = array("q"), bytearray()
         self.seen: set[bytes] = set()  # endings
-        self.twice: set[int] = set()  # keys, by number
+        self.duplicates: set[int] = set()  # numbers of keys with two members of the same name
 
     def add(self, name: bytes, start: int, size: int) -> None:
-        found = MEMBER.fullmatch(name)
-        if found is None:
+        match = MEMBER.fullmatch(name)
+        if match is None:
             return
-        key, ending = found[1], found[2].lower()
+        key, ending = match[1], match[2].lower()
         if len(self.seen) < SHOWN:
             self.seen.add(ending)
         if ending in self.slots:
@@ -84,35 +84,35 @@ class _Members:
             self.spans.extend([0] * 2 * len(self.endings))
         slot = number * len(self.endings) + part
         if rank == self.ranks[slot]:
-            self.twice.add(number)
+            self.duplicates.add(number)
         elif rank < self.ranks[slot]:
             self.ranks[slot] = rank
             self.spans[2 * slot], self.spans[2 * slot + 1] = start, size
 
-    def sorted_out(self, shard: Path, faults: list[BadRow]) -> Index:
+    def index(self, shard: Path, faults: list[BadRow]) -> Index:
         spans = np.frombuffer(self.spans, np.int64).reshape(-1, len(self.endings), 2)
         ranks = np.frombuffer(self.ranks, np.uint8).reshape(-1, len(self.endings))
         complete = (ranks != ABSENT).all(axis=1)
-        whole = complete.copy()
-        whole[list(self.twice)] = False
+        usable = complete.copy()
+        usable[list(self.duplicates)] = False
         if complete.any():
-            faults += [self._fault(shard, key, ranks[n]) for key, n in self.numbers.items() if not whole[n]]
+            faults += [self._fault(shard, key, ranks[n]) for key, n in self.numbers.items() if not usable[n]]
         elif not faults:
             faults.append(BadRow(str(shard), self._no_rows()))
-        keys = [key for key, number in self.numbers.items() if whole[number]]
+        keys = [key for key, number in self.numbers.items() if usable[number]]
         ends = np.cumsum([len(key) for key in keys], dtype=np.int64)
-        return Index(spans[whole], ranks[whole], b"".join(keys), ends, faults)
+        return Index(spans[usable], ranks[usable], b"".join(keys), ends, faults)
 
     def _fault(self, shard: Path, key: bytes, ranks: NDArray[np.uint8]) -> BadRow:
-        lacking = [_either(names) for names, rank in zip(self.endings, ranks, strict=True) if rank == ABSENT]
-        reason = f"has no {' and no '.join(lacking)}" if lacking else "has members of one name; keys are to differ"
+        missing = [_either(names) for names, rank in zip(self.endings, ranks, strict=True) if rank == ABSENT]
+        reason = f"has no {' and no '.join(missing)}" if missing else "has two members of the same name; rename one"
         return BadRow(f"{shard}:{key.decode('utf-8', 'replace')}", reason)
 
     def _no_rows(self) -> str:
-        """In the place of as many faults as the shard has keys."""
-        there = ", ".join(f".{one.decode('utf-8', 'replace')}" for one in sorted(self.seen)) or "nothing"
-        wanted = ", ".join(_either(names) for names in self.endings)
-        return f"has no key with all of {wanted} (it has: {there}); say what they are called"
+        """One message instead of a fault for every key."""
+        seen = ", ".join(f".{ending.decode('utf-8', 'replace')}" for ending in sorted(self.seen)) or "nothing"
+        expected = ", ".join(_either(names) for names in self.endings)
+        return f"has no key with all of {expected} (it has: {seen}); give the endings' names"
 
 
 def _either(names: Sequence[str]) -> str:
