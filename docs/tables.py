@@ -26,7 +26,8 @@ LOOPS = {"sampling/generate.py": "sampler.step(", "training/loop.py": "train_ste
 
 def settings() -> Iterator[str]:
     """The fields of the configuration, one table for each part; `*` marks those that a resumed run may change."""
-    tables = {None: "At the top of the file.", **{name: str(part.__doc__) for name, part in PARTS.items()}}
+    tables: dict[str | None, str] = {None: "At the top of the file."}
+    tables |= {name: str(part.__doc__) for name, part in PARTS.items()}
     known = settings_of(TrainingConfig).values()
     for number, (part, title) in enumerate(tables.items()):
         yield from [""] * bool(number)
