@@ -1,11 +1,13 @@
-"""The tables of these pages that follow from something else: settings, detectors, and what evaluations wrote.
+"""Generate what these pages take from elsewhere: settings, detectors, evaluation results and the code's two loops.
 
-python docs/tables.py            # writes them into training.md, detectors.md and fidelity.md
-python docs/tables.py --check    # only says whether they are there
+python docs/tables.py            # write them into training.md, detectors.md, fidelity.md and architecture.md
+python docs/tables.py --check    # fail if one of these pages is out of date
 """
 
+import ast
 import json
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,78 +17,100 @@ from maquette.foundation.declared import REQUIRED, Setting, When, settings_of
 from maquette.training.config import PARTS, TrainingConfig
 
 DOCS = Path(__file__).parent
+SOURCE = DOCS.parent / "src" / "maquette"
 START, END = "<!-- table: python docs/tables.py -->", "<!-- end of table -->"
 CONDITIONS = ("canny", "scribble", "segmentation", "depth", "normal", "pose")
+LOOPS = {"sampling/generate.py": "sampler.step(", "training/loop.py": "train_step("}
+"""Files with the loops that architecture.md quotes, and a call in each loop."""
 
 
 def settings() -> Iterator[str]:
-    """From the fields of the configuration, one table for each of its parts; `*`: may differ in a resumed run."""
-    tables = {None: "At the top of a file.", **{name: str(part.__doc__) for name, part in PARTS.items()}}
+    """The fields of the configuration, one table for each part; `*` marks those that a resumed run may change."""
+    tables: dict[str | None, str] = {None: "At the top of the file."}
+    tables |= {name: str(part.__doc__) for name, part in PARTS.items()}
     known = settings_of(TrainingConfig).values()
-    for number, (part, words) in enumerate(tables.items()):
+    for number, (part, title) in enumerate(tables.items()):
         yield from [""] * bool(number)
-        yield f"`[{part}]`: {words}" if part else words
+        yield f"`[{part}]`: {title}" if part else title
         yield ""
-        yield "| setting | usual | range | meaning |"
+        yield "| setting | default | range | meaning |"
         yield "| --- | --- | --- | --- |"
-        for one in (one for one in known if one.part == part):
-            usual = "(needed)" if one.default is REQUIRED else f"`{one.usual}`" if one.usual else ""
-            flat = "" if one.flat == one.name else f" (`{one.flat}`)"
-            yield f"| `{one.name}`{flat}{_differs(one)} | {usual} | {one.range} | {one.words} |"
+        for setting in (setting for setting in known if setting.part == part):
+            default = "(required)" if setting.default is REQUIRED else f"`{setting.usual}`" if setting.usual else ""
+            flag = "" if setting.flat == setting.name else f" (`{setting.flat}`)"
+            yield f"| `{setting.name}`{flag}{_mark(setting)} | {default} | {setting.range} | {setting.words} |"
 
 
-def _differs(one: Setting) -> str:
-    if isinstance(one.may_differ, When):
-        return f" \\* {one.may_differ.words}"
-    return " \\*" * one.may_differ
+def _mark(setting: Setting) -> str:
+    if isinstance(setting.may_differ, When):
+        return f" \\* {setting.may_differ.words}"
+    return " \\*" * setting.may_differ
 
 
 def fidelities() -> Iterator[str]:
-    """From the reports of the six ControlNets."""
+    """The results of the six bundled ControlNets."""
     yield "| condition | ceiling | floor | true prompt | of the ceiling | default | none | conflicting |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- |"
     for condition in CONDITIONS:
-        found = json.loads((DOCS / "fidelity" / f"diorama-{condition}.json").read_text())
-        true, *others = (f"{found['controlled'][kind]:.3f} ({found['uncontrolled'][kind]:.3f})" for kind in PROMPTS)
-        share = found["controlled"]["true"] / found["ceiling"]
-        cells = [condition, f"{found['ceiling']:.3f}", f"{found['floor']:.3f}", true, f"{100 * share:.0f} %", *others]
+        report = json.loads((DOCS / "fidelity" / f"diorama-{condition}.json").read_text())
+        true, *others = (f"{report['controlled'][kind]:.3f} ({report['uncontrolled'][kind]:.3f})" for kind in PROMPTS)
+        share = report["controlled"]["true"] / report["ceiling"]
+        cells = [condition, f"{report['ceiling']:.3f}", f"{report['floor']:.3f}", true, f"{100 * share:.0f} %", *others]
         yield f"| {' | '.join(cells)} |"
 
 
-def kinds() -> Iterator[str]:
-    """From the registry of detectors, and the options of each."""
-    yield "| detector | what it draws | by | weights, MB | licence |"
+def catalogue() -> Iterator[str]:
+    """Every registered detector, and the options of each."""
+    yield "| detector | map | library | weights, MB | licence |"
     yield "| --- | --- | --- | --- | --- |"
     for name in detectors:
-        kind = detectors[name]
-        weights = ", ".join(f"{key} {one.megabytes}" for key, one in kind.weights.items()) or "none"
-        licences = ", ".join(dict.fromkeys(one.licence for one in kind.weights.values())) or "–"
-        yield f"| `{name}` | {kind.draws} | {kind.library} | {weights} | {licences} |"
+        spec = detectors[name]
+        weights = ", ".join(f"{key} {source.megabytes}" for key, source in spec.weights.items()) or "none"
+        licences = ", ".join(dict.fromkeys(source.licence for source in spec.weights.values())) or "–"
+        yield f"| `{name}` | {spec.draws} | {spec.library} | {weights} | {licences} |"
     yield ""
-    yield "| detector | option | usual | range | meaning |"
+    yield "| detector | option | default | range | meaning |"
     yield "| --- | --- | --- | --- | --- |"
     for name in detectors:
-        for one in detectors[name].options.described():
-            yield f"| `{name}` | `{one.name}` | `{one.default!r}` | {one.range.replace('|', 'or')} | {one.words} |"
+        for option in detectors[name].options.described():
+            allowed = option.range.replace("|", "or")
+            yield f"| `{name}` | `{option.name}` | `{option.default!r}` | {allowed} | {option.words} |"
 
 
-TABLES: dict[str, Callable[[], Iterator[str]]] = {
+def loops() -> Iterator[str]:
+    """The sampling loop and the training loop, as they stand in the source."""
+    for number, (path, call) in enumerate(LOOPS.items()):
+        yield from [""] * bool(number)
+        yield from [f"`{path}`:", "", "```py", _loop(SOURCE / path, call), "```"]
+
+
+def _loop(path: Path, call: str) -> str:
+    """The innermost `for` statement of a file that holds a call."""
+    source = path.read_text()
+    statements = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.For)]
+    quoted = (textwrap.dedent(ast.get_source_segment(source, node, padded=True) or "") for node in statements)
+    return min((text for text in quoted if call in text), key=len)
+
+
+PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "training.md": settings,
-    "detectors.md": kinds,
+    "detectors.md": catalogue,
     "fidelity.md": fidelities,
+    "architecture.md": loops,
 }
 
 
-def page(before: str, table: Iterator[str]) -> str:
+def page(before: str, lines: Iterator[str]) -> str:
+    """A page with its generated block replaced."""
     head, _, rest = before.partition(START)
     _, _, tail = rest.partition(END)
-    return "\n".join([f"{head}{START}\n", *table, f"\n{END}{tail}"])
+    return "\n".join([f"{head}{START}\n", *lines, f"\n{END}{tail}"])
 
 
 if __name__ == "__main__":
-    for name, table in TABLES.items():
+    for name, lines in PAGES.items():
         before = (DOCS / name).read_text()
-        after = page(before, table())
+        after = page(before, lines())
         if "--check" in sys.argv and after != before:
-            sys.exit(f"docs/{name} is behind: python docs/tables.py")
+            sys.exit(f"docs/{name} is out of date; run python docs/tables.py")
         (DOCS / name).write_text(after)

@@ -30,6 +30,12 @@ def test_readme_is_short_and_its_links_lead_somewhere() -> None:
             assert (page.parent / link).exists(), f"{page.name} links to {link}"
 
 
+def test_files_that_the_architecture_names_exist() -> None:
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    for path in re.findall(r"`((?:\w+/)+(?:\w+\.py)?)`", text):
+        assert (ROOT / path).exists() or (ROOT / "src" / "maquette" / path).exists(), f"architecture.md names {path}"
+
+
 def test_tables_are_what_they_are_made_of() -> None:
     done = subprocess.run(
         [sys.executable, "docs/tables.py", "--check"], cwd=ROOT, capture_output=True, text=True, check=False

@@ -62,7 +62,7 @@ def shows(
 def sees(
     classes: NDArray[np.uint8], colours: NDArray[np.uint8], kind: str, colour: int, alike: int
 ) -> tuple[bool, bool]:
-    """Whether maps (H, W) show a class, and whether in a colour (1 + index), of `alike` things of it that were asked."""
+    """Whether maps (H, W) show a class, and whether in a colour (1 + index), where `alike` of it were asked for."""
     of_kind = classes == CLASSES.index(kind)
     if of_kind.sum() < LEAST_PIXELS:
         return False, False
