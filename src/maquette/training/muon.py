@@ -64,34 +64,34 @@ class Muon(torch.optim.Optimizer):
     def _step_matrices(self, group: dict[str, Any]) -> None:
         """Equal shapes together, since a matrix alone is too small to keep a machine busy."""
         alike: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
-        for one in group["params"]:
-            if one.grad is not None:
-                alike[len(one), one[0].numel()].append(one)
+        for matrix in group["params"]:
+            if matrix.grad is not None:
+                alike[len(matrix), matrix[0].numel()].append(matrix)
         for (out, rest), weights in alike.items():
-            updates = torch.stack([self._momentum(one, group["momentum"]).reshape(out, rest) for one in weights])
+            updates = torch.stack([self._momentum(weight, group["momentum"]).reshape(out, rest) for weight in weights])
             rate = group["lr"] * math.sqrt(max(1, out / rest))
-            for one, update in zip(weights, orthogonal(updates), strict=True):
-                one.add_(update.reshape(one.shape), alpha=-rate)
+            for weight, update in zip(weights, orthogonal(updates), strict=True):
+                weight.add_(update.reshape(weight.shape), alpha=-rate)
 
-    def _momentum(self, one: nn.Parameter, decay: float) -> Tensor:
-        """Nesterov's: the running average, moved on by the gradient once more."""
-        assert one.grad is not None
-        state = self.state[one]
+    def _momentum(self, weight: nn.Parameter, decay: float) -> Tensor:
+        """Nesterov's, in the shape of the weight: the running average moved once more by the gradient."""
+        assert weight.grad is not None
+        state = self.state[weight]
         if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(one.grad)
-        average: Tensor = state["momentum"].lerp_(one.grad, 1 - decay)
-        return one.grad.lerp(average, decay)
+            state["momentum"] = torch.zeros_like(weight.grad)
+        average: Tensor = state["momentum"].lerp_(weight.grad, 1 - decay)
+        return weight.grad.lerp(average, decay)
 
     def _step_others(self, group: dict[str, Any]) -> None:
-        moving = [one for one in group["params"] if one.grad is not None]
-        for one in moving:
-            if not self.state[one]:
-                zeros = torch.zeros_like
-                self.state[one].update(step=torch.tensor(0.0, device=one.device), first=zeros(one), second=zeros(one))
-        states = [self.state[one] for one in moving]
+        moving = [weight for weight in group["params"] if weight.grad is not None]
+        for weight in moving:
+            if not self.state[weight]:
+                first, second = torch.zeros_like(weight), torch.zeros_like(weight)
+                self.state[weight].update(step=torch.tensor(0.0, device=weight.device), first=first, second=second)
+        states = [self.state[weight] for weight in moving]
         adamw(
             moving,
-            [one.grad for one in moving if one.grad is not None],
+            [weight.grad for weight in moving if weight.grad is not None],
             [state["first"] for state in states],
             [state["second"] for state in states],
             [],

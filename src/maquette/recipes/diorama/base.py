@@ -3,7 +3,7 @@
     python -m maquette.recipes.diorama.base --run runs/diorama
 
 v-prediction on Stable Diffusion's schedule; 10 % of the prompts dropped for classifier-free guidance; Muon, and dense
-tasks beside the noise. Two CPU cores that do nothing else: 45 images a second. To learn on from a base:
+tasks beside the noise. On two idle CPU cores: 45 images a second. To learn on from a base:
 --start-from FOLDER --learning-rate 0.004. One GPU: --device cuda --batch-size 512 --scenes 100000
 """
 
@@ -106,6 +106,7 @@ class TextAndUNet(torch.nn.Module):
             self.unet.set_attn_processor(AttnProcessor())
 
     def forward(self, latents: Tensor, timesteps: Tensor, tokens: Tensor) -> Tensor:
+        """The prediction for latents (B, C, h, w) at timesteps (B,) and tokens (B, CONTEXT), like latents in shape."""
         states = self.text_encoder(tokens).last_hidden_state
         prediction: Tensor = self.unet(latents, timesteps, states).sample
         return prediction
@@ -202,14 +203,19 @@ def _texts(recipe: Recipe, captions: list[str]) -> Iterator[str]:
 
 
 def _report(average: torch.nn.Module, moments: Tensor, tokens: Tensor, losses: list[Tensor]) -> str:
+    """The mean of losses, () each, and the error on held-out moments (N, 2C, h, w) and tokens (N, CONTEXT)."""
     errors = validation(average, moments, tokens)
-    said = " ".join(f"{value:.4f}" for value in errors)
-    return f"{stage.taken(losses)}, validation {said}, mean {sum(errors) / len(errors):.4f}"
+    values = " ".join(f"{value:.4f}" for value in errors)
+    return f"{stage.taken(losses)}, validation {values}, mean {sum(errors) / len(errors):.4f}"
 
 
 @torch.no_grad()
 def validation(model: torch.nn.Module, moments: Tensor, tokens: Tensor) -> list[float]:
-    """Mean squared error of v at each of the `WATCHED` timesteps, over scenes' moments and tokens."""
+    """Mean squared error of v at each of the `WATCHED` timesteps.
+
+    Args:
+        moments, tokens: of N scenes, (N, 2C, h, w) and (N, CONTEXT).
+    """
     device = moments.device
     latents = moments.float().chunk(2, dim=1)[0]
     noise = torch.randn(latents.shape, generator=torch.Generator().manual_seed(0)).to(device)
@@ -220,10 +226,10 @@ def validation(model: torch.nn.Module, moments: Tensor, tokens: Tensor) -> list[
         noisy = process.noised(latents, noise, steps)
         target = process.target(latents, noise, steps)
         parts = []
-        for one, at, words, wanted in zip(*(x.split(64) for x in (noisy, steps, tokens, target)), strict=True):
+        for x, times, words, v in zip(*(rows.split(64) for rows in (noisy, steps, tokens, target)), strict=True):
             with torch.autocast(device.type, torch.bfloat16):
-                prediction = model(one, at, words)
-            parts.append((prediction.float() - wanted).square().mean(dim=(1, 2, 3)))
+                prediction = model(x, times, words)
+            parts.append((prediction.float() - v).square().mean(dim=(1, 2, 3)))
         errors.append(torch.cat(parts).mean().item())
     return errors
 
@@ -239,6 +245,7 @@ def _tokenizer(recipe: Recipe, captions: list[str]) -> CLIPTokenizer:
 
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Token ids (N, CONTEXT), padded or truncated."""
     tokens: Tensor = tokenizer(
         captions, padding="max_length", max_length=CONTEXT, truncation=True, return_tensors="pt"
     ).input_ids
@@ -246,7 +253,7 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Integers in [0, 1000): seven in ten logit-normal around the middle, where shapes form, the others uniform."""
+    """Integers (count,) in [0, 1000): 70 % logit-normal around the middle, where shapes form, the others uniform."""
     middle = torch.sigmoid(torch.randn(count, generator=generator, device=generator.device) - 0.2)
     uniform, choice = torch.rand((2, count), generator=generator, device=generator.device)
     return (torch.where(choice < 0.7, middle, uniform) * 1000).long().clamp(max=999)

@@ -60,7 +60,7 @@ def _rate(recipe: Recipe, step: int) -> float:
 
 
 def decoding_loss(result: Tensor, target: Tensor, weight: Tensor) -> Tensor:
-    """What is measured, PSNR (in tens of dB), and what is looked at, the things in the image."""
+    """Reconstruction loss minus PSNR (in tens of dB), (), of images (B, 3, H, W) in [-1, 1], weights (B, 1, H, W)."""
     return reconstruction_loss(result, target, weight) - psnr(result, target).mean() / 10
 
 

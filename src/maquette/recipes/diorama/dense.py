@@ -1,4 +1,4 @@
-"""Dense tasks: what a U-Net's features should know of the scene; the heads that learn it are thrown away.
+"""Dense tasks: what a U-Net's features should encode of the scene; the heads that learn it are discarded.
 
 The idea of REPA (Yu et al. 2024, arXiv:2410.06940), with exact truth in place of another network's features: classes,
 colours, depth and normals of each latent cell, from the outputs of the second and the third up block.
@@ -57,26 +57,32 @@ class Heads(nn.Module):
         )
 
     def loss(self, features: list[Tensor], truth: Truth) -> Tensor:
-        """Cross-entropy of the shares, half of it, and squared errors of depth and normals; mean over the blocks."""
+        """Half the cross-entropy of the shares plus squared errors of depth and normals, averaged over blocks: ().
+
+        Args:
+            features: the output of each block, (B, C, size, size).
+        """
         return torch.stack(
             [
-                self._one(head(feature).float(), truth.reduced(feature.shape[-1]))
+                self._block_loss(head(feature).float(), truth.reduced(feature.shape[-1]))
                 for head, feature in zip(self.heads, features, strict=True)
             ]
         ).mean()
 
-    def _one(self, said: Tensor, truth: Truth) -> Tensor:
-        classes, colours, depth, normals = said.split(self.channels, dim=1)
+    def _block_loss(self, prediction: Tensor, truth: Truth) -> Tensor:
+        """The loss, (), of one head's prediction (B, channels, size, size)."""
+        classes, colours, depth, normals = prediction.split(self.channels, dim=1)
         entropy = F.cross_entropy(classes, truth.classes) + F.cross_entropy(colours, truth.colours)
         return 0.5 * entropy + F.mse_loss(depth, truth.depth) + F.mse_loss(normals, truth.normals)
 
 
 def read(unet: UNet2DConditionModel) -> list[Tensor]:
-    """A list that holds, after each forward pass, the outputs of the blocks that are read."""
+    """A list that holds, after each forward pass, the outputs (B, C, size, size) of the blocks that are read."""
     features: list[Tensor] = [torch.empty(0) for _ in BLOCKS]
 
     def keep(place: int) -> None:
         def hook(_: nn.Module, __: object, output: Tensor) -> None:
+            """Store a block's output, (B, C, size, size)."""
             features[place] = output
 
         unet.up_blocks[BLOCKS[place]].register_forward_hook(hook)
@@ -88,21 +94,22 @@ def read(unet: UNet2DConditionModel) -> list[Tensor]:
 
 def truth(run: Path, count: int, device: str) -> Truth:
     """The cells of the training scenes, averaged once and kept (12.5 KiB a scene)."""
-    kept = run / f"cells-{count}.pt"
-    if not kept.exists():
+    cache = run / f"cells-{count}.pt"
+    if not cache.exists():
         parts = [averaged(*_fields(first, min(CHUNK, count - first))) for first in range(0, count, CHUNK)]
         whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in NAMES}
-        with atomic_write(kept) as path:
+        with atomic_write(cache) as path:
             torch.save(whole, path)
-    return Truth(**torch.load(kept, weights_only=True, map_location=device))
+    return Truth(**torch.load(cache, weights_only=True, map_location=device))
 
 
 def _fields(first: int, count: int) -> list[Tensor]:
+    """Classes, colours and depth, (N, H, W) each, and normals, (N, H, W, 3), of the scenes from `first` on."""
     return scenes.load(count, "cpu", *NAMES, first=first)
 
 
 def averaged(classes: Tensor, colours: Tensor, depth: Tensor, normals: Tensor) -> Truth:
-    """Maps of N scenes as `dataset.load` gives them, first axis the scene, to the means of their cells."""
+    """The means over cells of maps (N, H, W), normals (N, H, W, 3), as `dataset.load` gives them."""
     inverse = 1 / (1 + depth.float() / SCALE)
     return Truth(
         classes=_shares(classes, len(CLASSES)),
@@ -113,5 +120,6 @@ def averaged(classes: Tensor, colours: Tensor, depth: Tensor, normals: Tensor) -
 
 
 def _shares(indices: Tensor, count: int) -> Tensor:
+    """The share of each of `count` values in each cell, (N, count, h, w), of maps (N, H, W)."""
     one_hot = torch.stack([indices == value for value in range(count)], dim=1)
     return F.avg_pool2d(one_hot.float(), CELL).half()

@@ -51,15 +51,15 @@ def steps(
 
 
 def descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float = float("inf")) -> None:
-    """One step down the gradient of a loss, whose norm is cut to `clip`."""
+    """One optimizer step down the gradient of a loss (scalar), its norm clipped to `clip`."""
     optimizer.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([one for group in optimizer.param_groups for one in group["params"]], clip)
+    torch.nn.utils.clip_grad_norm_([weight for group in optimizer.param_groups for weight in group["params"]], clip)
     optimizer.step()
 
 
 def taken(losses: list[Tensor]) -> str:
-    """The mean of the losses since the last report, for a report."""
+    """The mean of the scalar losses since the last report, as text; the list is emptied."""
     mean = torch.stack(losses).mean().item()
     losses.clear()
     return f"loss {mean:.4f}"
