@@ -39,7 +39,7 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     check_conversion(source, to, base)
     locked = base_weights(base) if base is not None else None
     kept, weights = controlnets.opened(source)
-    control = read_control(weights, locked and of_encoder(locked))
+    control = read_control(weights, locked and encoder_weights(locked))
     contract = controlnets.read_contract(source, kept or {}, weights.metadata)
     metadata = _metadata(contract, kept)
     if to == "original":
@@ -68,7 +68,7 @@ def _metadata(contract: Contract, config: dict[str, Any] | None) -> dict[str, st
     return {**metadata, KEPT_CONFIG: json.dumps(config)} if config else metadata
 
 
-def of_encoder(unet: Weights) -> Weights:
+def encoder_weights(unet: Weights) -> Weights:
     """The part of a U-Net that a ControlNet copies."""
     return unet.renamed(
         {name: name for name in unet if not name.startswith(("up_blocks.", "conv_norm_out.", "conv_out."))}
