@@ -13,7 +13,7 @@ from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights, load_base
 from maquette.checkpoints.controlnets import KEPT_CONFIG
 from maquette.checkpoints.families import family_of_controlnet
-from maquette.checkpoints.names import Format, check_conversion
+from maquette.checkpoints.names import TargetFormat, check_conversion
 from maquette.controlnet.contract import METADATA, Contract
 from maquette.controlnet.save import WEIGHTS, write_config
 from maquette.errors import MaquetteWarning
@@ -24,7 +24,7 @@ from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning
 
 
-def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Path:
+def convert(source: str | Path, target: str | Path, to: TargetFormat, base: str | Path | None = None) -> Path:
     """Write a ControlNet in another format; returns its path.
 
     Args:
