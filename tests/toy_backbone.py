@@ -1,6 +1,5 @@
-"""A family of base models unlike a U-Net: a transformer on patches of 2 × 2 latents with flow matching, text as bytes
-with a mask, and ControlNets that copy half of the blocks and encode latents of the condition.
-"""
+"""A family of base models unlike a U-Net: a flow-matching transformer on patches of 2 × 2 latents, with masked text as
+bytes, and ControlNets that copy half of the blocks and encode the condition's latents."""
 
 from collections.abc import Mapping
 from copy import deepcopy

@@ -119,8 +119,8 @@ def _scheduler_config(folder: Path, prediction: Prediction | None, family: Famil
     scheduler = str(config.get("_class_name", ""))
     if scheduler.startswith(family.foreign_schedules):
         raise MaquetteError(
-            f"The base in {str(folder)!r} is trained on the schedule of a {scheduler}, which no ControlNet here was; use "
-            "a base with DDPM's steps."
+            f"The base in {str(folder)!r} is trained on the schedule of a {scheduler}, which no ControlNet here was; "
+            "use a base with DDPM's steps."
         )
     stated = config.get("prediction_type", "epsilon")
     if prediction is not None and prediction != stated:

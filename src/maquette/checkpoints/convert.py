@@ -13,7 +13,7 @@ from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights, load_base
 from maquette.checkpoints.controlnets import KEPT_CONFIG
 from maquette.checkpoints.families import family_of_controlnet
-from maquette.checkpoints.names import Format, check_conversion
+from maquette.checkpoints.names import TargetFormat, check_conversion
 from maquette.controlnet.contract import METADATA, Contract
 from maquette.controlnet.save import WEIGHTS, write_config
 from maquette.errors import MaquetteWarning
@@ -24,7 +24,7 @@ from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning
 
 
-def convert(source: str | Path, target: str | Path, to: Format, base: str | Path | None = None) -> Path:
+def convert(source: str | Path, target: str | Path, to: TargetFormat, base: str | Path | None = None) -> Path:
     """Write a ControlNet in another format; returns its path.
 
     Args:
@@ -39,7 +39,7 @@ def convert(source: str | Path, target: str | Path, to: Format, base: str | Path
     check_conversion(source, to, base)
     locked = base_weights(base) if base is not None else None
     kept, weights = controlnets.opened(source)
-    control = read_control(weights, locked and of_encoder(locked))
+    control = read_control(weights, locked and encoder_weights(locked))
     contract = controlnets.read_contract(source, kept or {}, weights.metadata)
     metadata = _metadata(contract, kept)
     if to == "original":
@@ -68,7 +68,7 @@ def _metadata(contract: Contract, config: dict[str, Any] | None) -> dict[str, st
     return {**metadata, KEPT_CONFIG: json.dumps(config)} if config else metadata
 
 
-def of_encoder(unet: Weights) -> Weights:
+def encoder_weights(unet: Weights) -> Weights:
     """The part of a U-Net that a ControlNet copies."""
     return unet.renamed(
         {name: name for name in unet if not name.startswith(("up_blocks.", "conv_norm_out.", "conv_out."))}

@@ -11,7 +11,7 @@ from maquette.foundation.weight_files import find_weights, weights_kind
 
 BUNDLED = ("diorama",)
 
-Format = Literal["diffusers", "original", "difference"]
+TargetFormat = Literal["diffusers", "original", "difference"]
 
 
 def bundled() -> dict[str, Path]:
@@ -70,8 +70,8 @@ def check_weights(name: str) -> None:
 
 def check_conversion(source: Path, to: str, base: str | Path | None) -> None:
     """Raises `MaquetteError` for a source that is not a file of weights, an unknown format, or a missing base."""
-    if to not in get_args(Format):
-        raise MaquetteError(unknown("format to convert to", to, list(get_args(Format))))
+    if to not in get_args(TargetFormat):
+        raise MaquetteError(unknown("format to convert to", to, list(get_args(TargetFormat))))
     if base is not None:
         local_base(str(base))
     if not source.is_dir():

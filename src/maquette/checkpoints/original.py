@@ -9,7 +9,7 @@
 | ControlNet | control_model. |
 
 The networks' configurations follow from the shapes (`formats.topology`). What shapes cannot tell is read from a .yaml
-next to the file, its metadata or tensors, or is known of the family; if published models differ, the caller must say.
+next to the file, its metadata or tensors, or is known of the version; if published models differ, the caller must say.
 """
 
 import re
@@ -44,8 +44,8 @@ TOKENIZER = "openai/clip-vit-large-patch14"  # the vocabulary of Stable Diffusio
 
 
 @dataclass(frozen=True)
-class Family:
-    """What is known of a published family but not stored in its weights."""
+class Version:
+    """What is known of a version of Stable Diffusion but not stored in its weights."""
 
     name: str
     clip: str | None  # prefix of CLIP's text encoder
@@ -55,11 +55,11 @@ class Family:
     unet: Mapping[str, Any]
 
 
-SD1 = Family("SD 1.x", "cond_stage_model.transformer.", None, 0.18215, {"epsilon": 64, "v_prediction": 64}, {})
-SD2 = Family(
+SD1 = Version("SD 1.x", "cond_stage_model.transformer.", None, 0.18215, {"epsilon": 64, "v_prediction": 64}, {})
+SD2 = Version(
     "SD 2.x", None, "cond_stage_model.model.", 0.18215, {"epsilon": 64, "v_prediction": 96}, {"upcast_attention": True}
 )
-XL = Family(
+XL = Version(
     "SDXL",
     "conditioner.embedders.0.transformer.",
     "conditioner.embedders.1.model.",
@@ -67,7 +67,7 @@ XL = Family(
     {"epsilon": 128, "v_prediction": 128},
     {},
 )
-FAMILIES = {family.name: family for family in (SD1, SD2, XL)}
+VERSIONS = {version.name: version for version in (SD1, SD2, XL)}
 
 
 def load_original(path: str | Path, num_heads: int | None = None, **settings: Any) -> tuple[Base, ControlNet]:
@@ -92,7 +92,7 @@ def load_original_base(
     Args:
         num_heads: of each attention layer, if not as published.
         prediction: what the U-Net predicts, "epsilon" or "v_prediction", if neither the file nor a .yaml next to it
-            says so and published models of the family differ (SD 2.x).
+            says so and published models of the version differ (SD 2.x).
         tokenizer: its folder, or its name on the Hub.
 
     Raises `MaquetteError` if the file holds no U-Net, or does not say enough.
@@ -102,20 +102,20 @@ def load_original_base(
     weights = open_weights(path)
     unet_weights = read_unet(weights)
     _refuse_continuous_noise(weights)
-    family = FAMILIES[topology.family(unet_weights.shapes)]
-    predicts = _prediction(weights, family, prediction)
-    text_encoders = _clips(weights, family, tokenizer, where)
-    pooled = text_encoders[-1].encoder.config.projection_dim if family is XL and text_encoders else None
+    version = VERSIONS[topology.family(unet_weights.shapes)]
+    predicts = _prediction(weights, version, prediction)
+    text_encoders = _clips(weights, version, tokenizer, where)
+    pooled = text_encoders[-1].encoder.config.projection_dim if version is XL and text_encoders else None
     config = {
         **topology.unet_config(unet_weights.shapes, pooled, num_heads),
-        **family.unet,
-        "sample_size": family.sample_sizes[predicts],
+        **version.unet,
+        "sample_size": version.sample_sizes[predicts],
     }
     unet = filled(lambda: UNet2DConditionModel(**config), unet_weights, where)
     vae_weights = _read_vae(weights.below(VAE))
     autoencoder = None
     if vae_weights.shapes:
-        scale = float(weights["scale_factor"]) if "scale_factor" in weights else family.scaling_factor
+        scale = float(weights["scale_factor"]) if "scale_factor" in weights else version.scaling_factor
         vae_settings = {**topology.vae_config(vae_weights.shapes), "scaling_factor": scale}
         autoencoder = filled_vae(vae_settings, vae_weights, where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
@@ -134,14 +134,14 @@ def _refuse_continuous_noise(weights: Weights) -> None:
         )
 
 
-def _prediction(weights: Weights, family: Family, requested: Prediction | None) -> Prediction:
-    """From the file, a .yaml next to it, or the caller; otherwise what all published models of the family predict."""
+def _prediction(weights: Weights, version: Version, requested: Prediction | None) -> Prediction:
+    """From the file, a .yaml next to it, or the caller; otherwise what all published models of the version predict."""
     stated = _stated_prediction(weights)
     if stated and requested and stated != requested:
         raise MaquetteError(
             f"{str(weights.source)!r} says that it predicts {stated!r}, not {requested!r}; leave out prediction."
         )
-    if (known := stated or requested) is None and family is SD2:
+    if (known := stated or requested) is None and version is SD2:
         raise MaquetteError(
             f"{str(weights.source)!r} does not say what it predicts, and of SD 2.x both kinds are published; give "
             "prediction='v_prediction' (2.1, 768 pixels) or 'epsilon' (2.1-base, 512), or put its .yaml next to it."
@@ -213,16 +213,16 @@ def _read_vae(vae: Weights) -> Weights:
     return Weights(vae.source, shapes, lambda name: vae_names.shaped(name, named[name]), vae.metadata)
 
 
-def _clips(weights: Weights, family: Family, tokenizer: str | Path, where: Placement) -> list[Clip]:
+def _clips(weights: Weights, version: Version, tokenizer: str | Path, where: Placement) -> list[Clip]:
     text_encoders = []
-    if family.clip and (clip := _clip_names(weights.below(family.clip))).shapes:
+    if version.clip and (clip := _clip_names(weights.below(version.clip))).shapes:
         config = CLIPTextConfig(**topology.text_config(clip.shapes, openclip=False))
         text_encoders.append(Clip(filled_clip(CLIPTextModel, config, clip, where), _tokenizer(tokenizer)))
-    if family.openclip and (openclip := weights.below(family.openclip)).shapes:
+    if version.openclip and (openclip := weights.below(version.openclip)).shapes:
         tensors = dict(pair for name in openclip for pair in text_names.from_openclip(name, openclip[name]))
-        renamed = Weights.held(_without_unused_layer(tensors) if family is SD2 else tensors, openclip.source)
+        renamed = Weights.held(_without_unused_layer(tensors) if version is SD2 else tensors, openclip.source)
         config = CLIPTextConfig(**topology.text_config(renamed.shapes, openclip=True))
-        encoder = filled_clip(CLIPTextModelWithProjection if family is XL else CLIPTextModel, config, renamed, where)
+        encoder = filled_clip(CLIPTextModelWithProjection if version is XL else CLIPTextModel, config, renamed, where)
         text_encoders.append(Clip(encoder, _tokenizer(tokenizer, pad_token="!")))
     return text_encoders
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights
-from maquette.checkpoints.convert import describe, of_encoder
+from maquette.checkpoints.convert import describe, encoder_weights
 from maquette.controlnet.contract import METADATA, fingerprint
 from maquette.controlnet.save import WEIGHTS, write_config
 from maquette.errors import MaquetteError
@@ -26,21 +26,21 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     from_base, to_base = base_weights(old), base_weights(new)
     _check_alike(from_base, to_base)
     kept, weights = controlnets.opened(source)
-    control = read_control(weights, of_encoder(from_base))
+    control = read_control(weights, encoder_weights(from_base))
     config = kept or describe(control)
     contract = controlnets.read_contract(source, config, weights.metadata)
     if contract.belongs_to(fingerprint(from_base)) is False:
         raise MaquetteError(f"{str(source)!r} was trained on {contract.base!r}, not on {str(old)!r}; give that base.")
     moved = replace(contract, stated=True, base=str(new), base_fingerprint=fingerprint(to_base)).to_json()
     settings = {**config.get("maquette", {}), "contract": moved}
-    tensors = transferred(control, of_encoder(from_base), of_encoder(to_base))
+    tensors = transferred(control, encoder_weights(from_base), encoder_weights(to_base))
     write_weights(tensors, target / WEIGHTS, {**control.metadata, METADATA: json.dumps(moved)})
     write_config(target, {**config, "global_pool_conditions": contract.pooled, "maquette": settings})
     return target
 
 
 def _check_alike(old: Weights, new: Weights) -> None:
-    for name, shape in of_encoder(old).shapes.items():
+    for name, shape in encoder_weights(old).shapes.items():
         if new.shapes.get(name) != shape:
             raise MaquetteError(
                 f"{str(old.source)!r} and {str(new.source)!r} are of different families ({name!r} has the shapes "

@@ -6,9 +6,9 @@ from torch import Tensor, nn
 
 
 class ReleaseEncoder(nn.Module):
-    """The layout of all published checkpoints: 3×3 convolutions with SiLU that halve the size log2(downscale) times.
+    """As in published checkpoints: 3×3 convolutions with SiLU that halve the size log2(downscale) times.
 
-    For a downscale of 8: 3→16→16→32(s2)→32→96(s2)→96→256(s2)→width, the last one zero-initialised. Modules are named as in
+    For a downscale of 8: 3→16→16→32(s2)→32→96(s2)→96→256(s2)→width, the last one zero. Modules are named as in
     diffusers' `ControlNetConditioningEmbedding`.
     """
 

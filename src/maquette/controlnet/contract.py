@@ -87,12 +87,12 @@ class Contract:
 
     def belongs_to(self, other: Sequence[float]) -> bool | None:
         """Whether a base with this fingerprint is the one it was trained on; None if unknown."""
-        own = self.base_fingerprint
-        if own is None:
+        trained = self.base_fingerprint
+        if trained is None:
             return None
-        if len(own) != len(other):
+        if len(trained) != len(other):
             return False
-        return all(abs(a - b) <= ALIKE * abs(a) + 1e-6 for a, b in zip(own, other, strict=True))
+        return all(abs(a - b) <= ALIKE * abs(a) + 1e-6 for a, b in zip(trained, other, strict=True))
 
     def check_detector(self, name: str, known: Container[str]) -> None:
         """Warn if it was trained on maps of another detector; if it names none, any will do.

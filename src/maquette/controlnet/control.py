@@ -22,7 +22,7 @@ class Control:
         net: any ControlNet for the base that generates.
         condition: an image, or a tensor (1, 3, H, W) in [0, 1], RGB; or (N, 3, H, W), one per image.
         weight: factor on its residuals; 0 turns it off.
-        start, end: fractions of the steps, in [0, 1], between which it is active; end=0.5 is the paper's coarse control.
+        start, end: fractions of the steps, in [0, 1], between which it is active. end=0.5: the paper's coarse control.
 
     Raises `MaquetteError` for a condition of another type or range, and for a weight, start or end outside the limits.
     """

@@ -27,7 +27,7 @@ _THREE = ("q_proj", "k_proj", "v_proj")
 
 
 def from_openclip(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """transformers' tensors by name for one OpenCLIP tensor: one, three of (D, ...) from (3D, ...), or none if unused."""
+    """transformers' tensors by name for an OpenCLIP tensor: one, three of (D, ...) out of (3D, ...), or none."""
     if name in _TOP:
         yield _TOP[name], value.T if name == "text_projection" else value
         return
