@@ -206,7 +206,7 @@ def test_a_setting_without_effect_warns(base, settings, message) -> None:
 
 
 def test_a_control_without_an_active_step_warns(base, net) -> None:
-    with pytest.warns(MaquetteWarning, match=r"between 0.4 and 0.45 lies none of the 4 steps"):
+    with pytest.warns(MaquetteWarning, match=r"none of the 4 steps lies between 0.4 and 0.45"):
         run(base, [Control(net, CONDITION, start=0.4, end=0.45)])
 
 
@@ -249,7 +249,7 @@ def test_a_truncated_prompt_warns(base) -> None:
         ({"guidance": float("nan")}, "not nan"),
         ({"strength": 0}, "strength is above 0"),
         ({"strength": 1.5}, "strength lies between 0 and 1, not 1.5"),
-        ({"size": (100, 64)}, r"multiples of 64 pixels .* not \(100, 64\); \(128, 64\) would do"),
+        ({"size": (100, 64)}, r"multiples of 64 pixels .* not \(100, 64\); \(128, 64\) would be valid"),
         ({"size": (64, 0)}, "multiples of 64"),
         ({"count": 0}, "count is a whole number of 1 or more, not 0"),
         ({"condition_in": "nowhere"}, "no condition_in 'nowhere'"),

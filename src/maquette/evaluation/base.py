@@ -30,7 +30,7 @@ def through(base: Base, images: list[Image.Image], batch_size: int = 50) -> list
 
 
 @dataclass(frozen=True)
-class Obedience:
+class PromptAlignment:
     """How much of the prompts the images show, in [0, 1]."""
 
     found: float  # share of the things in the prompts whose class is detected
@@ -39,7 +39,7 @@ class Obedience:
 
 def prompt_alignment(
     images: list[Image.Image], scenes: list[Scene], perception: PerceptionModel, batch_size: int = 50
-) -> Obedience:
+) -> PromptAlignment:
     """Share of the things that scenes' captions name which the images generated from them show."""
     verdicts: list[tuple[bool, bool]] = []
     for start in range(0, len(images), batch_size):
@@ -48,7 +48,7 @@ def prompt_alignment(
             things = scene.world.things
             verdicts += [shows(perceived.classes[row], perceived.colours[row], thing, things) for thing in things]
     found, coloured = np.mean(verdicts, axis=0)
-    return Obedience(float(found), float(coloured))
+    return PromptAlignment(float(found), float(coloured))
 
 
 def shows(

@@ -141,8 +141,8 @@ class Declared:
 
     def __post_init__(self) -> None:
         known = settings_of(type(self)).values()
-        found = [(setting.name, setting.problem(getattr(self, setting.name))) for setting in known]
-        problems = [f"{name} {problem}" for name, problem in found if problem] or list(self.unfit())
+        checks = [(setting.name, setting.problem(getattr(self, setting.name))) for setting in known]
+        problems = [f"{name} {problem}" for name, problem in checks if problem] or list(self.unfit())
         if problems:
             raise MaquetteError("; ".join(problems) + ".")
         for setting in known:

@@ -43,9 +43,7 @@ def with_flags(
 def read_flags(flags: Mapping[str, Any], settings: Iterable[Setting]) -> dict[str, Any]:
     """The flags that were typed, by flat name; values of more than one possible type are parsed as TOML."""
     typed = [(setting, flags[setting.flat]) for setting in settings if flags[setting.flat] is not None]
-    return {
-        setting.flat: setting.read(read_value(value)) if _type(setting) is None else value for setting, value in typed
-    }
+    return {s.flat: s.read(read_value(value)) if _type(s) is None else value for s, value in typed}
 
 
 def _type(setting: Setting) -> type | None:

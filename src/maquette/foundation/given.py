@@ -70,9 +70,8 @@ def _unknown(name: str, known: Mapping[str, Setting]) -> str:
     if name in parts:
         return f"{name} is a table of settings: [{name}], or {name}.{_first(name, known)} = ..."
     if part in parts:
-        return unknown("setting", name, [setting.path for setting in known.values() if setting.part == part]).rstrip(
-            "."
-        )
+        paths = [setting.path for setting in known.values() if setting.part == part]
+        return unknown("setting", name, paths).rstrip(".")
     return unknown("table", part, parts).rstrip(".") if dot else unknown("setting", name, list(known)).rstrip(".")
 
 

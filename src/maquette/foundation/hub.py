@@ -27,12 +27,12 @@ def snapshot(name: str, include: Sequence[str], exclude: Sequence[str] = (), tok
 
     Raises `MaquetteError` if the repository cannot be downloaded, or when offline is not in the cache.
     """
-    found = _ID.fullmatch(name)
-    assert found is not None, f"{name} is not a name on the Hub"
+    match = _ID.fullmatch(name)
+    assert match is not None, f"{name} is not a name on the Hub"
     try:
         folder = snapshot_download(
-            found["id"],
-            revision=found["revision"],
+            match["id"],
+            revision=match["revision"],
             allow_patterns=list(include),
             ignore_patterns=list(exclude),
             token=token,
@@ -44,5 +44,5 @@ def snapshot(name: str, include: Sequence[str], exclude: Sequence[str] = (), tok
         ) from error
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise MaquetteError(f"{name!r} cannot be had from the Hub ({reason}).") from error
+        raise MaquetteError(f"{name!r} cannot be downloaded from the Hub ({reason}).") from error
     return Path(folder)

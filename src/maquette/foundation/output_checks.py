@@ -14,7 +14,9 @@ def check_pngs(paths: Sequence[Path]) -> None:
     """
     for path in paths:
         if path.suffix.lower() != ".png":
-            raise MaquetteError(f"Results are PNG files, so that they keep what made them: {str(path)!r} is none.")
+            raise MaquetteError(
+                f"Results are PNG files, which can record how they were generated; {str(path)!r} is not one."
+            )
     check_results(paths)
 
 

@@ -10,5 +10,5 @@ def generators(seeds: list[int]) -> list[torch.Generator]:
 
 
 def noise(sources: list[torch.Generator], shape: tuple[int, ...]) -> Tensor:
-    """Standard normal noise (B, *shape) in float32 from B generators; row i depends on generator i alone."""
+    """Standard normal noise (B, ...) in float32 from B generators; row i depends on generator i alone."""
     return torch.cat([torch.randn((1, *shape), generator=source) for source in sources])

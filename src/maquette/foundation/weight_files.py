@@ -44,5 +44,5 @@ def weights_kind(path: Path) -> Literal["index", "safetensors", "zip", "pickle"]
         return "pickle"
     raise MaquetteError(
         f"{str(path)!r} holds no weights: it begins neither as .safetensors nor as a file of torch; "
-        "a page or a pointer may have been saved in its place: fetch it anew."
+        "perhaps a web page or a Git LFS pointer was saved in its place; fetch it anew."
     )

@@ -95,8 +95,8 @@ def _open_torch(path: Path, mapped: bool) -> Weights:
             content = torch.load(path if named else stream, map_location="cpu", weights_only=True, mmap=named)
     except pickle.UnpicklingError as error:
         raise MaquetteError(
-            f"{str(path)!r} holds more than weights: opening it would run code that it brings. It was not opened; "
-            "get a .safetensors of the same weights."
+            f"{str(path)!r} holds more than weights: loading it would run code that it contains. It was not loaded; "
+            "use a .safetensors file of the same weights."
         ) from error
     except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
         reason = next(iter(str(error).splitlines()), type(error).__name__)
@@ -110,18 +110,18 @@ def _flat(content: Any, path: Path) -> dict[str, Tensor]:
         content = content["state_dict"]
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
     if not tensors:
-        raise MaquetteError(f"{str(path)!r} holds no tensors by name; give a file of weights.")
+        raise MaquetteError(f"{str(path)!r} contains no named tensors; give a file of weights.")
     return tensors
 
 
 def _open_shards(index: Path) -> Weights:
     try:
-        homes: dict[str, str] = json.loads(index.read_text())["weight_map"]
+        shard_of: dict[str, str] = json.loads(index.read_text())["weight_map"]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise MaquetteError(f"{str(index)!r} is no index of shards ({error!r}); fetch it anew.") from error
-    shards = {home: open_weights(index.parent / home) for home in sorted(set(homes.values()))}
-    for name, home in homes.items():
-        if name not in shards[home]:
-            raise MaquetteError(f"{str(index)!r} says that {name!r} is in {home!r}, but it is not; fetch both anew.")
-    shapes = {name: shards[home].shapes[name] for name, home in homes.items()}
-    return Weights(index, shapes, lambda name: shards[homes[name]][name], {})
+        raise MaquetteError(f"{str(index)!r} is not an index of shards ({error!r}); fetch it anew.") from error
+    shards = {shard: open_weights(index.parent / shard) for shard in sorted(set(shard_of.values()))}
+    for name, shard in shard_of.items():
+        if name not in shards[shard]:
+            raise MaquetteError(f"{str(index)!r} says that {name!r} is in {shard!r}, but it is not; fetch both anew.")
+    shapes = {name: shards[shard].shapes[name] for name, shard in shard_of.items()}
+    return Weights(index, shapes, lambda name: shards[shard_of[name]][name], {})

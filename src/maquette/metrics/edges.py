@@ -5,17 +5,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def edge_f1(found: NDArray[np.bool_], truth: NDArray[np.bool_], tolerance: int = 2) -> float:
+def edge_f1(predicted: NDArray[np.bool_], truth: NDArray[np.bool_], tolerance: int = 2) -> float:
     """Harmonic mean of precision and recall of edge pixels (H, W), matched within `tolerance` pixels.
 
     1 for equal maps and for two empty ones, 0 if nothing matches.
     """
-    if not found.any() and not truth.any():
+    if not predicted.any() and not truth.any():
         return 1.0
-    if not found.any() or not truth.any():
+    if not predicted.any() or not truth.any():
         return 0.0
-    precision = float(_near(truth, tolerance)[found].mean())
-    recall = float(_near(found, tolerance)[truth].mean())
+    precision = float(_near(truth, tolerance)[predicted].mean())
+    recall = float(_near(predicted, tolerance)[truth].mean())
     return 2 * precision * recall / max(precision + recall, 1e-9)
 
 

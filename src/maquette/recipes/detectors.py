@@ -58,8 +58,8 @@ def make(recipe: Recipe) -> None:
 
 
 def _images(recipe: Recipe) -> Iterator[Image.Image]:
-    found = sorted(recipe.images.iterdir()) if recipe.images else []
-    for path in [path for path in found if path.suffix.lower() in ENDINGS][: recipe.first]:
+    paths = sorted(recipe.images.iterdir()) if recipe.images else []
+    for path in [path for path in paths if path.suffix.lower() in ENDINGS][: recipe.first]:
         yield fit(open_image(path), (recipe.side, recipe.side))
     for seed in range(recipe.scenes):
         yield scene(seed).image

@@ -50,9 +50,9 @@ def check_size(base: Base, size: tuple[int, int]) -> None:
     Raises `MaquetteError` for anything but two multiples of the base's step up to `LARGEST` pixels.
     """
     step = base.size_multiple
-    whole = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
-    if not whole or any(side < step or side % step or side > LARGEST for side in size):
-        hint = f"; {nearest_size(base, size)} would do" if whole else ""
+    is_pair = isinstance(size, tuple | list) and len(size) == 2 and all(isinstance(side, int) for side in size)
+    if not is_pair or any(side < step or side % step or side > LARGEST for side in size):
+        hint = f"; {nearest_size(base, size)} would be valid" if is_pair else ""
         raise MaquetteError(
             f"size is (width, height) in multiples of {step} pixels from {step} to {LARGEST} for the base "
             f"{base.name!r}, not {size!r}{hint}."

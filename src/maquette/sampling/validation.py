@@ -74,8 +74,8 @@ def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, n
     }
     for number, control in enumerate(controls, start=1):
         idle = control.weight != 0 and not any(control.active(step, steps) for step in range(steps))
-        span = f"between {control.start:g} and {control.end:g} lies none of the {steps} steps"
-        notes[f"control {number} of {len(controls)} has no effect: {span}"] = idle
-    for note, holds in notes.items():
-        if holds:
+        reason = f"none of the {steps} steps lies between {control.start:g} and {control.end:g}"
+        notes[f"control {number} of {len(controls)} has no effect: {reason}"] = idle
+    for note, applies in notes.items():
+        if applies:
             warnings.warn(f"{note[0].upper()}{note[1:]}.", MaquetteWarning, stacklevel=3)

@@ -50,17 +50,17 @@ def test_the_format_follows_from_the_content(tensors, tmp_path) -> None:
 
 
 def test_shards_are_read_as_one_file(tensors, tmp_path) -> None:
-    homes = {name: f"{number % 2}.safetensors" for number, name in enumerate(tensors)}
-    for home in set(homes.values()):
-        save_file({name: tensors[name] for name, of in homes.items() if of == home}, tmp_path / home)
+    shard_of = {name: f"{number % 2}.safetensors" for number, name in enumerate(tensors)}
+    for shard in set(shard_of.values()):
+        save_file({name: tensors[name] for name, file in shard_of.items() if file == shard}, tmp_path / shard)
     index = tmp_path / "model.safetensors.index.json"
-    index.write_text('{"weight_map": ' + str(homes).replace("'", '"') + "}")
+    index.write_text('{"weight_map": ' + str(shard_of).replace("'", '"') + "}")
     assert same(open_weights(index), tensors)
     index.write_text('{"weight_map": {"b": "0.safetensors"}}')
     with pytest.raises(MaquetteError, match=r"says that 'b' is in '0\.safetensors', but it is not"):
         open_weights(index)
     index.write_text("{")
-    with pytest.raises(MaquetteError, match="no index of shards"):
+    with pytest.raises(MaquetteError, match="not an index of shards"):
         open_weights(index)
 
 
@@ -78,7 +78,7 @@ class Payload:
 def test_code_is_refused_and_not_run(modern: bool, tmp_path) -> None:
     trace, evil = tmp_path / "trace", tmp_path / "evil.pth"
     torch.save({"w": torch.ones(2), "x": Payload(trace)}, evil, _use_new_zipfile_serialization=modern)
-    with pytest.raises(MaquetteError, match="would run code that it brings"):
+    with pytest.raises(MaquetteError, match="would run code that it contains"):
         open_weights(evil)
     assert not trace.exists()
     torch.load(evil, weights_only=False)  # the payload is real
@@ -108,7 +108,7 @@ def test_files_without_weights(tmp_path) -> None:
         with pytest.raises(MaquetteError, match="holds no weights"):
             open_weights(tmp_path / name)
     torch.save([1, 2], tmp_path / "list.pth")
-    with pytest.raises(MaquetteError, match="no tensors by name"):
+    with pytest.raises(MaquetteError, match="no named tensors"):
         open_weights(tmp_path / "list.pth")
     with pytest.raises(MaquetteError, match="cannot be read"):
         open_weights(tmp_path / "missing.pth")

@@ -74,7 +74,7 @@ def augment(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Add slight blur, noise and a colour cast, as in generated images, to pixels (B, 3, H, W) in [-1, 1]."""
 
     def normal(*shape: int) -> Tensor:
-        """Standard normal noise, in shape as given."""
+        """Standard normal noise in shape `shape`."""
         return torch.randn(shape, generator=generator, device=generator.device)
 
     soft = F.avg_pool2d(pixels, 3, stride=1, padding=1, count_include_pad=False)
