@@ -37,8 +37,8 @@ def _run(
 ) -> None:
     """Train a ControlNet, and detect the step at which it converges and follows the condition.
 
-    Settings that are left out come from the resumed run, from FILE, or from the defaults; docs/training.md lists them
-    all. On several processes: torchrun --nproc-per-node 2 -m maquette train ...
+    Settings that are left out come from the resumed run, from FILE, or from the defaults;
+    docs/training.md lists them. Several processes: torchrun --nproc-per-node 2 -m maquette train
     """
     typed = read_flags(flags, SETTINGS.values())
     named = read_named(settings or [], "--set", "optimizer.ema=0.999")

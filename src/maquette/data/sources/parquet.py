@@ -111,22 +111,22 @@ def open_hub(name: str, columns: Columns = DEFAULT_COLUMNS) -> Table:
 
     Raises `MaquetteError` if it is not available, or a column is missing or of another type.
     """
-    found = HUB.fullmatch(name)
-    assert found is not None, f"{name} is not a name on the Hub"
+    match = HUB.fullmatch(name)
+    assert match is not None, f"{name} is not a name on the Hub"
     datasets = _library(f"There is no file or folder {name!r} here, and data sets on the Hub are read")
     try:
-        builder = datasets.load_dataset_builder(found["id"], found["config"], revision=found["revision"])
+        builder = datasets.load_dataset_builder(match["id"], match["config"], revision=match["revision"])
         builder.download_and_prepare()
     except (OSError, ValueError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         raise MaquetteError(
             f"{name!r} is neither a file nor a folder, and is not available on the Hub or in its cache "
             f"({_reason(error)})."
         ) from error
-    _check_revision(builder, name, found["revision"])
-    split = _split(builder.info.splits, found["split"], found["id"])
+    _check_revision(builder, name, match["revision"])
+    split = _split(builder.info.splits, match["split"], match["id"])
     dataset = builder.as_dataset(split)
     names = _checked(dataset.features, columns, name)
-    return Table(dataset, [(f"{found['id']}:{split}", len(dataset), Path())], names)
+    return Table(dataset, [(f"{match['id']}:{split}", len(dataset), Path())], names)
 
 
 def _check_revision(builder: Any, name: str, revision: str | None) -> None:
