@@ -69,8 +69,8 @@ def read(folder: Path, rank: int) -> None:
     started = time.perf_counter()
     for batch in load(draws, places, workers=0):
         seen += batch.rows.tolist()
-        assert [int(words) for words in batch.words if words] == [
-            row for row, words in zip(batch.rows.tolist(), batch.words, strict=True) if words
+        assert [int(prompt) for prompt in batch.prompts if prompt] == [
+            row for row, prompt in zip(batch.rows.tolist(), batch.prompts, strict=True) if prompt
         ]
         if len(seen) % (10 * BATCH) == 0:
             print(json.dumps({"pairs": len(seen), "MiB": _resident()}))

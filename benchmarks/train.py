@@ -256,7 +256,7 @@ def samples_a_second() -> float:
         images = {(row, CropView()): row.to_bytes(16, "big") for row in range(count)}
         store.put((key, {"moments": torch.zeros(8, 64, 64, dtype=torch.half)}) for key in images.values())
         states = torch.zeros(TOKENS, 768, dtype=torch.bfloat16)
-        store.put((text_key(b"", words), {"states": states}) for words in ["", *map(str, range(count))])
+        store.put((text_key(b"", words), {"hidden_states": states}) for words in ["", *map(str, range(count))])
         pairs = SourcePairs.open("edges", open_source(folder), ResizeCrop((512, 512)))
         config = TrainingConfig(condition="edges", output="unused", data=str(folder))
         spec = LatentSpec(DDPM({}), 4, 8, 64)

@@ -127,9 +127,9 @@ def test_a_full_disk_leaves_the_last_state_good(whole) -> None:
     good = weights(folder / "full")
     process = start(folder, limit=size // 2, output="full", max_steps=8, resume=True)
     process.wait(100)
-    _, words = process.communicate()
+    _, message = process.communicate()
     assert process.returncode == 1
-    assert "The disk is full: " in words and "go on with --resume" in words
+    assert "The disk is full: " in message and "continue with --resume" in message
     assert steps_done(folder / "full") == 4
     assert same(weights(folder / "full"), good)
     assert {path.suffix for path in (folder / "full").iterdir()} <= {".pt", ".json", ".jsonl", ".safetensors"}

@@ -107,7 +107,7 @@ def test_rows_are_held_out_and_never_trained_on(base, settings, tmp_path, monkey
     )
     mq.train(settings(max_steps=10, held_out=4), base)
     assert len(seen) == 8
-    with pytest.raises(MaquetteError, match="has 12 rows, of which held_out = 12 that can be"):
+    with pytest.raises(MaquetteError, match="has 12 rows, too few to hold out 12 readable ones"):
         mq.train(settings(output=tmp_path / "none", held_out=12), base)
 
 
@@ -200,7 +200,7 @@ def test_a_run_stops_when_the_condition_has_taken_hold(base, settings, tmp_path,
     monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
     run = mq.train(settings(stop_after=1, max_steps=30, checkpoint_every=5), base)
     assert Contract.from_json(mq.load_controlnet(run, base).contract.to_json()).optimizer_steps == 7
-    assert Log(run, "rings").noticed() == 6
+    assert Log(run, "rings").convergence_detected_at() == 6
 
 
 def test_reconnected_when_it_has_taken_hold(base, settings, tmp_path, monkeypatch) -> None:

@@ -24,7 +24,7 @@ def test_xl_is_trained_with_its_pooled_text_and_sizes(settings, tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    "changes", [{"kind": "lite"}, {"min_snr": 5.0, "condition_drop": 0.5}, {"precision": "bfloat16"}]
+    "changes", [{"variant": "lite"}, {"min_snr": 5.0, "condition_drop": 0.5}, {"precision": "bfloat16"}]
 )
 def test_they_run_and_learn(settings, tmp_path, changes) -> None:
     write_pairs(tmp_path / "pairs")
