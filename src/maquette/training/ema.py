@@ -16,7 +16,12 @@ def averaged(network: nn.Module, decay: float) -> AveragedModel:
 
 @torch.no_grad()
 def running_average(decay: float, average: Tensors, current: Tensors, count: Tensor | int) -> None:
-    """Update an EMA in place, average and current weights in the same shapes; `decay` is warmed up over the first updates."""
+    """Update an EMA in place; `decay` is warmed up over the first updates.
+
+    Args:
+        average, current: tensors of the same shapes.
+        count: updates so far.
+    """
     warmed = min(decay, (1 + int(count)) / (10 + int(count)))
     for mean, value in zip(average, current, strict=True):
         mean.lerp_(value.to(mean.dtype), 1 - warmed)

@@ -89,7 +89,7 @@ class Store:
                 connection.close()
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise MaquetteError(
-                        f"{str(self.path)!r} cannot be opened ({error}); remove it, and it is rebuilt, or choose another."
+                        f"{str(self.path)!r} cannot be opened ({error}); remove it to have it rebuilt, or use another."
                     ) from error
             time.sleep(0.05)
 
