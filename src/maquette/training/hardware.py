@@ -62,7 +62,7 @@ def with_oom_hint(compute: Callable[[int], T], parts: int, images: int, alone: b
             raise MaquetteError(f"{message}; accumulation = {more} was tried and fits, with the same result.")
     raise MaquetteError(
         f"{message}{', nor does one at a time' if alone else ''}; use more accumulation, "
-        'gradient_checkpointing = true, optimizer = "adamw8bit", or a smaller size.'
+        'gradient_checkpointing = true, optimizer.name = "adamw8bit", or a smaller size.'
     )
 
 

@@ -35,7 +35,7 @@ from maquette.training.monitor.tracking import check_tracker
 from maquette.training.parts import DataConfig
 from maquette.training.validation import without_effect
 
-FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks, and their highest stable rate
+FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks; warn above this rate
 
 
 def check_folder(config: TrainingConfig) -> None:

@@ -78,7 +78,9 @@ def _eight_bit() -> Any:
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
-        raise MaquetteError("optimizer = \"adamw8bit\" needs bitsandbytes: pip install 'maquette[8bit]'.") from error
+        raise MaquetteError(
+            "optimizer.name = \"adamw8bit\" needs bitsandbytes: pip install 'maquette[8bit]'."
+        ) from error
     return AdamW8bit
 
 

@@ -42,11 +42,11 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
         if values.get(name) is not None and values[name] is not False and values.get("evaluate_every") == 0:
             yield name, "needs evaluate_every above 0"
     if values.get("shard") and values.get("precision") == "float16":
-        yield "shard", 'needs precision "bfloat16" or "float32"'
+        yield "shard", 'needs precision = "bfloat16" or "float32"'
     if values.get("shard") and values.get("ema"):
         yield "shard", "and ema cannot be combined"
     if values.get("shard") and values.get("optimizer_name") == "adamw8bit":
-        yield "shard", 'needs the optimizer "adamw"'
+        yield "shard", 'needs optimizer.name = "adamw"'
     if values.get("keep_best") and values.get("unlock"):
         yield "keep_best", "and unlock cannot be combined: the base is not saved with each evaluation"
     if values.get("keep_best") and values.get("reconnect") is not None:

@@ -165,7 +165,7 @@ def _bar(chunks: list[T], label: str) -> "tqdm[T]":
 
 
 def _entry(text: Conditioning) -> dict[str, Tensor]:
-    """Contiguous copies of one prompt's tensors, which would else keep the whole batch alive."""
+    """Copies of one prompt's tensors on the CPU, independent of the batch they are views of."""
     return {name: value.cpu().clone() for name, value in text.tensors().items()}
 
 

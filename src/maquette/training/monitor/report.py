@@ -1,4 +1,4 @@
-"""`report.html`: a run on one self-contained page."""
+"""`report.html`: a run on one page, viewable from disk."""
 
 from html import escape
 from pathlib import Path
