@@ -16,8 +16,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 def stop_signal(world: World) -> Iterator[Callable[[], int]]:
     """Yields a function that returns the signal received by any process, or 0 for none.
 
-    A second signal of the same kind goes to the previous handler. Python delivers signals to the main thread only; in other
-    threads no handler is installed.
+    A second signal of the same kind goes to the previous handler. Python delivers signals to the main thread only; in
+    other threads no handler is installed.
     """
     received = 0
     previous: dict[int, Any] = {}
