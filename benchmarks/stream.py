@@ -69,7 +69,7 @@ def read(folder: Path, rank: int) -> None:
     started = time.perf_counter()
     for batch in load(dataset, places, workers=0):
         seen += batch.rows.tolist()
-        prompts = zip(batch.rows.tolist(), batch.words, strict=True)
+        prompts = zip(batch.rows.tolist(), batch.prompts, strict=True)
         assert all(int(prompt) == row for row, prompt in prompts if prompt), "a prompt of another pair"
         if len(seen) % (10 * BATCH) == 0:
             print(json.dumps({"pairs": len(seen), "MiB": _resident()}))

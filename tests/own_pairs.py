@@ -1,4 +1,4 @@
-"""A folder of pairs of one's own, and what a run on it ended with."""
+"""A folder of custom pairs, and the weights of a run on it."""
 
 import json
 from pathlib import Path
@@ -13,13 +13,14 @@ Weights = dict[str, torch.Tensor]
 
 
 def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64)) -> Path:
+    """Write random pairs of `size` (width, height) in pixels."""
     rng = np.random.default_rng(0)
     (folder / "maps").mkdir(parents=True)
     lines = []
     for number in range(count):
-        for place in ("", "maps/"):
+        for subfolder in ("", "maps/"):
             values = rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
-            Image.fromarray(values).save(folder / f"{place}{number}.png")
+            Image.fromarray(values).save(folder / f"{subfolder}{number}.png")
         lines.append(
             {
                 "file_name": f"{number}.png",
@@ -32,16 +33,17 @@ def write_pairs(folder: Path, count: int = 12, size: tuple[int, int] = (96, 64))
 
 
 def weights(folder: Path) -> Weights:
+    """The ControlNet's weights in the last checkpoint of a run."""
     net: Weights = checkpoint.read(checkpoint.states(folder)[-1])["net"]
     return net
 
 
-def apart(one: Weights, other: Weights, start: Weights) -> float:
-    """How far two runs are apart, as a share of the way that the first has come.
+def apart(first: Weights, second: Weights, start: Weights) -> float:
+    """Distance between the weights of two runs, relative to the distance of the first from the start.
 
-    Not weight by weight: where a gradient is nearly 0, Adam makes a whole step of its rounding.
+    Not per weight: for gradients near 0, Adam amplifies rounding errors to full steps.
     """
-    assert one.keys() == other.keys()
-    way = sum(float((one[name] - start[name]).square().sum()) for name in one)
-    between = sum(float((one[name] - other[name]).square().sum()) for name in one)
-    return (between / way) ** 0.5
+    assert first.keys() == second.keys()
+    trained = sum(float((first[name] - start[name]).square().sum()) for name in first)
+    between = sum(float((first[name] - second[name]).square().sum()) for name in first)
+    return (between / trained) ** 0.5

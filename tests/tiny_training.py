@@ -1,6 +1,6 @@
-"""A training of seconds as a program, for tests that kill it, interrupt it, or start it more than once.
+"""A training that takes seconds, as a program, for tests that kill, interrupt or distribute it.
 
-python tests/tiny_training.py '{"output": ..., ...}' [toy], from a folder of its own.
+python tests/tiny_training.py '{"output": ..., ...}' [toy], in an empty folder.
 """
 
 import json

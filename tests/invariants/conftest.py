@@ -1,4 +1,4 @@
-"""A training of seconds on a folder of pairs."""
+"""A training on a folder of pairs that takes seconds."""
 
 import pytest
 
@@ -12,7 +12,7 @@ def settings(tmp_path, monkeypatch):
     monkeypatch.setattr(convergence, "STEPS", 2)
 
     def make(**changes) -> mq.TrainingConfig:
-        given = {
+        defaults = {
             "condition": "rings",
             "data": tmp_path / "pairs",
             "output": tmp_path / "run",
@@ -27,7 +27,9 @@ def settings(tmp_path, monkeypatch):
             "learning_rate": 1e-3,
         }
         idle = {"evaluate_every": "held_out", "cache": "cache_folder"}
-        left_out = [needs for name, needs in idle.items() if name in changes and not changes[name]]
-        return mq.TrainingConfig(**{name: one for name, one in {**given, **changes}.items() if name not in left_out})
+        unused = [needs for name, needs in idle.items() if name in changes and not changes[name]]
+        return mq.TrainingConfig(
+            **{name: value for name, value in {**defaults, **changes}.items() if name not in unused}
+        )
 
     return make

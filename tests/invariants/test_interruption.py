@@ -1,4 +1,4 @@
-"""Whatever interrupts a run, what it ends with is the same, and what was saved stays good."""
+"""Interrupted and resumed runs end with the same weights, and checkpoints stay intact."""
 
 import json
 import os
@@ -19,7 +19,7 @@ PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
 
 def start(folder: Path, limit: int | None = None, toy: bool = False, **changes) -> "subprocess.Popen[str]":
     def limited() -> None:
-        if limit is not None:  # no file may grow beyond it: a disk that is full
+        if limit is not None:  # maximum file size, to simulate a full disk
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
@@ -30,7 +30,7 @@ def start(folder: Path, limit: int | None = None, toy: bool = False, **changes) 
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=limited,  # noqa: PLW1509 - this process has no threads that hold locks of the child's
+        preexec_fn=limited,  # noqa: PLW1509 - no thread of this process holds locks that the child needs
     )
 
 
@@ -54,7 +54,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
-    """A folder with rendered scenes and a cache, and the weights of a run that nothing interrupted."""
+    """A folder with rendered scenes and a cache, and the weights of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs")
     process = start(folder, output="whole", max_steps=40, ema=0.9, checkpoint_every=5)
     assert process.wait(200) == 0, process.communicate()[1]
@@ -62,11 +62,11 @@ def whole(tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
     return folder, weights(folder / "whole")
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def test_killed_three_times_is_unbroken_bitwise(whole) -> None:
+def test_a_run_killed_three_times_equals_an_uninterrupted_one(whole) -> None:
     folder, expected = whole
     settings = {"output": "killed", "max_steps": 40, "ema": 0.9, "checkpoint_every": 5}
     for number, step in enumerate((5, 15, 30)):
@@ -83,7 +83,7 @@ def test_killed_three_times_is_unbroken_bitwise(whole) -> None:
     assert len(checkpoint.states(folder / "killed")) == 2
 
 
-def test_a_transformer_killed_is_unbroken_bitwise(tmp_path) -> None:
+def test_a_killed_transformer_run_equals_an_uninterrupted_one(tmp_path) -> None:
     settings = {"toy": True, "max_steps": 20, "checkpoint_every": 2}
     process = start(tmp_path, output="whole", **settings)
     assert process.wait(200) == 0, process.communicate()[1]
@@ -100,7 +100,7 @@ def test_a_transformer_killed_is_unbroken_bitwise(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
-def test_a_signal_saves_and_leaves(whole, number, code) -> None:
+def test_a_signal_saves_and_exits(whole, number, code) -> None:
     folder, expected = whole
     name = f"signal-{number}"
     settings = {"output": name, "max_steps": 40, "ema": 0.9, "checkpoint_every": 5}
@@ -118,7 +118,7 @@ def test_a_signal_saves_and_leaves(whole, number, code) -> None:
     assert same(weights(folder / name), expected)
 
 
-def test_a_full_disk_leaves_the_last_state_good(whole) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint_intact(whole) -> None:
     folder, _ = whole
     size = checkpoint.states(folder / "whole")[-1].stat().st_size
     first = start(folder, output="full", max_steps=4)
@@ -127,9 +127,9 @@ def test_a_full_disk_leaves_the_last_state_good(whole) -> None:
     good = weights(folder / "full")
     process = start(folder, limit=size // 2, output="full", max_steps=8, resume=True)
     process.wait(100)
-    _, words = process.communicate()
+    _, message = process.communicate()
     assert process.returncode == 1
-    assert "The disk is full: " in words and "go on with --resume" in words
+    assert "The disk is full: " in message and "continue with --resume" in message
     assert steps_done(folder / "full") == 4
     assert same(weights(folder / "full"), good)
     assert {path.suffix for path in (folder / "full").iterdir()} <= {".pt", ".json", ".jsonl", ".safetensors"}

@@ -1,4 +1,4 @@
-"""Training on pairs of one's own: what is broken, what is cut, and what a run does about it."""
+"""Training on custom pairs: broken rows, crops, failures and stages."""
 
 import json
 from dataclasses import replace
@@ -30,8 +30,8 @@ def base():
     return tiny_base("sd15", context=96)
 
 
-def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
-    return all(torch.equal(one[name], other[name]) for name in one)
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
 
 
 def test_a_folder_becomes_a_controlnet(base, settings, tmp_path) -> None:
@@ -42,7 +42,7 @@ def test_a_folder_becomes_a_controlnet(base, settings, tmp_path) -> None:
     assert net.contract.resize == "scaled to cover the frame, by Lanczos, and cut"
     lines = Log(run, "rings").lines()
     assert [line["step"] for line in lines if "gain" in line] == [0, 2, 4]
-    assert not any("fidelity" in line for line in lines)  # nothing scores a condition that no detector knows
+    assert not any("fidelity" in line for line in lines)  # an unknown condition has no metric
     assert "gain share" in lines[0]
     page = (run / "report.html").read_text()
     assert "step-000004.png" in page and "rings" in page
@@ -52,7 +52,7 @@ def test_a_folder_becomes_a_controlnet(base, settings, tmp_path) -> None:
     "changes", [{"flip": 0.5}, {"buckets": True, "size": 128}, {"workers": 1}, {"precision": "bfloat16"}]
 )
 def test_cached_is_fresh(base, settings, tmp_path, changes) -> None:
-    """The same weights, up to rounding in half precision of posteriors that a batch's size moves."""
+    """The same weights, up to half precision rounding of posteriors, which depend slightly on the batch size."""
     write_pairs(tmp_path / "pairs")
     runs = [
         mq.train(settings(output=tmp_path / str(cache), cache=cache, evaluate_every=0, **changes), base)
@@ -67,18 +67,18 @@ def test_random_crops_are_never_cached(base, settings, tmp_path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
-def test_conditions_are_drawn_by_chance_from_the_images(base, settings, tmp_path) -> None:
+def test_conditions_are_detected_with_random_parameters(base, settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     run = mq.train(settings(condition="canny", detect=True), base)
     assert all("fidelity" in line for line in Log(run, "canny").lines() if "gain" in line)
     pairs = SourcePairs.open("canny", open_source(tmp_path / "pairs"), ResizeCrop((64, 64)), DRAWS["canny"])
-    drawn = [np.asarray(pairs.condition_map(0, CropView(), np.random.default_rng(seed))) for seed in range(5)]
-    assert any((one != drawn[0]).any() for one in drawn)
+    maps = [np.asarray(pairs.condition_map(0, CropView(), np.random.default_rng(seed))) for seed in range(5)]
+    assert any((image != maps[0]).any() for image in maps)
 
 
 @pytest.mark.parametrize("cache", [True, False])
-def test_broken_rows_are_passed_over_counted_and_named(base, settings, tmp_path, cache) -> None:
-    """An image that is empty, one that is missing, a condition that is missing, one of another shape, no JSON."""
+def test_broken_rows_are_skipped_counted_and_named(base, settings, tmp_path, cache) -> None:
+    """An empty image, a missing one, a missing condition, one of another shape, a line that is no JSON."""
     folder = write_pairs(tmp_path / "pairs")
     (folder / "3.png").write_bytes(b"")
     (folder / "4.png").unlink()
@@ -107,7 +107,7 @@ def test_rows_are_held_out_and_never_trained_on(base, settings, tmp_path, monkey
     )
     mq.train(settings(max_steps=10, held_out=4), base)
     assert len(seen) == 8
-    with pytest.raises(MaquetteError, match="has 12 rows, of which held_out = 12 that can be"):
+    with pytest.raises(MaquetteError, match="has 12 rows, too few to hold out 12 readable ones"):
         mq.train(settings(output=tmp_path / "none", held_out=12), base)
 
 
@@ -128,7 +128,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_its_rows(base, settings, t
     assert all(value.isfinite().all() for value in weights(tmp_path / "run").values())
 
 
-def test_too_little_memory_says_what_fits(base, settings, tmp_path, monkeypatch) -> None:
+def test_running_out_of_memory_says_what_fits(base, settings, tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs")
     compute = steps.loss
 
@@ -143,8 +143,8 @@ def test_too_little_memory_says_what_fits(base, settings, tmp_path, monkeypatch)
     mq.train(settings(batch_size=8, accumulation=4, evaluate_every=0, output=tmp_path / "fits"), base)
 
 
-def test_going_on_from_another_controlnet(base, settings, tmp_path) -> None:
-    """From its very weights, and with what it was trained to be given."""
+def test_continuing_from_another_controlnet(base, settings, tmp_path) -> None:
+    """Its weights and its contract are kept."""
     write_pairs(tmp_path / "pairs")
     first = mq.train(settings(evaluate_every=0), base)
     net = mq.load_controlnet(first, base)
@@ -159,7 +159,7 @@ def test_going_on_from_another_controlnet(base, settings, tmp_path) -> None:
 
 
 def test_a_finished_run_that_is_resumed_is_the_same(base, settings, tmp_path, monkeypatch) -> None:
-    """Also where its stages ended otherwise than they began, and where it stopped by itself."""
+    """Also with several stages, and after stopping early."""
     write_pairs(tmp_path / "pairs")
     kept = {}
     for name, changes in {
@@ -194,17 +194,17 @@ def test_the_best_weights_are_kept(base, settings, tmp_path, monkeypatch) -> Non
     assert same(best["net"], kept) and not same(best["net"], weights(run))
 
 
-def test_a_run_stops_when_the_condition_has_taken_hold(base, settings, tmp_path, monkeypatch) -> None:
+def test_a_run_stops_after_convergence(base, settings, tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs")
     gains = iter([0.0, 0.0, 0.0, 0.5, 0.5])
     monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
     run = mq.train(settings(stop_after=1, max_steps=30, checkpoint_every=5), base)
     assert Contract.from_json(mq.load_controlnet(run, base).contract.to_json()).optimizer_steps == 7
-    assert Log(run, "rings").noticed() == 6
+    assert Log(run, "rings").convergence_detected_at() == 6
 
 
-def test_reconnected_when_it_has_taken_hold(base, settings, tmp_path, monkeypatch) -> None:
-    """Until then, only the middle block's zero convolution learns; then all do."""
+def test_residuals_are_reconnected_after_convergence(base, settings, tmp_path, monkeypatch) -> None:
+    """Before, only the middle block's zero convolution is trained; after, all are."""
     write_pairs(tmp_path / "pairs")
     gains = iter([0.0, 0.0, 0.5, 0.5, 0.5])
     monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
@@ -216,7 +216,7 @@ def test_reconnected_when_it_has_taken_hold(base, settings, tmp_path, monkeypatc
     assert mq.load_controlnet(run, base).config.connect == "all"
 
 
-def test_an_unlocked_base_is_trained_and_kept(settings, tmp_path) -> None:
+def test_an_unlocked_base_is_trained_and_saved(settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sd15", context=96)
     before = {name: value.clone() for name, value in base.backbone.network.state_dict().items()}

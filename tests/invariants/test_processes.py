@@ -22,7 +22,7 @@ ROUNDING = 3e-4  # see `apart`; in float32
 
 
 def run(folder: Path, processes: int = 1, **changes) -> Weights:
-    """Train with so many processes; the weights."""
+    """Train with several processes; returns the weights."""
     alone = [sys.executable]
     several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     done = subprocess.run(
@@ -50,13 +50,13 @@ def fresh() -> Weights:
     return mq.ControlNet.attach(tiny_base("diorama", "v_prediction", context=96)).state_dict()
 
 
-def test_accumulated_is_at_once(whole, fresh) -> None:
+def test_accumulated_gradients_equal_those_of_the_whole_batch(whole, fresh) -> None:
     folder, expected = whole
     assert apart(expected, run(folder, output="parts", accumulation=4), fresh) < ROUNDING
 
 
-def test_two_processes_are_one(whole, fresh) -> None:
-    """Copies (DDP), which also accumulate and measure, and connect only the middle block at first."""
+def test_two_processes_train_like_one(whole, fresh) -> None:
+    """With DDP, accumulation and evaluation."""
     folder, expected = whole
     found = run(folder, 2, output="two", accumulation=2, evaluate_every=3, held_out=2)
     assert apart(expected, found, fresh) < ROUNDING
@@ -68,8 +68,8 @@ def test_two_processes_are_one(whole, fresh) -> None:
     assert all(abs(a["fidelity"] - b["fidelity"]) < 0.02 for a, b in zip(*measured, strict=True))
 
 
-def test_shards_are_one_and_one_process_goes_on(whole, fresh) -> None:
-    """FSDP: half of the run on two processes, its other half on one."""
+def test_sharded_training_equals_one_process_which_can_resume_it(whole, fresh) -> None:
+    """FSDP: one part of the run on two processes, the other on one, in both orders."""
     folder, expected = whole
     run(folder, 2, output="shards", shard=True, max_steps=4, accumulation=2, evaluate_every=3, held_out=2)
     assert apart(expected, run(folder, output="shards", resume=True, evaluate_every=3, held_out=2), fresh) < ROUNDING
@@ -77,18 +77,18 @@ def test_shards_are_one_and_one_process_goes_on(whole, fresh) -> None:
     assert apart(expected, run(folder, 2, output="back", shard=True, resume=True), fresh) < ROUNDING
 
 
-def test_regimes_on_two_processes_are_those_on_one(tmp_path, fresh) -> None:
+def test_stages_on_two_processes_equal_those_on_one(tmp_path, fresh) -> None:
     settings = {"connect": "middle", "reconnect": 2, "unlock": "decoder", "unlock_at": 4, "unlock_learning_rate": 1e-3}
-    one = run(tmp_path, output="one", **settings)
-    assert apart(one, run(tmp_path, 2, output="two", **settings), fresh) < ROUNDING
-    assert apart(one, run(tmp_path, 2, output="shards", shard=True, **settings), fresh) < ROUNDING
+    single = run(tmp_path, output="one", **settings)
+    assert apart(single, run(tmp_path, 2, output="two", **settings), fresh) < ROUNDING
+    assert apart(single, run(tmp_path, 2, output="shards", shard=True, **settings), fresh) < ROUNDING
     bases = [checkpoint.read(checkpoint.states(tmp_path / name)[-1])["base"] for name in ("one", "two", "shards")]
     start = tiny_base("diorama", "v_prediction", context=96).backbone.network.state_dict()
     assert apart(bases[0], bases[1], start) < ROUNDING
     assert apart(bases[0], bases[2], start) < ROUNDING
 
 
-def test_batches_that_cannot_be_shared_are_refused(tmp_path) -> None:
+def test_batches_that_do_not_divide_evenly_are_refused(tmp_path) -> None:
     config = TrainingConfig(**{**tiny_training.SETTINGS, "output": tmp_path, "batch_size": 6, "accumulation": 2})
     with pytest.raises(MaquetteError, match="a multiple of 2 processes × 2 parts, not 6"):
         check_shares(config.data.batch_size, config.hardware.accumulation, 2)

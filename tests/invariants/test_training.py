@@ -1,4 +1,4 @@
-"""Resumed = unbroken, cached = fresh, and training trains what it should."""
+"""Resumed runs equal uninterrupted ones, and training trains what it should."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def base():
 
 @pytest.fixture
 def config(tmp_path, monkeypatch):
-    """A training of seconds, in a folder of its own."""
+    """Configurations of a training that takes seconds, in a temporary folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(dataset, "SHARD", 8)
     monkeypatch.setattr(convergence, "STEPS", 2)
@@ -57,15 +57,15 @@ def weights(folder):
     return torch.load(states(folder)[-1], weights_only=True)["net"]
 
 
-class FallError(Exception):
-    """What ends a run in the middle of a step."""
+class CrashError(Exception):
+    """Raised to end a run in the middle of a step."""
 
 
 def lines(folder):
     return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
-def test_poses_are_learnt_from_scenes_with_people(monkeypatch, tmp_path) -> None:
+def test_pose_training_uses_scenes_with_people(monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(dataset, "SHARD", 8)
     pairs = Pairs.load("pose", range(16), tmp_path)
     people = [row for row in range(16) if pairs.ground_truth(row)[..., 2].any()]
@@ -77,21 +77,21 @@ def test_poses_are_learnt_from_scenes_with_people(monkeypatch, tmp_path) -> None
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_resumed_is_unbroken_bitwise(base, config, tmp_path, monkeypatch, precision) -> None:
+def test_a_resumed_run_equals_an_uninterrupted_one_bitwise(base, config, tmp_path, monkeypatch, precision) -> None:
     whole = mq.train(config(output=tmp_path / "whole", precision=precision), base)
     calls = 0
     compute = step.loss
 
-    def fall(*args):
+    def crash(*args):
         nonlocal calls
         calls += 1
-        if calls == 6:  # in the sixth step, after the state of the fourth was saved
-            raise FallError
+        if calls == 6:  # in the sixth step, after the checkpoint at the fourth
+            raise CrashError
         return compute(*args)
 
-    monkeypatch.setattr(step, "loss", fall)
+    monkeypatch.setattr(step, "loss", crash)
     broken = config(output=tmp_path / "broken", precision=precision)
-    with pytest.raises(FallError):
+    with pytest.raises(CrashError):
         mq.train(broken, base)
     monkeypatch.setattr(step, "loss", compute)
     again = mq.train(config(output=tmp_path / "broken", precision=precision, resume=True), base)
@@ -101,7 +101,7 @@ def test_resumed_is_unbroken_bitwise(base, config, tmp_path, monkeypatch, precis
         assert [line["step"] for line in lines(run) if "fidelity" in line] == [0, 3, 6]
 
 
-def test_a_finished_run_holds_what_it_promises(base, config) -> None:
+def test_a_finished_run_has_all_its_files_and_leaves_the_base_unchanged(base, config) -> None:
     before = {name: value.clone() for name, value in base.backbone.unet.state_dict().items()}
     run = mq.train(config(), base)
     assert {"config.json", "diffusion_pytorch_model.safetensors", "training.json", "metrics.jsonl", "curve.png"} <= {
@@ -109,25 +109,25 @@ def test_a_finished_run_holds_what_it_promises(base, config) -> None:
     }
     assert len(list((run / "grids").iterdir())) == 3
     net = load_controlnet(run, base)
-    assert any(connection.weight.abs().max() > 0 for connection in net.zero_convs)
+    assert any(conv.weight.abs().max() > 0 for conv in net.zero_convs)
     assert all(torch.equal(before[name], value) for name, value in base.backbone.unet.state_dict().items())
     assert TrainingConfig.load(run / "training.json") == config()
 
 
-def test_the_gain_is_what_control_takes_off_the_loss(base, tmp_path, monkeypatch) -> None:
-    """None before anything is learnt, bitwise; a loss for residuals of chance; the network is left as it was."""
+def test_the_gain_is_the_reduction_of_the_loss_by_control(base, tmp_path, monkeypatch) -> None:
+    """Exactly 0 before training, negative for random residuals; the network keeps its mode."""
     monkeypatch.setattr(dataset, "SHARD", 2)
     monitor = Monitor(base, Pairs.load("canny", range(2), tmp_path), range(2), None, scored=True)
     net = mq.ControlNet.attach(base).train()
-    assert {level: one.gain for level, one in monitor.gain(net).items()} == dict.fromkeys(LEVELS, 0.0)
+    assert {level: gain.gain for level, gain in monitor.gain(net).items()} == dict.fromkeys(LEVELS, 0.0)
     randomise(net)
-    assert all(one.gain < 0 for one in monitor.gain(net).values())
+    assert all(gain.gain < 0 for gain in monitor.gain(net).values())
     assert monitor.gain(net) == monitor.gain(net)
     assert net.training
 
 
 def test_the_monitor_starts_at_the_base(base, config) -> None:
-    """Before the first step the ControlNet changes nothing, so two fresh ones measure alike."""
+    """Before the first step, the ControlNet has no effect, so two variants have the same fidelity."""
     run = mq.train(config(max_steps=1), base)
     other = mq.train(config(max_steps=1, variant="lite", output=run.parent / "lite"), base)
     assert lines(run)[0]["fidelity"] == lines(other)[0]["fidelity"]
@@ -138,15 +138,15 @@ def test_a_folder_with_a_run_is_not_overwritten(base, config) -> None:
     with pytest.raises(MaquetteError, match="holds a run already"):
         mq.train(config(max_steps=1), base)
     kept = (config().output / "training.json").rename(config().output / "moved.json")
-    with pytest.raises(MaquetteError, match="holds a run already"):  # its states are still there
+    with pytest.raises(MaquetteError, match="holds a run already"):  # its checkpoints are still there
         mq.train(config(max_steps=1), base)
     kept.rename(config().output / "training.json")
     with pytest.raises(MaquetteError, match=r"other settings \(batch_size, learning_rate\)"):
         mq.train(config(max_steps=1, batch_size=3, learning_rate=2e-3, resume=True), base)
 
 
-def test_going_on_for_longer_is_having_gone_on(base, config, tmp_path) -> None:
-    """At a constant rate a run may be lengthened, bitwise; under a cosine its last step is part of it."""
+def test_an_extended_run_equals_an_uninterrupted_one(base, config, tmp_path) -> None:
+    """Bitwise at a constant learning rate; with cosine decay, runs cannot be extended."""
     whole = mq.train(config(output=tmp_path / "whole"), base)
     mq.train(config(output=tmp_path / "parts", max_steps=3), base)
     parts = mq.train(config(output=tmp_path / "parts", resume=True), base)
@@ -160,13 +160,13 @@ def test_going_on_for_longer_is_having_gone_on(base, config, tmp_path) -> None:
     assert TrainingConfig.load(parts / "training.json").max_steps == 6
 
 
-def test_a_run_of_version_0_1_goes_on(base, config, tmp_path) -> None:
-    """Its states are read as they are, its settings with a note."""
+def test_a_run_with_settings_of_version_0_1_is_resumed(base, config, tmp_path) -> None:
+    """Its settings are read with a warning."""
     off = {"evaluate_every": 0, "held_out": 16}
     whole = mq.train(config(output=tmp_path / "whole", **off), base)
     mq.train(config(output=tmp_path / "old", **off, max_steps=3), base)
     kept = tmp_path / "old" / "training.json"
-    flat = {one.flat: value for one, value in TrainingConfig.load(kept).items()}
+    flat = {s.flat: value for s, value in TrainingConfig.load(kept).items()}
     kept.write_text(json.dumps(flat, default=str))
     with pytest.warns(MaquetteWarning, match=r"as version 0\.1 wrote them"):
         again = mq.train(config(output=tmp_path / "old", **off, resume=True), base)
@@ -175,25 +175,25 @@ def test_a_run_of_version_0_1_goes_on(base, config, tmp_path) -> None:
 
 
 def test_a_kill_before_the_first_state_measures_the_start_once(base, config, monkeypatch) -> None:
-    def fall(*_: object) -> None:
-        raise FallError
+    def crash(*_: object) -> None:
+        raise CrashError
 
     compute = step.loss
-    monkeypatch.setattr(step, "loss", fall)
-    with pytest.raises(FallError):
+    monkeypatch.setattr(step, "loss", crash)
+    with pytest.raises(CrashError):
         mq.train(config(), base)
     monkeypatch.setattr(step, "loss", compute)
     run = mq.train(config(resume=True), base)
     assert [line["step"] for line in lines(run) if "fidelity" in line] == [0, 3, 6]
 
 
-def test_a_rate_for_narrow_bases_is_warned_of_on_a_wide_one(base, config, monkeypatch) -> None:
+def test_a_learning_rate_for_narrow_bases_warns_on_a_wide_one(base, config, monkeypatch) -> None:
     monkeypatch.setattr(setup, "FULL_WIDTH", base.backbone.slots[0].channels)
     with pytest.warns(MaquetteWarning, match=r"0\.001 is made for narrow bases"):
         mq.train(config(max_steps=1), base)
 
 
-def test_a_line_cut_off_by_a_kill_is_forgotten(base, config) -> None:
+def test_a_line_cut_off_by_a_kill_is_ignored(base, config) -> None:
     run = mq.train(config(max_steps=3), base)
     with (run / "metrics.jsonl").open("a") as stream:
         stream.write('{"step": 4, "lo')
@@ -210,7 +210,7 @@ def test_output_may_be_a_text(config) -> None:
     assert config(output="runs/mine").output == Path("runs/mine")
 
 
-def test_the_base_is_given_back_as_it_was(base, config) -> None:
+def test_training_leaves_the_base_s_predictions_unchanged(base, config) -> None:
     z, text = torch.randn(1, 8, 16, 16), torch.randn(1, 5, base.backbone.text.width)
     before = base.predict(z, 3, text)
     mq.train(config(max_steps=1), base)
@@ -232,7 +232,7 @@ def test_scenes_are_rendered_from_a_script_without_a_guard(tmp_path) -> None:
     assert len(list((tmp_path / "scenes").rglob("*.npz"))) == 2
 
 
-def test_nothing_to_resume_is_said(base, config) -> None:
+def test_resuming_nothing_is_an_error(base, config) -> None:
     with pytest.raises(MaquetteError, match="There is no training in"):
         mq.train(config(resume=True), base)
 
@@ -246,9 +246,9 @@ def test_the_target_is_what_the_base_predicts(prediction) -> None:
     assert torch.allclose(process.target(z, noise, t), expected, atol=1e-6)
 
 
-def test_when_a_condition_takes_hold() -> None:
+def test_the_step_of_sudden_convergence() -> None:
     steps = list(range(0, 900, 100))
     assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.52, 0.6, 0.63, 0.62, 0.64]) == 400
     assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.31, 0.3, 0.31, 0.32, 0.3]) is None
     assert convergence_step(steps[:2], [0.1, 0.9]) is None
-    assert convergence_step(steps[:5], [0.3, 0.6, 0.3, 0.6, 0.7]) == 300  # a blip does not count
+    assert convergence_step(steps[:5], [0.3, 0.6, 0.3, 0.6, 0.7]) == 300  # an outlier does not count

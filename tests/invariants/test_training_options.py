@@ -1,4 +1,4 @@
-"""Options of a training, each with what it promises."""
+"""Training options: each does what it promises."""
 
 import pytest
 import torch
@@ -12,8 +12,8 @@ from maquette.errors import MaquetteError
 from maquette.training import checkpoint
 
 
-def test_xl_is_trained_with_its_pooled_text_and_sizes(settings, tmp_path) -> None:
-    """Its images are 128 pixels wide, the training's 64, and it is told so, from the cache and without."""
+def test_sdxl_trains_with_pooled_text_and_size_conditioning(settings, tmp_path) -> None:
+    """Size conditioning follows the training size, with and without the cache."""
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sdxl", context=96)
     runs = [
@@ -24,9 +24,9 @@ def test_xl_is_trained_with_its_pooled_text_and_sizes(settings, tmp_path) -> Non
 
 
 @pytest.mark.parametrize(
-    "changes", [{"kind": "lite"}, {"min_snr": 5.0, "condition_drop": 0.5}, {"precision": "bfloat16"}]
+    "changes", [{"variant": "lite"}, {"min_snr": 5.0, "condition_drop": 0.5}, {"precision": "bfloat16"}]
 )
-def test_they_run_and_learn(settings, tmp_path, changes) -> None:
+def test_options_run_and_learn(settings, tmp_path, changes) -> None:
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sd15", context=96)
     plain = mq.train(settings(evaluate_every=0, output=tmp_path / "plain"), base)
@@ -35,7 +35,7 @@ def test_they_run_and_learn(settings, tmp_path, changes) -> None:
     assert weights(run)[slot].any() and not torch.equal(weights(run)[slot], weights(plain)[slot])
 
 
-def test_the_average_is_what_is_measured_and_shipped(settings, tmp_path) -> None:
+def test_the_ema_is_evaluated_and_saved(settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sd15", context=96)
     run = mq.train(settings(ema=0.9, evaluate_every=0), base)
@@ -45,20 +45,20 @@ def test_the_average_is_what_is_measured_and_shipped(settings, tmp_path) -> None
     assert not torch.equal(kept["zero_convs.12.weight"], weights(run)["zero_convs.12.weight"])
 
 
-def test_measurements_go_to_a_tracker(settings, tmp_path) -> None:
+def test_metrics_go_to_a_tracker(settings, tmp_path) -> None:
     pytest.importorskip("tensorboard")
     write_pairs(tmp_path / "pairs")
     run = mq.train(settings(track="tensorboard"), tiny_base("sd15", context=96))
     assert list(run.rglob("events.out.tfevents.*"))
 
 
-def test_a_tracker_that_is_not_there_is_a_sentence(settings, tmp_path) -> None:
+def test_an_unknown_tracker_is_an_error(settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     with pytest.raises(MaquetteError, match=r"track is one of .*, not 'paper'"):
         mq.train(settings(track="paper"), tiny_base("sd15", context=96))
 
 
-def test_a_cache_is_filled_beforehand(tmp_path, monkeypatch) -> None:
+def test_a_cache_can_be_computed_beforehand(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_pairs(tmp_path / "pairs", count=3)
     command = ["data", "cache", "pairs", "--size", "64", "--flip", "--folder", "kept"]

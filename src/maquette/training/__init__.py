@@ -1,1 +1,1 @@
-"""From a base and pairs to a trained ControlNet."""
+"""Training a ControlNet on a frozen base."""

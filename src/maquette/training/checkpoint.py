@@ -1,4 +1,4 @@
-"""The state of an unfinished training: written whole, read without running code, the same however many processes."""
+"""Training checkpoints: written atomically, read without executing code, independent of the number of processes."""
 
 import errno
 import pickle
@@ -15,38 +15,42 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.files import atomic_write
 
 Parts = Mapping[str, Any]
-"""What has a `state_dict`, by the name it is kept under."""
+"""Objects with a `state_dict`, by the name they are saved under."""
 
-KEPT = 2  # states of a run
+KEPT = 2  # checkpoints per run
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def save(path: Path, step: int, parts: Parts) -> None:
-    """Write the state of `parts` after `step` optimizer steps, all or nothing.
+    """Write the state of `parts` after `step` optimizer steps, atomically.
 
-    Raises `MaquetteError` where the disk is full; what was written before stays.
+    Raises `MaquetteError` if the disk is full; earlier checkpoints stay intact.
     """
     state = {name: part.state_dict() for name, part in parts.items()}
     write(path, {"step": step, **state})
 
 
 def write(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a state atomically.
+
+    Raises `MaquetteError` if the disk is full; earlier checkpoints stay intact.
+    """
     try:
         with atomic_write(path) as temporary:
             torch.save(dict(state), temporary)
-    except (OSError, RuntimeError) as error:  # torch's writer hides the system's error in one of its own
+    except (OSError, RuntimeError) as error:  # torch's writer wraps the OSError in a RuntimeError
         cause = error.errno if isinstance(error, OSError) else None
         if cause not in NO_ROOM and "file write failed" not in str(error) and "enforce fail" not in str(error):
             raise
         free = shutil.disk_usage(path.parent).free
         raise MaquetteError(
-            f"The disk is full: {str(path)!r} could not be written ({free / 2**20:.0f} MiB are free). What was saved "
-            "before it is whole; make room and go on with --resume."
+            f"The disk is full: {str(path)!r} could not be written ({free / 2**20:.0f} MiB free). Earlier checkpoints "
+            "are intact; free some space and continue with --resume."
         ) from error
 
 
 def restore(path: Path, parts: Parts) -> int:
-    """Put the state written at `path` back into `parts`; the step it was written after, 0 without a file."""
+    """Load the state at `path` into `parts` and return its step; 0 if there is no file."""
     if not path.exists():
         return 0
     state = read(path)
@@ -57,32 +61,34 @@ def restore(path: Path, parts: Parts) -> int:
 
 
 def read(path: Path) -> dict[str, Any]:
+    """The state at `path`, on the CPU."""
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
 def last(folder: Path) -> dict[str, Any] | None:
-    """The last state of a run that can be read; None where there is none yet."""
+    """The latest readable state of a run; None if there is none."""
     for path in reversed(states(folder)):
         try:
             return read(path)
         except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            words = f"{str(path)!r} is damaged ({error}); the run goes on from the state before it."
-            warnings.warn(words, MaquetteWarning, stacklevel=2)
+            message = f"{str(path)!r} is damaged ({error}); the run continues from the state before it."
+            warnings.warn(message, MaquetteWarning, stacklevel=2)
     return None
 
 
 def states(folder: Path) -> list[Path]:
-    """The states of a run, the oldest first."""
+    """The state files of a run, oldest first."""
     found = [path for path in folder.glob("state-*.pt") if re.fullmatch(r"state-\d+\.pt", path.name)]
     return sorted(found, key=lambda path: int(path.stem.partition("-")[2]))
 
 
 def state_at(folder: Path, step: int) -> Path:
+    """Where the state after `step` steps is kept."""
     return folder / f"state-{step:06d}.pt"
 
 
 def forget_old(folder: Path) -> None:
-    """Remove all states but the last two, and what a kill left of one that was being written."""
+    """Remove all but the last two states, and partial files left by a killed process."""
     for path in (*states(folder)[:-KEPT], *folder.glob(".state-*.pt")):
         path.unlink()

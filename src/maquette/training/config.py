@@ -1,4 +1,4 @@
-"""What a training run is made of: settings in parts, by the room that uses them."""
+"""The configuration of a training run, in parts by the module that uses them."""
 
 import json
 import tomllib
@@ -27,31 +27,31 @@ PARTS = {
 
 @dataclass(frozen=True, init=False)
 class TrainingConfig:
-    """One training of a ControlNet; the defaults fit the diorama on two CPU cores in a quarter of an hour.
+    """Configuration of a ControlNet training; the defaults train on the diorama in 15 minutes on two CPU cores.
 
-    Settings are given by name, `TrainingConfig(condition="canny", output="runs/canny", learning_rate=3e-4)`, or in
-    parts, `optimizer={"learning_rate": 3e-4}` or `optimizer=OptimizerConfig(learning_rate=3e-4)`.
+    Pass settings by name, `TrainingConfig(condition="canny", output="runs/canny", learning_rate=3e-4)`, or by
+    part, `optimizer={"learning_rate": 3e-4}` or `optimizer=OptimizerConfig(learning_rate=3e-4)`.
 
-    Raises `MaquetteError` with all that is wrong with them at once.
+    Raises `MaquetteError` that lists every invalid setting.
     """
 
     condition: str = setting(
         REQUIRED,
-        "What steers: canny, depth, normal, pose, scribble or segmentation; with data of one's own, any word.",
+        "The control signal: canny, depth, normal, pose, scribble or segmentation; with custom data, any name.",
     )
-    output: Path = setting(REQUIRED, "The run's folder.", may_differ=True)
-    base: str = setting("diorama", "The locked model: a name, a folder, a file or a Hub id.")
+    output: Path = setting(REQUIRED, "Folder of the run.", may_differ=True)
+    base: str = setting("diorama", "The frozen base model: a name, folder, file or Hub id.")
     max_steps: int = setting(
         1000,
-        "Steps of the optimizer, as all that is counted in steps.",
+        "Optimizer steps; all other settings in steps count these too.",
         1,
-        may_differ=When(  # under a cosine, the last step decides every learning rate
-            "at a constant learning rate", lambda config: config.optimizer.decay == "constant"
+        may_differ=When(  # with cosine decay, the last step determines every learning rate
+            "with a constant learning rate", lambda config: config.optimizer.decay == "constant"
         ),
     )
-    checkpoint_every: int = setting(250, "Steps between two saved states; the last two are kept.", 1, may_differ=True)
-    seed: int = setting(0, "Decides all chance of the run.", 0)
-    resume: bool = setting(False, "Go on from the last state in `output`.", may_differ=True)
+    checkpoint_every: int = setting(250, "Steps between checkpoints; the last two are kept.", 1, may_differ=True)
+    seed: int = setting(0, "Seed of all randomness in the run.", 0)
+    resume: bool = setting(False, "Resume from the last checkpoint in `output`.", may_differ=True)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
@@ -63,58 +63,67 @@ class TrainingConfig:
         known = settings_of(TrainingConfig)
         values = _checked(given, known)
         for name, part in PARTS.items():
-            own = {one.name: values[flat] for flat, one in known.items() if one.part == name}
-            object.__setattr__(self, name, part(**own))
-        for flat, one in known.items():
-            if one.part is None:
-                object.__setattr__(self, flat, one.read(values[flat]))
+            chosen = {declared.name: values[flat] for flat, declared in known.items() if declared.part == name}
+            object.__setattr__(self, name, part(**chosen))
+        for flat, declared in known.items():
+            if declared.part is None:
+                object.__setattr__(self, flat, declared.read(values[flat]))
 
     @staticmethod
     def of(settings: Mapping[str, Any], typed: Mapping[str, str] | None = None) -> "TrainingConfig":
-        """From settings by name, as a file has them.
+        """A configuration from a mapping of settings, as read from a file.
 
         Args:
-            typed: what the user typed for a setting, where that is not its name.
+            typed: how the user spelled a setting, if not by its name (`--batch-size`).
+
+        Raises `MaquetteError` that lists every invalid setting.
         """
         return TrainingConfig(Given.of(TrainingConfig, settings, typed))
 
     def items(self) -> Iterator[tuple[Setting, Any]]:
         """Each setting and its value."""
-        for one in settings_of(TrainingConfig).values():
-            yield one, getattr(getattr(self, one.part) if one.part else self, one.name)
+        for declared in settings_of(TrainingConfig).values():
+            yield declared, getattr(getattr(self, declared.part) if declared.part else self, declared.name)
 
     def save(self, path: Path) -> None:
+        """Write the configuration as JSON."""
         settings = {**asdict(self), "resume": False}
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(settings, indent=2, default=str) + "\n")
 
     @staticmethod
     def load(path: Path) -> "TrainingConfig":
-        """The configuration that a run kept."""
+        """The configuration saved with a run.
+
+        Raises `MaquetteError` if the file is missing or invalid.
+        """
         if not path.is_file():
             raise MaquetteError(f"There is no training in {str(path.parent)!r}: it has no {path.name}.")
         return TrainingConfig.of({**read_settings(path), "output": path.parent})
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """Settings by name and table out of a TOML file, or of the JSON that a run keeps."""
+    """Settings by name and table from a TOML file or a run's `training.json`.
+
+    Raises `MaquetteError` if the file is neither.
+    """
     try:
-        words = path.read_text("utf-8")
-        settings = tomllib.loads(words) if path.suffix == ".toml" else json.loads(words)
-    except ValueError as error:  # of TOML, of JSON, or of UTF-8
+        text = path.read_text("utf-8")
+        settings = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
+    except ValueError as error:  # from TOML, JSON or UTF-8 decoding
         raise MaquetteError(f"{str(path)!r} is neither TOML nor a run's training.json ({error}).") from error
     if not isinstance(settings, dict):
-        raise MaquetteError(f"{str(path)!r} holds no settings by name.")
+        raise MaquetteError(f"{str(path)!r} is not a table of named settings.")
     return modern(settings, settings_of(TrainingConfig), path)
 
 
 def _checked(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
-    """All settings by flat name: those given, in their order, then defaults."""
+    """All settings by flat name: the given ones in order, then the defaults."""
     missing = given.missing(TrainingConfig)
-    left = {flat: one.default for flat, one in known.items() if flat not in given.values and flat not in missing}
-    values = {**given.values, **left}
+    defaults = {flat: s.default for flat, s in known.items() if flat not in given.values and flat not in missing}
+    values = {**given.values, **defaults}
     problems = [*given.problems, *(f"{flat} is missing" for flat in missing)]
-    problems += [f"{given.typed.get(flat, flat)} {words}" for flat, words in problems_of(values, known)]
+    problems += [f"{given.typed.get(flat, flat)} {problem}" for flat, problem in problems_of(values, known)]
     if problems:
         raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
     return values

@@ -1,4 +1,4 @@
-"""Memory: what trades it for time, and what to say when there is too little."""
+"""Memory: gradient checkpointing, batch sizes, and advice when memory runs out."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,13 +14,13 @@ from maquette.foundation.memory import keep_freed
 
 T = TypeVar("T")
 
-PIXELS = 8 * 512 * 512  # a few GiB in an autoencoder
+PIXELS = 8 * 512 * 512  # pixels per batch; a few GiB in an autoencoder
 
 
 @contextmanager
-def checkpointed(wanted: bool, *networks: nn.Module) -> Iterator[None]:
-    """Blocks that compute their activations again in the backward pass, as diffusers' blocks offer it."""
-    modules: list[Any] = [module for one in networks for module in one.modules()] if wanted else []
+def checkpointed(enabled: bool, *networks: nn.Module) -> Iterator[None]:
+    """Turn on gradient checkpointing in diffusers' blocks, if `enabled`; off again on exit."""
+    modules: list[Any] = [module for network in networks for module in network.modules()] if enabled else []
     blocks = [module for module in modules if hasattr(module, "gradient_checkpointing")]
     for block in blocks:
         block.gradient_checkpointing = True
@@ -33,36 +33,36 @@ def checkpointed(wanted: bool, *networks: nn.Module) -> Iterator[None]:
 
 
 def keep_pages(device: torch.device) -> None:
-    """On a CPU, keep the memory of freed tensors for the next ones."""
+    """On a CPU, reuse the memory of freed tensors instead of returning it to the system."""
     if device.type == "cpu":
         keep_freed()
 
 
 def at_once(size: tuple[int, int]) -> int:
-    """How many images (width, height) locked networks see together: 32 small ones, fewer of large ones."""
+    """The batch size of frozen networks for images (width, height): 32 for small images, fewer for large ones."""
     return max(1, min(32, PIXELS // (size[0] * size[1])))
 
 
 def with_oom_hint(compute: Callable[[int], T], parts: int, images: int, alone: bool) -> T:
-    """What `compute` makes of a step in so many parts; where that is too much for the memory, what would fit.
+    """Run `compute` with `parts` accumulation parts; if memory runs out, find out what would fit.
 
     Args:
-        images: of this process in the step.
-        alone: whether no other process computes the same step, so that it may be tried again here.
+        images: images of this process in the step.
+        alone: whether this is the only process, so that the step can be retried here.
 
-    Raises `MaquetteError` with the smallest number of parts that was found to fit.
+    Raises `MaquetteError` with the smallest number of parts that fits.
     """
     try:
         return compute(parts)
     except torch.OutOfMemoryError:
-        pass  # out of this block first: its traceback holds the step's tensors
-    said = f"A step of {images} images in {parts} parts does not fit into memory"
+        pass  # leave this block first: the traceback keeps the step's tensors alive
+    message = f"A step of {images} images in {parts} parts does not fit into memory"
     for more in range(parts + 1, images + 1) if alone else ():
         if images % more == 0 and _fits(compute, more):
-            raise MaquetteError(f"{said}; accumulation = {more} was tried and fits, with the same result.")
+            raise MaquetteError(f"{message}; accumulation = {more} was tried and fits, with the same result.")
     raise MaquetteError(
-        f"{said}{', nor does one at a time' if alone else ''}; give more accumulation, gradient_checkpointing = true, "
-        'optimizer = "adamw8bit", or a smaller size.'
+        f"{message}{', nor does one at a time' if alone else ''}; use more accumulation, "
+        'gradient_checkpointing = true, optimizer.name = "adamw8bit", or a smaller size.'
     )
 
 

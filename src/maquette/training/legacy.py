@@ -1,4 +1,4 @@
-"""Settings as version 0.1 wrote them into TOML files and `training.json`: without tables."""
+"""Settings in the format of version 0.1, which had no tables."""
 
 import warnings
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ RENAMED = {
     "optimiser": "optimizer.name",
     "kind": "model.variant",
 }
-"""What version 0.1 called settings that have another name now, and their paths; others were only put into tables."""
+"""Settings that were renamed since version 0.1, and their paths now; the others only moved into tables."""
 
 
 def modern(settings: Mapping[str, Any], known: Mapping[str, Setting], path: Path) -> dict[str, Any]:
-    """The settings of a file in the names of today; a warning says what has another one.
+    """The settings of a file under their current names, with a warning about those that moved.
 
     Args:
-        known: today's settings by their flat names.
+        known: the current settings by flat name.
     """
-    parts = {one.part for one in known.values()}
+    parts = {declared.part for declared in known.values()}
     read: dict[str, Any] = {}
     moved: dict[str, str] = {}
     for name, value in settings.items():
@@ -36,7 +36,7 @@ def modern(settings: Mapping[str, Any], known: Mapping[str, Setting], path: Path
             moved[name] = now
     if moved:
         warnings.warn(
-            f"{str(path)!r} has settings as version 0.1 wrote them; they stand in tables now: {_tables(moved)}.",
+            f"{str(path)!r} has settings as version 0.1 wrote them; they are in tables now: {_tables(moved)}.",
             MaquetteWarning,
             stacklevel=4,
         )
@@ -44,7 +44,7 @@ def modern(settings: Mapping[str, Any], known: Mapping[str, Setting], path: Path
 
 
 def _tables(moved: Mapping[str, str]) -> str:
-    """Moved settings by table, with their names where those are others."""
+    """Moved settings grouped by table, with their old names if they differ."""
     tables: dict[str, list[str]] = {}
     for name, path in moved.items():
         part, _, now = path.rpartition(".")

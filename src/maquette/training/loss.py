@@ -1,4 +1,4 @@
-"""The loss of one batch."""
+"""The training loss."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from maquette.text.conditioning import Conditioning
 
 
 class Controlled(nn.Module):
-    """A backbone and a ControlNet on it as one network: what several processes train and a compiler sees."""
+    """A backbone and its ControlNet as one module, for DistributedDataParallel and torch.compile."""
 
     def __init__(self, backbone: Backbone, net: ControlNet) -> None:
         super().__init__()
@@ -18,7 +18,7 @@ class Controlled(nn.Module):
         self.backbone = backbone
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Conditioning, condition: Tensor) -> Tensor:
-        """The prediction for noisy latents (B, C, h, w) at timesteps (B,); the condition as `encode` takes it."""
+        """The prediction (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,); condition as for `encode`."""
         prepared = self.backbone.prepare(noisy, timesteps, text)
         residuals = self.net(noisy, timesteps, text, self.net.encode(condition))
         return self.backbone.finish(prepared, residuals)
@@ -34,17 +34,17 @@ def loss(
     noise: Tensor,
     min_snr: float = 0.0,
 ) -> Tensor:
-    """E‖ε − ε_θ(z_t, t, c_t, c_f)‖² (v3, eq. 5), or of what else the base predicts.
+    """E‖ε − ε_θ(z_t, t, c_t, c_f)‖² (v3, eq. 5), with the base's prediction target in place of ε; a scalar.
 
     Args:
-        model: a `Controlled`, wrapped or not.
-        process: the base's, which says how noise is put on, what is predicted, and how rows are weighted.
-        latents, noise: (B, C, h, w); timesteps (B,); condition as `ControlNet.encode` takes it.
-        min_snr: γ of the weighting, 0 for none.
+        model: a `Controlled`, possibly wrapped (DDP, compiled).
+        process: the base's noise process: how noise is added, what is predicted, how samples are weighted.
+        latents, noise: (B, C, h, w); timesteps (B,); condition as for `ControlNet.encode`.
+        min_snr: γ of min-SNR weighting, 0 for none.
     """
     noisy = process.noised(latents, noise, timesteps)
     prediction = model(noisy, timesteps, text, condition)
     errors = F.mse_loss(prediction.float(), process.target(latents, noise, timesteps).float(), reduction="none")
-    each = errors.mean(dim=(1, 2, 3))
+    per_sample = errors.mean(dim=(1, 2, 3))
     weights = process.loss_weights(timesteps, min_snr)
-    return each.mean() if weights is None else (each * weights).mean()
+    return per_sample.mean() if weights is None else (per_sample * weights).mean()

@@ -1,4 +1,4 @@
-"""The settings of a training, by the room that uses them; each is told here, once."""
+"""The settings of a training, grouped by the module that uses them; checks, flags and docs are derived from here."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,161 +24,171 @@ def _size(value: Any) -> str | None:
 
 @dataclass(frozen=True)
 class DataConfig(Declared):
-    """Pairs, and how batches are drawn of them."""
+    """The training pairs and how they are batched."""
 
     source: str | None = setting(
         None,
-        "A folder, Parquet files, tar shards or a Hub data set; without, rendered scenes of the diorama.",
+        "A folder, Parquet files, tar shards or a Hub dataset; by default, rendered scenes of the diorama.",
         flat="data",
     )
-    scenes: int = setting(8000, "Pairs of the diorama: so many rendered scenes.", 1)
-    batch_size: int = setting(32, "Images a step, over all processes and parts.", 1)
-    image_column: str | None = setting(
-        None, "What the images' column is called, where it is not called as usual.", needs="data"
-    )
-    condition_column: str | None = setting(None, "The same of the conditions' column.", needs="data")
-    text_column: str | None = setting(None, "The same of the texts' column.", needs="data")
+    scenes: int = setting(8000, "Number of rendered diorama scenes.", 1)
+    batch_size: int = setting(32, "Images per step, over all processes and accumulation parts.", 1)
+    image_column: str | None = setting(None, "Name of the image column, if it is not a usual one.", needs="data")
+    condition_column: str | None = setting(None, "Name of the condition column, likewise.", needs="data")
+    text_column: str | None = setting(None, "Name of the text column, likewise.", needs="data")
     detect: bool = setting(
         False,
-        "Draw the conditions from the images, by the detector that `condition` names, its parameters by chance.",
+        "Detect the conditions in the images, with the detector that `condition` names and random parameters.",
         needs="data",
     )
     size: int | tuple[int, int] | None = setting(
         None,
-        "Width and height of what the model sees, pixels; one number for both; the base's own without.",
+        "Training resolution in pixels: width and height, or one number for both; by default the base's.",
         check=_size,
         allowed="multiples of 64",
         needs="data",
     )
     buckets: bool = setting(
         False,
-        "Frames of several shapes and about that area, each image in the one that cuts least of it.",
+        "Aspect ratio buckets of about that area; each image goes into the one that crops it least.",
         needs="data",
     )
     crop: Crop = setting(
         "centre",
-        "Where an image is cut that does not fit its frame: in the centre, or at random, afresh every time.",
+        "Where images are cropped: in the centre, or at a new random position each time.",
         needs="data",
     )
     flip: float = setting(
-        0.0, "Share of the pairs that are mirrored; not for conditions that know left from right.", 0, 1, needs="data"
+        0.0,
+        "Share of pairs flipped horizontally; not for conditions that distinguish left from right.",
+        0,
+        1,
+        needs="data",
     )
-    categorical: bool = setting(False, "Conditions are class maps, whose colours are never mixed.", needs="data")
-    prompt_drop: float = setting(0.5, "Share of the prompts replaced by the empty one (v3 §3.3).", 0, 1)
-    condition_drop: float = setting(0.0, "Share of the condition maps replaced by black.", 0, 1)
+    categorical: bool = setting(
+        False, "Condition maps show classes, so their colours must not be interpolated.", needs="data"
+    )
+    prompt_drop: float = setting(0.5, "Share of prompts replaced by the empty prompt (v3 §3.3).", 0, 1)
+    condition_drop: float = setting(0.0, "Share of condition maps replaced by black.", 0, 1)
     broken: float = setting(
         0.05,
-        "Share of the rows that may be unreadable before the run stops; others stand in for them.",
+        "Share of unreadable rows above which the run stops; up to it, other rows replace them.",
         0,
         1,
         needs="data",
     )
     shuffle_window: int = setting(
-        10_000, "Rows: how far one of a tar shard may move in an epoch's order.", 1, needs="data"
+        10_000, "Shuffle window of tar shards, in rows: how far a row may move within an epoch.", 1, needs="data"
     )
     cache: bool = setting(
         True,
-        "Keep the latents' posteriors and the texts' features on disk, for this run and others.",
+        "Cache latent posteriors and text features on disk, for this and other runs.",
         may_differ=True,
     )
     cache_folder: Path = setting(
-        Path("runs/cache"), "Where that is kept; on a disk of this machine.", needs="cache", may_differ=True
+        Path("runs/cache"), "Folder of the cache; on a local disk.", needs="cache", may_differ=True
     )
     workers: int = setting(
-        0, "Processes that read and draw pairs ahead; 0: the training's own does it.", 0, may_differ=True
+        0, "Worker processes that load pairs ahead; 0 loads them in the training process.", 0, may_differ=True
     )
 
     @property
     def frame(self) -> tuple[int, int] | None:
-        """Width and height of `size`."""
+        """`size` as (width, height), in pixels."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
 
 
 @dataclass(frozen=True)
 class ModelConfig(Declared):
-    """The ControlNet, and what of it and of the base trains when."""
+    """The ControlNet, and which parts of it and of the base are trained when."""
 
-    start_from: str | None = setting(None, "A trained ControlNet to go on from, in place of a fresh one.")
-    encoder: EncoderName = setting("release", "Layout of the condition encoder.")
-    connect: Connect = setting("all", "Or \"middle\": the middle block's residual alone (v1's small-scale training).")
-    variant: Variant = setting("zero", 'Or the ablations "gaussian" and "lite".')
+    start_from: str | None = setting(None, "A trained ControlNet to continue from, instead of a new one.")
+    encoder: EncoderName = setting("release", "Architecture of the condition encoder.")
+    connect: Connect = setting(
+        "all", 'Which residuals are used: "all", or "middle" for the middle block only (v1, small-scale training).'
+    )
+    variant: Variant = setting("zero", 'Initialization and copy: "zero", or the ablations "gaussian" and "lite".')
     reconnect: int | Literal["converged"] | None = setting(
         None,
-        'The step from which all residuals are used after "middle", or when the condition has taken hold.',
+        'The step from which all residuals are used after "middle", or "converged": once convergence is detected.',
         1,
     )
     unlock: Unlock | None = setting(
         None,
-        "Train the base's decoder, or all of it, too (v1's large-scale training); it is saved beside the ControlNet.",
+        "Also train the base's decoder, or all of it (v1, large-scale training); it is saved with the ControlNet.",
     )
-    unlock_at: int = setting(0, "The step from which it is unlocked.", 0, needs="unlock")
+    unlock_at: int = setting(0, "The step from which the base is trained.", 0, needs="unlock")
 
 
 @dataclass(frozen=True)
 class OptimizerConfig(Declared):
-    """The loss and the steps down its gradient."""
+    """The loss and the optimizer."""
 
-    learning_rate: float = setting(1e-3, "Peak; this narrow base wants far more than Stable Diffusion's 1e-5.", above=0)
-    decay: Decay = setting("constant", 'Of the learning rate; or "cosine", to 0 at the last step.')
-    warmup: int = setting(50, "Steps up to the peak.", 0)
-    name: Optimizer = setting(
-        "adamw", 'Or "adamw8bit", with a quarter of its memory, by bitsandbytes.', flat="optimizer_name"
+    learning_rate: float = setting(
+        1e-3, "Peak learning rate; the narrow diorama needs far more than Stable Diffusion's 1e-5.", above=0
     )
-    weight_decay: float = setting(1e-2, "Of AdamW.", 0)
-    clip: float = setting(1.0, "Largest norm of the gradient.", above=0)
+    decay: Decay = setting("constant", 'Learning rate decay: "constant", or "cosine" to 0 at the last step.')
+    warmup: int = setting(50, "Steps of linear warmup.", 0)
+    name: Optimizer = setting(
+        "adamw",
+        'Optimizer: "adamw", or "adamw8bit" from bitsandbytes, with a quarter of the memory.',
+        flat="optimizer_name",
+    )
+    weight_decay: float = setting(1e-2, "Weight decay of AdamW.", 0)
+    clip: float = setting(1.0, "Maximum gradient norm.", above=0)
     ema: float = setting(
         0.0,
-        "Decay of a running average of the ControlNet's weights, which is measured and saved in their place; 0: none.",
+        "Decay of an EMA of the ControlNet's weights, which is evaluated and saved instead of them; 0: none.",
         0,
         below=1,
     )
     min_snr: float = setting(
         0.0,
-        "γ of min-SNR weighting of the loss (Hang et al. 2023, eq. 7), 5 there; 0: every timestep weighs the same.",
+        "γ of min-SNR loss weighting (Hang et al. 2023, eq. 7; they use 5); 0: equal weights.",
         0,
     )
-    unlock_learning_rate: float = setting(2e-6, "Of the base's own weights.", above=0, needs="unlock")
+    unlock_learning_rate: float = setting(2e-6, "Learning rate of the unlocked base.", above=0, needs="unlock")
 
 
 @dataclass(frozen=True)
 class MonitorConfig(Declared):
-    """What is measured on held-out pairs, and what follows from it."""
+    """Evaluation on held-out pairs, and what depends on it."""
 
-    evaluate_every: int = setting(100, "Steps between two measurements of gain and fidelity; 0: none.", 0)
-    held_out: int = setting(16, "Pairs that are measured and never trained on.", 1, needs="evaluate_every")
-    stop_after: int | None = setting(
-        None, "Stop so many steps after the condition has taken hold; without, at `max_steps`.", 0
+    evaluate_every: int = setting(100, "Steps between evaluations of gain and fidelity; 0: none.", 0)
+    held_out: int = setting(
+        16, "Number of pairs to evaluate on, which are never trained on.", 1, needs="evaluate_every"
     )
-    keep_best: bool = setting(False, "End with the weights that measured best, in place of the last.")
+    stop_after: int | None = setting(
+        None, "Stop this many steps after convergence was detected; by default, stop at `max_steps`.", 0
+    )
+    keep_best: bool = setting(False, "Save the weights with the best score instead of the last ones.")
     track: str | None = setting(
         None,
-        "Where else measurements go: tensorboard, wandb and others that accelerate knows.",
+        "Where to send metrics too: tensorboard, wandb or another tracker of accelerate.",
         may_differ=True,
     )
 
 
 @dataclass(frozen=True)
 class HardwareConfig(Declared):
-    """Where and how it is computed."""
+    """Device, precision and memory."""
 
-    device: str = setting(
-        "cpu", "As torch names devices; of several processes on cuda, each takes a card.", may_differ=True
-    )
+    device: str = setting("cpu", "A torch device; with several processes on cuda, each takes one GPU.", may_differ=True)
     precision: Precision = setting(
-        "bfloat16", "Of matrix work and of the locked weights; those that train stay float32."
+        "bfloat16", "Precision of autocast and of the frozen weights; trained weights stay in float32."
     )
     accumulation: int = setting(
         1,
-        "Parts in which a process computes its share of a step, one after another: less memory, the same result.",
+        "Gradient accumulation: parts that a step is split into; less memory, same result.",
         1,
         may_differ=True,
     )
     gradient_checkpointing: bool = setting(
         False,
-        "Compute activations again in the backward pass: far less memory, about a third more time.",
+        "Recompute activations in the backward pass: far less memory, about a third more time.",
         may_differ=True,
     )
-    compile: bool = setting(False, "By torch.compile: a slow first step, faster ones after it.", may_differ=True)
+    compile: bool = setting(False, "Use torch.compile: a slow first step, then faster ones.", may_differ=True)
     shard: bool = setting(
-        False, "Split the trained weights and the optimizer's state over the processes (FSDP).", may_differ=True
+        False, "Shard the trained weights and optimizer state over the processes (FSDP).", may_differ=True
     )

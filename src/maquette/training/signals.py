@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, leave."""
+"""Ctrl-C and SIGTERM: finish the step, save a checkpoint, exit."""
 
 import signal
 import threading
@@ -13,23 +13,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def asked_to_stop(world: World) -> Iterator[Callable[[], int]]:
-    """What gives the signal that came to any process, or 0; a second one of a kind does what it did before.
+def stop_signal(world: World) -> Iterator[Callable[[], int]]:
+    """Yields a function that returns the signal received by any process, or 0 for none.
 
-    Only a program's first thread hears signals; in another, training is stopped as that thread is.
+    A second signal of the same kind goes to the previous handler. Python delivers signals to the main thread only; in
+    other threads no handler is installed.
     """
-    heard = 0
-    before: dict[int, Any] = {}
+    received = 0
+    previous: dict[int, Any] = {}
 
-    def hear(number: int, frame: FrameType | None) -> None:
-        nonlocal heard
-        heard = number
-        signal.signal(number, before[number])
+    def handle(number: int, frame: FrameType | None) -> None:
+        nonlocal received
+        received = number
+        signal.signal(number, previous[number])
 
     if threading.current_thread() is threading.main_thread():
-        before = {number: signal.signal(number, hear) for number in SIGNALS}
+        previous = {number: signal.signal(number, handle) for number in SIGNALS}
     try:
-        yield lambda: world.all_reduce_max(heard)
+        yield lambda: world.all_reduce_max(received)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)

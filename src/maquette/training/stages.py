@@ -1,4 +1,4 @@
-"""The paper's regimes, one after another in a run: middle block only, all blocks, the base unlocked (v1 §3.5)."""
+"""The training stages of the paper (v1 §3.5): middle block only, all blocks, base unlocked."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,31 +16,31 @@ from maquette.training.parts import ModelConfig, OptimizerConfig, Unlock
 
 @dataclass(frozen=True)
 class Stage:
-    """Which residuals are used and what of the base trains."""
+    """Which residuals are used and which part of the base is trained."""
 
     connect: Connect
     unlocked: Unlock | None
 
     def __str__(self) -> str:
-        words = "the middle block's residual alone" if self.connect == "middle" else "all residuals"
-        return words + (
-            f", {'the decoder' if self.unlocked == 'decoder' else 'all'} of the base too" * bool(self.unlocked)
+        text = "the middle block's residual only" if self.connect == "middle" else "all residuals"
+        return text + (
+            f" and {'the decoder' if self.unlocked == 'decoder' else 'all'} of the base" * bool(self.unlocked)
         )
 
 
-def stage_of(model: ModelConfig, done: int, hold: int | None) -> Stage:
-    """The stage after so many steps.
+def stage_of(model: ModelConfig, step: int, converged: int | None) -> Stage:
+    """The stage of a step.
 
     Args:
-        hold: the step after which the condition was seen to have taken hold.
+        converged: the step at which convergence was detected.
     """
-    since = hold if model.reconnect == "converged" else model.reconnect
-    middle = model.connect == "middle" and (since is None or done < since)
-    return Stage("middle" if middle else "all", model.unlock if done >= model.unlock_at else None)
+    since = converged if model.reconnect == "converged" else model.reconnect
+    middle = model.connect == "middle" and (since is None or step < since)
+    return Stage("middle" if middle else "all", model.unlock if step >= model.unlock_at else None)
 
 
 def enter(stage: Stage, base: Base, net: ControlNet) -> None:
-    """Let exactly what the stage trains require gradients."""
+    """Require gradients for exactly the parameters that the stage trains."""
     net.config = replace(net.config, connect=stage.connect)
     net.requires_grad_(True)
     if stage.connect == "middle":
@@ -52,16 +52,16 @@ def enter(stage: Stage, base: Base, net: ControlNet) -> None:
 
 
 def unlocked_parameters(base: Base, unlock: Unlock) -> list[nn.Parameter]:
-    """The decoder's, which the published code trains, or all of the backbone's."""
+    """The parameters (any shape) of the decoder, as in the published code, or of the whole backbone."""
     return base.backbone.decoder_parameters() if unlock == "decoder" else list(base.backbone.network.parameters())
 
 
-def make_optimiser(
+def make_optimizer(
     settings: OptimizerConfig, unlock: Unlock | None, base: Base, net: ControlNet
 ) -> torch.optim.Optimizer:
-    """AdamW over all that any stage trains; what has no gradient yet is passed over and takes no memory.
+    """AdamW over the parameters of all stages; parameters without gradients are skipped and take no memory.
 
-    The second group, where there is one, is the base's.
+    The second parameter group, if any, is the base's.
     """
     groups: list[dict[str, object]] = [{"params": list(net.parameters())}]
     if unlock:
@@ -78,14 +78,16 @@ def _eight_bit() -> Any:
     try:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
-        raise MaquetteError("optimizer = \"adamw8bit\" needs bitsandbytes: pip install 'maquette[8bit]'.") from error
+        raise MaquetteError(
+            "optimizer.name = \"adamw8bit\" needs bitsandbytes: pip install 'maquette[8bit]'."
+        ) from error
     return AdamW8bit
 
 
-def set_rates(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, done: int, steps: int) -> None:
-    """The learning rate of each group, the ControlNet's and the base's, after `done` of so many steps."""
-    share = getattr(schedule, settings.decay)(done, steps, settings.warmup)
+def set_learning_rates(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, step: int, steps: int) -> None:
+    """Set the learning rates of the ControlNet and the base for `step` of `steps`."""
+    factor = getattr(schedule, settings.decay)(step, steps, settings.warmup)
     for group, peak in zip(
         optimizer.param_groups, (settings.learning_rate, settings.unlock_learning_rate), strict=False
     ):
-        group["lr"] = peak * share
+        group["lr"] = peak * factor

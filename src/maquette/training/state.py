@@ -1,4 +1,4 @@
-"""What of a training changes from step to step: weights, optimizer, average, scaler; and how it is kept."""
+"""The training state (weights, optimizer, EMA, gradient scaler), and its checkpoints."""
 
 import copy
 from contextlib import AbstractContextManager, nullcontext
@@ -22,16 +22,18 @@ from maquette.training.distributed.world import World
 from maquette.training.ema import averaged
 from maquette.training.loss import Controlled
 from maquette.training.parts import HardwareConfig, Unlock
-from maquette.training.stages import Stage, enter, make_optimiser, unlocked_parameters
+from maquette.training.stages import Stage, enter, make_optimizer, unlocked_parameters
 
 
 @dataclass
 class State:
+    """All that changes from step to step, and what is needed to change it."""
+
     folder: Path  # of the run
     max_steps: int
-    unlock: Unlock | None  # what of the base is trained too
-    clip: float  # largest norm of the gradient
-    min_snr: float  # γ of the loss's weighting, 0 for none
+    unlock: Unlock | None  # part of the base that is trained too
+    clip: float  # maximum gradient norm
+    min_snr: float  # γ of min-SNR weighting, 0 for none
     hardware: HardwareConfig
     base: Base
     net: ControlNet
@@ -39,13 +41,14 @@ class State:
     average: AveragedModel | None
     scaler: torch.amp.GradScaler
     world: World
-    sharded: list[FSDPModule]  # what is split over processes
-    templates: tuple[ControlNet, nn.Module | None] | None  # net and base before they were split, in the CPU's memory
+    sharded: list[FSDPModule]  # modules sharded over processes
+    templates: tuple[ControlNet, nn.Module | None] | None  # unsharded copies of net and base, on the CPU
     stage: Stage | None = None
-    model: nn.Module = field(default_factory=nn.Module)  # backbone and ControlNet as one, for the stage
+    model: nn.Module = field(default_factory=nn.Module)  # backbone and ControlNet as one module, for the current stage
 
     @staticmethod
     def make(config: TrainingConfig, base: Base, net: ControlNet, world: World) -> "State":
+        """The state of a training before its first step."""
         unlock = config.model.unlock
         average = averaged(net, config.optimizer.ema) if config.optimizer.ema else None
         sharded, templates = [], None
@@ -54,8 +57,8 @@ class State:
             templates = copy.deepcopy(net).cpu(), copy.deepcopy(trained).cpu() if trained else None
             sharded = fsdp.shard(net, trained)
         scaler = torch.amp.GradScaler(base.device.type, enabled=config.hardware.precision == "float16")
-        optimizer = make_optimiser(config.optimizer, unlock, base, net)
-        own = (
+        optimizer = make_optimizer(config.optimizer, unlock, base, net)
+        settings = (
             config.output,
             config.max_steps,
             unlock,
@@ -63,17 +66,15 @@ class State:
             config.optimizer.min_snr,
             config.hardware,
         )
-        return State(*own, base, net, optimizer, average, scaler, world, sharded, templates)
+        return State(*settings, base, net, optimizer, average, scaler, world, sharded, templates)
 
     @property
     def networks(self) -> tuple[nn.Module, nn.Module]:
+        """The base's network and the ControlNet."""
         return self.base.backbone.network, self.net
 
     def enter(self, stage: Stage) -> bool:
-        """Train what a stage trains; whether that is anything new.
-
-        It is one network, compiled where that is asked for, and alike in every process.
-        """
+        """Set up the model for a stage; returns whether the stage has changed."""
         if stage == self.stage:
             return False
         enter(stage, self.base, self.net)
@@ -82,26 +83,27 @@ class State:
         if self.hardware.compile:
             model = cast(nn.Module, torch.compile(model))
         if self.world.count > 1 and not self.sharded:
-            idle = stage.connect == "middle"  # what leads to the other residuals alone, as in a lite copy
+            idle = stage.connect == "middle"  # parameters that lead to unused residuals only, as in a lite copy
             model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=idle)
         self.model = model
         return True
 
-    def sync_gradients(self, wanted: bool) -> AbstractContextManager[object]:
-        """Gradients are exchanged between processes once a step: in the backward pass of its last part."""
+    def sync_gradients(self, enabled: bool) -> AbstractContextManager[object]:
+        """Whether the backward pass exchanges gradients between processes: once per step, in its last part."""
         if isinstance(self.model, DistributedDataParallel):
-            return nullcontext() if wanted else self.model.no_sync()
+            return nullcontext() if enabled else self.model.no_sync()
         for module in self.sharded:
-            module.set_requires_gradient_sync(wanted, recurse=False)
+            module.set_requires_gradient_sync(enabled, recurse=False)
         return nullcontext()
 
     def backward(self, loss: Tensor) -> None:
+        """Accumulate the gradients of a scalar loss."""
         self.scaler.scale(loss).backward()
 
     def step(self) -> None:
-        """One step of the optimizer, down the gradient whose norm is cut to `clip`."""
+        """Clip the gradient norm to `clip` and update the weights and their EMA."""
         self.scaler.unscale_(self.optimizer)
-        trained = [one for group in self.optimizer.param_groups for one in group["params"] if one.grad is not None]
+        trained = [p for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
         torch.nn.utils.clip_grad_norm_(trained, self.clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -109,11 +111,11 @@ class State:
             self.average.update_parameters(self.net)
 
     def eval_net(self) -> ControlNet:
-        """What is measured and shipped: the average, where there is one."""
+        """The ControlNet to evaluate and save: the EMA if there is one."""
         return self.net if self.average is None else self.average.module  # type: ignore[return-value]
 
     def save(self, step: int) -> None:
-        """Write the state after so many steps, whole, and forget all but the last two."""
+        """Write a checkpoint after `step` steps and delete all but the last two."""
         state: dict[str, Any] = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.average is not None:
             state["average"] = self.average.state_dict()
@@ -127,9 +129,9 @@ class State:
         self.world.barrier()
 
     def restore(self) -> int:
-        """Go back to the last state in the run's folder; the step it was written after, 0 without one.
+        """Load the latest checkpoint in the run's folder and return its step; 0 if there is none.
 
-        Raises `MaquetteError` where that is beyond the last step asked for.
+        Raises `MaquetteError` if the checkpoint is beyond `max_steps`.
         """
         state = checkpoint.last(self.folder)
         if state is None:
@@ -151,19 +153,20 @@ class State:
         return step
 
     def finished(self) -> tuple[ControlNet, nn.Module]:
-        """The trained ControlNet and the base's network, whole on every process."""
+        """The trained ControlNet and the base's network, unsharded on every process."""
         network = self.base.backbone.network
         if self.templates is None:
             return self.eval_net(), network
-        net, of_base = self.templates
+        net, base_network = self.templates
         net.load_state_dict(fsdp.whole(self.net.state_dict()))
         net.config = self.net.config
-        if of_base is not None:
-            of_base.load_state_dict(fsdp.whole(network.state_dict()))
-        return net, of_base or network
+        if base_network is not None:
+            base_network.load_state_dict(fsdp.whole(network.state_dict()))
+        return net, base_network or network
 
     def _base_weights(self) -> dict[str, Tensor]:
+        """The trained weights of the base."""
         assert self.unlock is not None
-        trained = {id(one) for one in unlocked_parameters(self.base, self.unlock)}
+        trained = {id(parameter) for parameter in unlocked_parameters(self.base, self.unlock)}
         named = self.base.backbone.network.named_parameters()
         return {name: value.detach() for name, value in named if id(value) in trained}

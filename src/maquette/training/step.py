@@ -1,4 +1,4 @@
-"""One step of a training: gradients in parts, clipped, and the optimizer's update."""
+"""One training step: accumulated gradients, clipping and the optimizer update."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -20,19 +20,19 @@ from maquette.training.state import State
 
 
 def train_step(state: State, batch: Batch, check: Callable[[Tensor], None]) -> Tensor:
-    """Train on this process's rows of a batch; their loss, ().
+    """Train on this process's samples of a batch; returns their scalar loss.
 
     Args:
-        check: is given the loss before the weights change, and raises where it will not do.
+        check: called with the loss before the weights are updated; raises if it is not finite.
 
-    Raises `MaquetteError` where the memory is too small for it, with what would fit.
+    Raises `MaquetteError` if memory runs out, with what would fit.
     """
-    descend = partial(_accumulate, state, batch, check)
-    return with_oom_hint(descend, state.hardware.accumulation, len(batch), alone=state.world.count == 1)
+    compute = partial(_accumulate, state, batch, check)
+    return with_oom_hint(compute, state.hardware.accumulation, len(batch), alone=state.world.count == 1)
 
 
 def _accumulate(state: State, batch: Batch, check: Callable[[Tensor], None], parts: int) -> Tensor:
-    """One step of the optimizer, its gradients computed in so many parts, one after another; the loss."""
+    """One optimizer step with gradients accumulated over `parts` parts; returns the scalar loss."""
     state.optimizer.zero_grad()
     size = len(batch) // parts
     total = torch.zeros((), device=state.base.device)
@@ -47,11 +47,11 @@ def _accumulate(state: State, batch: Batch, check: Callable[[Tensor], None], par
 
 
 def _loss(state: State, part: Batch) -> Tensor:
-    """Of some rows of a batch; the autoencoder and the text encoders compute as they were loaded."""
+    """The scalar loss of a part of a batch; only the backbone and the ControlNet run under autocast."""
     base = state.base
     moments = part.moments
     if moments is None:
-        assert part.images is not None, "without a cache, the images come along"
+        assert part.images is not None, "without a cache, the batch holds the images"
         moments = latent_cache.encode(base, signed(part.images))
     latents = base.sample_latents(moments, part.sample).to(base.device)
     text = _text(base, part).to(base.device)
@@ -62,15 +62,15 @@ def _loss(state: State, part: Batch) -> Tensor:
 
 
 def _text(base: Base, part: Batch) -> Conditioning:
-    """Of the prompts of B rows, from the cache where there is one."""
+    """The conditioning of the prompts, from the cache if there is one."""
     height, width = part.conditions.shape[1:3]
     if part.text is None:
-        return base.encode_text(part.words, (width, height))
+        return base.encode_text(part.prompts, (width, height))
     return base.text.with_size(part.text, (width, height))
 
 
 def precision(name: Precision, base: Base) -> AbstractContextManager[object]:
-    """In which networks compute while they are trained and measured."""
+    """Autocast for training and evaluation; does nothing in float32."""
     if name == "float32":
         return nullcontext()
     return torch.autocast(base.device.type, DTYPES[name])

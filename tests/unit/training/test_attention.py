@@ -7,7 +7,7 @@ from maquette.training.attention import FasterOfTwo, faster_attention
 
 
 @pytest.mark.parametrize("few", [0, 2**19])
-def test_both_ways_attend_alike(few: int, monkeypatch) -> None:
+def test_plain_and_fused_attention_agree(few: int, monkeypatch) -> None:
     monkeypatch.setattr(attention, "FEW", few)
     torch.manual_seed(0)
     module = Attention(32, cross_attention_dim=16, heads=4, dim_head=8)
@@ -18,15 +18,15 @@ def test_both_ways_attend_alike(few: int, monkeypatch) -> None:
         assert isinstance(module.processor, FasterOfTwo)
         found = module(x, encoder_hidden_states=text)
     assert torch.allclose(expected, found, atol=1e-5)
-    assert isinstance(module.processor, AttnProcessor2_0)  # as it was
+    assert isinstance(module.processor, AttnProcessor2_0)  # restored
 
 
-def test_few_scores_are_attended_plainly_and_many_fused(monkeypatch) -> None:
+def test_few_scores_use_plain_attention_and_many_the_fused_kernel(monkeypatch) -> None:
     used = []
-    chosen = FasterOfTwo()
-    monkeypatch.setattr(chosen, "plain", lambda module, x, text: used.append("plain") or x)
-    monkeypatch.setattr(chosen, "fused", lambda module, x, text: used.append("fused") or x)
+    processor = FasterOfTwo()
+    monkeypatch.setattr(processor, "plain", lambda module, x, text: used.append("plain") or x)
+    monkeypatch.setattr(processor, "fused", lambda module, x, text: used.append("fused") or x)
     module = Attention(8, heads=1, dim_head=8)
     for tokens in (16, 1024):
-        chosen(module, torch.zeros(1, tokens, 8))
+        processor(module, torch.zeros(1, tokens, 8))
     assert used == ["plain", "fused"]

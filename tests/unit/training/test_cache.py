@@ -1,4 +1,4 @@
-"""Cached = fresh, and nothing that must vary is frozen."""
+"""Cached outputs equal fresh ones, and nothing random is cached."""
 
 import subprocess
 import sys
@@ -35,18 +35,18 @@ def pairs() -> Pairs:
 
 
 def test_cached_is_fresh(base, pairs, tmp_path) -> None:
-    """Cached latents are draws from the autoencoder's posterior, new ones every time; cached text is the text."""
+    """Cached latents are sampled from the autoencoder's posterior, anew each time; cached text features are exact."""
     cache = latent_cache.precompute(base, pairs, tmp_path, ALONE)
     pixels = torch.stack([to_signed(Image.fromarray(image)) for image in pairs.images])
     posterior = base.autoencoder.encode(pixels).latent_dist
     kept = torch.stack([cache.moments(row, CropView()) for row in range(3)])
     assert torch.allclose(kept.float(), posterior.parameters, atol=2e-3)
     noise = torch.randn((400, 3, *posterior.mean.shape[1:]))
-    draws = torch.stack([sample_posterior(kept, one) for one in noise])
-    assert torch.allclose(draws.mean(0), posterior.mean, atol=0.25)
-    assert torch.allclose(draws.std(0), posterior.std, rtol=0.25, atol=1e-3)
-    for words in ("a", "b c", ""):
-        assert torch.allclose(cache.text(words).hidden_states, base.encode_text([words]).hidden_states[0], atol=1e-6)
+    samples = torch.stack([sample_posterior(kept, e) for e in noise])
+    assert torch.allclose(samples.mean(0), posterior.mean, atol=0.25)
+    assert torch.allclose(samples.std(0), posterior.std, rtol=0.25, atol=1e-3)
+    for prompt in ("a", "b c", ""):
+        assert torch.allclose(cache.text(prompt).hidden_states, base.encode_text([prompt]).hidden_states[0], atol=1e-6)
 
 
 def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> None:
@@ -56,8 +56,8 @@ def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> No
     assert latent_cache.precompute(base, pairs, tmp_path, ALONE).moments(2, CropView()) is not None
 
 
-def test_keys_are_of_the_content(base, pairs, tmp_path) -> None:
-    """Other pixels, another view, another autoencoder, other words, another text encoder: other entries."""
+def test_keys_depend_on_the_content(base, pairs, tmp_path) -> None:
+    """Different images, autoencoders and text encoders have different entries."""
     cache = latent_cache.precompute(base, pairs, tmp_path, ALONE)
     keys = set(cache.images.values())
     assert len(keys) == 3
@@ -68,7 +68,7 @@ def test_keys_are_of_the_content(base, pairs, tmp_path) -> None:
     assert not torch.equal(cache.text("a").hidden_states, again.text("a").hidden_states)
 
 
-def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(base, pairs, tmp_path, monkeypatch) -> None:
+def test_a_cache_that_exceeds_the_disk_is_refused_beforehand(base, pairs, tmp_path, monkeypatch) -> None:
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(latent_cache.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(MaquetteError, match=r"takes 0\.0 GiB and .* has 0\.0 GiB free; make room"):
@@ -78,14 +78,14 @@ def test_a_cache_that_does_not_fit_is_refused_before_it_is_made(base, pairs, tmp
 WRITE = """
 import sys, pathlib, time, torch
 from maquette.training.data.tensor_store import Store
-time.sleep(max(0, float(sys.argv[3]) - time.time()))  # all at one moment
+time.sleep(max(0, float(sys.argv[3]) - time.time()))  # all at the same time
 store, first = Store(pathlib.Path(sys.argv[1])), int(sys.argv[2])
 for number in range(first, first + 60):
     store.put([(number.to_bytes(16, "big"), {"moments": torch.full((8, 4, 4), float(number))})])
 """
 
 
-def test_several_processes_may_open_and_write_at_once(tmp_path) -> None:
+def test_several_processes_can_open_and_write_at_once(tmp_path) -> None:
     path, moment = tmp_path / "cache.sqlite", time.time() + 8
     command = [sys.executable, "-c", WRITE, str(path)]
     writers = [subprocess.Popen([*command, str(first), str(moment)]) for first in (0, 30, 60, 90)]
@@ -95,7 +95,7 @@ def test_several_processes_may_open_and_write_at_once(tmp_path) -> None:
         assert store.get(number.to_bytes(16, "big"))["moments"].unique().tolist() == [number]
 
 
-def test_entries_are_written_whole_or_not_at_all(tmp_path) -> None:
+def test_entries_are_written_atomically(tmp_path) -> None:
     store = Store(tmp_path / "cache.sqlite")
 
     def entries():
@@ -109,7 +109,7 @@ def test_entries_are_written_whole_or_not_at_all(tmp_path) -> None:
         store.get(b"first")
 
 
-def test_a_store_that_is_none_says_so(tmp_path) -> None:
+def test_a_file_that_is_not_a_store_is_refused(tmp_path) -> None:
     (tmp_path / "cache.sqlite").write_text("not a database at all, but long enough to be looked at" * 30)
     with pytest.raises(MaquetteError, match=r"cannot be opened .*remove it"):
         Store(tmp_path / "cache.sqlite")

@@ -1,4 +1,4 @@
-"""`maquette train`: flags, help and `--set` follow from the settings."""
+"""`maquette train`: flags, help and `--set` are generated from the settings."""
 
 import re
 
@@ -14,7 +14,7 @@ from maquette.training.config import TrainingConfig
 
 @pytest.fixture
 def settings(monkeypatch, tmp_path):
-    """What a command line would train, without training it."""
+    """The configuration that a command line produces, without training."""
     monkeypatch.chdir(tmp_path)
     found = []
 
@@ -24,14 +24,14 @@ def settings(monkeypatch, tmp_path):
 
     monkeypatch.setattr(loop, "train", stop)
 
-    def given(*words: str) -> TrainingConfig:
-        result = CliRunner().invoke(app, ["train", *words, "--output", "run"])
+    def parse(*arguments: str) -> TrainingConfig:
+        result = CliRunner().invoke(app, ["train", *arguments, "--output", "run"])
         if isinstance(result.exception, MaquetteError):
             raise result.exception
         assert result.exit_code == 130, result.output
         return found.pop()
 
-    return given
+    return parse
 
 
 def expected(**changes) -> TrainingConfig:
@@ -39,12 +39,12 @@ def expected(**changes) -> TrainingConfig:
 
 
 def test_flags(settings) -> None:
-    """One of each kind that the command line reads."""
-    words = (
+    """One flag of each type."""
+    flags = (
         "--max-steps 5 --learning-rate 3e-4 --decay cosine --no-cache --compile --cache-folder x "
         "--optimizer-name adamw8bit"
     )
-    assert settings("diorama/canny", *words.split()) == expected(
+    assert settings("diorama/canny", *flags.split()) == expected(
         max_steps=5,
         learning_rate=3e-4,
         decay="cosine",
@@ -65,18 +65,18 @@ def test_set_with_and_without_a_table(settings) -> None:
         settings("diorama/canny", "--batch-size", "0", "--set", "optimizer.ema=2", "--set", "warmup=-1")
 
 
-def test_flags_come_before_set_and_set_before_a_file(settings, tmp_path) -> None:
+def test_flags_override_set_and_set_overrides_the_file(settings, tmp_path) -> None:
     (tmp_path / "mine.toml").write_text(
         'condition = "canny"\n[optimizer]\nlearning_rate = 1e-5\nema = 0.5\nwarmup = 1\n'
     )
-    given = settings(
+    found = settings(
         "mine.toml", "--set", "ema=0.6", "--set", "optimizer.learning_rate=2e-5", "--learning-rate", "3e-5"
     )
-    assert given == expected(learning_rate=3e-5, ema=0.6, warmup=1)
+    assert found == expected(learning_rate=3e-5, ema=0.6, warmup=1)
 
 
 def test_help_has_every_setting(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     shown = re.sub(r"\x1b\[[\d;]*m", "", CliRunner().invoke(app, ["train", "--help"]).output)
-    for one in settings_of(TrainingConfig).values():
-        assert re.search(rf"--(no-)?{one.flat.replace('_', '-')}\b", shown), one.flat
+    for flat in settings_of(TrainingConfig):
+        assert re.search(rf"--(no-)?{flat.replace('_', '-')}\b", shown), flat

@@ -1,4 +1,4 @@
-"""Settings: every problem at once, by the name that was typed."""
+"""Settings: all problems are reported at once, under the names that were typed."""
 
 import json
 from dataclasses import replace
@@ -17,7 +17,7 @@ def config(**changes) -> TrainingConfig:
     return TrainingConfig(**{"condition": "canny", "output": "runs/x", **changes})
 
 
-def test_all_problems_are_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     problems = r"batch_size is .* 1 or more, not 0; .*learning_rate is above 0.*prompt_drop is a number from 0 to 1"
     with pytest.raises(MaquetteError, match=problems):
         config(batch_size=0, learning_rate=0, prompt_drop=2)
@@ -30,50 +30,56 @@ def test_all_problems_are_told_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"data": 3}, "data is a text, not 3"),
         ({"data": "x", "size": 100}, "size is a multiple of 64 pixels, not 100"),
         ({"data": "x", "size": [512, 0]}, "size is a whole number of 64 or more, or two, not"),
-        ({"data": "x", "detect": True, "condition": "rings"}, "detect needs the name of a detector that draws"),
+        (
+            {"data": "x", "detect": True, "condition": "rings"},
+            "detect needs a condition that names a detector of maps, not 'rings'",
+        ),
         ({"reconnect": 10}, 'reconnect needs connect = "middle"'),
         ({"reconnect": "sometime"}, "reconnect cannot be 'sometime'; .*Known: converged|reconnect cannot be"),
         ({"connect": "middle", "reconnect": "converged", "evaluate_every": 0}, "needs evaluate_every above 0"),
         ({"keep_best": True, "evaluate_every": 0}, "keep_best needs evaluate_every above 0"),
         ({"ema": 1.0}, "ema is below 1"),
-        ({"shard": True, "ema": 0.9}, "shard and ema do not go together"),
-        ({"shard": True, "precision": "float16"}, "shard takes the precision"),
+        ({"shard": True, "ema": 0.9}, "shard and ema cannot be combined"),
+        ({"shard": True, "precision": "float16"}, "shard needs precision"),
         ({"resume": 1}, "resume is true or false, not 1"),
         ({"stop_after": 0, "evaluate_every": 0}, "stop_after needs evaluate_every above 0"),
         ({"unlock": True}, "unlock cannot be True"),
         ({"precision": 16}, "precision cannot be 16"),
         ({"cache_folder": 5}, "cache_folder is a text, not 5"),
-        ({"keep_best": True, "unlock": "all"}, "keep_best and unlock do not go together"),
-        ({"start_from": "x", "variant": "gaussian"}, "variant is brought by start_from"),
-        ({"condition": "pose", "data": "x", "flip": 0.5}, "flip mirrors images, and not what the colours of pose"),
+        ({"keep_best": True, "unlock": "all"}, "keep_best and unlock cannot be combined"),
+        ({"start_from": "x", "variant": "gaussian"}, "variant is determined by start_from"),
+        (
+            {"condition": "pose", "data": "x", "flip": 0.5},
+            "flip mirrors images but not the meaning of the colours of pose",
+        ),
         ({"stop_after": -1}, "stop_after is a whole number of 0 or more, not -1"),
     ],
 )
-def test_what_cannot_be(changes, words) -> None:
-    with pytest.raises(MaquetteError, match=words):
+def test_invalid_settings(changes, message) -> None:
+    with pytest.raises(MaquetteError, match=message):
         config(**changes)
 
 
-def test_settings_from_a_file_are_told_of_together(tmp_path) -> None:
+def test_problems_of_a_file_are_reported_together(tmp_path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('condition = "canny"\noutput = "x"\n[optimizer]\nlearning_rate = 3e-4  # found by trying\n')
     assert TrainingConfig.of(read_settings(path)).optimizer.learning_rate == 3e-4
     path.write_text('condtion = "canny"\nresume = 1\n[data]\nbatch_size = "32"\n[optimizer]\nlearningrate = 1\n')
     with pytest.raises(MaquetteError) as error:
         TrainingConfig.of(read_settings(path))
-    for words in (
+    for message in (
         "There is no setting 'condtion'; did you mean 'condition'",
         "condition is missing; output is missing",
         "data.batch_size is a whole number of 1 or more, not '32'",
         "There is no setting 'optimizer.learningrate'; did you mean 'optimizer.learning_rate'",
         "resume is true or false, not 1",
     ):
-        assert words in str(error.value)
+        assert message in str(error.value)
     for broken in ("= 3", "[1", b"\xff\xfe"):
         path.write_bytes(broken if isinstance(broken, bytes) else broken.encode())
         with pytest.raises(MaquetteError, match="is neither TOML nor"):
@@ -86,10 +92,10 @@ def test_a_problem_has_the_name_that_was_typed() -> None:
         TrainingConfig.of(given, {"batch_size": "--batch-size"})
 
 
-def test_what_was_kept_is_what_was_given(tmp_path) -> None:
-    given = config(output=tmp_path, data="pairs", size=(128, 64), connect="middle", reconnect="converged", unlock="all")
-    given.save(tmp_path / "training.json")
-    assert TrainingConfig.load(tmp_path / "training.json") == given
+def test_saved_settings_are_loaded_unchanged(tmp_path) -> None:
+    saved = config(output=tmp_path, data="pairs", size=(128, 64), connect="middle", reconnect="converged", unlock="all")
+    saved.save(tmp_path / "training.json")
+    assert TrainingConfig.load(tmp_path / "training.json") == saved
 
 
 def test_settings_without_effect_are_named() -> None:
@@ -101,7 +107,7 @@ def test_settings_without_effect_are_named() -> None:
     assert without_effect(config(connect="middle", reconnect=1000).items()) == [
         "reconnect has no effect at 1000, after the last step."
     ]
-    assert without_effect(config(data="x", scenes=3).items()) == ["scenes has no effect with data of one's own."]
+    assert without_effect(config(data="x", scenes=3).items()) == ["scenes has no effect with custom data."]
 
 
 BOUNDS = {
@@ -111,7 +117,7 @@ BOUNDS = {
 }
 SHARES = ("flip", "prompt_drop", "condition_drop", "broken")
 POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
-FROM_NOTHING = ("weight_decay", "ema", "min_snr")
+NONNEGATIVE = ("weight_decay", "ema", "min_snr")
 SWITCHES = (
     "resume", "detect", "buckets", "categorical", "cache", "keep_best", "gradient_checkpointing", "compile", "shard",
 )  # fmt: skip
@@ -124,7 +130,7 @@ WRONG = [
     *((name, low - 1, f"{name} is a whole number of {low} or more, not {low - 1}") for name, low in BOUNDS.items()),
     *((name, value, f"{name} is a number from 0 to 1, not {value}") for name in SHARES for value in (-0.1, 1.1)),
     *((name, 0, f"{name} is above 0, not 0") for name in POSITIVE),
-    *((name, -1, f"{name} is a number of 0 or more, not -1") for name in (*POSITIVE, *FROM_NOTHING)),
+    *((name, -1, f"{name} is a number of 0 or more, not -1") for name in (*POSITIVE, *NONNEGATIVE)),
     *((name, "yes", f"{name} is true or false, not 'yes'") for name in SWITCHES),
     *((name, 3, f"{name} is a text, not 3") for name in TEXTS),
     *((name, "paper-like", f"{name} cannot be 'paper-like'") for name in CHOICES),
@@ -132,14 +138,14 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "value", "words"), WRONG)
-def test_each_setting_has_its_bounds(name, value, words) -> None:
+@pytest.mark.parametrize(("name", "value", "message"), WRONG)
+def test_each_setting_has_its_bounds(name, value, message) -> None:
     with pytest.raises(MaquetteError) as error:
         config(**{name: value})
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
-def test_no_setting_is_without_a_test_of_its_bounds() -> None:
+def test_the_bounds_of_every_setting_are_tested() -> None:
     assert {name for name, _, _ in WRONG} == set(settings_of(TrainingConfig))
 
 
@@ -148,7 +154,7 @@ def test_parts_check_themselves() -> None:
         OptimizerConfig(learning_rate=0, ema=1.5)
 
 
-def test_flat_names_tables_and_parts_say_the_same() -> None:
+def test_flat_names_tables_and_parts_are_equivalent() -> None:
     flat = config(data="pairs", learning_rate=3e-4, optimizer_name="adamw8bit")
     assert flat.data.source == "pairs" and flat.optimizer.name == "adamw8bit"
     assert flat == config(data={"source": "pairs"}, optimizer={"learning_rate": 3e-4, "name": "adamw8bit"})
@@ -161,7 +167,7 @@ def test_flat_names_tables_and_parts_say_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "message"),
     [
         ({"learning_rate": 1, "optimizer": {"learning_rate": 1}}, "are the same setting; give one of them"),
         ({"model": 3}, "model is a table of settings: [model], or model.start_from = ..."),
@@ -171,13 +177,13 @@ def test_flat_names_tables_and_parts_say_the_same() -> None:
         ({"model": {"reconnect": 5}}, 'model.reconnect needs connect = "middle"'),
     ],
 )
-def test_names_that_cannot_be(changes, words) -> None:
+def test_unknown_and_ambiguous_names(changes, message) -> None:
     with pytest.raises(MaquetteError) as error:
         config(**changes)
-    assert words in str(error.value)
+    assert message in str(error.value)
 
 
-def test_a_file_of_version_0_1_is_read_and_told_of(tmp_path) -> None:
+def test_a_file_of_version_0_1_is_read_with_a_warning(tmp_path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('condition = "rings"\noutput = "x"\ndata = "pairs"\nema = 0.9\nwarmup = 3\n')
     now = r"\[data\] source \(was data\); \[optimizer\] ema, warmup\.$"
@@ -187,19 +193,19 @@ def test_a_file_of_version_0_1_is_read_and_told_of(tmp_path) -> None:
 
 
 def test_a_run_of_version_0_1_is_read(tmp_path) -> None:
-    """All of its settings were kept side by side, the unset ones as null."""
+    """It has all settings in one table, unset ones as null."""
     given = config(output=tmp_path, optimizer_name="adamw8bit", size=None, seed=3)
     old = {"optimizer_name": "optimiser", "variant": "kind", "image_column": "picture_column"}
-    kept = {old.get(one.flat, one.flat): value for one, value in given.items()}
+    kept = {old.get(s.flat, s.flat): value for s, value in given.items()}
     (tmp_path / "training.json").write_text(json.dumps(kept, default=str))
     with pytest.warns(MaquetteWarning, match=r"\[optimizer\] .*name \(was optimiser\)"):
         assert TrainingConfig.load(tmp_path / "training.json") == given
 
 
 def test_what_a_resumed_run_may_change() -> None:
-    """Nothing that decides what comes out; the last step does where the learning rate falls to it."""
+    """Only what does not affect the result; with cosine decay, the last step does."""
     constant, cosine = (
-        {one.flat for one, _ in c.items() if one.may_differ_in(c)} for c in (config(), config(decay="cosine"))
+        {s.flat for s, _ in c.items() if s.may_differ_in(c)} for c in (config(), config(decay="cosine"))
     )
     assert cosine == {
         "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",

@@ -1,4 +1,4 @@
-"""The loss, its weights, and what trades time for memory without a change of the result."""
+"""The loss, its weights, gradient checkpointing, and what each stage trains."""
 
 import pytest
 import torch
@@ -13,23 +13,23 @@ from maquette.training.loss import Controlled, loss
 from maquette.training.stages import Stage, enter
 
 
-def gradients(base, net, *, least_memory: bool = False, min_snr: float = 0.0) -> dict[str, torch.Tensor]:
+def gradients(base, net, *, checkpointing: bool = False, min_snr: float = 0.0) -> dict[str, torch.Tensor]:
     generator = torch.Generator().manual_seed(0)
     channels = base.backbone.latent_channels
     latents, noise = torch.randn((2, 2, channels, 16, 16), generator=generator)
     condition = torch.rand((2, 3, 128, 128), generator=generator)
     net.zero_grad()
-    with checkpointed(least_memory, base.backbone.network, net):
+    with checkpointed(checkpointing, base.backbone.network, net):
         value = loss(
             Controlled(base.backbone, net), base.noise, latents, text_for(base.backbone), condition,
             torch.tensor([100, 800]), noise, min_snr,
         )  # fmt: skip
         value.backward()
-    return {name: one.grad.clone() for name, one in net.named_parameters() if one.grad is not None}
+    return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_checkpointed_gradients_are_the_gradients(family) -> None:
+def test_checkpointing_leaves_the_gradients_unchanged(family) -> None:
     base = tiny_base(family)
     net = randomise(mq.ControlNet.attach(base))
     calls = 0
@@ -45,8 +45,8 @@ def test_checkpointed_gradients_are_the_gradients(family) -> None:
         patch.setattr(type(base.backbone.network.up_blocks[0].resnets[0]), "forward", counted)
         gradients(base, net)
         once, calls = calls, 0
-        again = gradients(base, net, least_memory=True)
-    assert calls > 1.5 * once  # they were computed again
+        again = gradients(base, net, checkpointing=True)
+    assert calls > 1.5 * once  # activations were recomputed
     assert all(torch.allclose(plain[name], again[name], atol=1e-6) for name in plain)
     assert not any(getattr(block, "gradient_checkpointing", False) for block in net.modules())
 
@@ -83,17 +83,15 @@ def test_a_stage_trains_what_it_says(stage, trained) -> None:
     enter(stage, base, net)
     found = gradients(base, net)
     assert {name.split(".")[1] for name in found if name.startswith("zero_convs")} == trained
-    with_gradient = {
-        name.split(".")[0] for name, one in base.backbone.network.named_parameters() if one.grad is not None
-    }
+    with_gradient = {name.split(".")[0] for name, p in base.backbone.network.named_parameters() if p.grad is not None}
     decoder = {"up_blocks", "conv_norm_out", "conv_out"}
     encoder = {"conv_in", "down_blocks", "mid_block", "time_embedding"}
     assert with_gradient == {None: set(), "decoder": decoder, "all": decoder | encoder}[stage.unlocked]
-    copied = [one for name, one in net.named_parameters() if name.startswith("trainable_copy.down_blocks.0")]
-    assert all(one.grad is not None and one.grad.any() for one in copied)
+    copied = [p for name, p in net.named_parameters() if name.startswith("trainable_copy.down_blocks.0")]
+    assert all(p.grad is not None and p.grad.any() for p in copied)
 
 
-def test_min_snr_weights_hold_where_a_schedule_ends_in_noise_alone() -> None:
+def test_min_snr_weights_are_finite_at_zero_terminal_snr() -> None:
     process = DDPM({"beta_schedule": "scaled_linear", "rescale_betas_zero_snr": True})
     process._schedule.alphas_cumprod[999] = 0
     assert process.loss_weights(torch.tensor([999]), 5.0).tolist() == [1.0]

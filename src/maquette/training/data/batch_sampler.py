@@ -1,6 +1,6 @@
-"""Which rows go into which step: all of them once an epoch, in an order that the seed decides.
+"""Which rows go into which batch: every row once per epoch, shuffled by the seed.
 
-Nothing is remembered, so a resumed run and one of several processes know the order as the first one did.
+The sampler has no state, so resumed runs and parallel processes see the same order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,17 +14,17 @@ Rows = NDArray[np.intp]
 def epoch(blocks: Sequence[Rows], window: int, rng: np.random.Generator) -> Rows:
     """All rows once: the blocks shuffled, then each row moved by up to `window` places.
 
-    Blocks of one row are shuffled evenly. Blocks of many, as shards of an archive, are still read nearly from end to
-    end: this is a shuffle buffer of `window` rows, of row numbers in place of images.
+    Blocks of one row are shuffled uniformly. Larger blocks, such as tar shards, are still read almost sequentially:
+    the window acts as a shuffle buffer, but of row numbers, not images.
     """
-    laid = np.concatenate([blocks[number] for number in rng.permutation(len(blocks))])
-    if len(laid) == len(blocks):
-        return laid
-    return laid[np.argsort(np.arange(len(laid)) + rng.uniform(0, window, len(laid)))]
+    rows = np.concatenate([blocks[number] for number in rng.permutation(len(blocks))])
+    if len(rows) == len(blocks):
+        return rows
+    return rows[np.argsort(np.arange(len(rows)) + rng.uniform(0, window, len(rows)))]
 
 
 def endless(blocks: Sequence[Rows], window: int, seed: int, group: int) -> Iterator[int]:
-    """One epoch after another."""
+    """The rows of one epoch after another."""
     number = 0
     while True:
         yield from epoch(blocks, window, np.random.default_rng((seed, group, number))).tolist()
@@ -32,14 +32,14 @@ def endless(blocks: Sequence[Rows], window: int, seed: int, group: int) -> Itera
 
 
 def batches(groups: Sequence[Sequence[Rows]], batch_size: int, window: int, seed: int) -> Iterator[list[int]]:
-    """The rows of step 0, 1, ...; each batch from one group, and each group by its share of the rows.
+    """The rows of steps 0, 1, ...; a batch comes from one group, and groups take turns in proportion to their size.
 
     Args:
-        groups: rows of one shape each, in blocks.
+        groups: blocks of rows; all rows of a group have the same shape.
     """
     streams = [endless(blocks, window, seed, number) for number, blocks in enumerate(groups)]
     sizes = np.array([sum(map(len, blocks)) for blocks in groups])
-    due = np.random.default_rng(seed).uniform(0, 1, len(groups))  # where each group stands in its share
+    due = np.random.default_rng(seed).uniform(0, 1, len(groups))  # credit of each group; the largest goes next
     while True:
         due += sizes / sizes.sum()
         chosen = int(due.argmax())
@@ -48,10 +48,10 @@ def batches(groups: Sequence[Sequence[Rows]], batch_size: int, window: int, seed
 
 
 def grouped(blocks: Sequence[Rows], shapes: Sequence[tuple[int, int]]) -> list[list[Rows]]:
-    """Blocks split by their rows' shapes (one a row number)."""
-    kinds = sorted(set(shapes))
-    if len(kinds) == 1:
+    """Blocks split by the shapes of their rows; `shapes` is indexed by row number."""
+    distinct = sorted(set(shapes))
+    if len(distinct) == 1:
         return [list(blocks)]
-    kind_of = np.array([kinds.index(shape) for shape in shapes])
-    parts = [[block[kind_of[block] == kind] for block in blocks] for kind in range(len(kinds))]
-    return [[block for block in group if len(block)] for group in parts if any(map(len, group))]
+    shape_index = np.array([distinct.index(shape) for shape in shapes])
+    groups = [[block[shape_index[block] == index] for block in blocks] for index in range(len(distinct))]
+    return [[block for block in group if len(block)] for group in groups if any(map(len, group))]

@@ -1,7 +1,7 @@
-"""What a step takes of each of its rows: the pair, and all of its chance.
+"""The training dataset: each sample is a pair of images with all its random numbers.
 
-Every draw comes from (seed, step, place in the batch) alone, so that it is the same in any process, in any part of an
-accumulated batch, with a cache or without, and after any restart.
+Randomness depends only on (seed, step, index in the batch), so a sample is the same in any process, in any part of an
+accumulated batch, with or without a cache, and after a restart.
 """
 
 import signal
@@ -27,48 +27,51 @@ from maquette.text.conditioning import Conditioning
 from maquette.training.data.latent_cache import Cache
 from maquette.training.parts import DataConfig
 
-ATTEMPTS = 100  # rows in the place of one that is broken
+ATTEMPTS = 100  # rows to try in place of a broken one
 
 
 class SampleIndex(NamedTuple):
+    """Where a sample stands in the training, and which row of the data it takes."""
+
     step: int
-    number: int  # in the batch
+    number: int  # index in the batch
     row: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of one step; the first axis of each tensor is the row's."""
+    """The samples of one step; tensors are stacked along the first axis."""
 
     rows: Tensor
-    conditions: Tensor  # (B, H, W, 3) bytes
-    moments: Tensor | None  # (B, 2C, h, w) of the latents' posterior, from the cache
-    images: Tensor | None  # (B, H, W, 3) bytes, without a cache
-    text: Conditioning | None  # from the cache, without what depends on the size
-    words: list[str]
+    conditions: Tensor  # (B, H, W, 3) uint8
+    moments: Tensor | None  # (B, 2C, h, w) mean and log-variance of the latents, from the cache
+    images: Tensor | None  # (B, H, W, 3) uint8, without a cache
+    text: Conditioning | None  # from the cache, without size-dependent parts
+    prompts: list[str]
     timesteps: Tensor  # (B,)
-    sample: Tensor  # (B, C, h, w) noise for the draw from the posterior
-    noise: Tensor  # (B, C, h, w)
-    faults: list[BadRow]  # rows that could not be read, for which others stand
+    sample: Tensor  # (B, C, h, w) noise to sample the posterior with
+    noise: Tensor  # (B, C, h, w) added to the latents
+    faults: list[BadRow]  # unreadable rows that were replaced by others
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def part(self, start: int, stop: int) -> "Batch":
-        """Some of the rows."""
+        """Samples `start` to `stop`, for gradient accumulation."""
         values: dict[str, Any] = {field.name: getattr(self, field.name) for field in fields(self)}
-        cut: dict[str, Any] = {name: value if value is None else value[start:stop] for name, value in values.items()}
-        return Batch(**{**cut, "faults": self.faults})
+        sliced: dict[str, Any] = {name: value if value is None else value[start:stop] for name, value in values.items()}
+        return Batch(**{**sliced, "faults": self.faults})
 
     @staticmethod
     def of(rows: Sequence[dict[str, Any]]) -> "Batch":
+        """Collate samples into a batch."""
         listed: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
         stacked: dict[str, Any] = {name: _stacked(values) for name, values in listed.items()}
         return Batch(**{**stacked, "faults": [fault for row in rows for fault in row["faults"]]})
 
 
 def _stacked(values: list[Any]) -> Any:
-    """What the rows have of one field: tensors as one, nothing as nothing, all else as a list."""
+    """One field of all samples: tensors and conditionings stacked, None as None, anything else as a list."""
     if isinstance(values[0], Conditioning):
         return Conditioning.stack(values)
     return torch.stack(values) if isinstance(values[0], Tensor) else None if values[0] is None else values
@@ -76,46 +79,54 @@ def _stacked(values: list[Any]) -> Any:
 
 @dataclass(frozen=True)
 class LatentSpec:
-    """What a row depends on of the base, without its weights: processes that read ahead have it too."""
+    """What samples need to know of the base, without its weights, so that worker processes can have it."""
 
     process: NoiseProcess
-    channels: int  # of the latents
-    downscale: int  # pixels to one latent cell, a side
-    size_multiple: int  # pixels to one image token, a side
+    channels: int  # latent channels
+    downscale: int  # pixels per latent cell, per side
+    size_multiple: int  # pixels per image token, per side
 
     @staticmethod
     def of(base: Base) -> "LatentSpec":
+        """The spec of a base."""
         return LatentSpec(base.noise, base.backbone.latent_channels, base.backbone.downscale, base.size_multiple)
 
     def latents(self, size: tuple[int, int]) -> tuple[int, int, int]:
-        """The shape (C, h, w) of the latents of images (width, height)."""
+        """The latent shape (C, h, w) for images of size (width, height)."""
         width, height = size
         return self.channels, height // self.downscale, width // self.downscale
 
     def tokens(self, size: tuple[int, int]) -> int:
+        """The number of image tokens for images of size (width, height)."""
         return image_tokens(size, self.size_multiple)
 
 
 @dataclass(frozen=True)
 class TrainingDataset(Dataset[dict[str, Any]]):
-    """Rows by their place in a training."""
+    """Samples by `SampleIndex`."""
 
     pairs: Pairs
     cache: Cache | None
     settings: DataConfig
-    groups: Sequence[NDArray[np.intp]]  # rows of one shape each: what may stand for one another
+    groups: Sequence[NDArray[np.intp]]  # rows of the same shape, which may replace one another
     spec: LatentSpec
-    seed: int  # of the run
+    seed: int  # seed of the run
 
-    def __getitem__(self, place: SampleIndex) -> dict[str, Any]:
-        seed = (self.seed, place.step, place.number)
+    def __getitem__(self, index: SampleIndex) -> dict[str, Any]:
+        """One sample: the fields of `Batch` without the batch axis. A broken row is replaced by another of its shape.
+
+        Raises `MaquetteError` if `ATTEMPTS` replacements could not be read either.
+        """
+        seed = (self.seed, index.step, index.number)
         faults: list[BadRow] = []
-        for row in self._candidates(place.row, seed):
+        for row in self._candidates(index.row, seed):
             try:
                 return {**self._row(row, seed), "faults": faults}
             except RowError as error:
                 faults.append(error.fault)
-        raise MaquetteError(f"{faults[0].where}: {faults[0].reason.rstrip('.')}. Nor could {ATTEMPTS} others be read.")
+        raise MaquetteError(
+            f"{faults[0].where}: {faults[0].reason.rstrip('.')}. Nor could {ATTEMPTS} other rows be read."
+        )
 
     def _row(self, row: int, seed: tuple[int, int, int]) -> dict[str, Any]:
         rng = np.random.default_rng(seed)
@@ -125,48 +136,48 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         (timestep,) = self.spec.process.sample_times(1, generator, self.spec.tokens(size))
         sample, noise = torch.randn((2, *self.spec.latents(size)), generator=generator)
         view = self.pairs.view(rng)
-        words = "" if drop_text < self.settings.prompt_drop else self.pairs.text(row)
+        prompt = "" if drop_text < self.settings.prompt_drop else self.pairs.text(row)
         moments = self.cache.moments(row, view) if self.cache else None
-        image, condition = self._seen(row, view, rng, cached=moments is not None)
-        shown = to_pixels(condition)
+        image, condition = self._images(row, view, rng, cached=moments is not None)
+        pixels = to_pixels(condition)
         return {
             "rows": torch.tensor(row),
-            "conditions": torch.zeros_like(shown) if drop_condition < self.settings.condition_drop else shown,
+            "conditions": torch.zeros_like(pixels) if drop_condition < self.settings.condition_drop else pixels,
             "moments": moments,
             "images": image and to_pixels(image),
-            "text": self.cache.text(words) if self.cache else None,
-            "words": words,
+            "text": self.cache.text(prompt) if self.cache else None,
+            "prompts": prompt,
             "timesteps": timestep,
             "sample": sample,
             "noise": noise,
         }
 
-    def _seen(
+    def _images(
         self, row: int, view: CropView, rng: np.random.Generator, cached: bool
     ) -> tuple[Image.Image | None, Image.Image]:
-        """The image, unless its latents are cached, and its condition."""
+        """The image (None if its latents are cached) and the condition map."""
         if cached:
             return None, self.pairs.condition_map(row, view, rng)
         pair = self.pairs.pair(row, view, rng)
         if self.cache:
-            raise RowError(self.pairs.where(row), "could not be read when the cache was made")
-        assert pair.condition is not None, "a pair has a condition"
+            raise RowError(self.pairs.where(row), "could not be read when the cache was built")
+        assert pair.condition is not None, "a pair has a condition map"
         return pair.image, pair.condition
 
     def _candidates(self, row: int, seed: tuple[int, int, int]) -> Iterator[int]:
         yield row
-        like = next(group for group in self.groups if row in group)
-        yield from np.random.default_rng((*seed, 1)).choice(like, ATTEMPTS).tolist()
+        group = next(rows for rows in self.groups if row in rows)
+        yield from np.random.default_rng((*seed, 1)).choice(group, ATTEMPTS).tolist()
 
 
-def load(draws: TrainingDataset, places: Iterator[list[SampleIndex]], workers: int) -> Iterator[Batch]:
-    """The batches of lists of places, in their order, read ahead by so many processes (0: none)."""
+def load(samples: TrainingDataset, indices: Iterator[list[SampleIndex]], workers: int) -> Iterator[Batch]:
+    """One batch per list of indices, in order, loaded ahead by `workers` processes (0: none)."""
     loader = DataLoader(
-        draws, batch_sampler=places, num_workers=workers, collate_fn=Batch.of, worker_init_fn=_leave_signals
+        samples, batch_sampler=indices, num_workers=workers, collate_fn=Batch.of, worker_init_fn=_ignore_interrupt
     )
     yield from loader
 
 
-def _leave_signals(_: int) -> None:
-    """Ctrl-C reaches every process of a terminal: the training's own decides when its readers end."""
+def _ignore_interrupt(_: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the training process decides when its workers end."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)

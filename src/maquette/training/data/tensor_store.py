@@ -1,7 +1,7 @@
-"""Tensors by key in one file: what was computed once is there for every run and every process.
+"""A key-value store of tensors in one file, shared by runs and processes.
 
-A SQLite database in write-ahead mode: each entry is written whole or not at all, several processes may write at the
-same time, and a killed one leaves what it had. The file belongs on a disk of the machine, not on a network's.
+A SQLite database in write-ahead mode: writes are atomic, several processes may write at the same time, and a killed
+one leaves a valid file. Keep the file on a local disk, not on a network drive.
 """
 
 import os
@@ -16,28 +16,37 @@ from torch import Tensor
 
 from maquette.errors import MaquetteError
 
-PATIENCE = 120  # seconds that one process waits for another's writing
-AT_ONCE = 500  # keys in a question, of the 999 that older SQLites take
+PATIENCE = 120  # seconds to wait for another process's write
+AT_ONCE = 500  # keys per query; older SQLite versions allow 999
 
 
 class Store:
-    """Opened anew in each process that uses it, so that it may be handed to others."""
+    """A tensor store; each process opens its own connection, so stores can be pickled and forked."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._opened: dict[int, sqlite3.Connection] = {}  # by process
+        self._opened: dict[int, sqlite3.Connection] = {}  # by process id
         path.parent.mkdir(parents=True, exist_ok=True)
         self._connection()
 
     def get(self, key: bytes) -> dict[str, Tensor]:
-        """An entry's tensors by name; `KeyError` where there is none."""
+        """The tensors of an entry by name, in any shape.
+
+        Raises `KeyError` if there is no such entry.
+        """
         found = self._connection().execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()
         if found is None:
             raise KeyError(key)
         return safetensors.torch.load(found[0])
 
     def put(self, entries: Iterable[tuple[bytes, Mapping[str, Tensor]]]) -> None:
-        """Add entries, all or none; a key that is there stays as it is."""
+        """Add entries atomically; existing keys are left unchanged.
+
+        Args:
+            entries: a key and its tensors by name, in any shape.
+
+        Raises `MaquetteError` if the file cannot be written.
+        """
         rows = [(key, safetensors.torch.save(dict(tensors))) for key, tensors in entries]
         try:
             with self._connection() as connection:
@@ -45,29 +54,29 @@ class Store:
         except sqlite3.OperationalError as error:
             free = shutil.disk_usage(self.path.parent).free
             raise MaquetteError(
-                f"{str(self.path)!r} could not be written ({error}; {free / 2**30:.1f} GiB are free there); make room, "
-                "or name another folder."
+                f"{str(self.path)!r} could not be written ({error}; {free / 2**30:.1f} GiB free there); make room, "
+                "or choose another folder."
             ) from error
 
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
-        """Those of the keys that have an entry."""
+        """The subset of `keys` that have an entry."""
         found: set[bytes] = set()
         for start in range(0, len(keys), AT_ONCE):
-            asked = keys[start : start + AT_ONCE]
-            marks = ",".join("?" * len(asked))
+            chunk = keys[start : start + AT_ONCE]
+            marks = ",".join("?" * len(chunk))
             found.update(
-                row[0] for row in self._connection().execute(f"SELECT key FROM entries WHERE key IN ({marks})", asked)
+                row[0] for row in self._connection().execute(f"SELECT key FROM entries WHERE key IN ({marks})", chunk)
             )
         return found
 
     def _connection(self) -> sqlite3.Connection:
-        """This process's own: a connection may not be used after a fork, nor closed there."""
+        """The connection of this process; SQLite connections must not be used, or closed, across a fork."""
         if os.getpid() not in self._opened:
             self._opened[os.getpid()] = self._open()
         return self._opened[os.getpid()]
 
     def _open(self) -> sqlite3.Connection:
-        """Patiently: while another process makes the file, SQLite answers at once that it is locked."""
+        """Retry while the file is locked: SQLite ignores its timeout while another process creates the file."""
         deadline = time.monotonic() + PATIENCE
         while True:
             connection = sqlite3.connect(self.path, timeout=PATIENCE)
@@ -80,7 +89,7 @@ class Store:
                 connection.close()
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise MaquetteError(
-                        f"{str(self.path)!r} cannot be opened ({error}); remove it, it is made anew, or name another."
+                        f"{str(self.path)!r} cannot be opened ({error}); remove it to have it rebuilt, or use another."
                     ) from error
             time.sleep(0.05)
 

@@ -1,6 +1,6 @@
-"""Trained weights and the optimizer's state split over processes (FSDP), and put together again for a file.
+"""Trained weights and optimizer state sharded over processes (FSDP), and gathered again for saving.
 
-A state on disk is whole whatever made it: one process, several copies, or shards.
+Checkpoints on disk are always unsharded, whether they come from one process, DDP or FSDP.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from maquette.controlnet.network import ControlNet
 
 
 def shard(net: ControlNet, network: nn.Module | None = None) -> list[FSDPModule]:
-    """Split a ControlNet's weights over all world, a block at a time; a base's network too, where it trains."""
+    """Shard a ControlNet over all processes, block by block; also a base's network, if it is trained."""
     parts = [*_blocks(net.trainable_copy), net, *(_blocks(network) if network else ())]
     for part in parts:
         fully_shard(part)
@@ -24,7 +24,7 @@ def shard(net: ControlNet, network: nn.Module | None = None) -> list[FSDPModule]
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """What is gathered at one time: the members of lists, and other modules with weights as they are."""
+    """The units that FSDP gathers: the members of module lists, and other children that have weights."""
     children = [
         member for child in network.children() for member in (child if isinstance(child, nn.ModuleList) else [child])
     ]
@@ -32,22 +32,24 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
 
 
 def whole(value: Any) -> Any:
-    """A state with every shard gathered; all processes call it, and all have it then."""
+    """A state with all shards gathered, on every process; a collective call."""
     if isinstance(value, DTensor):
         return value.full_tensor().cpu()
     if isinstance(value, Mapping):
-        return {key: whole(one) for key, one in value.items()}
-    return [whole(one) for one in value] if isinstance(value, list) else value
+        return {key: whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list) else value
 
 
 def load_network(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Put whole weights into a network, sharded or not."""
-    like = network.state_dict()
-    network.load_state_dict({name: _as(value, like[name]) if name in like else value for name, value in state.items()})
+    """Load unsharded weights into a network, sharded or not."""
+    current = network.state_dict()
+    network.load_state_dict(
+        {name: _as(value, current[name]) if name in current else value for name, value in state.items()}
+    )
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -> None:
-    """Put a whole state into an optimizer of parameters that are sharded or not."""
+    """Load an unsharded state into an optimizer, whose parameters may be sharded."""
     optimizer.load_state_dict(dict(state))
     for parameter, entry in optimizer.state.items():
         for name, value in entry.items():
@@ -56,6 +58,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, state: Mapping[str, Any]) -
 
 
 def _as(value: Tensor, like: Any) -> Tensor:
+    """A full tensor distributed as `like` is, in the same shape; unchanged if `like` is not sharded."""
     if not isinstance(like, DTensor) or isinstance(value, DTensor):
         return value
     return distribute_tensor(value.to(like.device), like.device_mesh, like.placements)

@@ -1,4 +1,4 @@
-"""One process or many: `accelerate launch` and `torchrun` start them, and this is what they say to one another."""
+"""Communication between the processes of a training, as started by `accelerate launch` or `torchrun`."""
 
 import os
 from typing import TypeVar
@@ -15,10 +15,10 @@ T = TypeVar("T")
 
 
 class World:
-    """This process among those of a training; alone unless a launcher started more.
+    """This process among all processes of a training; a single one without a launcher.
 
     Args:
-        device: as `torch.device` takes it; several processes on "cuda" have a card each.
+        device: as for `torch.device`; on "cuda", each process gets one GPU.
     """
 
     def __init__(self, device: str) -> None:
@@ -30,38 +30,38 @@ class World:
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the one that writes."""
+        """Whether this is the main process, which writes the files."""
         return self.rank == 0
 
     def shard(self, rows: list[T]) -> list[T]:
-        """This process's part of rows that all have."""
+        """This process's share of a list that all processes have."""
         return rows[self.rank :: self.count]
 
     def owns(self, key: bytes) -> bool:
-        """Whether a key's work falls to this process, among those of its machine, whatever other keys there are."""
-        here = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
-        place: int = self._state.local_process_index
-        return int.from_bytes(key[:8], "little") % here == place
+        """Whether this process handles `key`; the processes of one machine share the keys by hash."""
+        local_count = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
+        local_rank: int = self._state.local_process_index
+        return int.from_bytes(key[:8], "little") % local_count == local_rank
 
     @property
     def is_local_main(self) -> bool:
-        """Whether this is its machine's first."""
+        """Whether this is the first process on its machine."""
         return bool(self._state.is_local_main_process)
 
     def barrier(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
         self._state.wait_for_everyone()
 
-    def all_reduce_max(self, here: int) -> int:
-        """Of a number over all processes."""
+    def all_reduce_max(self, value: int) -> int:
+        """The maximum over all processes."""
         if self.count == 1:
-            return here
-        number = torch.tensor(here, device=self.device)
+            return value
+        number = torch.tensor(value, device=self.device)
         dist.all_reduce(number, op=dist.ReduceOp.MAX)
         return int(number.item())
 
     def all_reduce_mean(self, value: Tensor) -> Tensor:
-        """Of a number over all processes."""
+        """The mean over all processes of a tensor of any shape."""
         if self.count == 1:
             return value
         total = value.detach().clone()
@@ -69,6 +69,6 @@ class World:
         return total / self.count
 
     def broadcast(self, value: T) -> T:
-        """What the first process says."""
-        said: T = broadcast_object_list([value])[0] if self.count > 1 else value
-        return said
+        """The main process's value, on all processes."""
+        received: T = broadcast_object_list([value])[0] if self.count > 1 else value
+        return received

@@ -1,7 +1,7 @@
-"""When does the condition take hold? Two instruments, on fixed held-out pairs.
+"""Detecting sudden convergence with two metrics on fixed held-out pairs.
 
-Fidelity: generate with the code that users sample with, detect the condition again, score it.
-Gain: what the condition takes off the loss at several noise levels; cheap, and there is no loss of its own to hide in.
+Fidelity: generate images with the code that users sample with, detect the condition in them, and compare.
+Gain: how much the condition lowers the loss at several noise levels; cheap, and not drowned in the noise of the loss.
 """
 
 import math
@@ -28,15 +28,15 @@ from maquette.metrics.fidelity import fidelity
 from maquette.sampling.generate import generate
 from maquette.training.hardware import at_once
 
-LEVELS = (100, 300, 500, 700, 900)  # timesteps at which the gain is taken
-STEPS = 12  # of sampling: fewer than the usual 20, for a number every hundred steps
-SHOWN = 4  # pairs on the grid under every kind of prompt
+LEVELS = (100, 300, 500, 700, 900)  # timesteps at which the gain is measured
+STEPS = 12  # sampling steps: fewer than the usual 20, since this runs every hundred training steps
+SHOWN = 4  # pairs on the image grid
 PROMPTS = ("none", "true", "default", "conflicting")
 
 
 @dataclass(frozen=True)
 class Gain:
-    """At one noise level: the loss without the control, and what the control takes off it."""
+    """At one noise level: the loss without control, and how much control lowers it."""
 
     without: float
     gain: float
@@ -46,39 +46,39 @@ class Gain:
 class Monitor:
     """Measures the same pairs from the same noise each time.
 
-    Fidelity is taken without a prompt, so that nothing but the condition can put things in their places; guidance has
-    no effect then.
+    Fidelity is measured without a prompt, so that the layout can come only from the condition; guidance has no effect
+    then.
 
     Args:
-        rows: of `pairs`, all of one shape.
-        eye: the network that looks, for conditions that it scores.
-        scored: whether fidelity can be measured: the condition's metric is known.
+        rows: rows of `pairs`, all of one shape.
+        perception: the perception model, for conditions whose metric needs it.
+        scored: whether the condition has a fidelity metric.
     """
 
     base: Base
     pairs: Pairs
     rows: Sequence[int]
-    eye: PerceptionModel | None
+    perception: PerceptionModel | None
     scored: bool
 
     def measure(self, net: ControlNet) -> tuple[float, Image.Image]:
-        """Mean fidelity over the held-out conditions, NaN where nothing scores it; and a sheet of some of them."""
+        """Mean fidelity over the held-out pairs (NaN if the condition has no metric), and an image grid of some."""
         maps = [self.pairs.condition_map(row, CropView(), None) for row in self.rows]
-        shown = self._generate(net, maps, [""] * len(maps))
-        drawn = self._sheet(net, maps, shown)
+        images = self._generate(net, maps, [""] * len(maps))
+        grid = self._grid(net, maps, images)
         if not self.scored:
-            return math.nan, drawn
+            return math.nan, grid
         truth: list[Any] = [self.pairs.ground_truth(row) for row in self.rows]
-        return float(np.nanmean(fidelity(self.pairs.condition, shown, truth, self.eye))), drawn
+        return float(np.nanmean(fidelity(self.pairs.condition, images, truth, self.perception))), grid
 
     def gain(self, net: ControlNet) -> dict[int, Gain]:
-        """By noise level, the loss without the control and what it takes off, on the same noise; without a prompt."""
+        """By noise level, the loss without control and how much control lowers it, for the same noise; no prompt."""
         generator = torch.Generator().manual_seed(0)
         rows = list(self.rows)
         size = at_once(self.pairs.shape(rows[0]))
-        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        with _at_rest(net), torch.no_grad():
-            found = [(len(part), self._losses(net, part, generator)) for part in parts]
+        chunks = [rows[start : start + size] for start in range(0, len(rows), size)]
+        with _evaluating(net), torch.no_grad():
+            found = [(len(chunk), self._losses(net, chunk, generator)) for chunk in chunks]
         means = {
             level: [sum(count * losses[level][which] for count, losses in found) / len(rows) for which in (0, 1)]
             for level in LEVELS
@@ -86,7 +86,7 @@ class Monitor:
         return {level: Gain(without, without - controlled) for level, (without, controlled) in means.items()}
 
     def _losses(self, net: ControlNet, rows: list[int], generator: torch.Generator) -> dict[int, tuple[float, float]]:
-        """Of some rows, by noise level: without the control, and with it."""
+        """By noise level, the mean loss over some rows without and with control."""
         base, size = self.base, self.pairs.shape(rows[0])
         latents = base.encode_images([self.pairs.image(row, CropView()) for row in rows]).float()
         noise = torch.randn(latents.shape, generator=generator).to(latents.device)
@@ -97,37 +97,38 @@ class Monitor:
         for level in LEVELS:
             timesteps = torch.full((len(rows),), level, device=latents.device)
             noisy = base.noise.noised(latents, noise, timesteps).to(base.dtype)
-            wanted = base.noise.target(latents, noise, timesteps)
+            target = base.noise.target(latents, noise, timesteps)
             prepared = base.backbone.prepare(noisy, timesteps, text)
             residuals = net(noisy.to(net.dtype), timesteps, text, features)
             without, controlled = (
-                F.mse_loss(base.backbone.finish(prepared, added).float(), wanted).item() for added in (None, residuals)
+                F.mse_loss(base.backbone.finish(prepared, control).float(), target).item()
+                for control in (None, residuals)
             )
             losses[level] = without, controlled
         return losses
 
     def _generate(self, net: ControlNet, maps: list[Image.Image], prompts: list[str]) -> list[Image.Image]:
-        condition = torch.stack([to_unit(one) for one in maps])
-        guidance = None if any(prompts) else 1  # the base's own, where it has an effect
-        together = at_once((condition.shape[3], condition.shape[2]))
-        with _at_rest(net), torch.no_grad():
+        condition = torch.stack([to_unit(image) for image in maps])
+        guidance = None if any(prompts) else 1  # None: the base's default
+        batch_size = at_once((condition.shape[3], condition.shape[2]))
+        with _evaluating(net), torch.no_grad():
             return generate(
-                self.base, prompts, [Control(net, condition)], steps=STEPS, guidance=guidance, batch_size=together
+                self.base, prompts, [Control(net, condition)], steps=STEPS, guidance=guidance, batch_size=batch_size
             )
 
-    def _sheet(self, net: ControlNet, maps: list[Image.Image], plain: list[Image.Image]) -> Image.Image:
-        """Condition, source, and what is generated under the four kinds of prompt."""
+    def _grid(self, net: ControlNet, maps: list[Image.Image], plain: list[Image.Image]) -> Image.Image:
+        """An image grid of conditions, sources, and images generated with the four kinds of prompt."""
         texts = [self.pairs.text(row) for row in self.rows[:SHOWN]]
         prompts = {"true": texts, "default": [DEFAULT_PROMPT] * len(texts), "conflicting": [*texts[1:], texts[0]]}
-        of_kind = {kind: self._generate(net, maps[:SHOWN], words) for kind, words in prompts.items()}
+        generated = {kind: self._generate(net, maps[:SHOWN], texts) for kind, texts in prompts.items()}
         sources = [self.pairs.image(row, CropView()) for row in self.rows[:SHOWN]]
-        rows = [maps[:SHOWN], sources, plain[:SHOWN], *(of_kind[kind] for kind in PROMPTS[1:])]
+        rows = [maps[:SHOWN], sources, plain[:SHOWN], *(generated[kind] for kind in PROMPTS[1:])]
         return image_grid(rows, labels=("condition", "source", *PROMPTS))
 
 
 @contextmanager
-def _at_rest(net: ControlNet) -> Iterator[None]:
-    """In evaluation mode, and back in the one it was in."""
+def _evaluating(net: ControlNet) -> Iterator[None]:
+    """Switch to evaluation mode, and back to the previous mode on exit."""
     training = net.training
     net.eval()
     try:
@@ -137,9 +138,9 @@ def _at_rest(net: ControlNet) -> Iterator[None]:
 
 
 def convergence_step(steps: list[int], scores: list[float], least: float = 0.05) -> int | None:
-    """The step of sudden convergence: from there on, the score stays above half of its rise from first to best.
+    """The step of sudden convergence, from which on the score stays above the middle between first and best.
 
-    None while the rise is under `least` or fewer than three measurements exist.
+    None with fewer than three measurements, or if the score rose by less than `least`.
     """
     if len(scores) < 3 or math.isnan(scores[0]) or max(scores) - scores[0] < least:
         return None

@@ -1,4 +1,4 @@
-"""What a run writes down while it trains: a line of `metrics.jsonl` at a time, and what follows from the lines."""
+"""The metrics of a run, written to `metrics.jsonl` line by line, and what is derived from them."""
 
 import json
 import math
@@ -13,65 +13,67 @@ from maquette.metrics.fidelity import NAMES
 from maquette.training.monitor.convergence import convergence_step
 
 METRICS = "metrics.jsonl"
-LEAST_GAIN = 0.01  # share of the loss that control takes off, where no metric scores the condition
+LEAST_GAIN = 0.01  # relative reduction of the loss that counts as convergence without a fidelity metric
 
 
 @dataclass
 class Log:
+    """The metrics log of a run."""
+
     folder: Path
     condition: str
     started: float = field(default_factory=time.perf_counter)
 
     @property
     def score(self) -> str:
-        """What fidelity is called."""
+        """The name of the fidelity metric."""
         return NAMES.get(self.condition, "fidelity")
 
     def rewind(self, step: int) -> None:
-        """Forget what was written after a step that a resumed run goes back to, and go on with its clock."""
+        """Drop lines after the step that a run resumes from, and continue its clock."""
         kept = [line for line in self.lines() if line["step"] <= step]
         self.started = time.perf_counter() - max((line["seconds"] for line in kept), default=0)
         with atomic_write(self.folder / METRICS) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, step: int, **values: float) -> None:
-        """Add a line; what is no number is left out."""
-        known = {name: value for name, value in values.items() if not math.isnan(value)}
-        line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **known}
+        """Append a line; NaN values are left out."""
+        finite = {name: value for name, value in values.items() if not math.isnan(value)}
+        line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **finite}
         with (self.folder / METRICS).open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
     def lines(self) -> list[dict[str, Any]]:
-        """What was written; a last line that a kill cut off is left out."""
+        """All lines, without a last one that was cut off by a kill."""
         path = self.folder / METRICS
-        whole = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in whole]
+        complete = path.read_text().split("\n")[:-1] if path.exists() else []
+        return [json.loads(line) for line in complete]
 
     def column(self, name: str) -> tuple[list[int], list[float]]:
-        """Steps at which something was written, and its values."""
+        """The steps at which a metric was logged, and its values."""
         found = [line for line in self.lines() if name in line]
         return [line["step"] for line in found], [line[name] for line in found]
 
     def curve(self) -> tuple[list[int], list[float]]:
-        """Steps and what tells whether the condition has taken hold: fidelity, or else the share of the loss."""
+        """Steps and the metric that tells convergence: fidelity if measured, else the relative gain."""
         fidelities = self.column("fidelity")
         return fidelities if fidelities[0] else self.column("gain share")
 
     def converged(self) -> int | None:
-        """The step of sudden convergence, by all that was measured."""
-        return self._holds(*self.curve())
+        """The step of sudden convergence, from all measurements so far."""
+        return self._convergence(*self.curve())
 
     def convergence_detected_at(self) -> int | None:
-        """The step at whose measurement the convergence could first be told, which an earlier one may be called."""
-        (steps, scores), holds = self.curve(), self._holds
-        seen = (step for number, step in enumerate(steps) if holds(steps[: number + 1], scores[: number + 1]))
-        return next(seen, None)
+        """The step whose measurement first revealed convergence; the step of convergence may be an earlier one."""
+        (steps, scores), convergence = self.curve(), self._convergence
+        detected = (step for end, step in enumerate(steps, 1) if convergence(steps[:end], scores[:end]) is not None)
+        return next(detected, None)
 
     def best(self) -> tuple[int, float] | None:
-        """The step that measured best, and its score."""
+        """The step with the best score, and the score."""
         return max(zip(*self.curve(), strict=True), key=lambda point: point[1], default=None)
 
     @property
-    def _holds(self) -> Callable[[list[int], list[float]], int | None]:
+    def _convergence(self) -> Callable[[list[int], list[float]], int | None]:
         least = 0.05 if self.column("fidelity")[0] else LEAST_GAIN
         return lambda steps, scores: convergence_step(steps, scores, least)

@@ -1,4 +1,4 @@
-"""The curve of a run."""
+"""The training curve of a run."""
 
 import warnings
 
@@ -8,13 +8,13 @@ from maquette.training.monitor.metrics_log import Log
 CURVE = "curve.png"
 
 
-def draw_curve(log: Log, title: str) -> None:
-    """Plot fidelity, gain and loss over steps, the step of sudden convergence marked; a note without matplotlib."""
+def plot_curve(log: Log, title: str) -> None:
+    """Plot fidelity, gain and loss over steps and mark the step of convergence; warns if matplotlib is missing."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        words = "No curve.png without matplotlib: pip install 'maquette[train]'; metrics.jsonl has its numbers."
-        warnings.warn(words, MaquetteWarning, stacklevel=3)
+        message = "No curve.png without matplotlib: pip install 'maquette[train]'; metrics.jsonl has the numbers."
+        warnings.warn(message, MaquetteWarning, stacklevel=3)
         return
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.add_subplot()
@@ -25,9 +25,9 @@ def draw_curve(log: Log, title: str) -> None:
     other = axes.twinx()
     other.plot(*log.column("loss"), color="tab:gray", alpha=0.6, label="loss")
     other.plot(*log.column("gain"), color="tab:green", linestyle=":", label="gain")
-    other.set_ylabel("loss, and what control takes off it")
+    other.set_ylabel("loss, and its reduction by control")
     step = log.converged()
     if step is not None:
-        axes.axvline(step, color="tab:red", linestyle="--", label=f"takes hold at step {step}")
+        axes.axvline(step, color="tab:red", linestyle="--", label=f"converges at step {step}")
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(log.folder / CURVE, dpi=110)

@@ -1,4 +1,4 @@
-"""`report.html`: a run on one page that opens from disk."""
+"""`report.html`: a run on one page, viewable from disk."""
 
 from html import escape
 from pathlib import Path
@@ -33,7 +33,7 @@ td:nth-child(n+2) {{ font-variant-numeric: tabular-nums; }} input[type=range] {{
 SLIDER = """<h2>Held-out conditions</h2>
 <p><label>After step <output id="step">{last}</output>
 <input type="range" min="0" max="{most}" value="{most}" id="which"></label></p>
-<img id="grid" src="grids/{name}" alt="condition, source, and what is generated under four kinds of prompt">
+<img id="grid" src="grids/{name}" alt="condition, source, and images generated with four kinds of prompt">
 <script>
 const grids = [{names}];
 document.getElementById("which").oninput = event => {{
@@ -45,9 +45,9 @@ document.getElementById("which").oninput = event => {{
 
 
 def write_report(config: TrainingConfig, log: Log, faults: list[BadRow]) -> None:
-    """Write the page anew: curve, grids, measurements, rows that were passed over, settings."""
+    """Write the page: curve, image grids, skipped rows, metrics and settings."""
     title = f"{config.base}/{config.condition}"
-    curve = f'<img src="{CURVE}" alt="the curve of the run">' if (config.output / CURVE).exists() else ""
+    curve = f'<img src="{CURVE}" alt="training curve">' if (config.output / CURVE).exists() else ""
     page = PAGE.format(
         title=escape(title),
         summary=escape(_summary(log)),
@@ -55,7 +55,7 @@ def write_report(config: TrainingConfig, log: Log, faults: list[BadRow]) -> None
         grids=_grids(config.output / "grids"),
         faults=_faults(faults),
         measurements=_measurements(log),
-        settings=_table([[one.path, str(value)] for one, value in config.items() if value is not None]),
+        settings=_table([[declared.path, str(value)] for declared, value in config.items() if value is not None]),
     )
     with atomic_write(config.output / REPORT) as path:
         path.write_text(page, "utf-8")
@@ -63,10 +63,12 @@ def write_report(config: TrainingConfig, log: Log, faults: list[BadRow]) -> None
 
 def _summary(log: Log) -> str:
     lines = log.lines()
-    done = f"{lines[-1]['step']} optimizer steps in {lines[-1]['seconds'] / 60:.0f} minutes" if lines else "no step yet"
-    hold, best = log.converged(), log.best()
-    took = f"the condition took hold at step {hold}" if hold is not None else "the condition has not taken hold yet"
-    return f"{done}; {took}" + (f"; best at step {best[0]}: {best[1]:.3f}." if best else ".")
+    progress = (
+        f"{lines[-1]['step']} optimizer steps in {lines[-1]['seconds'] / 60:.0f} minutes" if lines else "no step yet"
+    )
+    converged, best = log.converged(), log.best()
+    verdict = f"converged at step {converged}" if converged is not None else "not converged yet"
+    return f"{progress}; {verdict}" + (f"; best score {best[1]:.3f} at step {best[0]}." if best else ".")
 
 
 def _grids(folder: Path) -> str:
@@ -80,17 +82,19 @@ def _grids(folder: Path) -> str:
 def _faults(faults: list[BadRow]) -> str:
     if not faults:
         return ""
-    return "<h2>Rows passed over</h2>" + _table([[fault.where, fault.reason] for fault in faults])
+    return "<h2>Skipped rows</h2>" + _table([[fault.where, fault.reason] for fault in faults])
 
 
 def _measurements(log: Log) -> str:
     measured = [line for line in log.lines() if "gain" in line]
-    names = [name for name in ("step", "seconds", "fidelity", "gain", "gain share") if any(name in x for x in measured)]
+    names = [
+        name for name in ("step", "seconds", "fidelity", "gain", "gain share") if any(name in line for line in measured)
+    ]
     heads = [log.score if name == "fidelity" else name for name in names]
     return _table([[str(line.get(name, "")) for name in names] for line in measured], heads)
 
 
 def _table(rows: list[list[str]], heads: list[str] | None = None) -> str:
-    head = "<tr>" + "".join(f"<th>{escape(one)}</th>" for one in heads) + "</tr>" if heads else ""
+    head = "<tr>" + "".join(f"<th>{escape(name)}</th>" for name in heads) + "</tr>" if heads else ""
     body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table>{head}{body}</table>"

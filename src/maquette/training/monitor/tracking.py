@@ -1,4 +1,4 @@
-"""Measurements sent elsewhere too: TensorBoard, and whatever else accelerate knows."""
+"""Metrics sent to TensorBoard, Weights & Biases and the other trackers of accelerate."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,33 +11,37 @@ from maquette.training.distributed.world import World
 
 @dataclass(frozen=True)
 class Tracker:
-    tracker: Any  # of accelerate; None for nowhere
+    """A tracker of accelerate, or none."""
+
+    tracker: Any
 
     @staticmethod
     def open(track: str | None, folder: Path, settings: Mapping[str, Any], world: World) -> "Tracker":
-        """The tracker of a name, in the first process, told the run's settings."""
+        """Start the named tracker in the main process and log the run's settings."""
         if track is None or not world.is_main:
             return Tracker(None)
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
-        kind = LOGGER_TYPE_TO_CLASS[track]
-        where = {"logging_dir": str(folder)} if kind.requires_logging_directory else {}
-        tracker = kind(folder.name, **where)
+        tracker_class = LOGGER_TYPE_TO_CLASS[track]
+        options = {"logging_dir": str(folder)} if tracker_class.requires_logging_directory else {}
+        tracker = tracker_class(folder.name, **options)
         tracker.start()
         tracker.store_init_configuration({name: _plain(value) for name, value in settings.items()})
         return Tracker(tracker)
 
     def log(self, step: int, values: dict[str, float]) -> None:
+        """Send metrics."""
         if self.tracker is not None:
             self.tracker.log(values, step=step)
 
     def close(self) -> None:
+        """Finish the tracker."""
         if self.tracker is not None:
             self.tracker.finish()
 
 
 def check_tracker(track: str | None, folder: Path) -> None:
-    """Raises `MaquetteError` where the tracker that the settings name is unknown, or not installed."""
+    """Raises `MaquetteError` if the tracker is unknown or not installed."""
     if track is None:
         return
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, filter_trackers
