@@ -1,4 +1,4 @@
-"""What every detector must do, found through the registry; learned ones on tiny random weights, written here."""
+"""The contract of all registered detectors; networks run on tiny random weights, written here."""
 
 import io
 import subprocess
@@ -25,7 +25,7 @@ from maquette.foundation.images import open_image
 NAMES = list(detectors)
 MAPS = [name for name in NAMES if not detectors[name].outputs_text]
 DRAWN = ["canny", "hough", "lsd", "scribble", "softedge", "xdog"]
-"""Those of lines, whose map of an image without any is black."""
+"""Detectors of lines, whose map of a blank image is black."""
 
 WRITERS: dict[str, Callable[[str, Path], Path]] = {
     **dict.fromkeys(["hed", "mlsd", "lineart", "lineart_anime"], random_weights.write_random),
@@ -35,19 +35,19 @@ WRITERS: dict[str, Callable[[str, Path], Path]] = {
 
 
 COARSE = {name: {"resolution": 64} for name in ("hed", "mlsd", "lineart", "lineart_anime")}
-"""Options with which large networks are done sooner."""
+"""Options that make large networks faster."""
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory) -> Callable[[str], Callable[..., Any]]:
     """A detector by name, opened once."""
-    made: dict[str, Callable[..., Any]] = {}
+    loaded: dict[str, Callable[..., Any]] = {}
 
     def get(name: str) -> Callable[..., Any]:
-        if name not in made:
+        if name not in loaded:
             weights = None if detectors[name].offline else WRITERS[name](name, tmp_path_factory.mktemp(name))
-            made[name] = partial(mq.Detector(name, weights, device="cpu"), **COARSE.get(name, {}))
-        return made[name]
+            loaded[name] = partial(mq.Detector(name, weights, device="cpu"), **COARSE.get(name, {}))
+        return loaded[name]
 
     return get
 
@@ -59,14 +59,14 @@ def drawing(size: tuple[int, int] = (97, 61)) -> Image.Image:
 
 
 def stored(image: Image.Image, kind: str, **options: object) -> Image.Image:
-    """As it comes back from a file."""
+    """The image, saved and opened again."""
     file = io.BytesIO()
     image.save(file, kind, **options)
     return Image.open(file)
 
 
 def turned() -> Image.Image:
-    """The drawing, lying on its side, with an EXIF that says so."""
+    """The drawing rotated by 90 degrees, with an EXIF orientation that undoes it."""
     on_its_side = drawing().transpose(Image.Transpose.ROTATE_90)
     exif = on_its_side.getexif()
     exif[0x0112] = 6  # turn by 90 degrees, clockwise
@@ -74,7 +74,7 @@ def turned() -> Image.Image:
 
 
 def see_through() -> Image.Image:
-    """The drawing, its white paper transparent and of another colour below."""
+    """The drawing, with its white paper transparent over another colour."""
     pixels = np.dstack([np.asarray(drawing()), np.full((61, 97), 255, np.uint8)])
     pixels[(pixels[..., :3] == 255).all(axis=2)] = (0, 90, 0, 0)
     return Image.fromarray(pixels)
@@ -87,7 +87,7 @@ SAME: dict[str, Callable[[], Image.Image]] = {
     "animated": lambda: stored(drawing(), "PNG", save_all=True, append_images=[Image.new("RGB", (97, 61))]),
     "alpha": lambda: drawing().convert("RGBA"),
 }
-"""Images that look as the drawing does."""
+"""Images that look like the drawing."""
 
 ODD: dict[str, Callable[[], Image.Image]] = {
     "one bit": lambda: drawing().convert("1"),
@@ -146,16 +146,16 @@ def test_a_image_is_what_the_eye_sees(opened, name: str, what: str) -> None:
 def test_the_same_alone_among_others_and_again(opened, name: str) -> None:
     detector = opened(name)
     images = [drawing(), mq.diorama.scene(3).image, drawing((64, 80)), drawing()]
-    before = [np.asarray(one).copy() for one in images]
-    alone = [detector(one) for one in images]
-    for together in (detector(images), [detector(one) for one in images[-1:]]):
-        for one, other in zip(alone[-len(together) :], together, strict=True):
-            if isinstance(one, str):
-                assert one == other
+    before = [np.asarray(image).copy() for image in images]
+    alone = [detector(image) for image in images]
+    for together in (detector(images), [detector(image) for image in images[-1:]]):
+        for expected, result in zip(alone[-len(together) :], together, strict=True):
+            if isinstance(expected, str):
+                assert expected == result
             else:
-                apart = np.abs(np.asarray(one).astype(int) - np.asarray(other))
-                assert apart.max() <= 1 or (apart > 1).mean() < 1e-3  # rounding may tip a threshold
-    assert all(np.array_equal(one, np.asarray(other)) for one, other in zip(before, images, strict=True))
+                error = np.abs(np.asarray(expected).astype(int) - np.asarray(result))
+                assert error.max() <= 1 or (error > 1).mean() < 1e-3  # rounding may tip a threshold
+    assert all(np.array_equal(pixels, np.asarray(image)) for pixels, image in zip(before, images, strict=True))
     assert detector([]) == []
 
 
@@ -174,10 +174,10 @@ def test_unknown_options_are_refused_before_weights_are_fetched(name: str) -> No
 @pytest.mark.parametrize("name", NAMES)
 def test_options_say_what_they_mean_and_keep_their_range(name: str) -> None:
     options: type[Options] = detectors[name].options
-    for one in options.described():
-        assert one.words.endswith("."), f"{name}'s {one.name} does not say what it means"
-        with pytest.raises(MaquetteError, match=one.name):
-            options.given(name, {one.name: object()})
+    for option in options.described():
+        assert option.words.endswith("."), f"{name}'s {option.name} does not say what it means"
+        with pytest.raises(MaquetteError, match=option.name):
+            options.given(name, {option.name: object()})
     assert name in table()
     assert name in one_detector(name)
 
@@ -199,15 +199,15 @@ def test_what_is_no_weights_is_refused(name: str, tmp_path) -> None:
         mq.detect(name, drawing(), weights=tmp_path / "page.pth")
 
 
-def test_broken_files_are_told_in_a_sentence(tmp_path) -> None:
+def test_broken_files_are_reported(tmp_path) -> None:
     drawing().save(tmp_path / "whole.png")
     (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:90])
     with pytest.raises(MaquetteError, match="broken"):
         open_image(tmp_path / "cut.png")
     with Image.open(tmp_path / "cut.png") as cut, pytest.raises(MaquetteError, match="cannot be read"):
         mq.detect("canny", cut)
-    for size, words in (((0, 3), "0×3"), ((40_000, 1), "40000×1")):
-        with pytest.raises(MaquetteError, match=words):
+    for size, message in (((0, 3), "0×3"), ((40_000, 1), "40000×1")):
+        with pytest.raises(MaquetteError, match=message):
             mq.detect("canny", Image.new("RGB", size))
 
 
@@ -241,10 +241,10 @@ def test_a_function_becomes_a_detector_in_a_line(monkeypatch) -> None:
         mq.register_detector("canny", lambda image: image)
     with pytest.raises(MaquetteError, match="cannot be called 'unfit'"):
         mq.register_detector("odd", lambda image, unfit=1: image)
-    with pytest.raises(MaquetteError, match="numbers, words or None"):
+    with pytest.raises(MaquetteError, match="numbers, strings or None"):
         mq.register_detector("odd", lambda image, levels=[1]: image)
-    mq.register_detector("flat", lambda image: Image.new("L", (3, 3)))  # anew, as a cell of a notebook run twice
-    with pytest.raises(MaquetteError, match="of the size given"):
+    mq.register_detector("flat", lambda image: Image.new("L", (3, 3)))  # again, as a notebook cell run twice
+    with pytest.raises(MaquetteError, match="returns a PIL image of the input's size"):
         mq.detect("flat", drawing())
 
 
@@ -257,13 +257,13 @@ def test_a_broken_entry_point_takes_no_other_detector_away(monkeypatch) -> None:
 
     monkeypatch.setattr(registry, "entry_points", lambda group: [Broken()])
     registry.load_others.cache_clear()
-    with pytest.warns(MaquetteWarning, match="'broken' cannot be had: No module named 'nowhere'"):
+    with pytest.warns(MaquetteWarning, match="'broken' cannot be loaded: No module named 'nowhere'"):
         assert "canny" in table()
     registry.load_others.cache_clear()
 
 
 @pytest.mark.parametrize("name", MAPS)
-def test_no_global_chance_is_used(opened, name: str) -> None:
+def test_the_global_random_state_is_untouched(opened, name: str) -> None:
     before = torch.get_rng_state()
     detector = mq.Detector(name) if detectors[name].offline else opened(name)
     detector(drawing())
@@ -282,6 +282,6 @@ def test_canny_is_opencvs() -> None:
 
 def test_scribbles_are_seeded() -> None:
     image = mq.diorama.scene(3).image
-    draws = [np.asarray(mq.detect("scribble", image, seed=seed)) for seed in (1, 1, 2)]
-    assert np.array_equal(draws[0], draws[1])
-    assert not np.array_equal(draws[0], draws[2])
+    maps = [np.asarray(mq.detect("scribble", image, seed=seed)) for seed in (1, 1, 2)]
+    assert np.array_equal(maps[0], maps[1])
+    assert not np.array_equal(maps[0], maps[2])

@@ -1,1 +1,1 @@
-"""Detectors: an image in, a condition map out, one file a family; and how exact maps are drawn."""
+"""Detectors, which turn an image into a condition map (one file per family), and the rendering of exact maps."""

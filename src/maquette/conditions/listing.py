@@ -1,40 +1,40 @@
-"""All detectors in a table, and one with its options."""
+"""Tables for the command line: all detectors, and the options and weights of one."""
 
 from collections.abc import Sequence
 
 from maquette.conditions.registry import detector_spec, detectors, load_others
 from maquette.conditions.spec import DetectorSpec
 
-HEAD = ("name", "what it draws", "library", "weights, MB", "licence", "offline")
+HEADER = ("name", "what it draws", "library", "weights, MB", "licence", "offline")
 
 
 def table() -> str:
-    """A line a detector: what it draws, with what, and what it needs."""
+    """One line per detector: what it draws, its library and its weights."""
     load_others()
     rows = [_row(detectors[name]) for name in detectors]
-    return _columns([HEAD, *rows])
+    return _columns([HEADER, *rows])
 
 
 def one_detector(name: str) -> str:
-    """A detector's options and weights."""
+    """The options and weights of one detector. Raises `MaquetteError` for an unknown name."""
     spec = detector_spec(name)
     options = [
         ("option", "default", "range", "meaning"),
-        *((o[0], str(o[1]), *o[2:]) for o in spec.options.described()),
+        *((option.name, str(option.default), option.range, option.words) for option in spec.options.described()),
     ]
     weights = [
         ("weights", "MB", "licence", "fetched by"),
-        *((key, str(one.megabytes), one.licence, one.command) for key, one in spec.weights.items()),
+        *((key, str(source.megabytes), source.licence, source.command) for key, source in spec.weights.items()),
     ]
     return "\n\n".join([f"{name}: {spec.draws}", *(_columns(rows) for rows in (options, weights) if len(rows) > 1)])
 
 
 def _row(spec: DetectorSpec) -> tuple[str, ...]:
-    usual = next(iter(spec.weights), None)
+    default = next(iter(spec.weights), None)
     others = f" and {len(spec.weights) - 1} more" if len(spec.weights) > 1 else ""
-    weights = f"{usual} {spec.weights[usual].megabytes}{others}" if usual else "none"
-    licences = spec.weights[usual].licence if usual else "-"
-    offline = "once fetched" if not spec.offline else "but for some options" if spec.weights else "yes"
+    weights = f"{default} {spec.weights[default].megabytes}{others}" if default else "none"
+    licences = spec.weights[default].licence if default else "-"
+    offline = "once downloaded" if not spec.offline else "except some options" if spec.weights else "yes"
     return spec.name, spec.draws, spec.library, weights, licences, offline
 
 

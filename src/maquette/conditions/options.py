@@ -1,4 +1,4 @@
-"""Options of detectors: frozen dataclasses whose fields say what they mean and from where to where they go."""
+"""Options of detectors: frozen dataclasses whose fields declare their meaning and range."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -12,6 +12,8 @@ option = setting
 
 
 class Described(NamedTuple):
+    """An option as tables show it."""
+
     name: str
     default: Any
     range: str
@@ -20,15 +22,15 @@ class Described(NamedTuple):
 
 @dataclass(frozen=True)
 class Options(Declared):
-    """What may be asked of a detector; one that has none uses this class itself.
+    """The options of a detector; a detector without options uses this class itself.
 
-    Raises `MaquetteError` with all that is wrong at once.
+    Raises `MaquetteError` that lists every invalid value at once.
     """
 
     @classmethod
     def given(cls, detector: str, values: Mapping[str, Any]) -> Self:
-        """From values by name; `MaquetteError` names an option that a detector does not have."""
-        known = [one.name for one in fields(cls)]
+        """Options from values by name. Raises `MaquetteError` for unknown names and invalid values."""
+        known = [option.name for option in fields(cls)]
         for name in values:
             if name not in known:
                 raise MaquetteError(unknown(f"option of {detector}", name, known))
@@ -40,4 +42,4 @@ class Options(Declared):
     @classmethod
     def described(cls) -> list[Described]:
         """Each option as a table shows it."""
-        return [Described(one.name, one.default, one.range, one.words) for one in settings_of(cls).values()]
+        return [Described(item.name, item.default, item.range, item.words) for item in settings_of(cls).values()]

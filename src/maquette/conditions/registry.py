@@ -1,4 +1,4 @@
-"""All detectors by name: those of the package, whose modules are imported when they are first used, and others'."""
+"""All detectors by name: the package's own, imported on first use, and those of users and other packages."""
 
 import inspect
 import warnings
@@ -11,14 +11,14 @@ from typing import Any
 from PIL import Image
 
 from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, each
+from maquette.conditions.spec import DetectorSpec, per_image
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import Registry
 
-OWN = "one's own"
+USER = "user-defined"  # library of detectors registered from functions
 
 detectors: Registry[DetectorSpec] = Registry("detector")
-for _name, _where in {
+for _name, _path in {
     "canny": "canny:CANNY",
     "scribble": "scribble:SCRIBBLE",
     "xdog": "xdog:XDOG",
@@ -39,53 +39,66 @@ for _name, _where in {
     "diorama/segmentation": "diorama:SEGMENTATION",
     "diorama/pose": "diorama:POSE",
 }.items():
-    detectors.add_lazily(_name, f"maquette.conditions.detectors.{_where}")
+    detectors.add_lazily(_name, f"maquette.conditions.detectors.{_path}")
 
 
 def register_detector(
     name: str, draw: Callable[..., Image.Image], draws: str = "", *, categorical: bool = False
 ) -> None:
-    """Make a function a detector: of an RGB image, and options by name with their defaults, to a map of its size.
+    """Register a function as a detector.
 
-    Packages do the same by an entry point in the group "maquette.detectors", whose name is the detector's.
+    Packages do the same with an entry point in the group "maquette.detectors", named after the detector.
 
     Args:
-        draws: what its maps show, in words.
-        categorical: its colours name things, and are never to be mixed.
+        draw: takes an RGB image and keyword options with defaults, returns a map of the same size.
+        draws: what its maps show, for `maquette detect --list`.
+        categorical: whether colours stand for classes and must never be interpolated.
+
+    Raises `MaquetteError` for a name that is taken, and for options without defaults or with names that are reserved.
     """
-    if name in detectors and detectors[name].library != OWN:
+    if name in detectors and detectors[name].library != USER:
         raise MaquetteError(f"There is a detector {name!r} already; choose another name.")
     options = _options_of(name, draw)
 
-    def checked(image: Image.Image, **chosen: Any) -> Image.Image:
-        shown = draw(image, **chosen)
-        if not isinstance(shown, Image.Image) or shown.size != image.size:
-            given = shown.size if isinstance(shown, Image.Image) else type(shown).__name__
-            raise MaquetteError(f"A detector draws a PIL image of the size given; {name!r} gave {given}.")
-        return shown
+    def checked(image: Image.Image, **values: Any) -> Image.Image:
+        result = draw(image, **values)
+        if not isinstance(result, Image.Image) or result.size != image.size:
+            actual = result.size if isinstance(result, Image.Image) else type(result).__name__
+            raise MaquetteError(
+                f"A detector returns a PIL image of the input's size, {image.size}; {name!r} returned {actual}."
+            )
+        return result
 
-    spec = DetectorSpec(name, draws, each(checked), options, library=OWN, categorical=categorical)
+    spec = DetectorSpec(name, draws, per_image(checked), options, library=USER, categorical=categorical)
     detectors.add(name, spec, anew=name in detectors)
 
 
 def _options_of(name: str, draw: Callable[..., Image.Image]) -> type[Options]:
     """The keyword arguments of a function as options."""
     parameters = list(inspect.signature(draw).parameters.values())[1:]
-    without = [one.name for one in parameters if one.default is one.empty]
-    if without:
-        raise MaquetteError(f"Options of a detector have defaults; {name!r} has none for {', '.join(without)}.")
-    taken = [one.name for one in parameters if hasattr(Options, one.name)]
-    if taken:
-        raise MaquetteError(f"An option cannot be called {taken[0]!r}; {name!r} has one: call it otherwise.")
-    kinds = [(one.name, Any, option(one.default, "What the function makes of it.")) for one in parameters]
+    required = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
+    if required:
+        raise MaquetteError(
+            f"Options of a detector need defaults; {name!r} has none for {', '.join(required)}: add them."
+        )
+    reserved = [parameter.name for parameter in parameters if hasattr(Options, parameter.name)]
+    if reserved:
+        raise MaquetteError(f"An option cannot be called {reserved[0]!r}; {name!r} has one: rename it.")
+    declared = [
+        (parameter.name, Any, option(parameter.default, "An argument of the registered function."))
+        for parameter in parameters
+    ]
     try:
-        return make_dataclass("OwnOptions", kinds, bases=(Options,), frozen=True)
+        return make_dataclass("UserOptions", declared, bases=(Options,), frozen=True)
     except ValueError as error:
-        raise MaquetteError(f"Defaults of options are numbers, words or None; of {name!r}: {error}.") from error
+        raise MaquetteError(f"Defaults of options are numbers, strings or None; {name!r}: {error}.") from error
 
 
 def detector_spec(name: str) -> DetectorSpec:
-    """A detector of the package, of another package or of the user's."""
+    """A detector by name: the package's, the user's or another package's.
+
+    Raises `MaquetteError` for an unknown name.
+    """
     if name not in detectors:
         load_others()
     return detectors[name]
@@ -93,11 +106,11 @@ def detector_spec(name: str) -> DetectorSpec:
 
 @cache
 def load_others() -> None:
-    """Add what other packages offer by entry points."""
-    for one in entry_points(group="maquette.detectors"):
-        if one.name in detectors:
+    """Register the detectors that other packages provide by entry points."""
+    for entry in entry_points(group="maquette.detectors"):
+        if entry.name in detectors:
             continue
         try:
-            register_detector(one.name, one.load(), f"what {one.value} draws")
-        except Exception as error:  # another package's fault is not to take this one's detectors away
-            warnings.warn(f"The detector {one.name!r} cannot be had: {error}", MaquetteWarning, stacklevel=2)
+            register_detector(entry.name, entry.load(), f"what {entry.value} draws")
+        except Exception as error:  # a broken package must not disable the other detectors
+            warnings.warn(f"The detector {entry.name!r} cannot be loaded: {error}", MaquetteWarning, stacklevel=2)

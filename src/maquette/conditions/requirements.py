@@ -1,7 +1,7 @@
-"""What a condition needs wherever maps of it are drawn or read: by generations, trainings and annotations alike.
+"""What a condition needs wherever its maps are computed or read: in generation, training and annotation.
 
-Maps are drawn at the size at which they are used: of an image that was brought to the generation's size or to a
-training's frame before; annotations keep each image's own.
+Maps are computed at the size they are used at: the image is first resized for generation, or cropped for training.
+Annotation keeps the size of each image.
 """
 
 from typing import Any
@@ -14,28 +14,28 @@ from maquette.conditions.spec import DetectorSpec
 
 
 def drawn_by(condition: str, base: str) -> str:
-    """The name of the detector that draws a condition for a base: the base's own where it has one."""
-    own = f"{base}/{condition}"
-    return own if own in detectors else condition
+    """The name of the detector for a condition: `base/condition` where the base has one, else `condition`."""
+    specific = f"{base}/{condition}"
+    return specific if specific in detectors else condition
 
 
 def is_categorical(condition: str) -> bool:
-    """Whether a condition's colours name things, by its detector; of a word that is no detector's, no."""
+    """Whether the colours of a condition's maps stand for classes; False where no detector has that name."""
     return condition in detectors and detectors[condition].categorical
 
 
 def resampling(categorical: bool) -> Image.Resampling:
-    """How maps come to another size: classes by the nearest pixel, which mixes no colours, all others by Lanczos."""
+    """How maps are resized: class colours by nearest neighbour, which mixes none; all others by Lanczos."""
     return Image.Resampling.NEAREST if categorical else Image.Resampling.LANCZOS
 
 
 def resampling_words(categorical: bool) -> str:
-    """The same for the contract of a ControlNet."""
+    """`resampling` in words, for the metadata of a ControlNet."""
     return "the nearest pixel" if categorical else "Lanczos"
 
 
 def random_options(spec: DetectorSpec, rng: np.random.Generator) -> dict[str, Any]:
-    """Options that draw a detector's parameters at random, for those that can."""
+    """Options that randomise a detector's parameters: a seed, where it takes one."""
     return {"seed": random_seed(rng)} if spec.takes_seed else {}
 
 

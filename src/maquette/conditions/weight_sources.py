@@ -1,4 +1,4 @@
-"""Weights that detectors need and the package does not bring: pinned, fetched once into the Hub's cache, checked."""
+"""Detector weights that the package does not ship: pinned, downloaded once into the Hub's cache, and checked."""
 
 import hashlib
 import os
@@ -16,60 +16,63 @@ class WeightSource:
     """Files of a repository on the Hugging Face Hub."""
 
     repository: str
-    files: Mapping[str, str | None]  # name → SHA-256; None where none was published: the revision alone pins it
+    files: Mapping[str, str | None]  # name → SHA-256; None where unknown: the revision pins it
     megabytes: int
     licence: str
-    revision: str = "main"  # a commit, where it is known
+    revision: str = "main"  # a commit where known
 
     @property
     def command(self) -> str:
-        """What fetches it into the cache, for machines that go online at other times."""
+        """The command that downloads it into the cache ahead of time."""
         return f"hf download {self.repository} {' '.join(self.files)} --revision {self.revision}"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Weights of networks that work together, each from a repository of its own.
+    """Weights of networks that work together, each from a separate repository.
 
-    A folder of the user's holds a folder for each, by the part's name.
+    A local copy is a folder with one subfolder per part, named after it.
     """
 
     parts: Mapping[str, WeightSource]
 
     @property
     def megabytes(self) -> int:
-        return sum(one.megabytes for one in self.parts.values())
+        return sum(part.megabytes for part in self.parts.values())
 
     @property
     def licence(self) -> str:
-        return ", ".join(dict.fromkeys(one.licence for one in self.parts.values()))
+        return ", ".join(dict.fromkeys(part.licence for part in self.parts.values()))
 
     @property
     def command(self) -> str:
-        return " && ".join(one.command for one in self.parts.values())
+        return " && ".join(part.command for part in self.parts.values())
 
 
 def locate(detector: str, known: Mapping[str, WeightSource], weights: str | Path | None) -> Path:
-    """Where a detector's weights lie: the file, or where they are several the folder.
+    """The path of a detector's weights: the file, or the folder where there are several files.
 
     Args:
-        weights: a name among `known`, a file or folder of the user's, or None for the usual ones.
+        weights: a name among `known`, a local file or folder, or None for the first of `known`.
 
-    Raises `MaquetteError` where there are none, and what was fetched does not have the SHA-256 that it must have.
+    Raises `MaquetteError` where they cannot be found or downloaded, and where a download has the wrong SHA-256.
     """
-    own = users_own(detector, list(known), weights)
-    return own or fetch(detector, known[str(weights)] if weights else next(iter(known.values())))
+    local = local_weights(detector, list(known), weights)
+    return local or fetch(detector, known[str(weights)] if weights else next(iter(known.values())))
 
 
 def locate_parts(detector: str, known: Mapping[str, Parts], weights: str | Path | None) -> dict[str, Path]:
-    """Where each part of a detector's weights lies, by its name; as `locate`."""
-    own = users_own(detector, list(known), weights)
-    chosen = known[str(weights)] if weights and not own else next(iter(known.values()))
-    return {name: own / name if own else fetch(detector, one) for name, one in chosen.parts.items()}
+    """The path of each part of a detector's weights, by name. Raises `MaquetteError` as `locate` does."""
+    local = local_weights(detector, list(known), weights)
+    published = known[str(weights)] if weights and not local else next(iter(known.values()))
+    return {name: local / name if local else fetch(detector, part) for name, part in published.parts.items()}
 
 
-def users_own(detector: str, known: list[str], weights: str | Path | None) -> Path | None:
-    """The file or folder that is given as weights; None where published ones are meant."""
+def local_weights(detector: str, known: list[str], weights: str | Path | None) -> Path | None:
+    """The local file or folder that `weights` names; None where published ones are meant.
+
+    Raises `MaquetteError` for weights that are neither published nor an existing path.
+    """
     if weights is None or str(weights) in known:
         return None
     path = Path(weights)
@@ -82,7 +85,10 @@ def users_own(detector: str, known: list[str], weights: str | Path | None) -> Pa
 
 
 def fetch(detector: str, published: WeightSource) -> Path:
-    """The file from the Hub's cache, or from the Hub, saying so; of several files the folder."""
+    """The path of published weights, downloaded with a warning where they are not cached: the file, or the folder.
+
+    Raises `MaquetteError` where they are neither cached nor can be downloaded, and for a wrong SHA-256.
+    """
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -95,7 +101,7 @@ def fetch(detector: str, published: WeightSource) -> Path:
             continue
         if not paths and not _offline():
             warnings.warn(
-                f"{detector} fetches its weights once, {published.megabytes} MB from {repository} "
+                f"{detector} downloads its weights once, {published.megabytes} MB from {repository} "
                 f"({published.licence}).",
                 MaquetteWarning,
                 stacklevel=2,
@@ -105,8 +111,8 @@ def fetch(detector: str, published: WeightSource) -> Path:
         except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
             raise MaquetteError(
                 f"{detector} needs {name} of {repository} ({published.megabytes} MB, {published.licence}), which is "
-                f"not in the Hub's cache and cannot be fetched now. Online: {published.command}. Or name a copy "
-                "of your own as weights, which maquette detect and maquette data annotate take."
+                f"not in the Hub's cache and cannot be downloaded now. When online: {published.command}. Or pass a "
+                "local copy as weights to maquette detect or maquette data annotate."
             ) from error
         _check(path, digest, name, repository)
         paths.append(path)
@@ -117,12 +123,12 @@ def _check(path: Path, digest: str | None, name: str, repository: str) -> None:
     if digest is None:
         return
     with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != digest:
+        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    if actual != digest:
         path.resolve().unlink()
         raise MaquetteError(
-            f"{name} of {repository} is not what it was when it was checked (SHA-256 {found}, expected {digest}); "
-            "it was removed. Try again, or give a copy of your own as weights."
+            f"{name} of {repository} differs from the published file (SHA-256 {actual}, expected {digest}); "
+            "it was removed. Try again, or pass a local copy as weights."
         )
 
 

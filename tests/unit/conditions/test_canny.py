@@ -1,4 +1,4 @@
-"""Canny with thresholds by chance."""
+"""Canny with random thresholds."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import maquette as mq
 from maquette.conditions.detectors.canny import canny, random_thresholds
 
 
-def test_with_a_seed_thresholds_are_drawn_and_the_given_ones_have_no_effect() -> None:
+def test_with_a_seed_thresholds_are_random_and_low_and_high_have_no_effect() -> None:
     image = mq.diorama.scene(3).image
     seen = mq.detect("canny", image, seed=5)
     assert seen == canny(image, *random_thresholds(np.random.default_rng(5)))
@@ -14,7 +14,7 @@ def test_with_a_seed_thresholds_are_drawn_and_the_given_ones_have_no_effect() ->
     assert len({mq.detect("canny", image, seed=seed).tobytes() for seed in range(8)}) > 4
 
 
-def test_drawn_thresholds_keep_their_range() -> None:
+def test_random_thresholds_stay_in_range() -> None:
     rng = np.random.default_rng(0)
     low, high = np.array([random_thresholds(rng) for _ in range(500)]).T
     assert low.min() >= 30 and low.max() <= 130

@@ -37,19 +37,19 @@ def test_a_batch_says_what_each_says_alone_and_again(folder) -> None:
 
 
 def test_length_is_kept(folder) -> None:
-    words = mq.detect("caption", mq.diorama.scene(3).image, weights=folder, device="cpu", length=4)
-    assert len(words.split()) <= 4
+    caption = mq.detect("caption", mq.diorama.scene(3).image, weights=folder, device="cpu", length=4)
+    assert len(caption.split()) <= 4
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
-    [(None, r"holds no words of caption; add tokenizer\.json"), ("{}", "no tokenizer"), ("[]", "no tokenizer")],
+    ("content", "message"),
+    [(None, r"holds no vocabulary for caption; add tokenizer\.json"), ("{}", "no tokenizer"), ("[]", "no tokenizer")],
 )
-def test_a_folder_without_a_tokenizer_is_told(folder, tmp_path, content: str | None, words: str) -> None:
+def test_a_folder_without_a_tokenizer_is_refused(folder, tmp_path, content: str | None, message: str) -> None:
     for file in folder.iterdir():
         if file.name != "tokenizer.json":
             (tmp_path / file.name).write_bytes(file.read_bytes())
     if content is not None:
         (tmp_path / "tokenizer.json").write_text(content)
-    with pytest.raises(MaquetteError, match=words):
+    with pytest.raises(MaquetteError, match=message):
         mq.Detector("caption", tmp_path, device="cpu")

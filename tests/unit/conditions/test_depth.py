@@ -28,8 +28,8 @@ def photo(size: tuple[int, int]) -> Image.Image:
     return mq.diorama.scene(3).image.resize(size)
 
 
-def plainly(folder: Path, image: Image.Image) -> np.ndarray:
-    """What transformers itself predicts of an image that is of the right size already."""
+def plain_depth(folder: Path, image: Image.Image) -> np.ndarray:
+    """What transformers predicts for an image that already has the input size."""
     pixels = (np.asarray(image) / 255 - MEAN) / DEVIATION
     network = AutoModelForDepthEstimation.from_pretrained(folder)
     with torch.no_grad():
@@ -39,7 +39,7 @@ def plainly(folder: Path, image: Image.Image) -> np.ndarray:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_draws_what_transformers_predicts(folders, name: str) -> None:
     image = photo(OWN_SIZE[name])
-    expected = plainly(folders[name], image)
+    expected = plain_depth(folders[name], image)
     expected = (expected - expected.min()) / np.ptp(expected) * 255
     drawn = np.asarray(mq.detect("depth", image, weights=folders[name], device="cpu", clip=0.0))
     assert np.ptp(drawn) == 255
@@ -56,16 +56,16 @@ def test_a_batch_of_several_sizes_is_each_alone(folders, name: str) -> None:
         assert np.abs(np.asarray(detector(image), int) - np.asarray(drawn)).max() <= 1
 
 
-def test_metres_are_turned_about(tmp_path) -> None:
+def test_metric_depth_is_inverted(tmp_path) -> None:
     torch.manual_seed(0)
     folder = write_depth_anything(tmp_path, "metric")
     image = photo((56, 56))
-    metres = plainly(folder, image)
+    metres = plain_depth(folder, image)
     drawn = np.asarray(mq.detect("depth", image, weights=folder, device="cpu", clip=0.0))[..., 0]
     assert drawn[np.unravel_index(metres.argmin(), metres.shape)] == 255
     assert drawn[np.unravel_index(metres.argmax(), metres.shape)] == 0
-    told = np.asarray(mq.detect("depth", image, weights=folder, device="cpu", clip=0.0, metric=False))[..., 0]
-    assert told[np.unravel_index(metres.argmax(), metres.shape)] == 255
+    relative = np.asarray(mq.detect("depth", image, weights=folder, device="cpu", clip=0.0, metric=False))[..., 0]
+    assert relative[np.unravel_index(metres.argmax(), metres.shape)] == 255
 
 
 def test_shapes_are_kept_where_the_network_allows_it(folders) -> None:
@@ -77,8 +77,8 @@ def test_shapes_are_kept_where_the_network_allows_it(folders) -> None:
     assert network("dpt").size_of((1000, 500), 96) == (96, 96)
 
 
-def test_the_hybrid_sees_one_size_alone(folders) -> None:
-    with pytest.raises(MaquetteError, match="at 64 pixels alone, not at 128"):
+def test_the_hybrid_runs_at_one_size_only(folders) -> None:
+    with pytest.raises(MaquetteError, match="only runs at 64 pixels, not at 128"):
         mq.detect("depth", photo((64, 64)), weights=folders["dpt_hybrid"], device="cpu", resolution=128)
     detector = mq.Detector("depth", folders["depth_anything"], device="cpu")
     coarse, fine = (np.asarray(detector(photo((128, 128)), resolution=side)) for side in (64, 128))
@@ -110,18 +110,18 @@ def test_weights_that_lack_a_tensor_are_refused(folders, tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoilt", "words"),
+    ("missing", "message"),
     [
         ("config.json", "holds no weights of depth"),
-        ("preprocessor_config.json", "how its network wants images"),
+        ("preprocessor_config.json", "how to preprocess images"),
         ("model.safetensors", "no weights beside it"),
     ],
 )
-def test_folders_that_are_not_whole_are_told(folders, tmp_path, spoilt: str, words: str) -> None:
+def test_incomplete_folders_are_refused(folders, tmp_path, missing: str, message: str) -> None:
     for file in folders["dpt"].iterdir():
-        if file.name != spoilt:
+        if file.name != missing:
             (tmp_path / file.name).write_bytes(file.read_bytes())
-    with pytest.raises(MaquetteError, match=words):
+    with pytest.raises(MaquetteError, match=message):
         mq.Detector("depth", tmp_path, device="cpu")
 
 
@@ -131,7 +131,7 @@ def test_another_kind_of_network_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "given"),
+    ("name", "value"),
     [
         *(("size", size) for size in ({}, {"longest_edge": 64}, {"height": 64}, {"shortest_edge": "x"}, [64], "x")),
         *(("size", size) for size in (None, 0, -4, True, 1e400, 10**400, {"height": 64, "width": 0})),
@@ -141,12 +141,12 @@ def test_another_kind_of_network_is_refused(tmp_path) -> None:
         ("size_divisor", -1),
     ],
 )
-def test_wishes_that_cannot_be_are_told(folders, tmp_path, name: str, given: object) -> None:
+def test_invalid_preprocessing_is_refused(folders, tmp_path, name: str, value: object) -> None:
     for file in folders["dpt"].iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     path = tmp_path / "preprocessor_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {name: given}))
-    with pytest.raises(MaquetteError, match=f"'{name}' in .* is .*, not .*; fetch the file anew"):
+    path.write_text(json.dumps(json.loads(path.read_text()) | {name: value}))
+    with pytest.raises(MaquetteError, match=f"'{name}' in .* must be .*, not .*; download the file again"):
         mq.Detector("depth", tmp_path, device="cpu")
 
 
@@ -160,9 +160,9 @@ def test_wishes_that_cannot_be_are_told(folders, tmp_path, name: str, given: obj
         ("config.json", '{"model_type": "dpt", "hidden_size": "x"}'),
     ],
 )
-def test_settings_of_no_network_are_told(folders, tmp_path, file: str, content: str) -> None:
-    for one in folders["dpt"].iterdir():
-        (tmp_path / one.name).write_bytes(one.read_bytes())
+def test_settings_of_no_network_are_refused(folders, tmp_path, file: str, content: str) -> None:
+    for path in folders["dpt"].iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
     (tmp_path / file).write_text(content)
     with pytest.raises(MaquetteError, match=r"holds no settings|holds no network of depth"):
         mq.Detector("depth", tmp_path, device="cpu")

@@ -1,4 +1,4 @@
-"""What goes into YOLOX and DWPose and how their answers are read; the networks are tiny, or arrays."""
+"""Preprocessing for YOLOX and DWPose and decoding of their outputs; the networks are tiny, or arrays."""
 
 import sys
 
@@ -11,26 +11,26 @@ from maquette.conditions.drawing.people import from_coco
 from maquette.conditions.networks.dwpose import DWPose, boxes_of, from_whole_body, peaks_of
 from maquette.errors import MaquetteError
 
-PLACES = 8 * 8 + 4 * 4 + 2 * 2  # of 64×64 in steps of 8, 16 and 32
+CELLS = 8 * 8 + 4 * 4 + 2 * 2  # of 64×64 in steps of 8, 16 and 32
 
 
 def raw_boxes(**boxes: tuple[float, float, float, float, float]) -> np.ndarray:
-    """YOLOX's answer (84, 85): at place number N a box `person_N` or `dog_N` (middle, width, height, score)."""
-    raw = np.zeros((PLACES, 85), np.float32)
+    """YOLOX's answer (84, 85): at cell number N a box `person_N` or `dog_N` (middle, width, height, score)."""
+    raw = np.zeros((CELLS, 85), np.float32)
     for name, (x, y, width, height, score) in boxes.items():
         kind, number = name.split("_")
-        place = int(number)
-        stride, start = (8, 0) if place < 64 else (16, 64) if place < 80 else (32, 80)
-        row, column = divmod(place - start, 64 // stride)
-        raw[place, :4] = x / stride - column, y / stride - row, np.log(width / stride), np.log(height / stride)
-        raw[place, 4], raw[place, 5 + (16 if kind == "dog" else 0)] = 0.9, score / 0.9
+        cell = int(number)
+        stride, start = (8, 0) if cell < 64 else (16, 64) if cell < 80 else (32, 80)
+        row, column = divmod(cell - start, 64 // stride)
+        raw[cell, :4] = x / stride - column, y / stride - row, np.log(width / stride), np.log(height / stride)
+        raw[cell, 4], raw[cell, 5 + (16 if kind == "dog" else 0)] = 0.9, score / 0.9
     return raw
 
 
 def test_each_person_has_one_box() -> None:
     raw = raw_boxes(
         person_9=(20, 30, 16, 40, 0.8),
-        person_70=(21, 31, 16, 40, 0.6),  # the same person, seen from a wider place
+        person_70=(21, 31, 16, 40, 0.6),  # the same person, seen from a coarser grid
         person_83=(50, 40, 10, 20, 0.85),
         person_3=(10, 10, 5, 5, 0.3),  # not sure enough
         dog_40=(40, 50, 20, 10, 0.9),
@@ -40,14 +40,14 @@ def test_each_person_has_one_box() -> None:
     assert len(boxes_of(raw, (64, 64), 0.2)) == 3
 
 
-def test_points_are_where_most_speaks_for_them() -> None:
+def test_points_are_at_the_highest_scores() -> None:
     across, down = np.zeros((2, 3, 40), np.float32), np.zeros((3, 60), np.float32)
     across = across[0]
     across[0, 30], down[0, 15] = 0.9, 0.7
     across[1, 4], down[1, 59] = 0.4, 3.0
-    shares, sure = peaks_of(across, down)
-    assert np.allclose(shares, [[0.75, 0.25], [0.1, 59 / 60], [0, 0]])
-    assert np.allclose(sure, [0.7, 0.4, 0])
+    positions, confidence = peaks_of(across, down)
+    assert np.allclose(positions, [[0.75, 0.25], [0.1, 59 / 60], [0, 0]])
+    assert np.allclose(confidence, [0.7, 0.4, 0])
 
 
 def test_a_whole_body_is_taken_apart() -> None:
@@ -83,7 +83,7 @@ def test_from_image_to_points(tmp_path) -> None:
     assert [len(people) for people in finder([Image.fromarray(pixels)], 1.0)] == [0]
 
 
-def test_files_that_cannot_be_run_are_told(tmp_path) -> None:
+def test_files_that_cannot_be_run_are_refused(tmp_path) -> None:
     pytest.importorskip("onnxruntime")
     with pytest.raises(MaquetteError, match=r"holds no yolox_l\.onnx"):
         DWPose(tmp_path, "cpu")

@@ -1,4 +1,4 @@
-"""M-LSD: how lines are read and drawn; and, where the real small weights are, that they lie on the edges."""
+"""M-LSD: decoding and drawing of segments; with the published small weights, that lines lie on edges."""
 
 from pathlib import Path
 
@@ -25,35 +25,35 @@ def frame(size: tuple[int, int] = (512, 512)) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def answer_with(*peaks: tuple[int, int, float, tuple[float, float, float, float]]) -> torch.Tensor:
+def output_with(*peaks: tuple[int, int, float, tuple[float, float, float, float]]) -> torch.Tensor:
     """A map of 20×30 with centres (x, y, logit, ends from there), and nothing else."""
-    answer = torch.zeros(1, 9, 20, 30)
-    answer[:, 0] = -20
+    output = torch.zeros(1, 9, 20, 30)
+    output[:, 0] = -20
     for x, y, logit, ends in peaks:
-        answer[0, 0, y, x] = logit
-        answer[0, 1:5, y, x] = torch.tensor(ends)
-    return answer
+        output[0, 0, y, x] = logit
+        output[0, 1:5, y, x] = torch.tensor(ends)
+    return output
 
 
 def test_a_segment_goes_from_its_centre_to_both_ends() -> None:
-    (found,) = segments(answer_with((10, 4, 2.0, (-5, 1, 5, -2))), score=0.1, distance=0.1)
+    (found,) = segments(output_with((10, 4, 2.0, (-5, 1, 5, -2))), score=0.1, distance=0.1)
     assert found * [30, 20, 30, 20] == pytest.approx(np.array([[5, 5, 15, 2]]))
 
 
-def test_the_most_certain_comes_first_and_hides_its_neighbours() -> None:
+def test_the_most_confident_comes_first_and_suppresses_its_neighbours() -> None:
     ends = (-3.0, 0.0, 3.0, 0.0)
-    (found,) = segments(answer_with((10, 4, 1.0, ends), (20, 9, 3.0, ends), (21, 10, 2.0, ends)), 0.1, 0.1)
+    (found,) = segments(output_with((10, 4, 1.0, ends), (20, 9, 3.0, ends), (21, 10, 2.0, ends)), 0.1, 0.1)
     assert found * [30, 20, 30, 20] == pytest.approx(np.array([[17, 9, 23, 9], [7, 4, 13, 4]]))
 
 
 @pytest.mark.parametrize(("score", "distance", "count"), [(0.72, 5.9, 1), (0.74, 5.9, 0), (0.72, 6.1, 0)])
-def test_uncertain_and_short_ones_are_left_out(score: float, distance: float, count: int) -> None:
-    (found,) = segments(answer_with((10, 4, 1.0, (-3, 0, 3, 0))), score, distance)  # sigmoid(1) is 0.731
+def test_weak_and_short_segments_are_left_out(score: float, distance: float, count: int) -> None:
+    (found,) = segments(output_with((10, 4, 1.0, (-3, 0, 3, 0))), score, distance)  # sigmoid(1) is 0.731
     assert len(found) == count
 
 
 def test_nothing_found_is_a_black_map() -> None:
-    (found,) = segments(answer_with(), score=0.1, distance=0.1)
+    (found,) = segments(output_with(), score=0.1, distance=0.1)
     assert found.shape == (0, 4)
     assert not np.asarray(draw(found, (40, 30))).any()
 
@@ -66,22 +66,22 @@ def test_lines_are_as_wide_for_a_image_of_any_size(size: tuple[int, int], width:
     assert column[size[0] // 2]
 
 
-def test_the_network_is_given_what_it_learned_with(tmp_path, monkeypatch) -> None:
-    given = []
+def test_the_input_is_that_of_the_training(tmp_path, monkeypatch) -> None:
+    inputs = []
 
     def forward(network: Tiny, x: torch.Tensor) -> torch.Tensor:
-        given.append(x)
-        return answer_with()
+        inputs.append(x)
+        return output_with()
 
     monkeypatch.setattr(Tiny, "forward", forward)
     mq.detect("mlsd", frame((640, 512)), weights=write_random("mlsd", tmp_path), device="cpu")
     pixels = np.asarray(frame((640, 512)), np.float32).transpose(2, 0, 1)
     constant = np.ones((1, 512, 640), np.float32)
-    assert np.abs(given[0].numpy()[0] - (np.concatenate([pixels, constant]) / 127.5 - 1)).max() < 1e-6
+    assert np.abs(inputs[0].numpy()[0] - (np.concatenate([pixels, constant]) / 127.5 - 1)).max() < 1e-6
 
 
 def distances_from_frame(shown: NDArray[np.uint8], scale: float) -> NDArray[np.float64]:
-    """Of each white pixel from the nearest of the frame's sides, in pixels of the map."""
+    """Distance of each white pixel to the nearest side of the frame, in pixels of the map."""
     left, top, right, bottom = (value * scale for value in FRAME)
     y, x = np.nonzero(shown[..., 0])
     across = np.stack([abs(x - left), abs(x - right), abs(y - top), abs(y - bottom)])
@@ -109,5 +109,5 @@ def test_real_weights_see_nothing_in_a_blank_image() -> None:
 def test_real_weights_draw_the_same_alone_and_among_others() -> None:
     detector = mq.Detector("mlsd", REAL, device="cpu")
     images = [frame(), frame((300, 200)), mq.diorama.scene(11).image, frame().rotate(10)]
-    for one, together in zip(images, detector(images), strict=True):
-        assert (np.asarray(detector(one)) != np.asarray(together)).mean() < 1e-3
+    for image, together in zip(images, detector(images), strict=True):
+        assert (np.asarray(detector(image)) != np.asarray(together)).mean() < 1e-3

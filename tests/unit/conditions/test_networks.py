@@ -1,4 +1,4 @@
-"""How networks come to their weights: from any file that holds them, and from no other."""
+"""Loading of networks: from any file that holds their weights, and from no other."""
 
 import numpy as np
 import pytest
@@ -16,32 +16,32 @@ SCENE = 11
 
 
 @pytest.fixture
-def held(tmp_path) -> dict[str, torch.Tensor]:
+def tensors(tmp_path) -> dict[str, torch.Tensor]:
     return torch.load(write_random("mlsd", tmp_path), weights_only=True)
 
 
-def shown(weights) -> np.ndarray:
+def detected(weights) -> np.ndarray:
     detector = mq.Detector("mlsd", weights, device="cpu")
     return np.asarray(detector(mq.diorama.scene(SCENE).image, resolution=128))
 
 
-def test_however_the_weights_are_kept_the_map_is_the_same(held, tmp_path) -> None:
-    expected = shown(tmp_path / "mlsd.pth")
+def test_however_the_weights_are_kept_the_map_is_the_same(tensors, tmp_path) -> None:
+    expected = detected(tmp_path / "mlsd.pth")
     assert expected.any()
-    torch.save({"state_dict": {f"module.{name}": value for name, value in held.items()}}, tmp_path / "wrapped.pth")
-    save_file(held, tmp_path / "other.safetensors")
+    torch.save({"state_dict": {f"module.{name}": value for name, value in tensors.items()}}, tmp_path / "wrapped.pth")
+    save_file(tensors, tmp_path / "other.safetensors")
     folder = tmp_path / "folder"
     folder.mkdir()
-    torch.save(held, folder / "mlsd_tiny_512_fp32.pth")
+    torch.save(tensors, folder / "mlsd_tiny_512_fp32.pth")
     for weights in (tmp_path / "wrapped.pth", tmp_path / "other.safetensors", folder):
-        assert np.array_equal(shown(weights), expected)
+        assert np.array_equal(detected(weights), expected)
 
 
-def test_the_network_follows_from_the_weights(held, tmp_path) -> None:
+def test_the_network_follows_from_the_weights(tensors, tmp_path) -> None:
     with torch.device("meta"):
         shapes = {name: tuple(value.shape) for name, value in Large().state_dict().items()}
     torch.save(by_formula(shapes), tmp_path / "large.pth")
-    assert not np.array_equal(shown(tmp_path / "large.pth"), shown(tmp_path / "mlsd.pth"))
+    assert not np.array_equal(detected(tmp_path / "large.pth"), detected(tmp_path / "mlsd.pth"))
 
 
 def test_weights_of_another_network_are_refused(tmp_path) -> None:
@@ -52,10 +52,10 @@ def test_weights_of_another_network_are_refused(tmp_path) -> None:
         mq.Detector("hed", path, device="cpu")
 
 
-def test_a_tensor_of_another_shape_is_refused(held, tmp_path) -> None:
-    held["block16.conv3.bias"] = torch.zeros(5)
-    torch.save(held, tmp_path / "bent.pth")
-    with pytest.raises(MaquetteError, match="1 of its 252 tensors are missing or of another shape, and 0 are not"):
+def test_a_tensor_of_another_shape_is_refused(tensors, tmp_path) -> None:
+    tensors["block16.conv3.bias"] = torch.zeros(5)
+    torch.save(tensors, tmp_path / "bent.pth")
+    with pytest.raises(MaquetteError, match="1 of its 252 tensors are missing or of another shape, and 0 are unexp"):
         mq.Detector("mlsd", tmp_path / "bent.pth", device="cpu")
 
 
@@ -64,7 +64,7 @@ def test_a_folder_without_them_is_refused(tmp_path) -> None:
         mq.Detector("hed", tmp_path, device="cpu")
 
 
-def test_opening_draws_from_no_random_source(tmp_path) -> None:
+def test_loading_uses_no_randomness(tmp_path) -> None:
     path = write_random("mlsd", tmp_path)
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
@@ -72,26 +72,26 @@ def test_opening_draws_from_no_random_source(tmp_path) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_foreign_tensors_are_counted_by_themselves(held, tmp_path) -> None:
-    torch.save(held | {"one": torch.zeros(1), "two": torch.zeros(1)}, tmp_path / "more.pth")
-    with pytest.raises(MaquetteError, match=r"0 of its 252 tensors .* and 2 are not its own, 'one' first"):
+def test_unexpected_tensors_are_counted_separately(tensors, tmp_path) -> None:
+    torch.save(tensors | {"one": torch.zeros(1), "two": torch.zeros(1)}, tmp_path / "more.pth")
+    with pytest.raises(MaquetteError, match=r"0 of its 252 tensors .* and 2 are unexpected, 'one' first"):
         mq.Detector("mlsd", tmp_path / "more.pth", device="cpu")
 
 
-def test_opening_the_diorama_s_network_draws_from_no_random_source() -> None:
+def test_loading_the_perception_model_uses_no_randomness() -> None:
     torch.manual_seed(3)
     before = torch.random.get_rng_state()
     PerceptionModel()
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
-def test_the_diorama_s_network_is_what_its_file_holds_in_float32() -> None:
-    held = load_file(WEIGHTS / "perception.safetensors")
+def test_the_perception_model_is_its_file_in_float32() -> None:
+    tensors = load_file(WEIGHTS / "perception.safetensors")
     network = Perception().eval()
-    network.load_state_dict({name: value.float() for name, value in held.items()})
-    eye = PerceptionModel()
-    assert {value.dtype for value in eye.network.parameters()} == {torch.float32}
+    network.load_state_dict({name: value.float() for name, value in tensors.items()})
+    model = PerceptionModel()
+    assert {value.dtype for value in model.network.parameters()} == {torch.float32}
     pixels = torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 2 - 1
     with torch.no_grad():
-        expected, found = network(pixels), eye.network(pixels)
+        expected, found = network(pixels), model.network(pixels)
     assert all(torch.equal(found[name], expected[name]) for name in expected)

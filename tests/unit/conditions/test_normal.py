@@ -81,7 +81,7 @@ def test_the_detector_draws_as_the_published_one(tmp_path) -> None:
     """The steps of annotator/midas in ControlNet 1.0, on what the same network sees."""
     folder = write_tiny("dpt_hybrid", tmp_path)
     image = mq.diorama.scene(3).image.resize((64, 64))
-    (disparity,) = Disparity("normal", folder, "cpu").of([image], None)
+    (disparity,) = Disparity("normal", folder, "cpu").predict([image], None)
     x, y = cv2.Sobel(disparity, cv2.CV_32F, 1, 0, ksize=3), cv2.Sobel(disparity, cv2.CV_32F, 0, 1, ksize=3)
     share = (disparity - disparity.min()) / (disparity - disparity.min()).max()
     x[share < 0.2] = y[share < 0.2] = 0

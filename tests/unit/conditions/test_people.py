@@ -51,15 +51,15 @@ def test_coco_becomes_openpose_point_by_point() -> None:
 
 
 def test_a_point_is_found_or_not(people) -> None:
-    settled = people.settled(0.5)
+    result = people.thresholded(0.5)
     for before, after in zip(
-        (people.body, people.hands, people.face), (settled.body, settled.hands, settled.face), strict=True
+        (people.body, people.hands, people.face), (result.body, result.hands, result.face), strict=True
     ):
         found = before[..., 2] >= 0.5
         assert np.array_equal(after[found][:, :2], before[found][:, :2])
         assert (after[found][:, 2] == 1).all()
         assert not after[~found].any()
-    assert not People.of_bodies(np.zeros((1, 18, 3)), (9, 9)).settled(0).body.any()
+    assert not People.of_bodies(np.zeros((1, 18, 3)), (9, 9)).thresholded(0).body.any()
 
 
 def test_shares_of_a_whole_body() -> None:
@@ -73,12 +73,12 @@ def test_shares_of_a_whole_body() -> None:
 
 
 def test_files_give_back_what_was_written(people, tmp_path) -> None:
-    for one in (people, people.only(np.array([False, False]))):
-        write_people(one, tmp_path / "people.json")
-        back = read_people(tmp_path / "people.json")
-        assert back.size == one.size
+    for written in (people, people.only(np.array([False, False]))):
+        write_people(written, tmp_path / "people.json")
+        read = read_people(tmp_path / "people.json")
+        assert read.size == written.size
         for part in ("body", "hands", "face"):
-            assert np.array_equal(getattr(back, part), getattr(one, part))
+            assert np.array_equal(getattr(read, part), getattr(written, part))
     write_people(people, tmp_path / "people.json")
     first, second = json.loads((tmp_path / "people.json").read_text())["people"]
     assert first["hand_left_keypoints_2d"] is None
@@ -87,27 +87,27 @@ def test_files_give_back_what_was_written(people, tmp_path) -> None:
     assert len(first["pose_keypoints_2d"]) == 54
 
 
-def written(folder: Path, content: object) -> Path:
+def write_content(folder: Path, content: object) -> Path:
     (folder / "given.json").write_text(content if isinstance(content, str) else json.dumps(content))
     return folder / "given.json"
 
 
 def test_what_editors_write_is_read(tmp_path) -> None:
     body = [0.5, 0.25, 1] * 17 + [0, 0, 0]
-    one = {
+    content = {
         "people": [{"pose_keypoints_2d": body, "face_keypoints_2d": [8, 9, 1] * 68}],
         "canvas_width": 80,
         "canvas_height": 40,
     }
-    for content in (one, [one]):
-        people = read_people(written(tmp_path, content))
+    for file_content in (content, [content]):
+        people = read_people(write_content(tmp_path, file_content))
         assert people.body[0, 0].tolist() == [40, 10, 1]
         assert people.body[0, 17].tolist() == [0, 0, 0]
         assert people.face[0, 67].tolist() == [8, 9, 1]
         assert not people.face[0, 68:].any()
         assert not people.hands.any()
-    hand_only = {**one, "people": [{"pose_keypoints_2d": [], "hand_right_keypoints_2d": [[3, 4, 1]] * 21}]}
-    assert read_people(written(tmp_path, hand_only)).hands[0, 1, 20].tolist() == [3, 4, 1]
+    hand_only = {**content, "people": [{"pose_keypoints_2d": [], "hand_right_keypoints_2d": [[3, 4, 1]] * 21}]}
+    assert read_people(write_content(tmp_path, hand_only)).hands[0, 1, 20].tolist() == [3, 4, 1]
 
 
 BODY_25 = [
@@ -122,7 +122,7 @@ def test_bodies_of_25_points_lose_hips_middle_and_feet(tmp_path, scale: float) -
     points = [[number * scale, 2 * number * scale, 0.5] for number in range(25)]
     numbers = [number for point in points for number in point]
     content = {"people": [{"pose_keypoints_2d": numbers}], "canvas_width": 100, "canvas_height": 100}
-    (body,) = read_people(written(tmp_path, content)).body
+    (body,) = read_people(write_content(tmp_path, content)).body
     for point, name in zip(body, OPENPOSE, strict=True):
         number = BODY_25.index(name)
         assert np.allclose(point, (number, 2 * number, 0.5)), name
@@ -132,10 +132,10 @@ BODY = {"pose_keypoints_2d": [5, 5, 1] * 18}
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
-        ("<html>", "it is no JSON"),
-        ("[1, 2]", "not of one image"),
+        ("<html>", "it is not JSON"),
+        ("[1, 2]", "not describe one image"),
         ({"people": [BODY]}, "canvas_width"),
         ({"people": [BODY], "canvas_width": 10, "canvas_height": 0}, "not 10 and 0"),
         ({"people": [BODY], "canvas_width": 10**6, "canvas_height": 10**6}, "1000000 and 1000000"),
@@ -144,20 +144,23 @@ BODY = {"pose_keypoints_2d": [5, 5, 1] * 18}
         ({"people": [{"pose_keypoints_2d": [5] * 72}], "canvas_width": 10, "canvas_height": 10}, "54 or 75 .*not 72"),
         (
             {"people": [{"pose_keypoints_2d": [10**400] * 54}], "canvas_width": 9, "canvas_height": 9},
-            "else than numbers",
+            "other than numbers",
         ),
         ({"people": [BODY], "canvas_width": True, "canvas_height": 10}, "not True and 10"),
-        ({"people": [{"pose_keypoints_2d": ["x"] * 54}], "canvas_width": 10, "canvas_height": 10}, "else than numbers"),
+        (
+            {"people": [{"pose_keypoints_2d": ["x"] * 54}], "canvas_width": 10, "canvas_height": 10},
+            "other than numbers",
+        ),
         ({"people": [{"pose_keypoints_2d": [1e12] * 54}], "canvas_width": 10, "canvas_height": 10}, "beyond"),
         ({"people": [{"pose_keypoints_2d": [float("nan")] * 54}], "canvas_width": 10, "canvas_height": 10}, "beyond"),
         ({"people": [{"face_keypoints_2d": [5] * 30}], "canvas_width": 10, "canvas_height": 10}, "204 or 210"),
     ],
 )
-def test_bad_files_are_told_in_a_sentence(tmp_path, content: object, words: str) -> None:
-    with pytest.raises(MaquetteError, match=words):
-        read_people(written(tmp_path, content))
+def test_bad_files_are_refused(tmp_path, content: object, message: str) -> None:
+    with pytest.raises(MaquetteError, match=message):
+        read_people(write_content(tmp_path, content))
 
 
-def test_a_missing_file_is_told(tmp_path) -> None:
+def test_a_missing_file_is_refused(tmp_path) -> None:
     with pytest.raises(MaquetteError, match="cannot be read"):
         read_people(tmp_path / "absent.json")

@@ -70,14 +70,14 @@ def test_limbs_change_nothing_beside_them() -> None:
 def _blended(people: np.ndarray, width: int, height: int) -> np.ndarray:
     radius = max(1.5, 4 * min(width, height) / 512)
     canvas = np.array(pose_map(people, (width, height))) * 0
-    for one in people:
-        for (x, y, sure), colour in zip(one, COLOURS, strict=True):
-            if sure:
+    for body in people:
+        for (x, y, confidence), colour in zip(body, COLOURS, strict=True):
+            if confidence:
                 cv2.circle(canvas, (round(x), round(y)), round(radius), colour, -1)
     for (a, b), colour in zip(LIMBS, COLOURS, strict=False):
-        for one in people:
-            if one[a, 2] and one[b, 2]:
-                (x0, y0), (x1, y1) = one[a, :2], one[b, :2]
+        for body in people:
+            if body[a, 2] and body[b, 2]:
+                (x0, y0), (x1, y1) = body[a, :2], body[b, :2]
                 middle, half = (round((x0 + x1) / 2), round((y0 + y1) / 2)), round(np.hypot(x1 - x0, y1 - y0) / 2)
                 angle = round(np.degrees(np.arctan2(y1 - y0, x1 - x0)))
                 layer = canvas.copy()

@@ -60,7 +60,7 @@ def test_key_points_are_kept_and_drawn_again(folder, image, tmp_path) -> None:
     record = tmp_path / "photo-pose-record.json"
     assert json.loads(record.read_text())["canvas_width"] == 128
     run("pose", [record], tmp_path, weights=None, keep=False, **detect)  # needs no weights
-    drawn, again = (np.asarray(Image.open(tmp_path / f"{one}-pose.png")) for one in ("photo", record.stem))
+    drawn, again = (np.asarray(Image.open(tmp_path / f"{name}-pose.png")) for name in ("photo", record.stem))
     assert drawn.any()
     assert np.array_equal(drawn, again)
 
@@ -90,7 +90,7 @@ def test_folders_of_something_else_are_refused(tmp_path) -> None:
 
 
 def test_the_catalogue_knows_all_repositories() -> None:
-    words = one_detector("pose")
+    text = one_detector("pose")
     for repository in ("PekingU/rtdetr_r50vd_coco_o365", "usyd-community/vitpose-base-simple", "yzd-v/DWPose"):
-        assert f"hf download {repository}" in words
-    assert "516" in words  # MB of boxes and points together
+        assert f"hf download {repository}" in text
+    assert "516" in text  # MB of boxes and points together

@@ -50,7 +50,7 @@ def places(numbers: NDArray[Any]) -> NDArray[Any]:
 def filled(name: str) -> nn.Module:
     with torch.device("meta"):
         network = NETWORKS[name]().eval()
-    shapes = {key: tuple(one.shape) for key, one in network.state_dict().items()}
+    shapes = {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
     network.load_state_dict(by_formula(shapes), assign=True)
     return network
 
@@ -59,11 +59,11 @@ def filled(name: str) -> nn.Module:
 @torch.no_grad()
 def test_networks_answer_as_the_published_ones(name: str) -> None:
     network = filled(name)
-    lines = sorted(f"{key} {list(one.shape)}" for key, one in network.state_dict().items())
+    lines = sorted(f"{key} {list(tensor.shape)}" for key, tensor in network.state_dict().items())
     assert hashlib.sha256("\n".join(lines).encode()).hexdigest() == PUBLISHED[name]["tensors"]
     x = input_of(name)
-    answers = network.sides(x) if isinstance(network, Hed) else [network(x)]
-    found = places(np.concatenate([one.flatten().numpy() for one in answers]))
+    outputs = network.sides(x) if isinstance(network, Hed) else [network(x)]
+    found = places(np.concatenate([output.flatten().numpy() for output in outputs]))
     assert found == pytest.approx(PUBLISHED[name]["values"], rel=1e-4, abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""Scribbles from every source, by chance and not; drawings cleaned."""
+"""Scribbles from every source, random or not; drawings cleaned."""
 
 import hashlib
 from dataclasses import replace
@@ -13,7 +13,7 @@ from maquette.conditions.detectors import scribble as module
 from maquette.conditions.detectors.softedge import soft_edges
 from maquette.conditions.drawing.cleaning import cleaned
 from maquette.conditions.drawing.morphology import dilate, erode, remove_small_components, thickness
-from maquette.conditions.drawing.synthesis import crests, synthesised, without_some
+from maquette.conditions.drawing.synthesis import crests, mask_some, synthesised
 from maquette.errors import MaquetteError
 
 OFFLINE = ["edges", "softedge", "xdog", "drawing"]
@@ -40,7 +40,7 @@ def test_the_usual_scribble_is_what_networks_were_trained_on(size: int, width: i
 
 
 @pytest.mark.parametrize(("size", "seed", "share"), [(128, 1, 0.0787), (128, 2, 0.0406)])
-def test_so_is_the_usual_scribble_by_chance(size: int, seed: int, share: float) -> None:
+def test_so_is_the_random_scribble(size: int, seed: int, share: float) -> None:
     seen = np.asarray(mq.detect("scribble", shapes(size), seed=seed))
     assert (seen > 0).mean() == pytest.approx(share, abs=5e-4)
 
@@ -67,20 +67,20 @@ def test_a_seed_is_a_scribble(source: str) -> None:
     assert len(set(drawn)) == 8
 
 
-def test_hed_is_opened_once_and_only_when_it_is_asked_for(monkeypatch) -> None:
-    opened = []
+def test_hed_is_loaded_once_and_only_on_use(monkeypatch) -> None:
+    loaded = []
 
-    def open_hed(weights, device):
-        opened.append((weights, device))
-        return lambda images, options: [mq.detect("softedge", one) for one in images]
+    def load_hed(weights, device):
+        loaded.append((weights, device))
+        return lambda images, options: [mq.detect("softedge", image) for image in images]
 
-    monkeypatch.setattr(module, "HED", replace(module.HED, load=open_hed))
+    monkeypatch.setattr(module, "HED", replace(module.HED, load=load_hed))
     assert module.SCRIBBLE.offline and module.SCRIBBLE.weights
     detector = mq.Detector("scribble", device="cpu")
     detector(shapes(64))
-    assert not opened
+    assert not loaded
     seen = [detector(shapes(128), source="hed", seed=seed) for seed in (None, 4)]
-    assert opened == [(None, "cpu")]
+    assert loaded == [(None, "cpu")]
     assert seen == [mq.detect("scribble", shapes(128), source="softedge", seed=seed) for seed in (None, 4)]
 
 
@@ -94,7 +94,7 @@ def test_what_has_no_effect_is_refused() -> None:
 # synthesis
 
 
-def test_strokes_without_chance_follow_the_edges_and_are_as_thick_as_asked() -> None:
+def test_strokes_without_a_seed_follow_the_edges_and_have_the_width() -> None:
     soft = soft_edges(shapes(512))
     for width in (1, 3, 5):
         strokes = synthesised(soft, width)
@@ -114,18 +114,18 @@ def test_crests_are_thin_and_complete() -> None:
 
 def test_a_share_of_the_strokes_is_masked() -> None:
     strokes = synthesised(soft_edges(shapes(300)))
-    left = [without_some(strokes, share, np.random.default_rng(7)) for share in (0, 0.3, 0.7, 1)]
+    left = [mask_some(strokes, share, np.random.default_rng(7)) for share in (0, 0.3, 0.7, 1)]
     assert np.array_equal(left[0], strokes) and not left[3].any()
     assert left[0].sum() > left[1].sum() > left[2].sum() > 0
     assert (left[2] <= left[1]).all()
 
 
-def test_chance_thins_thickens_and_leaves_out() -> None:
+def test_a_seed_thins_thickens_and_leaves_out() -> None:
     soft = soft_edges(shapes(256))
     usual = synthesised(soft)
     drawn = [synthesised(soft, seed=seed) for seed in range(40)]
-    shares = np.array([one.mean() / usual.mean() for one in drawn])
-    widths = np.array([thickness(one) for one in drawn])
+    shares = np.array([strokes.mean() / usual.mean() for strokes in drawn])
+    widths = np.array([thickness(strokes) for strokes in drawn])
     assert shares.min() < 0.5 and shares.max() > 1.1 and shares.min() > 0
     assert widths.max() > 1.5 * widths.min()
 
@@ -203,5 +203,5 @@ def test_thin_pens_become_as_thick_as_asked_and_thick_ones_stay() -> None:
 def test_a_large_image_has_the_strokes_of_a_small_one(seed: int) -> None:
     small = mq.diorama.scene(seed).image
     large = small.resize((512, 512), Image.Resampling.BICUBIC)
-    few, many = ((np.asarray(mq.detect("scribble", one)) > 0).mean() for one in (small, large))
+    few, many = ((np.asarray(mq.detect("scribble", image)) > 0).mean() for image in (small, large))
     assert 0.6 < many / few < 1.6

@@ -88,8 +88,8 @@ def test_mask2former_is_that_of_transformers(folders, without_scipy) -> None:
 def test_oneformer_is_that_of_transformers(folders, without_scipy) -> None:
     network = transformers.OneFormerForUniversalSegmentation.from_pretrained(folders["oneformer"]).eval()
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folders["oneformer"])
-    told = tokenizer("the task is semantic", padding="max_length", max_length=77)
-    task = torch.tensor(told["input_ids"]) * torch.tensor(told["attention_mask"])
+    tokens = tokenizer("the task is semantic", padding="max_length", max_length=77)
+    task = torch.tensor(tokens["input_ids"]) * torch.tensor(tokens["attention_mask"])
     answer = network(pixels(photo()), task_inputs=task[None])
     masks = nn.functional.interpolate(answer.masks_queries_logits, (64, 64), mode="bilinear").sigmoid()
     scores = torch.einsum("bqc,bqhw->bchw", answer.class_queries_logits.softmax(-1)[..., :-1], masks)
@@ -107,7 +107,7 @@ def test_maps_have_colours_of_the_palette_alone(folders, name: str) -> None:
         assert drawn.size == image.size
         assert {tuple(colour) for colour in np.asarray(drawn).reshape(-1, 3)} <= palette
         alone = np.asarray(detector(image))
-        assert (alone != np.asarray(drawn)).any(axis=-1).mean() < 1e-3  # rounding may tip a draw
+        assert (alone != np.asarray(drawn)).any(axis=-1).mean() < 1e-3  # rounding may tip a tie
 
 
 def test_larger_maps_are_the_working_ones_nearest(folders) -> None:
@@ -116,8 +116,10 @@ def test_larger_maps_are_the_working_ones_nearest(folders) -> None:
     assert np.array_equal(large, small.repeat(2, axis=0).repeat(2, axis=1))
 
 
-def test_classes_without_a_palette_are_told(tmp_path) -> None:
-    with pytest.raises(MaquetteError, match="know 7 classes, for which there is no palette; there are ade20k of 150"):
+def test_classes_without_a_palette_are_refused(tmp_path) -> None:
+    with pytest.raises(
+        MaquetteError, match="have 7 classes, for which there is no palette; use weights for ade20k of 150"
+    ):
         mq.Detector("segmentation", write_upernet(tmp_path, labels=7), device="cpu")
 
 
@@ -161,7 +163,7 @@ def test_records_come_back_as_they_were(tmp_path, largest: int, mode: str) -> No
     assert np.array_equal(back.numbers, numbers)
 
 
-def test_files_without_class_numbers_are_told(tmp_path) -> None:
+def test_files_without_class_numbers_are_refused(tmp_path) -> None:
     photo().save(tmp_path / "photo.classes.png")
     with pytest.raises(MaquetteError, match="holds colours, not class numbers"):
         read_classes(tmp_path / "photo.classes.png")
@@ -170,13 +172,13 @@ def test_files_without_class_numbers_are_told(tmp_path) -> None:
         read_classes(tmp_path / "page.classes.png")
     with pytest.raises(MaquetteError, match="cannot be read"):
         read_classes(tmp_path / "absent.classes.png")
-    with pytest.raises(MaquetteError, match="has classes 0 to 149, none 150"):
+    with pytest.raises(MaquetteError, match="has classes 0 to 149, no 150"):
         draw_classes(Classes(np.full((2, 2), 150), "ade20k"))
     with pytest.raises(MaquetteError, match="no palette 'ade'"):
         draw_classes(Classes(np.zeros((2, 2), int), "ade"))
 
 
-def test_class_numbers_beyond_the_limit_are_told(tmp_path, monkeypatch) -> None:
+def test_class_numbers_beyond_the_limit_are_refused(tmp_path, monkeypatch) -> None:
     path = tmp_path / "large.classes.png"
     write_classes(Classes(np.zeros((30, 40), int), "coco"), path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

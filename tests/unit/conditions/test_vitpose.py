@@ -12,7 +12,7 @@ from tests.unit.conditions.tiny_pose import SEEN, write_tiny
 
 import maquette as mq
 from maquette.conditions.networks.person_crop import Window
-from maquette.conditions.networks.vitpose import DEVIATION, MEAN, VitPose, _placed, peaks_of
+from maquette.conditions.networks.vitpose import DEVIATION, MEAN, VitPose, _key_points, peaks_of
 from maquette.errors import MaquetteError
 
 PERSON = 0.5
@@ -63,28 +63,28 @@ def test_crops_and_points_are_transformers_own(folder, finder, images) -> None:
     for image in images:
         corners = plain_boxes(folder, image).numpy()
         boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
-        given = processor(image, boxes=[boxes], return_tensors="pt")
+        inputs = processor(image, boxes=[boxes], return_tensors="pt")
         windows = [Window.around(box, SIZE) for box in corners]
         crops = np.stack([finder._crop(np.asarray(image), window) for window in windows])
-        expected = given["pixel_values"].permute(0, 2, 3, 1).numpy() * DEVIATION + MEAN
+        expected = inputs["pixel_values"].permute(0, 2, 3, 1).numpy() * DEVIATION + MEAN
         apart = np.abs(crops / 255 - expected)
         assert np.median(apart) < 0.004
         assert (apart < 0.05).mean() > 0.97  # the rest is the image's border, which SciPy does not blend
 
         with torch.no_grad():
-            seen = network(**given)
+            seen = network(**inputs)
         plain = processor.post_process_pose_estimation(seen, boxes=[boxes])[0]
         heat = seen.heatmaps.numpy()
-        found = _placed(list(heat), windows)
+        found = _key_points(list(heat), windows)
         pixel = np.array([(window.width / 11, window.height / 15) for window in windows])[:, None]
-        expected = np.stack([one["keypoints"] for one in plain])
+        expected = np.stack([pose["keypoints"] for pose in plain])
         hottest = np.stack(np.unravel_index(heat.reshape(*heat.shape[:2], -1).argmax(-1), heat.shape[2:])[::-1], -1)
         corner = np.array([window[:2] for window in windows])[:, None]
         bounded = (np.abs(expected - corner - hottest * pixel) <= pixel).all(axis=-1)  # the library's step is not
         assert bounded.mean() > 0.6
         assert (np.abs(found[..., :2] - expected) < 0.01 * pixel)[bounded].all()
         assert (np.abs(found[..., :2] - corner - hottest * pixel) <= 1.001 * pixel).all()
-        assert np.allclose(found[..., 2], np.clip(np.stack([one["scores"] for one in plain]), 0, 1))
+        assert np.allclose(found[..., 2], np.clip(np.stack([pose["scores"] for pose in plain]), 0, 1))
 
 
 def test_many_together_are_found_as_each_alone(finder, images) -> None:
@@ -110,11 +110,11 @@ def test_peaks_lie_between_pixels() -> None:
     places = np.random.default_rng(0).uniform((3, 3), (44, 60), (17, 2))
     y, x = np.mgrid[:64, :48]
     far = (x - places[:, 0, None, None]) ** 2 + (y - places[:, 1, None, None]) ** 2
-    found, sure = peaks_of((0.8 * np.exp(-far / 8)).astype(np.float32))  # σ = 2 pixels, as ViTPose is trained on
+    found, confidence = peaks_of((0.8 * np.exp(-far / 8)).astype(np.float32))  # σ = 2 pixels, as ViTPose is trained on
     assert np.abs(found - places).max() < 0.02
-    assert (sure > 0.7).all() and (sure <= 0.8).all()
-    flat, unsure = peaks_of(np.zeros((1, 64, 48), np.float32))
-    assert np.isfinite(flat).all() and unsure == 0
+    assert (confidence > 0.7).all() and (confidence <= 0.8).all()
+    flat, none = peaks_of(np.zeros((1, 64, 48), np.float32))
+    assert np.isfinite(flat).all() and none == 0
 
 
 @pytest.mark.parametrize("unbiased", [False, True])
@@ -128,7 +128,7 @@ def test_what_is_seen_in_a_window_is_placed_where_it_is(unbiased: bool) -> None:
     light = window.cut(pixels, size, span)[..., 0].astype(float)
     y, x = np.mgrid[:128, :96]
     seen = np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
-    assert np.allclose(window.placed(seen / span), (209, 120), atol=0.2)  # of pixels 1.4 wide
+    assert np.allclose(window.to_image(seen / span), (209, 120), atol=0.2)  # of pixels 1.4 wide
 
 
 def test_crops_run_from_the_middle_of_the_first_pixel_to_that_of_the_last(finder) -> None:
@@ -159,22 +159,22 @@ def test_networks_of_something_else_are_refused(folder) -> None:
 
 @pytest.mark.parametrize("part", ["boxes", "points"])
 @pytest.mark.parametrize("size", [3, 9, 2000, -1])
-def test_weights_cut_short_are_told(tmp_path, part: str, size: int) -> None:
+def test_truncated_weights_are_refused(tmp_path, part: str, size: int) -> None:
     file = write_tiny("pose", tmp_path) / part / "model.safetensors"
     file.write_bytes(file.read_bytes()[:size])
-    with pytest.raises(MaquetteError, match=r"fetch it anew"):
+    with pytest.raises(MaquetteError, match=r"cut off or broken|holds no weights"):
         VitPose(tmp_path / "boxes", tmp_path / "points", "cpu")
 
 
 @pytest.mark.parametrize("name", ["boxes/config", "points/config", "boxes/preprocessor_config"])
 @pytest.mark.parametrize("content", ["[]", "3", "{", '{"model_type": "vitpose", "backbone_config": [], "size": {}}'])
-def test_broken_settings_are_told(tmp_path, name: str, content: str) -> None:
+def test_broken_settings_are_refused(tmp_path, name: str, content: str) -> None:
     (write_tiny("pose", tmp_path) / f"{name}.json").write_text(content)
     with pytest.raises(MaquetteError, match=r"holds no settings|holds no network of|as JSON|'size' in"):
         VitPose(tmp_path / "boxes", tmp_path / "points", "cpu")
 
 
-def test_processors_that_there_are_none_of_are_told(tmp_path) -> None:
+def test_unknown_processors_are_refused(tmp_path) -> None:
     path = write_tiny("pose", tmp_path) / "boxes" / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"image_processor_type": 7}))
     with pytest.raises(MaquetteError, match="holds no image processor"):

@@ -202,6 +202,6 @@ def _write(folder: Path, model: Any, size: int | dict[str, int], **more: Any) ->
             parameter.add_(loud * torch.randn(parameter.shape))
     model.save_pretrained(folder)
     size = size if isinstance(size, dict) else {"height": size, "width": size}
-    wishes = {"size": size, "image_mean": MEAN, "image_std": DEVIATION, **more}
-    (folder / "preprocessor_config.json").write_text(json.dumps(wishes))
+    settings = {"size": size, "image_mean": MEAN, "image_std": DEVIATION, **more}
+    (folder / "preprocessor_config.json").write_text(json.dumps(settings))
     return folder

@@ -56,7 +56,7 @@ def _node(kind: str, given: list[str], answers: list[str], settings: dict[str, i
     node += _field(4, kind.encode())
     for name, value in (settings or {}).items():
         many = isinstance(value, list)
-        held = b"".join(_field(8, one) for one in value) if many else _field(3, value)
+        held = b"".join(_field(8, number) for number in value) if many else _field(3, value)
         node += _field(5, _field(1, name.encode()) + held + _field(20, INTS if many else 2))
     return node
 

@@ -1,1 +1,1 @@
-"""Detectors, one file a family; the registry imports each when it is first used."""
+"""Detectors, one file per family; the registry imports each on first use."""

@@ -1,4 +1,4 @@
-"""Captions: what an image shows, in words, by BLIP, as the paper captions images that have none."""
+"""Captions by BLIP, as the paper captions images without any."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from maquette.conditions.spec import DetectorSpec, Predict
 from maquette.conditions.weight_sources import WeightSource
 from maquette.errors import MaquetteError
 
-AT_ONCE = 8 * 384 * 384  # pixels in a batch, on a CPU too: most of the time goes into words
+BATCH_PIXELS = 8 * 384 * 384  # per batch, on a CPU too: most of the time goes into decoding text
 
 WEIGHTS = {
     "blip-base": WeightSource(
@@ -33,40 +33,41 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class CaptionOptions(Options):
-    length: int = option(20, "Of the caption at most, in tokens: words and parts of words.", 1, 100)
-    beams: int = option(
-        3, "Captions that are followed at once, of which the likeliest is taken; 1: word by word.", 1, 16
-    )
+    length: int = option(20, "Maximum length of the caption in tokens (words and parts of words).", 1, 100)
+    beams: int = option(3, "Beams of the beam search; 1 for greedy decoding.", 1, 16)
 
 
-def _open(weights: str | Path | None, device: str) -> Predict:
+def _load(weights: str | Path | None, device: str) -> Predict:
     import torch
     from transformers import AutoModelForImageTextToText, AutoTokenizer
 
-    from maquette.conditions.networks.pretrained import Pretrained, sound
+    from maquette.conditions.networks.pretrained import Pretrained, load_errors
 
     network = Pretrained("caption", WEIGHTS, weights, device, AutoModelForImageTextToText)
-    with sound(network.folder, "tokenizer of caption"):
+    with load_errors(network.folder, "tokenizer of caption"):
         tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):  # what is made where there are no files of it
-        raise MaquetteError(f"{str(network.folder)!r} holds no words of caption; add tokenizer.json or vocab.txt.")
+    # without tokenizer files transformers builds an empty vocabulary
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise MaquetteError(
+            f"{str(network.folder)!r} holds no vocabulary for caption; add tokenizer.json or vocab.txt."
+        )
 
     def predict(images: list[Image.Image], options: CaptionOptions) -> list[str]:
         @torch.inference_mode()
-        def look(group: list[Image.Image]) -> list[str]:
+        def predict_batch(batch: list[Image.Image]) -> list[str]:
             tokens = network.model.generate(
-                pixel_values=network.pixels(group),
+                pixel_values=network.pixels(batch),
                 max_new_tokens=options.length,
                 num_beams=options.beams,
                 do_sample=False,
             )
-            return [" ".join(words.split()) for words in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
+            return [" ".join(text.split()) for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
-        return resize_batches(images, network.size_of, look, AT_ONCE)
+        return resize_batches(images, network.size_of, predict_batch, BATCH_PIXELS)
 
     return predict
 
 
 CAPTION = DetectorSpec(
-    "caption", "a caption", _open, CaptionOptions, library="transformers", weights=WEIGHTS, outputs_text=True
+    "caption", "a caption", _load, CaptionOptions, library="transformers", weights=WEIGHTS, outputs_text=True
 )

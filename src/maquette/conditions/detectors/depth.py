@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.conditions.drawing.surfaces import disparity_map
-from maquette.conditions.inference import back, pixels_at_once, resize_batches
+from maquette.conditions.inference import batch_pixels, resize_batches, resized_back
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Predict
 from maquette.conditions.weight_sources import WeightSource
@@ -65,27 +65,30 @@ WEIGHTS = {
         "7581137eff8d4e94f6e796d3baea0e9fa79b22d2",
     ),
 }
-"""MiDaS's hybrid first: the published ControlNets for depth and for normals were trained on its maps."""
+"""MiDaS hybrid is the default: the published ControlNets for depth and normals were trained on its maps."""
 
 METRIC = ("zoedepth", "glpn", "depth_pro", "prompt_depth_anything")
-"""Architectures that always predict metres."""
+"""Architectures that always predict metric depth."""
 
 RESOLUTION = option(
-    None, "Short side of what the network sees, in pixels; without, that which it was made for.", 64, 4096
+    None, "Short side of the network's input, in pixels; by default the size it was trained at.", 64, 4096
 )
 
 
 @dataclass(frozen=True)
 class DepthOptions(Options):
-    clip: float = option(0.005, "Share of the pixels that is cut off at each end, near and far; 0: none.", 0, 0.4)
+    clip: float = option(0.005, "Fraction of pixels to clip at each end, near and far; 0 for none.", 0, 0.4)
     resolution: int | None = RESOLUTION
     metric: bool | None = option(
-        None, "Whether the network predicts metres, near being small; without, as its configuration says."
+        None, "Whether the network predicts metres (near is small); by default as its config says."
     )
 
 
 class Disparity:
-    """A network that estimates depth, opened: MiDaS, Depth Anything or another one of transformers."""
+    """A loaded depth network: MiDaS, Depth Anything or another one from transformers.
+
+    Raises `MaquetteError` for weights that cannot be loaded.
+    """
 
     def __init__(self, detector: str, weights: str | Path | None, device: str) -> None:
         from transformers import AutoModelForDepthEstimation
@@ -97,43 +100,49 @@ class Disparity:
         self.metric = config.model_type in METRIC or getattr(config, "depth_estimation_type", "") == "metric"
         self.hybrid = bool(getattr(config, "is_hybrid", False))
 
-    def resolution(self, asked: int | None) -> int:
-        """Short side of what it sees; `MaquetteError` where it can see one size alone."""
-        own: int = self.network.resolution
-        if self.hybrid and asked not in (None, own):
+    def resolution(self, requested: int | None) -> int:
+        """Short side of its input in pixels. Raises `MaquetteError` for a size that a fixed-size network can't take."""
+        native: int = self.network.resolution
+        if self.hybrid and requested not in (None, native):
             raise MaquetteError(
-                f"MiDaS's hybrid sees images at {own} pixels alone, not at {asked}; leave the resolution out, or "
-                "take other weights."
+                f"MiDaS hybrid only runs at {native} pixels, not at {requested}; leave the resolution out, or use "
+                "other weights."
             )
-        return asked or own
+        return requested or native
 
-    def of(
+    def predict(
         self, images: Sequence[Image.Image], resolution: int | None, metric: bool | None = None
     ) -> list[NDArray[np.float32]]:
-        """Near is large, of unknown scale and offset: (h, w) each, of the size that the network saw."""
+        """Disparity (h, w) of each image at the network's working size: near is large, scale and offset unknown.
+
+        Raises `MaquetteError` as `resolution` does.
+        """
         import torch
 
         short = self.resolution(resolution)
         in_metres = self.metric if metric is None else metric
 
         @torch.inference_mode()
-        def look(group: list[Image.Image]) -> list[NDArray[np.float32]]:
-            found = self.network.model(pixel_values=self.network.pixels(group)).predicted_depth.cpu().numpy()
-            return list(1 / np.maximum(found, 1e-3) if in_metres else found)
+        def predict_batch(batch: list[Image.Image]) -> list[NDArray[np.float32]]:
+            depth = self.network.model(pixel_values=self.network.pixels(batch)).predicted_depth.cpu().numpy()
+            return list(1 / np.maximum(depth, 1e-3) if in_metres else depth)
 
         return resize_batches(
-            images, lambda size: self.network.size_of(size, short), look, pixels_at_once(self.network.model)
+            images, lambda size: self.network.size_of(size, short), predict_batch, batch_pixels(self.network.model)
         )
 
 
-def _open(weights: str | Path | None, device: str) -> Predict:
+def _load(weights: str | Path | None, device: str) -> Predict:
     estimator = Disparity("depth", weights, device)
 
     def predict(images: list[Image.Image], options: DepthOptions) -> list[Image.Image]:
-        found = estimator.of(images, options.resolution, options.metric)
-        return [disparity_map(back(one, image.size), options.clip) for one, image in zip(found, images, strict=True)]
+        disparities = estimator.predict(images, options.resolution, options.metric)
+        return [
+            disparity_map(resized_back(disparity, image.size), options.clip)
+            for disparity, image in zip(disparities, images, strict=True)
+        ]
 
     return predict
 
 
-DEPTH = DetectorSpec("depth", "depth, near is bright", _open, DepthOptions, library="transformers", weights=WEIGHTS)
+DEPTH = DetectorSpec("depth", "depth, near is bright", _load, DepthOptions, library="transformers", weights=WEIGHTS)

@@ -1,6 +1,6 @@
-"""What the package's own small network sees of the embedded world; and, of its scenes, the exact maps.
+"""Detectors for the embedded world: maps of images by its perception model, exact maps of its scenes.
 
-The network was trained on rendered scenes of 128 pixels; of photographs it knows nothing.
+The model was trained on rendered scenes of 128 pixels and is useless on photographs.
 """
 
 from collections.abc import Callable
@@ -18,33 +18,33 @@ from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE, RECORD, Clas
 from maquette.conditions.drawing.people import People, read_people, whole_body_completeness, write_people
 from maquette.conditions.drawing.skeletons import people_map, pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
-from maquette.conditions.inference import back, pixels_at_once, resize_batches, working_size
+from maquette.conditions.inference import batch_pixels, resize_batches, resized_back, working_size
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Load, Predict, Record
 
 if TYPE_CHECKING:
     from maquette.conditions.networks.perception import Perceived
 
-MULTIPLE = 16  # of which sides are that the network sees
+MULTIPLE = 16  # of the sides of the model's input
 SKY, PERSON = 0, len(DIORAMA_PALETTE) - 1  # classes
-LEAST = 0.3  # heat from which a key point is one, as where poses are scored
-REACH = 4  # pixels beside a person at which its key points may lie, likewise
+MIN_HEAT = 0.3  # heat from which a key point is found, as in the pose metric
+REACH = 4  # pixels that key points may lie outside their person's area, as in the pose metric
 
 
 @dataclass(frozen=True)
 class SceneOptions(Options):
-    resolution: int = option(128, "Short side of what the network sees, in pixels; it was trained at 128.", 16, 1024)
+    resolution: int = option(128, "Short side of the network's input, in pixels; it was trained at 128.", 16, 1024)
 
 
 def key_points(heat: NDArray[np.floating], classes: NDArray[np.integer]) -> NDArray[np.float64]:
-    """People (P, 18, 3) as x, y and 1 where found, in heat maps that do not say whose point is whose.
+    """People (P, 18, 3) as x, y in pixels and 1 where found, from heat maps that do not separate people.
 
-    One connected area of the class person is one person, with the hottest point of each kind in it or beside it: people
-    who cover each other are drawn as one.
+    Each connected area of the class person is one person, with the hottest point of each heat map in or near it: people
+    who overlap become one.
 
     Args:
-        heat: (18, h, w), 1 where a key point of that kind is certain.
-        classes: (h, w).
+        heat: (18, h, w) in [0, 1], one heat map per key point.
+        classes: (h, w) class numbers.
     """
     count, areas = cv2.connectedComponents((classes == PERSON).astype(np.uint8), connectivity=8)
     beside = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * REACH + 1,) * 2)
@@ -53,67 +53,69 @@ def key_points(heat: NDArray[np.floating], classes: NDArray[np.integer]) -> NDAr
         near = cv2.dilate((areas == person).astype(np.uint8), beside) > 0
         hottest = np.where(near, heat, 0).reshape(len(heat), -1)
         rows, columns = np.divmod(hottest.argmax(axis=1), heat.shape[2])
-        people[person - 1] = np.stack([columns + 0.5, rows + 0.5, hottest.max(axis=1) >= LEAST], axis=1)
+        people[person - 1] = np.stack([columns + 0.5, rows + 0.5, hottest.max(axis=1) >= MIN_HEAT], axis=1)
     return people[people[..., 2].any(axis=1)]
 
 
-def _people(seen: "Perceived", row: int, size: tuple[int, int]) -> People:
-    bodies = key_points(seen.keypoints[row], seen.classes[row])
-    bodies[..., :2] *= np.divide(size, seen.classes.shape[:0:-1])
+def _people(perceived: "Perceived", row: int, size: tuple[int, int]) -> People:
+    bodies = key_points(perceived.keypoints[row], perceived.classes[row])
+    bodies[..., :2] *= np.divide(size, perceived.classes.shape[:0:-1])
     return People.of_bodies(bodies, size)
 
 
-def _opened(answer: Callable[["Perceived", int, tuple[int, int]], Any]) -> Load:
-    """A detector that answers from what the network sees in row `row` of a batch, for an image of that size."""
+def _loader(render: Callable[["Perceived", int, tuple[int, int]], Any]) -> Load:
+    """The loader of a detector that renders row `row` of the model's output at an image's size (width, height)."""
 
-    def opened(weights: str | Path | None, device: str) -> Predict:
+    def load(weights: str | Path | None, device: str) -> Predict:
         from maquette.conditions.networks.perception import PerceptionModel
         from maquette.foundation.devices import find_placement
 
-        eye = PerceptionModel(device=str(find_placement(device, "float32").device))
+        model = PerceptionModel(device=str(find_placement(device, "float32").device))
 
         def predict(images: list[Image.Image], options: SceneOptions) -> list[Any]:
-            def look(group: list[Image.Image]) -> list[tuple["Perceived", int]]:
-                seen = eye.predict(group)
-                return [(seen, row) for row in range(len(group))]
+            def predict_batch(batch: list[Image.Image]) -> list[tuple["Perceived", int]]:
+                perceived = model.predict(batch)
+                return [(perceived, row) for row in range(len(batch))]
 
-            sizes = partial(working_size, short=options.resolution, multiple=MULTIPLE)
-            found = resize_batches(images, sizes, look, pixels_at_once(eye.network))
-            return [answer(seen, row, image.size) for (seen, row), image in zip(found, images, strict=True)]
+            size_of = partial(working_size, short=options.resolution, multiple=MULTIPLE)
+            results = resize_batches(images, size_of, predict_batch, batch_pixels(model.network))
+            return [render(perceived, row, image.size) for (perceived, row), image in zip(results, images, strict=True)]
 
         return predict
 
-    return opened
+    return load
 
 
-def _kind(
-    name: str, draws: str, answer: Callable[["Perceived", int, tuple[int, int]], Any], **more: Any
+def _spec(
+    name: str, draws: str, render: Callable[["Perceived", int, tuple[int, int]], Any], **more: Any
 ) -> DetectorSpec:
-    return DetectorSpec(f"diorama/{name}", draws, _opened(answer), SceneOptions, library="PyTorch", **more)
+    return DetectorSpec(f"diorama/{name}", draws, _loader(render), SceneOptions, library="PyTorch", **more)
 
 
-# Exact maps are rounded as the scenes that trainings read from the disk: depth to 16 bits, normals to 127 steps.
-DEPTH = _kind(
+# Exact maps are rounded as in the scenes stored for training: depth to 16 bits, normals to 127 steps.
+DEPTH = _spec(
     "depth",
     "depth of the embedded world, near is bright",
-    lambda seen, row, size: depth_map(back(seen.depth[row], size)),
+    lambda perceived, row, size: depth_map(resized_back(perceived.depth[row], size)),
     of_scene=lambda scene: depth_map(scene.depth.astype(np.float16)),
 )
-NORMAL = _kind(
+NORMAL = _spec(
     "normal",
     "normals of the embedded world",
-    lambda seen, row, size: normal_map(back(seen.normals[row] * (seen.classes[row] != SKY)[..., None], size)),
+    lambda perceived, row, size: normal_map(
+        resized_back(perceived.normals[row] * (perceived.classes[row] != SKY)[..., None], size)
+    ),
     of_scene=lambda scene: normal_map(np.round(scene.normals * 127) / 127),
 )
-SEGMENTATION = _kind(
+SEGMENTATION = _spec(
     "segmentation",
     "classes of the embedded world",
-    lambda seen, row, size: Classes(back(seen.classes[row], size, categorical=True), "diorama"),
+    lambda perceived, row, size: Classes(resized_back(perceived.classes[row], size, categorical=True), "diorama"),
     of_scene=lambda scene: class_map(scene.classes),
     categorical=True,
     record=RECORD,
 )
-POSE = _kind(
+POSE = _spec(
     "pose",
     "people of the embedded world",
     _people,

@@ -1,4 +1,4 @@
-"""HED soft edges (Xie and Tu 2015, https://arxiv.org/abs/1504.06375), by the network learned for ControlNet."""
+"""HED soft edges (Xie and Tu 2015, https://arxiv.org/abs/1504.06375), by the network trained for ControlNet."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.inference import RESOLUTION, grayscale_inference, pixels_at_once, shown
+from maquette.conditions.inference import RESOLUTION, batch_pixels, grayscale_inference, grey_image
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Predict
 from maquette.conditions.weight_sources import WeightSource
@@ -25,34 +25,34 @@ WEIGHTS = {
 
 @dataclass(frozen=True)
 class HedOptions(Options):
-    safe: bool = option(False, "Black, grey and white only, so that no shading of the image hides in the map.")
+    safe: bool = option(False, "Black, grey and white only, so that the map hides no shading of the image.")
     resolution: int | None = RESOLUTION
 
 
-def stepped(levels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Levels in [0, 1] as 0, one half or 1, by thirds."""
+def quantized(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Levels (H, W) in [0, 1] quantized to 0, 0.5 and 1, by thirds."""
     return (np.minimum(np.floor(levels * 3), 2) / 2).astype(np.float32)
 
 
-def open_hed(weights: str | Path | None, device: str) -> Predict:
-    """HED, ready to look."""
+def load_hed(weights: str | Path | None, device: str) -> Predict:
+    """Load HED. Raises `MaquetteError` for weights that cannot be loaded."""
     import torch
 
     from maquette.conditions.networks.hed import Hed
     from maquette.conditions.networks.load import batch_of, open_network
 
-    network = open_network("hed", WEIGHTS, weights, device, lambda held: Hed())
+    network = open_network("hed", WEIGHTS, weights, device, lambda weights: Hed())
 
     @torch.inference_mode()
-    def look(images: list[Image.Image]) -> NDArray[np.float32]:
+    def predict_batch(images: list[Image.Image]) -> NDArray[np.float32]:
         edges: NDArray[np.float32] = network(batch_of(images, network) * 255).sigmoid().cpu().numpy()
         return edges
 
     def predict(images: list[Image.Image], options: HedOptions) -> list[Image.Image]:
-        maps = grayscale_inference(images, options.resolution, 16, look, pixels_at_once(network))
-        return [shown(stepped(one) if options.safe else one) for one in maps]
+        maps = grayscale_inference(images, options.resolution, 16, predict_batch, batch_pixels(network))
+        return [grey_image(quantized(levels) if options.safe else levels) for levels in maps]
 
     return predict
 
 
-HED = DetectorSpec("hed", "soft edges, white on black", open_hed, HedOptions, library="PyTorch", weights=WEIGHTS)
+HED = DetectorSpec("hed", "soft edges, white on black", load_hed, HedOptions, library="PyTorch", weights=WEIGHTS)

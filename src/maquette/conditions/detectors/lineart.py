@@ -1,6 +1,6 @@
-"""Line drawings: of any image (Chan et al. 2022, https://arxiv.org/abs/2203.12691), and as anime is drawn.
+"""Line drawings of any image (Chan et al. 2022, https://arxiv.org/abs/2203.12691), and in the style of anime.
 
-The networks draw dark lines on white paper. Published ControlNets were given them inverted, and so are the maps here.
+The networks draw dark lines on white. Maps are inverted, as the published ControlNets were trained on inverted ones.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.inference import RESOLUTION, grayscale_inference, pixels_at_once, shown
+from maquette.conditions.inference import RESOLUTION, batch_pixels, grayscale_inference, grey_image
 from maquette.conditions.options import Options
 from maquette.conditions.spec import DetectorSpec, Predict
 from maquette.conditions.weight_sources import WeightSource
@@ -55,51 +55,49 @@ class LineartOptions(Options):
     resolution: int | None = RESOLUTION
 
 
-def open_lineart(weights: str | Path | None, device: str) -> Predict:
-    """The generator of informative drawings, ready to look."""
+def load_lineart(weights: str | Path | None, device: str) -> Predict:
+    """Load the generator of informative drawings. Raises `MaquetteError` for weights that cannot be loaded."""
     from maquette.conditions.networks.lineart import Drawer
     from maquette.conditions.networks.load import open_network
 
-    network = open_network("lineart", WEIGHTS, weights, device, lambda held: Drawer())
+    network = open_network("lineart", WEIGHTS, weights, device, lambda weights: Drawer())
     return _inverted(network, network, multiple=4)
 
 
-def open_lineart_anime(weights: str | Path | None, device: str) -> Predict:
-    """The generator of Anime2Sketch (Xiang et al. 2021), ready to look."""
+def load_lineart_anime(weights: str | Path | None, device: str) -> Predict:
+    """Load the generator of Anime2Sketch (Xiang et al. 2021). Raises `MaquetteError` as `load_lineart` does."""
     from maquette.conditions.networks.lineart import Sketcher
     from maquette.conditions.networks.load import open_network
 
-    network = open_network("lineart_anime", ANIME_WEIGHTS, weights, device, lambda held: Sketcher())
+    network = open_network("lineart_anime", ANIME_WEIGHTS, weights, device, lambda weights: Sketcher())
     return _inverted(network, lambda unit: network(unit * 2 - 1) / 2 + 0.5, multiple=256)
 
 
 def _inverted(network: "nn.Module", draw: Callable[["Tensor"], "Tensor"], multiple: int) -> Predict:
-    """From images (B, 3, h, w) drawn as (B, 1, h, w), both in [0, 1], to maps."""
+    """Inverted maps from a network that draws (B, 3, h, w) as (B, 1, h, w), both in [0, 1]."""
     import torch
 
     from maquette.conditions.networks.load import batch_of
 
     @torch.inference_mode()
-    def look(images: list[Image.Image]) -> NDArray[np.float32]:
+    def predict_batch(images: list[Image.Image]) -> NDArray[np.float32]:
         lines: NDArray[np.float32] = (1 - draw(batch_of(images, network))[:, 0]).cpu().numpy()
         return lines
 
     def predict(images: list[Image.Image], options: LineartOptions) -> list[Image.Image]:
-        return [
-            shown(one)
-            for one in grayscale_inference(images, options.resolution, multiple, look, pixels_at_once(network))
-        ]
+        maps = grayscale_inference(images, options.resolution, multiple, predict_batch, batch_pixels(network))
+        return [grey_image(levels) for levels in maps]
 
     return predict
 
 
 LINEART = DetectorSpec(
-    "lineart", "a line drawing, white on black", open_lineart, LineartOptions, library="PyTorch", weights=WEIGHTS
+    "lineart", "a line drawing, white on black", load_lineart, LineartOptions, library="PyTorch", weights=WEIGHTS
 )
 LINEART_ANIME = DetectorSpec(
     "lineart_anime",
     "a line drawing as of anime, white on black",
-    open_lineart_anime,
+    load_lineart_anime,
     LineartOptions,
     library="PyTorch",
     weights=ANIME_WEIGHTS,

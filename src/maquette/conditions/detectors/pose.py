@@ -1,4 +1,4 @@
-"""Skeletons of the people in an image: what may be asked, whose weights there are, and what counts as found."""
+"""Skeletons of the people in an image: options, published weights, and which people and points count."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from maquette.conditions.drawing.people import People, completeness, read_people
 from maquette.conditions.drawing.skeletons import people_map
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Predict, Record
-from maquette.conditions.weight_sources import Parts, WeightSource, locate, locate_parts, users_own
+from maquette.conditions.weight_sources import Parts, WeightSource, local_weights, locate, locate_parts
 from maquette.errors import MaquetteError
 
 CONFIGURED = {"config.json": None, "preprocessor_config.json": None}
@@ -80,67 +80,69 @@ Finder = Callable[[Sequence[Image.Image], float], list[People]]
 
 @dataclass(frozen=True)
 class PoseOptions(Options):
-    person: float = option(0.5, "Score from which a box holds a person.", 0, 1)
-    confidence: float = option(0.3, "From which a key point is found.", 0, 1)
+    person: float = option(0.5, "Score from which a box counts as a person.", 0, 1)
+    confidence: float = option(0.3, "Confidence from which a key point counts as found.", 0, 1)
     least: float = option(
-        0, "Found share of a body's key points below which a person is left out; the paper's rule is 0.3.", 0, 1
+        0, "Fraction of a body's key points that must be found, else the person is left out; the paper uses 0.3.", 0, 1
     )
-    hands: bool = option(False, "Whether to draw hands; DWPose then finds all points.")
-    face: bool = option(False, "Whether to draw faces; DWPose then finds all points.")
+    hands: bool = option(False, "Draw hands; all points are then found by DWPose.")
+    face: bool = option(False, "Draw faces; all points are then found by DWPose.")
 
 
-def open_pose(weights: str | Path | None, device: str) -> Predict:
-    """Networks by need: RT-DETR and ViTPose for bodies; YOLOX and DWPose for hands and faces, and where they are asked
-    for by name.
+def load_pose(weights: str | Path | None, device: str) -> Predict:
+    """Load networks on demand: RT-DETR and ViTPose for bodies; YOLOX and DWPose for hands and faces, or by name.
 
     Args:
-        weights: a folder of one's own holds boxes/ and points/ (each as `save_pretrained` writes it), or yolox_l.onnx
-            and dw-ll_ucoco_384.onnx, or all of them.
+        weights: a local folder holds boxes/ and points/ (each as `save_pretrained` writes it), or yolox_l.onnx and
+            dw-ll_ucoco_384.onnx, or all of them.
+
+    Raises `MaquetteError` for weights that cannot be found or loaded.
     """
-    own = users_own("pose", list(WEIGHTS), weights)
-    whole_only = str(weights) in DWPOSE or (own is not None and not _has_parts(own))
+    local = local_weights("pose", list(WEIGHTS), weights)
+    dwpose_only = str(weights) in DWPOSE or (local is not None and not _has_parts(local))
 
     @cache
-    def of_bodies() -> Finder:
+    def body_finder() -> Finder:
         from maquette.conditions.networks.vitpose import VitPose
 
         return VitPose(**locate_parts("pose", VITPOSE, weights), device=device)
 
     @cache
-    def of_whole_bodies() -> Finder:
+    def whole_body_finder() -> Finder:
         from maquette.conditions.networks.dwpose import DWPose
 
-        return DWPose(locate("pose", DWPOSE, own), device)
+        return DWPose(locate("pose", DWPOSE, local), device)
 
     def predict(images: list[Image.Image], options: PoseOptions) -> list[People]:
-        finder = of_whole_bodies() if whole_only or options.hands or options.face else of_bodies()
-        return [_chosen(people, options) for people in finder(images, options.person)]
+        finder = whole_body_finder() if dwpose_only or options.hands or options.face else body_finder()
+        return [_selected(people, options) for people in finder(images, options.person)]
 
     return predict
 
 
-def _has_parts(own: Path) -> bool:
-    if (own / "boxes").is_dir() and (own / "points").is_dir():
+def _has_parts(folder: Path) -> bool:
+    if (folder / "boxes").is_dir() and (folder / "points").is_dir():
         return True
     files = list(DWPOSE["dwpose"].files)
-    if all((own / name).is_file() for name in files):
+    if all((folder / name).is_file() for name in files):
         return False
     raise MaquetteError(
-        f"{str(own)!r} holds no weights of pose; give a folder with boxes/ and points/, or with {' and '.join(files)}."
+        f"{str(folder)!r} holds no weights of pose; give a folder with boxes/ and points/, "
+        f"or with {' and '.join(files)}."
     )
 
 
-def _chosen(people: People, options: PoseOptions) -> People:
-    settled = people.settled(options.confidence)
-    asked = People(settled.size, settled.body, settled.hands * options.hands, settled.face * options.face)
-    share = completeness(asked)
-    return asked.only((share > 0) & (share >= options.least))
+def _selected(people: People, options: PoseOptions) -> People:
+    found = people.thresholded(options.confidence)
+    requested = People(found.size, found.body, found.hands * options.hands, found.face * options.face)
+    complete = completeness(requested)
+    return requested.only((complete > 0) & (complete >= options.least))
 
 
 POSE = DetectorSpec(
     "pose",
     "skeletons of people in Openpose's colours",
-    open_pose,
+    load_pose,
     PoseOptions,
     library="transformers, onnxruntime",
     weights=WEIGHTS,

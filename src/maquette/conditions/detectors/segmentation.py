@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.conditions.drawing.class_maps import PALETTES, RECORD, Classes
-from maquette.conditions.inference import back, pixels_at_once, resize_batches
+from maquette.conditions.inference import batch_pixels, resize_batches, resized_back
 from maquette.conditions.options import Options, option
 from maquette.conditions.spec import DetectorSpec, Predict
 from maquette.conditions.weight_sources import WeightSource
 from maquette.errors import MaquetteError
 
-LARGE = 2  # times the memory that batches are measured by: a Swin-L's features
+MEMORY_FACTOR = 2  # Swin-L's features need twice the memory that batches are sized for
 
-_CLIP = {  # the tokenizer of OneFormer's task, in each of its repositories
+_CLIP = {  # the tokenizer of OneFormer's task, in all of its repositories
     "vocab.json": "e089ad92ba36837a0d31433e555c8f45fe601ab5c221d4f607ded32d9f7a4349",
     "merges.txt": "9fd691f7c8039210e0fced15865466c65820d09b63988b0174bfe25de299051a",
     "special_tokens_map.json": "c4864a9376a8401918425bed71fc14fc0e81f9b59ec45c1cf96cccb2df508eac",
@@ -80,63 +80,66 @@ WEIGHTS = {
         "85b535928a783691eaf27467a573b26d543336ea",
     ),
 }
-"""OneFormer on ADE20K first: what the paper segments with (its table of reconstruction) and ControlNet 1.1 draws."""
+"""OneFormer on ADE20K is the default, as in the paper's reconstruction table and ControlNet 1.1."""
 
 
 @dataclass(frozen=True)
 class SegmentationOptions(Options):
     resolution: int | None = option(
-        None, "Short side of what the network sees, in pixels; without, that which it was made for.", 64, 2048
+        None, "Short side of the network's input, in pixels; by default the size it was trained at.", 64, 2048
     )
 
 
-TASK = "the task is semantic"  # what OneFormer is told
+TASK = "the task is semantic"  # OneFormer's text input
 
 
-def _open(weights: str | Path | None, device: str) -> Predict:
+def _load(weights: str | Path | None, device: str) -> Predict:
     import torch
     from transformers import AutoModelForSemanticSegmentation
 
     from maquette.conditions.networks.masks import Mask2Former, OneFormer
     from maquette.conditions.networks.pretrained import Pretrained
 
-    by_masks = {"mask2former": Mask2Former, "oneformer": OneFormer}
-    network = Pretrained("segmentation", WEIGHTS, weights, device, AutoModelForSemanticSegmentation, by_masks)
+    mask_classifiers = {"mask2former": Mask2Former, "oneformer": OneFormer}
+    network = Pretrained("segmentation", WEIGHTS, weights, device, AutoModelForSemanticSegmentation, mask_classifiers)
     palette = _palette(network.config.num_labels)
-    asked = _task(network) if network.config.model_type == "oneformer" else {}
+    task = _task(network) if network.config.model_type == "oneformer" else {}
 
     @torch.inference_mode()
-    def look(group: list[Image.Image]) -> list[NDArray[np.integer]]:
-        pixels = network.pixels(group)
-        told = {name: value.expand(len(group), -1) for name, value in asked.items()}
-        scores = _scores(network.model(pixel_values=pixels, **told), pixels.shape[2:])
+    def predict_batch(batch: list[Image.Image]) -> list[NDArray[np.integer]]:
+        pixels = network.pixels(batch)
+        inputs = {name: value.expand(len(batch), -1) for name, value in task.items()}
+        scores = _scores(network.model(pixel_values=pixels, **inputs), pixels.shape[2:])
         return list(scores.argmax(dim=1).to(torch.uint8).cpu().numpy())
 
     def predict(images: list[Image.Image], options: SegmentationOptions) -> list[Classes]:
-        found = resize_batches(
+        class_maps = resize_batches(
             images,
             lambda size: network.size_of(size, options.resolution),
-            look,
-            pixels_at_once(network.model) // LARGE,
+            predict_batch,
+            batch_pixels(network.model) // MEMORY_FACTOR,
         )
         return [
-            Classes(back(one, image.size, categorical=True), palette) for one, image in zip(found, images, strict=True)
+            Classes(resized_back(numbers, image.size, categorical=True), palette)
+            for numbers, image in zip(class_maps, images, strict=True)
         ]
 
     return predict
 
 
 def _palette(count: int) -> str:
-    """The palette of a network that knows so many classes; COCO-Stuff's is by other numbers."""
-    fitting = [name for name, colours in PALETTES.items() if len(colours) == count and name != "coco-stuff"]
-    if not fitting:
+    """The palette for a network with `count` classes; COCO-Stuff's is left out, as its class numbers differ."""
+    matching = [name for name, colours in PALETTES.items() if len(colours) == count and name != "coco-stuff"]
+    if not matching:
         known = ", ".join(f"{name} of {len(colours)}" for name, colours in PALETTES.items())
-        raise MaquetteError(f"These weights know {count} classes, for which there is no palette; there are {known}.")
-    return fitting[0]
+        raise MaquetteError(
+            f"These weights have {count} classes, for which there is no palette; use weights for {known}."
+        )
+    return matching[0]
 
 
 def _task(network: Any) -> dict[str, Any]:
-    """What OneFormer is told beside the pixels: the token numbers (1, L) of its task, 0 where there are none."""
+    """OneFormer's text input: the token ids (1, L) of its task, 0 at padding."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
@@ -145,23 +148,23 @@ def _task(network: Any) -> dict[str, Any]:
     return {"task_inputs": (tokens["input_ids"] * tokens["attention_mask"]).to(network.model.device)}
 
 
-def _scores(answer: Any, size: Sequence[int]) -> Any:
-    """(B, classes, h, w) of that size; each query's classes, but for nothing, over its mask."""
+def _scores(output: Any, size: Sequence[int]) -> Any:
+    """Class scores (B, classes, h, w) at `size`; of queries, their class probabilities spread over their masks."""
     from torch.nn.functional import interpolate
 
     from maquette.conditions.networks.masks import Queries
 
-    if not isinstance(answer, Queries):
-        return interpolate(answer.logits, size=size, mode="bilinear", align_corners=False)
-    classes = answer.classes.softmax(dim=-1)[..., :-1]
-    masks = interpolate(answer.masks, size=size, mode="bilinear", align_corners=False).sigmoid()
+    if not isinstance(output, Queries):
+        return interpolate(output.logits, size=size, mode="bilinear", align_corners=False)
+    classes = output.classes.softmax(dim=-1)[..., :-1]
+    masks = interpolate(output.masks, size=size, mode="bilinear", align_corners=False).sigmoid()
     return (classes.mT @ masks.flatten(2)).unflatten(2, size)
 
 
 SEGMENTATION = DetectorSpec(
     "segmentation",
     "a class for each pixel, in its data set's palette",
-    _open,
+    _load,
     SegmentationOptions,
     library="transformers",
     weights=WEIGHTS,

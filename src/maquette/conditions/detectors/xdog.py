@@ -6,20 +6,20 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.inference import shown
+from maquette.conditions.inference import grey_image
 from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, each
+from maquette.conditions.spec import DetectorSpec, per_image
 
-FINEST = 0.6  # pixels: narrower Gaussians see single pixels
+MIN_SIGMA = 0.6  # pixels: narrower Gaussians respond to single pixels
 
 
 @dataclass(frozen=True)
 class XdogOptions(Options):
-    sigma: float = option(1.4, "Of the narrow Gaussian, in pixels where the short side has 512: fineness.", 0.1, 50)
-    k: float = option(1.6, "The wide Gaussian's sigma, in times the narrow one's: thickness.", 1.01, 10)
-    sharpness: float = option(40, "p: how much edges weigh against brightness.", 0, 1000)
-    threshold: float = option(0, "Of brightness, ε: up to 0 only lines are drawn; above, dark surfaces too.", -2, 1)
-    softness: float = option(10, "φ, of the threshold: 1 is soft, 100 hard.", 0.1, 1000)
+    sigma: float = option(1.4, "Sigma of the narrow Gaussian, in pixels at a short side of 512: fineness.", 0.1, 50)
+    k: float = option(1.6, "Ratio of the wide Gaussian's sigma to the narrow one's: thickness.", 1.01, 10)
+    sharpness: float = option(40, "p: weight of edges against brightness.", 0, 1000)
+    threshold: float = option(0, "ε, on brightness: up to 0 only lines are drawn; above, dark surfaces too.", -2, 1)
+    softness: float = option(10, "φ, slope of the threshold: 1 is soft, 100 hard.", 0.1, 1000)
 
 
 def xdog(
@@ -34,14 +34,14 @@ def xdog(
 
     Winnemöller, Kyprianidis, Olsen, "XDoG: an extended difference-of-Gaussians compendium", 2012: the sharpened
     brightness S = (1 + p) G_σ − p G_kσ of its eq. 7, and its soft threshold T(S) = 1 where S ≥ ε, else
-    1 + tanh(φ (S − ε)). The map is 1 − T. Brightness is CIE L in [0, 1]. At ε = 0 a flat surface is never drawn, and a
-    line is where the narrow mean falls short of the wide one by more than 1 part in p.
+    1 + tanh(φ (S − ε)). The map is 1 − T. Brightness is CIE L in [0, 1]. At ε = 0 flat surfaces are never drawn, and a
+    line is where the narrow mean is below the wide one by more than 1 part in p.
     """
     lightness = cv2.cvtColor(np.asarray(image, np.float32) / 255, cv2.COLOR_RGB2LAB)[..., 0] / 100
-    narrow = max(FINEST, sigma * min(image.size) / 512)
-    fine, coarse = (cv2.GaussianBlur(lightness, (0, 0), one) for one in (narrow, narrow * k))
+    narrow = max(MIN_SIGMA, sigma * min(image.size) / 512)
+    fine, coarse = (cv2.GaussianBlur(lightness, (0, 0), width) for width in (narrow, narrow * k))
     sharpened = (1 + sharpness) * fine - sharpness * coarse
-    return shown(np.tanh(softness * np.maximum(0, threshold - sharpened)))
+    return grey_image(np.tanh(softness * np.maximum(0, threshold - sharpened)))
 
 
-XDOG = DetectorSpec("xdog", "a line drawing (XDoG), white on black", each(xdog), XdogOptions)
+XDOG = DetectorSpec("xdog", "a line drawing (XDoG), white on black", per_image(xdog), XdogOptions)

@@ -1,1 +1,1 @@
-"""How maps are drawn, from key points, classes, surfaces and strokes."""
+"""Rendering of maps from key points, classes, surfaces and strokes."""

@@ -1,4 +1,4 @@
-"""Class maps in a palette, and the class numbers that they are drawn from."""
+"""Class maps: class numbers, the palettes that colour them, and their files."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,55 +34,58 @@ PALETTES = {"ade20k": ADE20K, "coco": COCO, "coco-stuff": COCO_STUFF, "diorama":
 
 @dataclass(frozen=True, eq=False)
 class Classes:
-    """What a class map is drawn from."""
+    """Class numbers of an image and the palette to colour them with."""
 
-    numbers: NDArray[np.integer]  # (H, W), each a row of the palette
+    numbers: NDArray[np.integer]  # (H, W), rows of the palette
     palette: str  # a key of PALETTES
 
 
 def class_map(classes: NDArray[np.integer], palette: NDArray[np.uint8] = DIORAMA_PALETTE) -> Image.Image:
-    """Class numbers (H, W) as an image in a palette (K, 3)."""
+    """Class numbers (H, W) as an RGB image in a palette (K, 3)."""
     return Image.fromarray(palette[classes])
 
 
 def draw_classes(classes: Classes) -> Image.Image:
-    """`MaquetteError` for a palette that is not known, and for a class that it does not have."""
+    """Class numbers as an RGB image in their palette.
+
+    Raises `MaquetteError` for an unknown palette, and for a class that it does not have.
+    """
     if classes.palette not in PALETTES:
         raise MaquetteError(unknown("palette", classes.palette, list(PALETTES)))
     palette = PALETTES[classes.palette]
     largest = int(classes.numbers.max(initial=0))
     if largest >= len(palette):
-        raise MaquetteError(f"The palette {classes.palette!r} has classes 0 to {len(palette) - 1}, none {largest}.")
+        raise MaquetteError(f"The palette {classes.palette!r} has classes 0 to {len(palette) - 1}, no {largest}.")
     return class_map(classes.numbers, palette)
 
 
 def write_classes(classes: Classes, path: Path) -> None:
-    """Class numbers as a grey PNG, of 8 bits up to class 255 and else of 16; its text "palette" names the palette."""
-    words = PngImagePlugin.PngInfo()
-    words.add_text("palette", classes.palette)
-    deep = classes.numbers.max(initial=0) > 255
-    Image.fromarray(classes.numbers.astype(np.uint16 if deep else np.uint8)).save(path, "PNG", pnginfo=words)
+    """Class numbers as a grey PNG, 8 bits up to class 255, else 16; its text entry "palette" names the palette."""
+    metadata = PngImagePlugin.PngInfo()
+    metadata.add_text("palette", classes.palette)
+    is_16_bit = classes.numbers.max(initial=0) > 255
+    Image.fromarray(classes.numbers.astype(np.uint16 if is_16_bit else np.uint8)).save(path, "PNG", pnginfo=metadata)
 
 
 def read_classes(path: Path, palette: str = "ade20k") -> Classes:
-    """Class numbers of a grey PNG of 8 or 16 bits, or of one with indices.
+    """Read class numbers from a grey PNG of 8 or 16 bits, or an indexed one.
 
     Args:
-        palette: where the file names none.
+        palette: used where the file names none.
 
-    Raises `MaquetteError` for a file that holds no class numbers.
+    Raises `MaquetteError` for a file without class numbers.
     """
     try:
         with Image.open(path) as image:
-            numbers, mode, words = np.array(image), image.mode, image.info
+            numbers, mode, metadata = np.array(image), image.mode, image.info
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise MaquetteError(f"The class numbers {str(path)!r} cannot be read ({error}).") from error
     if mode not in ("L", "P", "I;16", "I") or int(numbers.min(initial=0)) < 0:
         raise MaquetteError(
-            f"{str(path)!r} holds colours, not class numbers: those are a grey PNG. An image that is painted in a "
-            "palette is one already, and needs no detector."
+            f"{str(path)!r} holds colours, not class numbers, which are a grey PNG. An image in a palette's colours is "
+            "already a class map and needs no detector."
         )
-    return Classes(numbers.astype(np.uint16), str(words.get("palette", palette)))
+    return Classes(numbers.astype(np.uint16), str(metadata.get("palette", palette)))
 
 
 RECORD = Record(".classes.png", draw_classes, write_classes, read_classes)

@@ -1,6 +1,6 @@
-"""Palettes that published data sets and ControlNets colour classes by: row k is the colour of class k, RGB.
+"""Palettes of published data sets and ControlNets: row k is the RGB colour of class k.
 
-Each table was compared, entry by entry, with two public sources.
+Each table was checked entry by entry against two public sources.
 """
 
 import numpy as np
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 
 def _table(colours: str) -> NDArray[np.uint8]:
-    """Colours in hexadecimal as (K, 3)."""
+    """Hexadecimal colours as RGB bytes (K, 3)."""
     return np.frombuffer(bytes.fromhex(colours), np.uint8).reshape(-1, 3)
 
 
@@ -24,8 +24,8 @@ ADE20K = _table(
     "ffcc00 ff008f 00ffeb 85ff00 ff00eb f500ff ff007a fff500 0abed4 d6ff00 00ccff 1400ff ffff00 0099ff 0029ff "
     "00ffcc 2900ff 29ff00 ad00ff 00f5ff 4700ff 7a00ff 00ffb8 005cff b8ff00 0085ff ffd600 19c2c2 66ff00 5c00ff "
 )
-"""The 150 classes of ADE20K's scene parsing: what ControlNet 1.0 (its UniFormer, as mmsegmentation) and 1.1 (OneFormer,
-as Mask2Former) draw. Roads (6) and skyscrapers (48) have one colour."""
+"""The 150 classes of ADE20K scene parsing, as in ControlNet 1.0 (UniFormer, as in mmsegmentation) and 1.1 (OneFormer,
+as in Mask2Former). Roads (6) and skyscrapers (48) share a colour."""
 
 COCO = _table(
     "dc143c 770b20 00008e 0000e6 6a00e4 003c64 005064 000046 0000c0 faaa1e 64aa1e dcdc00 af74af fa001e a52a2a "
@@ -38,8 +38,8 @@ COCO = _table(
     "ffffff 68546d a9a483 e1c7ff 89364a 879edf 07f6e7 6bffc8 3a2995 b7798e ff4961 6b8e23 be9999 928b8d 4682b4 "
     "86c79c d1e28c 60246c 606060 40aa40 98fb98 d0e5e4 cebaab 98a140 747000 00728f 66669c fa8dff "
 )
-"""The 133 classes of COCO's panoptic task, in the order of panoptic_coco_categories.json (cocodataset/panopticapi):
-what ControlNet 1.1 draws of COCO (OneFormer, by detectron2's table), though its page speaks of 182."""
+"""The 133 classes of COCO's panoptic task, in the order of panoptic_coco_categories.json (cocodataset/panopticapi), as
+in ControlNet 1.1 (OneFormer, with detectron2's table), although its page says 182."""
 
 COCO_STUFF = _table(
     "000000 ff5900 0000f4 59ffa6 fff400 00c8ff 0000c8 de0000 00e9ff ff2100 ff8500 f4ff0b 21ffde ff0b00 900000 "
@@ -56,6 +56,6 @@ COCO_STUFF = _table(
     "804800 06807a 802700 806400 000680 800000 000069 530000 698016 32804e 74800b 64801c 007a80 000048 008080 "
     "598027 000080 803d00 "
 )
-"""COCO-Stuff's 182 classes by their number (1 to 91 things, 92 to 182 stuff; 0 is unlabelled): the data set's own
-palette, as its example results keep it (nightrome/cocostuffapi) and its cmapThings.m and cmapStuff.m (cocostuff10k)
-compute it. No annotator of these classes was published with ControlNet."""
+"""COCO-Stuff's 182 classes by number (1 to 91 things, 92 to 182 stuff; 0 is unlabelled), in the data set's palette: as
+in its example results (nightrome/cocostuffapi) and as computed by cmapThings.m and cmapStuff.m (cocostuff10k). No
+annotator for these classes was published with ControlNet."""

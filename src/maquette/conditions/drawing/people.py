@@ -1,4 +1,4 @@
-"""People as key points, and their files: OpenPose's JSON, as the editors of the web UIs read and write it."""
+"""People as key points, and their files: OpenPose JSON, as the editors of the web UIs read and write it."""
 
 import json
 from collections.abc import Sequence
@@ -15,67 +15,68 @@ from maquette.errors import MaquetteError
 BODY, HAND, FACE = 18, 21, 70
 
 COCO = (0, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
-"""Where COCO keeps Openpose's key points but the neck: nose, right and left arm, right and left leg, eyes, ears."""
+"""COCO's indices of OpenPose's key points without the neck: nose, right and left arm, both legs, eyes, ears."""
 
 BODY_25 = (*range(8), *range(9, 19))
-"""Where OpenPose's model of 25 key points, its usual one, keeps the 18: it has the middle of the hips between, and feet
-after them."""
+"""Indices of the 18 key points in BODY_25, OpenPose's default model, which adds the mid-hip (8) and feet (19 on)."""
 
-COUNTS = {BODY: (BODY, 25), HAND: (HAND,), FACE: (68, FACE)}  # of points that files have of a part
+COUNTS = {BODY: (BODY, 25), HAND: (HAND,), FACE: (68, FACE)}  # allowed numbers of points in files
 
-FARTHEST = 100_000  # pixels: no drawing goes beyond
+MAX_COORDINATE = 100_000  # pixels: points beyond cannot be drawn
 
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Found people; points are x, y in pixels of the image and a confidence, 0 where a point was not found."""
+    """P detected people; points are x, y in pixels of the image and a confidence, 0 where a point was not found."""
 
     size: tuple[int, int]  # width, height of the image
-    body: NDArray[np.float64]  # (P, 18, 3) in Openpose's order
+    body: NDArray[np.float64]  # (P, 18, 3) in OpenPose's order
     hands: NDArray[np.float64]  # (P, 2, 21, 3): left, right; the wrist, then each finger from its root
     face: NDArray[np.float64]  # (P, 70, 3): contour, brows, nose, eyes, lips, pupils
 
     @classmethod
     def of_bodies(cls, body: NDArray[np.floating], size: tuple[int, int]) -> Self:
-        """People (P, 18, 3) of whom hands and face were not looked for."""
+        """People from bodies (P, 18, 3), without hands and faces."""
         count = len(body)
         return cls(size, np.asarray(body, np.float64), np.zeros((count, 2, HAND, 3)), np.zeros((count, FACE, 3)))
 
     def __len__(self) -> int:
         return len(self.body)
 
-    def only(self, chosen: NDArray[np.bool_]) -> "People":
-        """Those people that are chosen, (P,)."""
-        return People(self.size, self.body[chosen], self.hands[chosen], self.face[chosen])
+    def only(self, mask: NDArray[np.bool_]) -> "People":
+        """The people selected by a mask (P,)."""
+        return People(self.size, self.body[mask], self.hands[mask], self.face[mask])
 
-    def settled(self, confidence: float) -> "People":
-        """Every point found or not: of confidence 1 where it had the one given or more, and nothing elsewhere.
+    def thresholded(self, confidence: float) -> "People":
+        """Confidence 1 for points of at least `confidence`; all others become 0, not found.
 
-        The editors of the web UIs take points of any other confidence for hidden ones.
+        The editors of the web UIs treat points of any other confidence as hidden.
         """
-        return People(self.size, *(_settled(one, confidence) for one in (self.body, self.hands, self.face)))
+        return People(self.size, *(_thresholded(points, confidence) for points in (self.body, self.hands, self.face)))
 
 
-def _settled(points: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
+def _thresholded(points: NDArray[np.float64], confidence: float) -> NDArray[np.float64]:
     found = (points[..., 2:] >= confidence) & (points[..., 2:] > 0)
     return np.where(found, np.concatenate([points[..., :2], np.ones_like(points[..., 2:])], axis=-1), 0.0)
 
 
 def from_coco(points: NDArray[np.floating]) -> NDArray[np.float64]:
-    """COCO's 17 key points (P, 17, 3) as Openpose's 18: the neck is midway between the shoulders, and as sure as the
-    less sure one."""
+    """OpenPose's 18 key points (P, 18, 3) from COCO's 17 (P, 17, 3).
+
+    The neck is midway between the shoulders, with the lower confidence of the two.
+    """
     shoulders = np.asarray(points, np.float64)[:, 5:7]
     neck = np.concatenate([shoulders[..., :2].mean(axis=1), shoulders[..., 2:].min(axis=1)], axis=-1)
     return np.insert(np.asarray(points, np.float64)[:, list(COCO)], 1, neck, axis=1)
 
 
 def completeness(people: People) -> NDArray[np.float64]:
-    """How much of a whole body each person shows: found key points of 18, (P,) in [0, 1]."""
+    """Fraction of the 18 body key points found for each person, (P,) in [0, 1]."""
     return (people.body[..., 2] > 0).mean(axis=1)
 
 
 def whole_body_completeness(people: People) -> float:
-    """Of the person of whom most is found; 0 where there is nobody. The paper trains on images with 0.3 or more."""
+    """Completeness of the most complete person, 0 without people. The paper trains on images with at least 0.3."""
     return float(completeness(people).max(initial=0))
 
 
@@ -83,7 +84,7 @@ PARTS = {"hand_left_keypoints_2d": HAND, "hand_right_keypoints_2d": HAND, "face_
 
 
 def write_people(people: People, path: Path) -> None:
-    """As OpenPose writes them, with the size of the canvas (`read_people` gives the same numbers back)."""
+    """Write OpenPose JSON with the size of the canvas; `read_people` restores the same numbers."""
     width, height = people.size
     persons = [
         {
@@ -97,20 +98,22 @@ def write_people(people: People, path: Path) -> None:
 
 
 def read_people(path: Path) -> People:
-    """People in a file of OpenPose's format (its doc/02_output.md) with the size of the canvas beside them.
+    """Read people from a file in OpenPose's format (its doc/02_output.md) with the size of the canvas.
 
-    Points are 18 of a body, or 25 as OpenPose's usual model has them (of which the middle of the hips and the feet are
-    dropped), 21 of a hand, and of a face 68, or 70 with the pupils; empty or null where a part was not found. Where no
-    coordinate of a part is above 1 they are shares of the canvas, as some editors write them.
+    A body has 18 points, or 25 as in OpenPose's default model (mid-hip and feet are dropped), a hand 21, a face 68, or
+    70 with the pupils; empty or null where a part was not found. If no coordinate of a part exceeds 1, they are
+    fractions of the canvas, as some editors write them.
     Raises `MaquetteError` for a file that holds no such people.
     """
     content = _content(path)
-    size = _canvas(content, path)
+    size = _canvas_size(content, path)
     persons = content.get("people")
-    if not isinstance(persons, list) or not all(isinstance(one, dict) for one in persons):
-        raise _no_record(path, 'it has no list "people"')
-    body = [_points(one, "pose_keypoints_2d", BODY, size, path) for one in persons]
-    left, right, face = ([_points(one, name, count, size, path) for one in persons] for name, count in PARTS.items())
+    if not isinstance(persons, list) or not all(isinstance(person, dict) for person in persons):
+        raise _invalid(path, 'it has no list "people"')
+    body = [_points(person, "pose_keypoints_2d", BODY, size, path) for person in persons]
+    left, right, face = (
+        [_points(person, name, count, size, path) for person in persons] for name, count in PARTS.items()
+    )
     return People(
         size, _stacked(body, BODY), np.stack([_stacked(left, HAND), _stacked(right, HAND)], 1), _stacked(face, FACE)
     )
@@ -126,40 +129,40 @@ def _content(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise MaquetteError(f"The key points {str(path)!r} cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
-        raise _no_record(path, f"it is no JSON ({error})") from error
-    if isinstance(content, list) and len(content) == 1:  # nodes of ComfyUI keep a list of images
+        raise _invalid(path, f"it is not JSON ({error})") from error
+    if isinstance(content, list) and len(content) == 1:  # ComfyUI nodes write a list of images
         content = content[0]
     if not isinstance(content, dict):
-        raise _no_record(path, "it is not of one image")
+        raise _invalid(path, "it does not describe one image")
     return content
 
 
-def _canvas(content: dict[str, Any], path: Path) -> tuple[int, int]:
+def _canvas_size(content: dict[str, Any], path: Path) -> tuple[int, int]:
     width, height = (content.get(f"canvas_{side}") for side in ("width", "height"))
     limit = 2 * (Image.MAX_IMAGE_PIXELS or 10**9)
     if type(width) is int and type(height) is int and width > 0 and height > 0 and width * height <= limit:
         return width, height
-    raise _no_record(
-        path, f'"canvas_width" and "canvas_height" are the size of the image in pixels, not {width!r} and {height!r}'
+    raise _invalid(
+        path, f'"canvas_width" and "canvas_height" must be the image size in pixels, not {width!r} and {height!r}'
     )
 
 
 def _points(person: dict[str, Any], name: str, count: int, size: tuple[int, int], path: Path) -> NDArray[np.float64]:
-    given = person.get(name)
+    values = person.get(name)
     try:
-        numbers = np.asarray(given if given is not None else [], np.float64).ravel()
+        numbers = np.asarray(values if values is not None else [], np.float64).ravel()
     except (ValueError, TypeError, OverflowError):
-        raise _no_record(path, f'"{name}" holds something else than numbers') from None
+        raise _invalid(path, f'"{name}" holds something other than numbers') from None
     if len(numbers) % 3 or len(numbers) // 3 not in (0, *COUNTS[count]):
-        wanted = " or ".join(str(3 * one) for one in COUNTS[count])
-        raise _no_record(
-            path, f'"{name}" holds {wanted} numbers, x, y and confidence of each point, not {len(numbers)}'
+        expected = " or ".join(str(3 * points) for points in COUNTS[count])
+        raise _invalid(
+            path, f'"{name}" must hold {expected} numbers, x, y and confidence of each point, not {len(numbers)}'
         )
     found = numbers.reshape(-1, 3)
     if np.abs(found[:, :2]).max(initial=0) <= 1:
         found[:, :2] *= size
-    if not (np.abs(found) <= FARTHEST).all():  # nor is what is no number
-        raise _no_record(path, f'"{name}" goes beyond {FARTHEST:,} pixels')
+    if not (np.abs(found) <= MAX_COORDINATE).all():  # false for NaN too
+        raise _invalid(path, f'"{name}" goes beyond {MAX_COORDINATE:,} pixels')
     if len(found) == 25:
         found = found[list(BODY_25)]
     points = np.zeros((count, 3))
@@ -167,7 +170,7 @@ def _points(person: dict[str, Any], name: str, count: int, size: tuple[int, int]
     return points
 
 
-def _no_record(path: Path, reason: str) -> MaquetteError:
+def _invalid(path: Path, reason: str) -> MaquetteError:
     return MaquetteError(
         f"{str(path)!r} holds no key points: {reason}; give a file as OpenPose and the editors of the web UIs write it."
     )

@@ -1,4 +1,4 @@
-"""Skeletons of 18 key points, drawn in Openpose's colours and limb order; hands and faces as its editors draw them."""
+"""Skeletons of 18 key points in OpenPose's colours and limb order; hands and faces as its editors draw them."""
 
 import colorsys
 import math
@@ -14,7 +14,7 @@ LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10), (1, 11), (11, 12), (12, 13),
     (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
 )  # fmt: skip
-"""Pairs of key points that a limb joins, in Openpose's order."""
+"""Key points joined by each limb, in OpenPose's order."""
 
 COLOURS = (
     (255, 0, 0), (255, 85, 0), (255, 170, 0), (255, 255, 0), (170, 255, 0), (85, 255, 0), (0, 255, 0), (0, 255, 85),
@@ -24,7 +24,7 @@ COLOURS = (
 """Colour of each limb and each key point."""
 
 FINGERS = tuple((0 if joint % 4 == 1 else joint - 1, joint) for joint in range(1, 21))
-"""Pairs of a hand's points that a line joins: from the wrist, 0, along each finger."""
+"""Points of a hand joined by each line: from the wrist (0) along each finger."""
 
 FINGER_COLOURS = tuple(
     tuple(round(255 * level) for level in colorsys.hsv_to_rgb(number / len(FINGERS), 1, 1))
@@ -34,10 +34,10 @@ JOINT, FACE_DOT = (0, 0, 255), (255, 255, 255)
 
 
 def pose_map(keypoints: NDArray[np.floating], size: tuple[int, int]) -> Image.Image:
-    """People (P, 18, 3), each point x, y in pixels and its confidence, drawn on black of `size` (width, height).
+    """People (P, 18, 3), each point x, y in pixels and its confidence, drawn on black at `size` (width, height).
 
-    Points of confidence 0 are left out, and limbs that end in them. Points and limbs have a radius of 4 pixels where
-    the short side has 512.
+    Points of confidence 0 are left out, with their limbs. Points and limbs have a radius of 4 pixels at a short side of
+    512.
     """
     canvas = np.zeros((size[1], size[0], 3), np.uint8)
     radius = _radius(size)
@@ -53,7 +53,7 @@ def pose_map(keypoints: NDArray[np.floating], size: tuple[int, int]) -> Image.Im
 
 
 def people_map(people: People) -> Image.Image:
-    """Bodies as `pose_map` draws them; over them hands, fingers in colours of the rainbow, and faces, white dots."""
+    """Bodies as in `pose_map`, with hands (fingers in rainbow colours) and faces (white dots) over them."""
     canvas = np.array(pose_map(people.body, people.size))
     radius = _radius(people.size)
     for hand in people.hands.reshape(-1, *people.hands.shape[2:]):
@@ -75,14 +75,14 @@ def _draw_limb(
     radius: float,
     colour: tuple[int, int, int],
 ) -> None:
-    """An ellipse from point to point, at 60 % over what is there."""
+    """An ellipse from `start` to `end` (2,), blended at 60 % over the canvas (H, W, 3)."""
     middle = tuple(round(v) for v in (start + end) / 2)
     half = max(1, round(float(np.hypot(*(end - start))) / 2))
     angle = round(math.degrees(math.atan2(end[1] - start[1], end[0] - start[0])))
     outline = np.asarray(cv2.ellipse2Poly(middle, (half, round(radius)), angle, 0, 360, 1))
     left, top = np.maximum(outline.min(axis=0), 0)
     right, bottom = outline.max(axis=0) + 1
-    below = canvas[top : max(bottom, 0), left : max(right, 0)]  # nothing changes elsewhere
+    below = canvas[top : max(bottom, 0), left : max(right, 0)]  # the bounding box
     if below.size:
         layer = below.copy()
         cv2.fillConvexPoly(layer, outline - (left, top), colour)
@@ -90,7 +90,7 @@ def _draw_limb(
 
 
 def _draw_hand(canvas: NDArray[np.uint8], hand: NDArray[np.float64], radius: float) -> None:
-    """Lines half as wide as points are, which lie above them."""
+    """Draw a hand (21, 3) on the canvas (H, W, 3): lines of half the points' width, points above them."""
     for (a, b), colour in zip(FINGERS, FINGER_COLOURS, strict=True):
         if hand[a, 2] > 0 and hand[b, 2] > 0:
             start, end = ((round(x), round(y)) for x, y, _ in hand[[a, b]])

@@ -1,11 +1,11 @@
-"""The two generators that draw lines. Modules are named as in the published files, so that these load strictly."""
+"""Two generators of line drawings. Modules are named as in the published files, so that these load strictly."""
 
 import torch
 from torch import Tensor, nn
 
 
 class Drawer(nn.Module):
-    """CycleGAN's generator with three residual blocks, as informative drawings use it: two steps down, two up."""
+    """CycleGAN's generator with three residual blocks, as in Informative Drawings."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,6 +21,8 @@ class Drawer(nn.Module):
 
 
 class Residual(nn.Module):
+    """Two 3×3 convolutions beside a skip connection."""
+
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.conv_block = nn.Sequential(
@@ -33,11 +35,12 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, h, w), same shape out."""
         return x + self.conv_block(x)
 
 
 class Sketcher(nn.Module):
-    """pix2pix's U-Net with eight steps down, as Anime2Sketch uses it."""
+    """pix2pix's U-Net with eight downsamplings, as in Anime2Sketch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -53,7 +56,7 @@ class Sketcher(nn.Module):
 
 
 class Frame(nn.Module):
-    """The outermost level: from colours, and to lines."""
+    """The outermost level, from RGB to lines."""
 
     def __init__(self, below: "Level") -> None:
         super().__init__()
@@ -66,11 +69,12 @@ class Frame(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] to (B, 1, H, W) in [-1, 1]."""
         return self.model(x)
 
 
 class Level(nn.Module):
-    """A step down, the levels below, a step up, beside what came in; `outer` channels in, twice as many out."""
+    """Downsampling, the levels below, upsampling, concatenated to the input."""
 
     def __init__(self, outer: int, inner: int, below: "Level | None") -> None:
         super().__init__()
@@ -81,6 +85,7 @@ class Level(nn.Module):
         self.model = nn.Sequential(*down, *middle, *up)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, outer, h, w) to (B, 2 outer, h, w)."""
         return torch.cat([x, self.model(x)], dim=1)
 
 

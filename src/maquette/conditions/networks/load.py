@@ -1,4 +1,4 @@
-"""How a detector's network comes to its weights: strictly, and without a draw from any random source."""
+"""Loading of detector networks: strict, and without random initialisation."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +16,7 @@ from maquette.foundation.weights import Weights, open_weights
 
 N = TypeVar("N", bound=nn.Module)
 
-WRAPPED = "module."  # what torch's DataParallel puts before every name
+WRAPPED = "module."  # prefix of torch's DataParallel
 
 
 def open_network(
@@ -26,30 +26,30 @@ def open_network(
     device: str,
     build: Callable[[Weights], N],
 ) -> N:
-    """A network with all its weights, in float32, ready to look.
+    """A network with its weights, in float32, in evaluation mode.
 
     Args:
         known: its published weights, one file each.
-        weights: a name among `known`, a file, a folder that holds one of those files, or None for the usual ones.
-        device: as `torch.device` takes it, or "auto".
-        build: the network that a file of weights is for; it is called where tensors take no memory.
+        weights: a name among `known`, a file, a folder with one of those files, or None for the first of `known`.
+        device: as for `torch.device`, or "auto".
+        build: makes the network for a file's tensors; called on the meta device.
 
-    Raises `MaquetteError` for weights that cannot be had, and for those of another network.
+    Raises `MaquetteError` for weights that cannot be loaded, and for those of another network.
     """
     place = find_placement(device, "float32").device
     path = _file(detector, known, weights)
-    held = open_weights(path)
-    if all(name.startswith(WRAPPED) for name in held):
-        held = held.below(WRAPPED)
+    tensors = open_weights(path)
+    if all(name.startswith(WRAPPED) for name in tensors):
+        tensors = tensors.below(WRAPPED)
     with torch.device("meta"):
-        network = build(held)
-    _check(detector, path, network, held)
-    network.load_state_dict(dict(held), assign=True)
+        network = build(tensors)
+    _check(detector, path, network, tensors)
+    network.load_state_dict(dict(tensors), assign=True)
     return network.float().to(place).eval().requires_grad_(False)
 
 
 def batch_of(images: Sequence[Image.Image], network: nn.Module) -> Tensor:
-    """RGB images of one size as (B, 3, H, W) in [0, 1], where a network is."""
+    """RGB images of one size as (B, 3, H, W) in [0, 1], on a network's device."""
     place = next(network.parameters()).device
     return torch.stack([to_unit(image) for image in images]).to(place)
 
@@ -58,20 +58,20 @@ def _file(detector: str, known: Mapping[str, WeightSource], weights: str | Path 
     path = locate(detector, known, weights)
     if not path.is_dir():
         return path
-    names = [Path(name).name for one in known.values() for name in one.files]
+    names = [Path(name).name for source in known.values() for name in source.files]
     for name in names:
         if (path / name).is_file():
             return path / name
     raise MaquetteError(f"The folder {str(path)!r} holds no weights of {detector}: none of {', '.join(names)}.")
 
 
-def _check(detector: str, path: Path, network: nn.Module, held: Weights) -> None:
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    wrong = [name for name, shape in wanted.items() if held.shapes.get(name) != shape]
-    foreign = [name for name in held if name not in wanted]
-    if wrong or foreign:
+def _check(detector: str, path: Path, network: nn.Module, tensors: Weights) -> None:
+    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    wrong = [name for name, shape in expected.items() if tensors.shapes.get(name) != shape]
+    extra = [name for name in tensors if name not in expected]
+    if wrong or extra:
         raise MaquetteError(
-            f"{str(path)!r} holds no weights of {detector}: {len(wrong)} of its {len(wanted)} tensors are missing or "
-            f"of another shape, and {len(foreign)} are not its own, {(wrong + foreign)[0]!r} first; give the file that "
-            "was published for it."
+            f"{str(path)!r} holds no weights of {detector}: {len(wrong)} of its {len(expected)} tensors are missing or "
+            f"of another shape, and {len(extra)} are unexpected, {(wrong + extra)[0]!r} first; give the file that was "
+            "published for it."
         )

@@ -1,6 +1,6 @@
-"""Mask2Former and OneFormer without their losses, for which transformers' own classes would need SciPy.
+"""Mask2Former and OneFormer without their losses, for which transformers' classes need SciPy.
 
-Names within are those of `Mask2FormerForUniversalSegmentation` and `OneFormerForUniversalSegmentation`.
+Attributes are named as in `Mask2FormerForUniversalSegmentation` and `OneFormerForUniversalSegmentation`.
 """
 
 from typing import Any, NamedTuple
@@ -10,7 +10,9 @@ from transformers import Mask2FormerModel, Mask2FormerPreTrainedModel, OneFormer
 
 
 class Queries(NamedTuple):
-    classes: Tensor  # (B, Q, classes + 1) logits, the last one of nothing
+    """The predictions of Q queries."""
+
+    classes: Tensor  # (B, Q, classes + 1) logits, the last for no object
     masks: Tensor  # (B, Q, h, w) logits
 
 
@@ -24,9 +26,10 @@ class Mask2Former(Mask2FormerPreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     def forward(self, pixel_values: Tensor) -> Queries:
-        found = self.model(pixel_values=pixel_values, output_hidden_states=True)  # the last layer's alone are normed
-        last = found.transformer_decoder_intermediate_states[-1].transpose(0, 1)
-        return Queries(self.class_predictor(last), found.masks_queries_logits[-1])
+        """Normalised pixels (B, 3, H, W) to the queries of the last decoder layer."""
+        output = self.model(pixel_values=pixel_values, output_hidden_states=True)
+        last = output.transformer_decoder_intermediate_states[-1].transpose(0, 1)  # layer-normed, unlike hidden states
+        return Queries(self.class_predictor(last), output.masks_queries_logits[-1])
 
 
 class OneFormer(OneFormerPreTrainedModel):  # type: ignore[misc]
@@ -38,5 +41,6 @@ class OneFormer(OneFormerPreTrainedModel):  # type: ignore[misc]
         self.post_init()
 
     def forward(self, pixel_values: Tensor, task_inputs: Tensor) -> Queries:
-        found = self.model(pixel_values=pixel_values, task_inputs=task_inputs)
-        return Queries(found.transformer_decoder_class_predictions, found.transformer_decoder_mask_predictions)
+        """Normalised pixels (B, 3, H, W) and the task's token ids (B, L) to the queries of the last decoder layer."""
+        output = self.model(pixel_values=pixel_values, task_inputs=task_inputs)
+        return Queries(output.transformer_decoder_class_predictions, output.transformer_decoder_mask_predictions)

@@ -1,6 +1,6 @@
-"""The networks of M-LSD (Gu et al. 2022, https://arxiv.org/abs/2106.00186) as `mlsd_pytorch` publishes them.
+"""The networks of M-LSD (Gu et al. 2022, https://arxiv.org/abs/2106.00186) as published in `mlsd_pytorch`.
 
-A MobileNet V2, cut off before its last stages, and a decoder that goes up again. Modules are named as in the published
+MobileNet V2 without its last stages, and a decoder that upsamples again. Modules are named as in the published
 files, so that these load strictly.
 """
 
@@ -9,9 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1))
-"""Of MobileNet V2: expansion, channels, blocks, stride of the first."""
+"""Stages of MobileNet V2: expansion, channels, blocks, stride of the first block."""
 
-FIRST_USED = 7  # of the 16 channels of the last layer; those before are learned beside, and not looked at
+FIRST_USED = 7  # of the last layer's 16 channels; the ones before serve auxiliary losses only
 
 
 class Large(nn.Module):
@@ -28,12 +28,12 @@ class Large(nn.Module):
         self.block20 = Refine(128, 64)
         self.block21 = Join(16, 64, 64, 64)
         self.block22 = Refine(128, 64)
-        self.block23 = Answer(64, 16)
+        self.block23 = Head(64, 16)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, 4, H, W), RGB in [-1, 1] and a constant, to (B, 9, H/2, W/2): centres' logits, ends from centres, more.
+        """(B, 4, H, W), RGB in [-1, 1] and a constant, to (B, 9, H/2, W/2): centre logit, ends, unused.
 
-        Channels 1 to 4 are x and y of one end and x and y of the other, from the centre, in points of the map.
+        Channels 1 to 4 are x and y of both ends relative to the centre, in pixels of the output.
         """
         half, quarter, eighth, fine, coarse = self.backbone(x)
         x = self.block16(self.block15(fine, coarse))
@@ -53,10 +53,10 @@ class Tiny(nn.Module):
         self.block13 = Refine(128, 64)
         self.block14 = Join(24, 64, 32, 32)
         self.block15 = Refine(64, 64)
-        self.block16 = Answer(64, 16)
+        self.block16 = Head(64, 16)
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `Large.forward`."""
+        """(B, 4, H, W) to (B, 9, H/2, W/2), as `Large.forward`."""
         quarter, eighth, sixteenth = self.backbone(x)
         x = self.block13(self.block12(eighth, sixteenth))
         x = self.block15(self.block14(quarter, x))
@@ -65,11 +65,11 @@ class Tiny(nn.Module):
 
 
 class Backbone(nn.Module):
-    """MobileNet V2 (Sandler et al. 2018) of four channels, as far as it is used.
+    """The first stages of MobileNet V2 (Sandler et al. 2018), with four input channels.
 
     Args:
         stages: how many of `STAGES`.
-        taken: numbers of the blocks whose features go out.
+        taken: numbers of the blocks whose features are returned.
     """
 
     def __init__(self, stages: int, taken: tuple[int, ...]) -> None:
@@ -84,6 +84,7 @@ class Backbone(nn.Module):
         self.features = nn.Sequential(*blocks)
 
     def forward(self, x: Tensor) -> list[Tensor]:
+        """(B, 4, H, W) to the features (B, channels, h, w) of the blocks in `taken`, from fine to coarse."""
         features = []
         for number, block in enumerate(self.features):
             x = block(x)
@@ -93,7 +94,7 @@ class Backbone(nn.Module):
 
 
 class Unit(nn.Sequential):
-    """Convolution, normalisation, ReLU6. With stride 2 the padding is TensorFlow's: right and below only."""
+    """Convolution, batch norm, ReLU6. With stride 2 the padding is TensorFlow's: right and bottom only."""
 
     def __init__(self, narrow: int, wide: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         padding = 0 if stride == 2 else kernel // 2
@@ -105,6 +106,7 @@ class Unit(nn.Sequential):
         self.pad = (0, 1, 0, 1) if stride == 2 else (0, 0, 0, 0)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, narrow, H, W) to (B, wide, H / stride, W / stride)."""
         x = F.pad(x, self.pad)
         for module in self:
             x = module(x)
@@ -126,18 +128,20 @@ class Bottleneck(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, narrow, H, W) to (B, wide, H / stride, W / stride)."""
         return x + self.conv(x) if self.adds else self.conv(x)
 
 
 class Join(nn.Module):
-    """Fine features beside coarse ones, which are enlarged where they are smaller."""
+    """Concatenate fine features and coarse ones, upsampled to their size."""
 
     def __init__(self, fine: int, coarse: int, wide_fine: int, wide_coarse: int) -> None:
         super().__init__()
-        self.conv1 = _convolved(coarse, wide_coarse, 1)
-        self.conv2 = _convolved(fine, wide_fine, 1)
+        self.conv1 = _conv(coarse, wide_coarse, 1)
+        self.conv2 = _conv(fine, wide_fine, 1)
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """(B, fine, H, W) and (B, coarse, h, w) to (B, wide_fine + wide_coarse, H, W)."""
         fine, coarse = self.conv2(fine), self.conv1(coarse)
         if coarse.shape != fine.shape:
             coarse = F.interpolate(coarse, size=fine.shape[-2:], mode="bilinear", align_corners=True)
@@ -145,27 +149,33 @@ class Join(nn.Module):
 
 
 class Refine(nn.Module):
+    """A residual 3×3 convolution and another one."""
+
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__()
-        self.conv1 = _convolved(narrow, narrow, 3)
-        self.conv2 = _convolved(narrow, wide, 3)
+        self.conv1 = _conv(narrow, narrow, 3)
+        self.conv2 = _conv(narrow, wide, 3)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, narrow, h, w) to (B, wide, h, w)."""
         return self.conv2(self.conv1(x) + x)
 
 
-class Answer(nn.Module):
+class Head(nn.Module):
+    """The last three convolutions, the first dilated."""
+
     def __init__(self, narrow: int, wide: int) -> None:
         super().__init__()
-        self.conv1 = _convolved(narrow, narrow, 3, dilation=5)
-        self.conv2 = _convolved(narrow, narrow, 3)
+        self.conv1 = _conv(narrow, narrow, 3, dilation=5)
+        self.conv2 = _conv(narrow, narrow, 3)
         self.conv3 = nn.Conv2d(narrow, wide, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, narrow, h, w) to (B, wide, h, w)."""
         return self.conv3(self.conv2(self.conv1(x)))
 
 
-def _convolved(narrow: int, wide: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+def _conv(narrow: int, wide: int, kernel: int, dilation: int = 1) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv2d(narrow, wide, kernel, padding=kernel // 2 * dilation, dilation=dilation),
         nn.BatchNorm2d(wide),

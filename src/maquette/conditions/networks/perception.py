@@ -1,7 +1,7 @@
-"""The small network that sees the diorama: classes, colours, depth, normals and key points of an image.
+"""The diorama's perception model: classes, colours, depth, normals and key points of an image.
 
-One U-Net with a head each, trained on rendered scenes and shipped. It is what measures a generated image, whose
-truth nobody knows, and its inner features are those in which sets of images are compared.
+One U-Net with a head for each, trained on rendered scenes and shipped with the package. It measures generated images,
+which have no ground truth, and its features are used to compare sets of images.
 """
 
 import itertools
@@ -28,6 +28,8 @@ NEAREST = 1.2  # m; disparities are predicted in units of 1 / NEAREST
 
 
 class Perception(nn.Module):
+    """A U-Net of five levels with a 1×1 convolution per head."""
+
     def __init__(self) -> None:
         super().__init__()
         pairs = list(zip((3, *WIDTHS), WIDTHS, strict=False))
@@ -36,7 +38,7 @@ class Perception(nn.Module):
         self.heads = nn.ModuleDict({name: nn.Conv2d(WIDTHS[0], size, 1) for name, size in HEADS.items()})
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) in [-1, 1], sides multiples of 16, to each head's map (B, channels, H, W)."""
+        """RGB (B, 3, H, W) in [-1, 1], sides multiples of 16, to a map (B, channels, H, W) per head."""
         skips = self.encode(pixels)
         x = skips.pop()
         for stage in reversed(self.up):
@@ -46,6 +48,7 @@ class Perception(nn.Module):
         return {name: head(x) for name, head in self.heads.items()}
 
     def encode(self, pixels: Tensor) -> list[Tensor]:
+        """Features (B, width, h, w) of each level for RGB (B, 3, H, W), each half the size of the one before."""
         features = []
         for stage in self.down:
             pixels = stage(pixels)
@@ -53,7 +56,7 @@ class Perception(nn.Module):
         return features
 
     def embed(self, pixels: Tensor) -> Tensor:
-        """(B, 128): the lowest features, averaged over the image, in which Fréchet distances are taken."""
+        """Deepest features averaged over the image, (B, 128), for Fréchet distances."""
         return self.encode(pixels)[-1].mean(dim=(2, 3))
 
 
@@ -70,17 +73,20 @@ def _stage(narrow: int, wide: int, stride: int) -> nn.Sequential:
 
 @dataclass(frozen=True)
 class Perceived:
-    """What the network sees in B images."""
+    """The model's output for B images."""
 
     classes: NDArray[np.uint8]  # (B, H, W)
     colours: NDArray[np.uint8]  # (B, H, W)
     depth: NDArray[np.float32]  # (B, H, W) metres
-    normals: NDArray[np.float32]  # (B, H, W, 3)
-    keypoints: NDArray[np.float32]  # (B, 18, H, W) heat
+    normals: NDArray[np.float32]  # (B, H, W, 3) unit vectors
+    keypoints: NDArray[np.float32]  # (B, 18, H, W) heat in [0, 1]
 
 
 class PerceptionModel:
-    """The shipped network, or one in a file, ready to look."""
+    """The shipped network, or one from a file, in evaluation mode.
+
+    Raises `MaquetteError` for weights that are missing or of another network.
+    """
 
     def __init__(self, weights: Path | None = None, device: str = "cpu") -> None:
         path = weights or require_bundled_weights() / "perception.safetensors"
@@ -88,12 +94,12 @@ class PerceptionModel:
             raise MaquetteError(
                 f"The weights of the diorama's detectors are missing: {str(path)!r}; reinstall maquette."
             )
-        self.network = open_network("the diorama", {}, path, device, lambda held: Perception())
+        self.network = open_network("the diorama", {}, path, device, lambda weights: Perception())
         self.device = next(self.network.parameters()).device
 
     @torch.no_grad()
     def predict(self, images: list[Image.Image]) -> Perceived:
-        """Images of one size, sides multiples of 16."""
+        """Perceive B RGB images of one size, sides multiples of 16."""
         maps = self.network(self._pixels(images))
         return Perceived(
             classes=maps["classes"].argmax(dim=1).to(torch.uint8).cpu().numpy(),
@@ -105,9 +111,10 @@ class PerceptionModel:
 
     @torch.no_grad()
     def embed(self, images: list[Image.Image], batch_size: int = 50) -> NDArray[np.float32]:
-        """Features (N, 128)."""
+        """Features (N, 128) of N RGB images of one size, sides multiples of 16."""
         batches = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
         return np.concatenate([self.network.embed(self._pixels(batch)).cpu().numpy() for batch in batches])
 
     def _pixels(self, images: list[Image.Image]) -> Tensor:
+        """RGB images as (B, 3, H, W) in [-1, 1]."""
         return torch.stack([to_signed(image) for image in images]).to(self.device)
