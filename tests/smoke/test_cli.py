@@ -106,7 +106,7 @@ MISTAKES = {
     "train nonsense --output run": "A recipe is diorama/CONDITION",
     "train diorama/cany --output run": "condition cannot be 'cany' on the diorama; did you mean 'canny'?",
     "train diorama/canny --output run --batch-size 0": "--batch-size is a whole number of 1 or more, not 0.",
-    "train diorama/canny --output run --variant nonsense": "--variant cannot be 'nonsense'. Known: zero, gaussian, lite.",
+    "train diorama/canny --output run --variant nonsense": "--variant cannot be 'nonsense'. Known: zero",
     "train diorama/canny --output run --base nowhere": "There is no base 'nowhere'",
     "train diorama/canny --output run --start-from nowhere": "There is no ControlNet 'nowhere'",
     "train diorama/canny --output run --device cdua": "There is no device 'cdua' here",
