@@ -87,8 +87,8 @@ def controlnet(settings: argparse.Namespace, connect: str) -> Callable[[], None]
 
     import maquette as mq
     from maquette.text.conditioning import Conditioning
-    from maquette.training.attention import faster_attention
     from maquette.training.distributed.world import World
+    from maquette.training.hardware import faster_attention
     from maquette.training.loss import loss
     from maquette.training.stages import stage_of
     from maquette.training.state import State
@@ -126,7 +126,7 @@ def finetune(settings: argparse.Namespace) -> Callable[[], None]:
     import torch
     import torch.nn.functional as F
 
-    from maquette.training.attention import faster_attention
+    from maquette.training.hardware import faster_attention
 
     base = make_base(settings.width)
     unet = base.backbone.unet.to(settings.device).train().requires_grad_(True)

@@ -16,9 +16,8 @@ from tests.unit.conditions import random_weights, tiny_models, tiny_pose
 
 import maquette as mq
 from maquette.conditions import registry
-from maquette.conditions.listing import one_detector, table
-from maquette.conditions.options import Options
-from maquette.conditions.registry import detectors
+from maquette.conditions.registry import detectors, one_detector, table
+from maquette.conditions.spec import Options
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import open_image
 

@@ -1,1 +1,0 @@
-"""Condition maps and captions for a whole data set, written as shards by one process, several, or a cluster."""

@@ -1,1 +1,0 @@
-"""The locked networks that ControlNets steer: one file per family, behind one protocol."""

@@ -51,7 +51,7 @@ def check(
     from maquette.data.crop import ResizeCrop
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import find_reader
-    from maquette.foundation.output_checks import check_pngs
+    from maquette.foundation.files import check_pngs
     from maquette.foundation.settings import read_size
 
     check_pngs([output])

@@ -14,8 +14,8 @@ def run(
     output: Annotated[Path, typer.Option("-o", "--output", help="The contact sheet.")] = Path("demo.png"),
 ) -> None:
     """Three conditions with four prompts each, on one contact sheet: your image's edges, a scene's depth, a pose."""
+    from maquette.foundation.files import check_pngs
     from maquette.foundation.images import open_image
-    from maquette.foundation.output_checks import check_pngs
 
     check_pngs([output])
     if image is not None:

@@ -33,8 +33,7 @@ def run(
 ) -> None:
     """Compute the condition maps of images."""
     from maquette.conditions.detect import Detector
-    from maquette.conditions.listing import one_detector, table
-    from maquette.conditions.registry import detector_spec
+    from maquette.conditions.registry import detector_spec, one_detector, table
     from maquette.foundation.settings import check_device, read_named, read_size
 
     if listed:
@@ -82,7 +81,7 @@ def _convert_all(convert: Callable[[Path, Path], None], images: list[Path], targ
 
 def _targets(detector: str, images: list[Path], output: Path) -> list[Path]:
     from maquette.conditions.registry import detector_spec
-    from maquette.foundation.output_checks import check_results
+    from maquette.foundation.files import check_results
 
     ending = ".txt" if detector_spec(detector).outputs_text else ".png"
     targets = [output / f"{path.stem}-{detector.replace('/', '-')}{ending}" for path in images]

@@ -23,7 +23,7 @@ def run(
     """Measure the fidelity of ControlNets with true, default, empty and conflicting prompts."""
     from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.evaluation.protocol import Protocol
-    from maquette.foundation.output_checks import check_pngs
+    from maquette.foundation.files import check_pngs
     from maquette.foundation.settings import check_device, check_dtype
     from maquette.sampling.config import Sampling
 

@@ -222,7 +222,7 @@ def _again(path: Path, output: Path, device: str | None, low_memory: bool) -> No
     """Generate one image again from its record."""
     from maquette.checkpoints.names import local_base, local_controlnet
     from maquette.errors import MaquetteWarning
-    from maquette.foundation.output_checks import check_pngs
+    from maquette.foundation.files import check_pngs
     from maquette.sampling.metadata import Record
 
     check_pngs([output])
@@ -243,7 +243,7 @@ def _again(path: Path, output: Path, device: str | None, low_memory: bool) -> No
 def _targets(output: Path, count: int) -> list[Path]:
     """One path per image, numbered from 1 if there are several."""
     from maquette.errors import MaquetteError
-    from maquette.foundation.output_checks import check_pngs
+    from maquette.foundation.files import check_pngs
 
     if count < 1:
         raise MaquetteError(f"count is a whole number of 1 or more, not {count}.")

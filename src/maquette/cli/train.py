@@ -7,8 +7,7 @@ import typer
 
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import settings_of
-from maquette.foundation.flags import flag, read_flags, with_flags
-from maquette.foundation.given import Given
+from maquette.foundation.flags import Given, flag, read_flags, with_flags
 from maquette.foundation.settings import read_named
 from maquette.training.config import CONFIG, TrainingConfig, read_settings
 

@@ -21,6 +21,6 @@ def run(
     for base in (old, new):
         local_base(base)
     from maquette.checkpoints.controlnets import find_controlnet
-    from maquette.checkpoints.transfer import transfer
+    from maquette.checkpoints.convert import transfer
 
     print(transfer(find_controlnet(net), old, new, output))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.options import option
+from maquette.conditions.spec import option
 
 if TYPE_CHECKING:
     from torch import nn

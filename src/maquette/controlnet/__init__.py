@@ -1,1 +1,0 @@
-"""ControlNet itself: zero layers, the condition encoder, the trainable copy and its composition."""

@@ -1,1 +1,0 @@
-"""Pairs for training and evaluation: image, condition map, caption."""

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from maquette.data.crop import CropView, ResizeCrop
 from maquette.data.prefetch import in_order
 from maquette.data.sources.jsonl import BadRow, Example, Row, RowError, Source, peculiarities, read
-from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import image_grid
 from maquette.foundation.pixels import from_signed, to_signed, to_unit
 
 SHOWN = 8  # pairs on the grid

@@ -31,6 +31,8 @@ def prepare(seeds: range, folder: Path, processes: int | None = None) -> None:
     """Render the shards that `seeds` touch and that are not in `folder` yet (about 25 ms a scene and core).
 
     Several shards are rendered by processes of their own, which never import the caller's script.
+
+    Raises `MaquetteError` when one of those processes dies.
     """
     missing = [start for start in _shards(seeds) if not _path(folder, start).exists()]
     if len(missing) <= 1:  # not worth other processes

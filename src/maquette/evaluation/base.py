@@ -11,7 +11,7 @@ from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import CLASSES, Scene
 from maquette.diorama.things import Thing
 from maquette.foundation.pixels import to_signed
-from maquette.metrics.pixels import psnr
+from maquette.metrics.maps import psnr
 
 LEAST_PIXELS = 25  # of a class, for it to count as shown in an image of 128 × 128
 LEAST_SHARE = 0.3  # of the coloured pixels of a class, divided by the number of things of that class

@@ -17,7 +17,7 @@ from maquette.diorama import SIZE, dataset
 from maquette.evaluation.base import through
 from maquette.evaluation.protocol import PROMPTS, Protocol
 from maquette.foundation.files import atomic_write
-from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import image_grid
 from maquette.foundation.pixels import to_unit
 from maquette.foundation.progress import steps_bar
 from maquette.metrics.fidelity import NAMES, fidelity

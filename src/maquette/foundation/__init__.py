@@ -1,1 +1,0 @@
-"""Images, seeds, files, settings and registries: the basis of all else, independent of diffusion."""

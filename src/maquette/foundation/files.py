@@ -1,10 +1,13 @@
-"""Atomic writes of files."""
+"""Files that are written whole or not at all, and checks of where they will go."""
 
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from maquette.errors import MaquetteError
 
 
 @contextlib.contextmanager
@@ -22,3 +25,35 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_pngs(paths: Sequence[Path]) -> None:
+    """Check that the paths are distinct writable PNG files.
+
+    Raises `MaquetteError` for a path that is not.
+    """
+    for path in paths:
+        if path.suffix.lower() != ".png":
+            raise MaquetteError(
+                f"Results are PNG files, which can record how they were generated; {str(path)!r} is not one."
+            )
+    check_results(paths)
+
+
+def check_results(paths: Sequence[Path]) -> None:
+    """Check that the paths are distinct writable files.
+
+    Raises `MaquetteError` for a path that is not.
+    """
+    duplicates = [str(path) for path, count in Counter(paths).items() if count > 1]
+    if duplicates:
+        raise MaquetteError(f"Two results would be written to {duplicates[0]!r}; rename one of the images.")
+    for path in paths:
+        if path.is_dir():
+            raise MaquetteError(f"{str(path)!r} is a folder; give the path of a file.")
+        if not _first_existing(path.parent).is_dir():
+            raise MaquetteError(f"{str(path)!r} cannot be written: {str(_first_existing(path.parent))!r} is a file.")
+
+
+def _first_existing(folder: Path) -> Path:
+    return next(path for path in (folder, *folder.parents) if path.exists())

@@ -14,10 +14,7 @@ from PIL import Image
 from maquette.conditions.detectors.canny import DIORAMA, canny
 from maquette.conditions.detectors.scribble import scribble
 from maquette.conditions.networks.perception import Perceived, PerceptionModel
-from maquette.metrics.edges import edge_f1
-from maquette.metrics.keypoints import pck
-from maquette.metrics.segments import mean_iou
-from maquette.metrics.surfaces import depth_accuracy, normal_accuracy
+from maquette.metrics.maps import depth_accuracy, edge_f1, mean_iou, normal_accuracy, pck
 
 NAMES = {
     "canny": "edge F1",

@@ -1,1 +1,0 @@
-"""Noise processes: adding noise in training and removing it in sampling."""

@@ -21,10 +21,8 @@ from maquette.conditions.drawing.surfaces import depth_map
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.control import Control
 from maquette.diorama import scene
-from maquette.foundation.files import atomic_write
-from maquette.foundation.image_grid import image_grid
-from maquette.foundation.images import fit, open_image
-from maquette.foundation.output_checks import check_pngs
+from maquette.foundation.files import atomic_write, check_pngs
+from maquette.foundation.images import fit, image_grid, open_image
 from maquette.foundation.progress import steps_bar
 from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.sampling.generate import generate

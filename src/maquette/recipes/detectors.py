@@ -17,8 +17,7 @@ from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
 from maquette.diorama import scene
 from maquette.errors import MaquetteError
-from maquette.foundation.image_grid import image_grid
-from maquette.foundation.images import fit, open_image
+from maquette.foundation.images import fit, image_grid, open_image
 from maquette.recipes.command import run
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")

@@ -1,1 +1,0 @@
-"""From noise to images: guidance, inpainting and the sampling loop."""

@@ -1,1 +1,0 @@
-"""Training a ControlNet on a frozen base."""

@@ -10,7 +10,7 @@ from typing import Any
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import REQUIRED, Setting, When, setting, settings_of
 from maquette.foundation.files import atomic_write
-from maquette.foundation.given import Given
+from maquette.foundation.flags import Given
 from maquette.training.legacy import modern
 from maquette.training.parts import DataConfig, HardwareConfig, ModelConfig, MonitorConfig, OptimizerConfig
 from maquette.training.validation import problems_of

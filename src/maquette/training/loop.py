@@ -10,13 +10,12 @@ import numpy as np
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
-from maquette.training.attention import faster_attention
 from maquette.training.config import TrainingConfig
 from maquette.training.data import latent_cache
 from maquette.training.data.batch_sampler import batches as batches_of
 from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset, load
 from maquette.training.distributed.world import World
-from maquette.training.hardware import checkpointed, keep_pages
+from maquette.training.hardware import checkpointed, faster_attention, keep_pages
 from maquette.training.run import Run, load_best
 from maquette.training.setup import (
     TrainingData,

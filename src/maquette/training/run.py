@@ -21,8 +21,7 @@ from maquette.training.distributed import fsdp
 from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.metrics_log import Log
-from maquette.training.monitor.plots import plot_curve
-from maquette.training.monitor.report import write_report
+from maquette.training.monitor.report import plot_curve, write_report
 from maquette.training.monitor.tracking import Tracker
 from maquette.training.setup import TrainingData
 from maquette.training.state import State

@@ -1,5 +1,6 @@
-"""The training stages of the paper (v1 §3.5): middle block only, all blocks, base unlocked."""
+"""The paper's regimes as stages of a run (v1 §3.5), and the learning rate at every step of it."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,8 +11,22 @@ from maquette.base import Base
 from maquette.controlnet.choices import Connect
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
-from maquette.training import schedule
 from maquette.training.parts import ModelConfig, OptimizerConfig, Unlock
+
+
+def constant(step: int, steps: int, warmup: int) -> float:
+    """Linear warmup to 1 over `warmup` steps, then 1."""
+    return min(1.0, (step + 1) / max(warmup, 1))
+
+
+def cosine(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:
+    """Linear warmup to 1, constant until the fraction `hold` of all steps, then cosine decay to 0."""
+    progress = max(step / max(steps, 1) - hold, 0) / (1 - hold)
+    return constant(step, steps, warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
+
+
+DECAYS = {"constant": constant, "cosine": cosine}
+"""The factor on the peak learning rate at a step of so many, by the setting `decay`."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +101,7 @@ def _eight_bit() -> Any:
 
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, step: int, steps: int) -> None:
     """Set the learning rates of the ControlNet and the base for `step` of `steps`."""
-    factor = getattr(schedule, settings.decay)(step, steps, settings.warmup)
+    factor = DECAYS[settings.decay](step, steps, settings.warmup)
     for group, peak in zip(
         optimizer.param_groups, (settings.learning_rate, settings.unlock_learning_rate), strict=False
     ):

@@ -3,6 +3,7 @@
 import copy
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,10 +20,29 @@ from maquette.training import checkpoint
 from maquette.training.config import TrainingConfig
 from maquette.training.distributed import fsdp
 from maquette.training.distributed.world import World
-from maquette.training.ema import averaged
 from maquette.training.loss import Controlled
 from maquette.training.parts import HardwareConfig, Unlock
 from maquette.training.stages import Stage, enter, make_optimizer, unlocked_parameters
+
+Tensors = tuple[Tensor, ...] | list[Tensor]
+
+
+def averaged(network: nn.Module, decay: float) -> AveragedModel:
+    """A copy of a network that tracks the EMA of its weights at each `update_parameters`."""
+    return AveragedModel(network, multi_avg_fn=partial(running_average, decay))
+
+
+@torch.no_grad()
+def running_average(decay: float, average: Tensors, current: Tensors, count: Tensor | int) -> None:
+    """Update an EMA in place; `decay` is warmed up over the first updates.
+
+    Args:
+        average, current: tensors of the same shapes.
+        count: updates so far.
+    """
+    warmed = min(decay, (1 + int(count)) / (10 + int(count)))
+    for mean, value in zip(average, current, strict=True):
+        mean.lerp_(value.to(mean.dtype), 1 - warmed)
 
 
 @dataclass

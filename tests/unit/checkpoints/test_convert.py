@@ -12,11 +12,10 @@ from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa
 from typer.testing import CliRunner
 
 import maquette as mq
-from maquette.checkpoints.convert import convert, largest_difference
+from maquette.checkpoints.convert import convert, largest_difference, transfer
 from maquette.checkpoints.info import info
 from maquette.checkpoints.names import bundled
 from maquette.checkpoints.save import save_base
-from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
 from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning

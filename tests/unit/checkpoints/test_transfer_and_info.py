@@ -7,10 +7,9 @@ from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa
 from typer.testing import CliRunner
 
 import maquette as mq
-from maquette.checkpoints.convert import convert
+from maquette.checkpoints.convert import convert, transfer
 from maquette.checkpoints.info import info
 from maquette.checkpoints.save import save_base
-from maquette.checkpoints.transfer import transfer
 from maquette.cli.main import app
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.errors import MaquetteError

@@ -8,7 +8,7 @@ import maquette as mq
 from maquette.conditions.detectors.diorama import PERSON, key_points
 from maquette.conditions.drawing.class_maps import read_classes, write_classes
 from maquette.data.diorama import CONDITIONS
-from maquette.metrics.segments import mean_iou
+from maquette.metrics.maps import mean_iou
 
 NAMES = ("depth", "normal", "segmentation", "pose")
 

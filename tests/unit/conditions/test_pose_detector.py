@@ -14,7 +14,7 @@ import maquette as mq
 from maquette.cli.detect import run
 from maquette.conditions.drawing.people import completeness, whole_body_completeness
 from maquette.conditions.drawing.skeletons import people_map
-from maquette.conditions.listing import one_detector
+from maquette.conditions.registry import one_detector
 from maquette.errors import MaquetteError
 
 

@@ -11,8 +11,7 @@ from PIL import Image
 import maquette as mq
 from maquette.conditions.detectors import scribble as module
 from maquette.conditions.detectors.softedge import soft_edges
-from maquette.conditions.drawing.cleaning import cleaned
-from maquette.conditions.drawing.morphology import dilate, erode, remove_small_components, thickness
+from maquette.conditions.drawing.morphology import cleaned, dilate, erode, remove_small_components, thickness
 from maquette.conditions.drawing.synthesis import crests, mask_some, synthesised
 from maquette.errors import MaquetteError
 

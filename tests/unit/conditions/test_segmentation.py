@@ -14,6 +14,9 @@ from torch import nn
 
 import maquette as mq
 from maquette.conditions.drawing.class_maps import (
+    ADE20K,
+    COCO,
+    COCO_STUFF,
     PALETTES,
     Classes,
     class_map,
@@ -21,7 +24,6 @@ from maquette.conditions.drawing.class_maps import (
     read_classes,
     write_classes,
 )
-from maquette.conditions.drawing.palettes import ADE20K, COCO, COCO_STUFF
 from maquette.errors import MaquetteError
 
 NETWORKS = {"upernet": 150, "mask2former": 150, "oneformer": 133}

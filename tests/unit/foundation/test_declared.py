@@ -10,8 +10,7 @@ from typer.testing import CliRunner
 
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import REQUIRED, Declared, setting, settings_of
-from maquette.foundation.flags import read_flags, with_flags
-from maquette.foundation.given import Given
+from maquette.foundation.flags import Given, read_flags, with_flags
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 from PIL import Image
 
-from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import image_grid
 
 
 def test_rows_labels_and_captions_fit() -> None:

@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 
 from maquette import diorama
-from maquette.metrics.edges import edge_f1
 from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.metrics.frechet import frechet_distance
-from maquette.metrics.keypoints import pck
-from maquette.metrics.segments import mean_iou
-from maquette.metrics.surfaces import depth_accuracy, normal_accuracy
+from maquette.metrics.maps import depth_accuracy, edge_f1, mean_iou, normal_accuracy, pck
 
 
 @pytest.fixture(scope="module")

@@ -2,13 +2,13 @@ import pytest
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
-from maquette.training import attention
-from maquette.training.attention import FasterOfTwo, faster_attention
+from maquette.training import hardware
+from maquette.training.hardware import FasterOfTwo, faster_attention
 
 
 @pytest.mark.parametrize("few", [0, 2**19])
 def test_plain_and_fused_attention_agree(few: int, monkeypatch) -> None:
-    monkeypatch.setattr(attention, "FEW", few)
+    monkeypatch.setattr(hardware, "FEW", few)
     torch.manual_seed(0)
     module = Attention(32, cross_attention_dim=16, heads=4, dim_head=8)
     x, text = torch.randn(2, 20, 32), torch.randn(2, 7, 16)

@@ -1,6 +1,6 @@
 import torch
 
-from maquette.training.ema import running_average
+from maquette.training.state import running_average
 
 
 def test_the_initial_weights_are_soon_forgotten() -> None:

@@ -1,1 +1,0 @@
-"""Detectors, one file per family; the registry imports each on first use."""

@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, per_image
+from maquette.conditions.spec import DetectorSpec, Options, option, per_image
 
 DIORAMA = {"low": 50.0, "high": 120.0}
 """Thresholds for the diorama, for its maps and for scoring: its night scenes are dark."""

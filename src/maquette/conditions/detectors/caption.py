@@ -6,8 +6,7 @@ from pathlib import Path
 from PIL import Image
 
 from maquette.conditions.inference import resize_batches
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.spec import DetectorSpec, Options, Predict, option
 from maquette.conditions.weight_sources import WeightSource
 from maquette.errors import MaquetteError
 

@@ -19,8 +19,7 @@ from maquette.conditions.drawing.people import People, read_people, whole_body_c
 from maquette.conditions.drawing.skeletons import people_map, pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
 from maquette.conditions.inference import batch_pixels, resize_batches, resized_back, working_size
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Load, Predict, Record
+from maquette.conditions.spec import DetectorSpec, Load, Options, Predict, Record, option
 
 if TYPE_CHECKING:
     from maquette.conditions.networks.perception import Perceived

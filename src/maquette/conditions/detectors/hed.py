@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.conditions.inference import RESOLUTION, batch_pixels, grayscale_inference, grey_image
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.spec import DetectorSpec, Options, Predict, option
 from maquette.conditions.weight_sources import WeightSource
 
 WEIGHTS = {

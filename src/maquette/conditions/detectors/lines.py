@@ -9,8 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.conditions.detectors.canny import unordered
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, per_image
+from maquette.conditions.spec import DetectorSpec, Options, option, per_image
 
 MIN_VOTES = 10  # with fewer, any curve of a small image counts as a line
 

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.conditions.inference import batch_pixels, resize_batches, working_size
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.spec import DetectorSpec, Options, Predict, option
 from maquette.conditions.weight_sources import WeightSource
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from PIL import Image
 from maquette.conditions.detectors.depth import RESOLUTION, WEIGHTS, Disparity
 from maquette.conditions.drawing.surfaces import normal_map
 from maquette.conditions.inference import resized_back, working_size
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.spec import DetectorSpec, Options, Predict, option
 
 VIEWER = 2 * math.pi  # published z component of a normal, next to 3×3 Sobel gradients of disparity
 SPREAD = 1000.0  # range that other networks' disparities are scaled to: the order of MiDaS hybrid's

@@ -9,8 +9,7 @@ from PIL import Image
 
 from maquette.conditions.drawing.people import People, completeness, read_people, whole_body_completeness, write_people
 from maquette.conditions.drawing.skeletons import people_map
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Predict, Record
+from maquette.conditions.spec import DetectorSpec, Options, Predict, Record, option
 from maquette.conditions.weight_sources import Parts, WeightSource, local_weights, locate, locate_parts
 from maquette.errors import MaquetteError
 

@@ -14,12 +14,10 @@ from PIL import Image
 from maquette.conditions.detectors.hed import HED
 from maquette.conditions.detectors.softedge import softedge
 from maquette.conditions.detectors.xdog import xdog
-from maquette.conditions.drawing.cleaning import cleaned
-from maquette.conditions.drawing.morphology import Strokes, remove_small_components
+from maquette.conditions.drawing.morphology import Strokes, cleaned, remove_small_components
 from maquette.conditions.drawing.synthesis import synthesised
 from maquette.conditions.inference import resized
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.spec import DetectorSpec, Options, Predict, option
 from maquette.errors import MaquetteError
 
 EDGES_AT = 128  # pixels, the short side at which edges are found: nobody would draw finer ones by hand

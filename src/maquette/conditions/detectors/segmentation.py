@@ -11,8 +11,7 @@ from PIL import Image
 
 from maquette.conditions.drawing.class_maps import PALETTES, RECORD, Classes
 from maquette.conditions.inference import batch_pixels, resize_batches, resized_back
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, Predict
+from maquette.conditions.spec import DetectorSpec, Options, Predict, option
 from maquette.conditions.weight_sources import WeightSource
 from maquette.errors import MaquetteError
 

@@ -9,8 +9,7 @@ from PIL import Image
 
 from maquette.conditions.detectors.hed import quantized
 from maquette.conditions.inference import LARGEST, grey_image, resized, resized_back, working_size
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, per_image
+from maquette.conditions.spec import DetectorSpec, Options, option, per_image
 
 SCALES = (1.0, 2.0, 4.0)  # times the option sigma
 SURROUND = 16.0  # times the option sigma: the Gaussian over an edge's surroundings

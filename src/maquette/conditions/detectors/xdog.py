@@ -7,8 +7,7 @@ import numpy as np
 from PIL import Image
 
 from maquette.conditions.inference import grey_image
-from maquette.conditions.options import Options, option
-from maquette.conditions.spec import DetectorSpec, per_image
+from maquette.conditions.spec import DetectorSpec, Options, option, per_image
 
 MIN_SIGMA = 0.6  # pixels: narrower Gaussians respond to single pixels
 

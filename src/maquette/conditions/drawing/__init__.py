@@ -1,1 +1,0 @@
-"""Rendering of maps from key points, classes, surfaces and strokes."""

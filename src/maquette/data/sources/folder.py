@@ -9,14 +9,16 @@ Each line is a JSON object; paths are relative to the folder. Other column names
 """
 
 import json
+import warnings
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from maquette.data.sources.jsonl import DEFAULT_COLUMNS, BadRow, Columns, File, Names, Row, RowError
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 
 LAYOUTS = {
     "metadata.jsonl": Names("file_name", "conditioning_image", "text"),
@@ -97,3 +99,37 @@ def _row(line: bytes, where: str, folder: Path, names: Names) -> Row | BadRow:
     condition = File(folder / values[names.condition]) if names.condition else None
     text = values[names.text] if names.text else ""
     return Row(where, File(folder / values[names.image]), condition, text)
+
+
+ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+
+class ImageFolder:
+    """The images of a folder as rows without conditions and with empty texts. Warns if texts were requested."""
+
+    def __init__(self, folder: Path, images: Sequence[Path], columns: Columns) -> None:
+        if columns.has_texts:
+            warnings.warn(
+                f"{str(folder)!r} holds only images, so their texts are empty; write a metadata.jsonl, or caption the "
+                "images.",
+                MaquetteWarning,
+                stacklevel=2,
+            )
+        self.faults: Sequence[BadRow] = ()
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, number: int) -> Row:
+        path = self._images[number]
+        return Row(str(path), File(path), None, "")
+
+
+def images_in(folder: Path) -> list[Path]:
+    """All images in a folder and its subfolders, by file extension; hidden files and folders are skipped."""
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in ENDINGS and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )

@@ -6,8 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from maquette.data.sources.folder import LAYOUTS, Folder, find_index
-from maquette.data.sources.image_folder import ImageFolder, images_in
+from maquette.data.sources.folder import LAYOUTS, Folder, ImageFolder, find_index, images_in
 from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Source
 from maquette.data.sources.parquet import HUB, open_hub, open_parquet
 from maquette.data.sources.shards import Shards

@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Names, Row, RowError
-from maquette.data.sources.tar_index import scan
+from maquette.data.sources.tar import scan
 from maquette.errors import MaquetteError
 
 FORMATS = ("jpg", "jpeg", "png", "webp")

@@ -18,11 +18,11 @@ from tqdm import tqdm
 
 from maquette.diorama import CLASSES, SIZE, dataset
 from maquette.foundation.files import atomic_write
-from maquette.metrics.pixels import psnr
+from maquette.metrics.maps import psnr
 from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
 from maquette.training.checkpoint import Parts
-from maquette.training.schedule import cosine
+from maquette.training.stages import cosine
 
 CROP = 64  # pixels; half of the early steps train on crops around things
 WEIGHTS = {"sky": 1.0, "hills": 1.0, "ground": 1.0, "person": 6.0}  # of the pixels' errors; other classes 3

@@ -28,9 +28,9 @@ from maquette.recipes.diorama import autoencoder, dense, scenes, stage
 from maquette.recipes.diorama.tokens import CONTEXT, train_tokenizer
 from maquette.text.clip import WORDS, words_of
 from maquette.training.checkpoint import Parts
-from maquette.training.ema import averaged
 from maquette.training.muon import Muon
-from maquette.training.schedule import cosine
+from maquette.training.stages import cosine
+from maquette.training.state import averaged
 
 WIDTH = 128  # of the text states
 AVERAGE_EVERY = 4  # steps
@@ -253,7 +253,7 @@ def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
 
 
 def draw_timesteps(count: int, generator: torch.Generator) -> Tensor:
-    """Integers (count,) in [0, 1000): 70 % logit-normal around the middle, where shapes form, the others uniform."""
+    """Integers (B,) in [0, 1000): 70 % logit-normal around the middle, where shapes form, the others uniform."""
     middle = torch.sigmoid(torch.randn(count, generator=generator, device=generator.device) - 0.2)
     uniform, choice = torch.rand((2, count), generator=generator, device=generator.device)
     return (torch.where(choice < 0.7, middle, uniform) * 1000).long().clamp(max=999)

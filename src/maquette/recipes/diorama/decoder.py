@@ -15,12 +15,12 @@ from diffusers import AutoencoderKL
 from torch import Tensor
 
 from maquette.diorama import dataset
-from maquette.metrics.pixels import psnr
+from maquette.metrics.maps import psnr
 from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
 from maquette.recipes.diorama.autoencoder import classes_weight, posteriors, quality, reconstruction_loss
 from maquette.training.checkpoint import Parts
-from maquette.training.schedule import cosine
+from maquette.training.stages import cosine
 
 
 @dataclass(frozen=True)

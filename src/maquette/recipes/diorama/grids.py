@@ -15,7 +15,7 @@ from maquette.checkpoints import load_base, load_controlnet
 from maquette.controlnet.control import Control
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
-from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import image_grid
 from maquette.recipes.command import run
 from maquette.sampling.config import ConditionIn, ResolutionWeights
 from maquette.sampling.generate import generate

@@ -20,7 +20,7 @@ from maquette.foundation.files import atomic_write
 from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes, stage
 from maquette.training.checkpoint import Parts
-from maquette.training.schedule import cosine
+from maquette.training.stages import cosine
 
 FIELDS = ("images", "classes", "colours", "depth", "normals", "keypoints")
 SPREAD = 1.5  # pixels: standard deviation of the blob that marks a key point

@@ -20,7 +20,7 @@ from maquette.diorama import Scene, dataset, scene
 from maquette.evaluation.base import prompt_alignment, reconstruction
 from maquette.evaluation.plain_words import plain_words
 from maquette.foundation.files import atomic_write
-from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import image_grid
 from maquette.foundation.progress import steps_bar
 from maquette.metrics.frechet import frechet_distance
 from maquette.recipes.command import run

@@ -22,7 +22,7 @@ from maquette.controlnet.network import ControlNet
 from maquette.data.crop import CropView
 from maquette.data.pairs import Pairs
 from maquette.diorama.captions import DEFAULT_PROMPT
-from maquette.foundation.image_grid import image_grid
+from maquette.foundation.images import image_grid
 from maquette.foundation.pixels import to_unit
 from maquette.metrics.fidelity import fidelity
 from maquette.sampling.generate import generate
