@@ -1,6 +1,7 @@
 """Parse and check settings as users type them. This module does not import torch."""
 
 import math
+import re
 import tomllib
 import types
 from collections.abc import Sequence
@@ -71,7 +72,9 @@ def read_named(settings: Sequence[str], flag: str, example: str) -> dict[str, An
 
 
 def read_value(text: str) -> Any:
-    """Parse a value as TOML; text that is not TOML stays a string."""
+    """Parse a value as TOML, or as WIDTHxHEIGHT; other text stays a string."""
+    if re.fullmatch(r"\d+x\d+", text):
+        return list(read_size(text))
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:

@@ -55,6 +55,8 @@ def test_flags(settings) -> None:
     )
     mixed = settings("diorama/canny", "--connect", "middle", "--reconnect", "7", "--size", "[128, 64]")
     assert mixed == expected(connect="middle", reconnect=7, size=(128, 64))
+    assert settings("diorama/canny", "--size", "128x64") == settings("diorama/canny", "--set", "data.size=128x64")
+    assert settings("diorama/canny", "--size", "128x64").data.size == (128, 64)
     assert settings("diorama/canny", "--connect", "middle", "--reconnect", "converged").model.reconnect == "converged"
 
 
