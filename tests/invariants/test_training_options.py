@@ -63,4 +63,4 @@ def test_a_cache_can_be_computed_beforehand(tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs", count=3)
     command = ["data", "cache", "pairs", "--size", "64", "--flip", "--folder", "kept"]
     done = CliRunner().invoke(app, command)
-    assert "6 views of 3 rows are kept in kept/cache.sqlite" in done.output
+    assert "6 views of 3 rows are cached in kept/cache.sqlite" in done.output

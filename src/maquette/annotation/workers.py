@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 from PIL import _imaging
 
-from maquette.foundation.devices import keep_freed
+from maquette.foundation.memory import keep_freed
 
 BLOCKS = 8  # of 16 MiB: freed image memory that Pillow keeps
 _state: list[Any] = []  # in a worker, its one state

@@ -1,7 +1,5 @@
 """The device and the precision that networks run in."""
 
-import ctypes
-import platform
 from typing import NamedTuple
 
 import torch
@@ -50,18 +48,3 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-
-
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # from malloc.h
-
-
-def keep_freed() -> None:
-    """Make glibc keep freed memory for later allocations; other C libraries are left alone.
-
-    Otherwise the pages of every large array return to the system and are requested and zeroed again, which takes a
-    tenth of the time of a training step on a CPU and of decoding an image.
-    """
-    if platform.libc_ver()[0] == "glibc":
-        library = ctypes.CDLL(None)
-        for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
-            library.mallopt(threshold, 2**31 - 1)  # bytes

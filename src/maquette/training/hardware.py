@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from maquette.errors import MaquetteError
-from maquette.foundation.devices import keep_freed
+from maquette.foundation.memory import keep_freed
 
 T = TypeVar("T")
 
