@@ -32,6 +32,8 @@ def local_base(name: str) -> Path | None:
     if path.is_file() or (path / "model_index.json").is_file():
         return path
     if not path.exists() and is_hub_id(name):
+        if name.startswith("diorama/"):
+            require_bundled_weights()
         return None
     hint = "is a folder without a model_index.json" if path.exists() else "does not exist"
     raise MaquetteError(

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 
 import maquette as mq
-from maquette.checkpoints.names import bundled, local_base, local_controlnet
+from maquette.checkpoints.names import bundled, check_weights, local_base, local_controlnet
 from maquette.errors import MaquetteError
 from maquette.foundation import bundle
 
@@ -23,6 +23,7 @@ def _code_alone(monkeypatch) -> None:
         lambda: mq.load_base("diorama"),
         lambda: local_base("diorama"),
         lambda: local_controlnet("diorama/canny"),
+        lambda: check_weights("diorama/canny"),
         lambda: mq.detect("diorama/depth", mq.diorama.scene(1).image),
     ],
 )
