@@ -16,7 +16,7 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.training import setup, step
+from maquette.training import checkpoint, setup, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
 from maquette.training.monitor import convergence
@@ -158,6 +158,17 @@ def test_an_extended_run_equals_an_uninterrupted_one(base, config, tmp_path) -> 
     with pytest.raises(MaquetteError, match="has done 6 steps already; max_steps is 6 or more, not 3"):
         mq.train(config(output=tmp_path / "parts", max_steps=3, resume=True), base)
     assert TrainingConfig.load(parts / "training.json").max_steps == 6
+
+
+def test_a_checkpoint_of_version_0_1_is_refused(base, config, tmp_path) -> None:
+    folder = mq.train(config(output=tmp_path / "old", max_steps=1), base)
+    (path,) = checkpoint.states(folder)
+    state = checkpoint.read(path)
+    checkpoint.write(path, {**{name: part for name, part in state.items() if name != "optimizer"}, "optimiser": {}})
+    with pytest.raises(
+        MaquetteError, match=r"are of version 0\.1, which names weights differently; finish the run with it"
+    ):
+        mq.train(config(output=folder, max_steps=2, resume=True), base)
 
 
 def test_a_run_with_settings_of_version_0_1_is_resumed(base, config, tmp_path) -> None:

@@ -151,11 +151,16 @@ class State:
     def restore(self) -> int:
         """Load the latest checkpoint in the run's folder and return its step; 0 if there is none.
 
-        Raises `MaquetteError` if the checkpoint is beyond `max_steps`.
+        Raises `MaquetteError` if the checkpoint is beyond `max_steps`, or of version 0.1.
         """
         state = checkpoint.last(self.folder)
         if state is None:
             return 0
+        if "optimizer" not in state:
+            raise MaquetteError(
+                f"The checkpoints in {str(self.folder)!r} are of version 0.1, which names weights differently; finish "
+                "the run with it, or start again in another folder."
+            )
         if state["step"] > self.max_steps:
             raise MaquetteError(
                 f"The run in {str(self.folder)!r} has done {state['step']} steps already; max_steps is "
