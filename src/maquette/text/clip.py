@@ -97,19 +97,12 @@ def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     return tokenizer
 
 
-class ClipText(TextEncoder):
-    """A single CLIP: the last hidden states, after the final norm."""
+class _Clips(TextEncoder):
+    """What one CLIP and several have in common; prompts are checked against the first."""
 
-    def __init__(self, clip: Clip) -> None:
-        self.text_encoders: tuple[Clip, ...] = (clip,)
-        self.modules: tuple[nn.Module, ...] = (clip.encoder,)
-        self.outputs = TextInputs(clip.encoder.config.hidden_size)
-
-    @torch.no_grad()
-    def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
-        """Hidden states (B, L, D)."""
-        (clip,) = self.text_encoders
-        return Conditioning(clip.encoder(clip.tokens(prompts)).last_hidden_state)
+    def __init__(self, *text_encoders: Clip) -> None:
+        self.text_encoders: tuple[Clip, ...] = text_encoders
+        self.modules: tuple[nn.Module, ...] = tuple(clip.encoder for clip in text_encoders)
 
     @property
     def vocabulary(self) -> str:
@@ -125,7 +118,21 @@ class ClipText(TextEncoder):
         return _save(self.text_encoders, folder)
 
 
-class XLText(TextEncoder):
+class ClipText(_Clips):
+    """A single CLIP: the last hidden states, after the final norm."""
+
+    def __init__(self, clip: Clip) -> None:
+        super().__init__(clip)
+        self.outputs = TextInputs(clip.encoder.config.hidden_size)
+
+    @torch.no_grad()
+    def encode(self, prompts: list[str], size: tuple[int, int]) -> Conditioning:
+        """Hidden states (B, L, D)."""
+        (clip,) = self.text_encoders
+        return Conditioning(clip.encoder(clip.tokens(prompts)).last_hidden_state)
+
+
+class XLText(_Clips):
     """XL's two CLIPs: their second-to-last hidden states concatenated, the second's pooled vector, size and crop ids.
 
     Args:
@@ -133,8 +140,7 @@ class XLText(TextEncoder):
     """
 
     def __init__(self, first: Clip, second: Clip, zero_empty_prompt: bool = False) -> None:
-        self.text_encoders: tuple[Clip, ...] = (first, second)
-        self.modules: tuple[nn.Module, ...] = (first.encoder, second.encoder)
+        super().__init__(first, second)
         width = first.encoder.config.hidden_size + second.encoder.config.hidden_size
         self.outputs = TextInputs(width, second.encoder.config.projection_dim)
         self.zero_empty_prompt = zero_empty_prompt
@@ -159,19 +165,6 @@ class XLText(TextEncoder):
         """With time_ids (B, 6): original height and width, crop top and left (always 0), target height and width."""
         ids = torch.tensor([[size[1], size[0], 0, 0, size[1], size[0]]] * len(conditioning))
         return replace(conditioning, time_ids=ids.to(conditioning.hidden_states))
-
-    @property
-    def vocabulary(self) -> str:
-        return _vocabulary(self.text_encoders)
-
-    def warn_of_cut(self, prompt: str) -> None:
-        self.text_encoders[0].warn_of_cut(prompt)
-
-    def warn_of_unknown(self, prompt: str) -> None:
-        self.text_encoders[0].warn_of_unknown(prompt)
-
-    def save(self, folder: Path) -> dict[str, list[str]]:
-        return _save(self.text_encoders, folder)
 
 
 def _vocabulary(text_encoders: Sequence[Clip]) -> str:
