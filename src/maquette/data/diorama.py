@@ -19,6 +19,8 @@ from maquette.data.pairs import ConditionFn
 from maquette.data.random_detectors import random_canny, random_scribble
 from maquette.data.sources.jsonl import Example
 from maquette.diorama import SIZE, constants, dataset
+from maquette.diorama.conflicting import conflicting
+from maquette.diorama.wording import world_of
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
@@ -146,6 +148,10 @@ class Pairs:
 
     def text(self, row: int) -> str:
         return self.captions[row]
+
+    def conflicting(self, row: int) -> str:
+        seed = self.seeds[row]
+        return conflicting(world_of(seed), seed)
 
     def image(self, row: int, view: CropView) -> Image.Image:
         return Image.fromarray(self.images[row])

@@ -48,6 +48,9 @@ class Pairs(Protocol):
 
     def text(self, row: int) -> str: ...
 
+    def conflicting(self, row: int) -> str:
+        """A text that names other things than the image shows, always the same one."""
+
     def image(self, row: int, view: CropView) -> Image.Image: ...
 
     def pair(self, row: int, view: CropView, rng: np.random.Generator | None) -> Example:
@@ -120,6 +123,10 @@ class SourcePairs:
 
     def text(self, row: int) -> str:
         return self.source[row].text
+
+    def conflicting(self, row: int) -> str:
+        """Another row's text. Raises `RowError` if that row cannot be parsed."""
+        return self.text(int(np.random.default_rng(row).integers(len(self))))
 
     def image(self, row: int, view: CropView) -> Image.Image:
         without_condition = replace(self.source[row], condition=None)

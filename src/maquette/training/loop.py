@@ -87,7 +87,8 @@ def _batches(config: TrainingConfig, base: Base, data: TrainingData, world: Worl
     """This process's share of each batch, from step `start` on."""
     pairs = data.pairs
     cached = config.data.cache and pairs.views() is not None
-    cache = latent_cache.precompute(base, pairs, config.data.cache_folder, world) if cached else None
+    folder, conflicting = config.data.cache_folder, config.data.prompt_conflict > 0
+    cache = latent_cache.precompute(base, pairs, folder, world, conflicting) if cached else None
     rows = [np.concatenate(group) for group in data.groups]
     samples = TrainingDataset(pairs, cache, config.data, rows, LatentSpec.of(base), config.seed)
 

@@ -69,8 +69,8 @@ class DataConfig(Declared):
         False, "Condition maps show classes, so their colours must not be interpolated.", needs="data"
     )
     prompt_drop: float = setting(0.5, "Share of prompts replaced by the empty prompt (v3 §3.3).", 0, 1)
-    prompt_swap: float = setting(
-        0.0, "Share of the other prompts replaced by another pair's: the map is followed against the prompt.", 0, 1
+    prompt_conflict: float = setting(
+        0.0, "Share of the other prompts replaced by one that names other things, so that the map wins over it.", 0, 1
     )
     condition_drop: float = setting(0.0, "Share of condition maps replaced by black.", 0, 1)
     broken: float = setting(

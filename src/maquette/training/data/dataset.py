@@ -136,7 +136,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         (timestep,) = self.spec.process.sample_times(1, generator, self.spec.tokens(size))
         sample, noise = torch.randn((2, *self.spec.latents(size)), generator=generator)
         view = self.pairs.view(rng)
-        prompt = "" if drop_text < self.settings.prompt_drop else self.pairs.text(self._prompted(row, seed))
+        prompt = "" if drop_text < self.settings.prompt_drop else self._prompt(row, seed)
         moments = self.cache.moments(row, view) if self.cache else None
         image, condition = self._images(row, view, rng, cached=moments is not None)
         pixels = to_pixels(condition)
@@ -152,13 +152,10 @@ class TrainingDataset(Dataset[dict[str, Any]]):
             "noise": noise,
         }
 
-    def _prompted(self, row: int, seed: tuple[int, int, int]) -> int:
-        """The row whose prompt this sample has: its own, or with `prompt_swap` any other's."""
-        rng = np.random.default_rng((*seed, 2, row))  # of the row too: each replacement of a broken row has another one
-        if rng.random() >= self.settings.prompt_swap:
-            return row
-        others = self.groups[int(rng.integers(len(self.groups)))]
-        return int(others[rng.integers(len(others))])
+    def _prompt(self, row: int, seed: tuple[int, int, int]) -> str:
+        """The row's text, or in `prompt_conflict` of the samples one that contradicts the image."""
+        conflicts = np.random.default_rng((*seed, 2)).random() < self.settings.prompt_conflict
+        return self.pairs.conflicting(row) if conflicts else self.pairs.text(row)
 
     def _images(
         self, row: int, view: CropView, rng: np.random.Generator, cached: bool

@@ -10,8 +10,9 @@ import hashlib
 import itertools
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -58,8 +59,11 @@ class Cache:
         return Conditioning(**self.store.get(text_key(self.encoder, prompt)))
 
 
-def precompute(base: Base, pairs: Pairs, folder: Path, world: World) -> Cache:
+def precompute(base: Base, pairs: Pairs, folder: Path, world: World, conflicting: bool = False) -> Cache:
     """Compute the missing entries of the cache in `folder`, split over the processes.
+
+    Args:
+        conflicting: whether the pairs' conflicting texts are needed too.
 
     Unreadable pairs are left out; the dataset reports them. Raises `MaquetteError` if the disk is too small, before
     anything is written.
@@ -70,7 +74,8 @@ def precompute(base: Base, pairs: Pairs, folder: Path, world: World) -> Cache:
     encoder = _text_digest(base)
     rows = np.concatenate(pairs.blocks()).tolist()
     named = _named(pairs, rows, views, weights_digest(base.autoencoder))
-    prompts = {text_key(encoder, prompt): prompt for prompt in {"", *(text for _, text in named.values())}}
+    others = _conflicting(pairs, rows) if conflicting else ()
+    prompts = {text_key(encoder, prompt): prompt for prompt in {"", *others, *(text for _, text in named.values())}}
     keys = {(row, view): key for (row, view), (key, _) in named.items()}
     known = store.present([*keys.values(), *prompts])
     new_keys = {key: view for view, key in keys.items() if key not in known}  # one (row, view) per distinct content
@@ -139,6 +144,12 @@ def _named(
         if content is not None
         for view in views
     }
+
+
+def _conflicting(pairs: Pairs, rows: list[int]) -> Iterator[str]:
+    for row in rows:
+        with suppress(MaquetteError):
+            yield pairs.conflicting(row)
 
 
 def _encode_images(base: Base, pairs: Pairs, store: Store, keyed: list[tuple[bytes, tuple[int, CropView]]]) -> None:
