@@ -32,5 +32,10 @@ def bootstrap(values: NDArray[np.floating], draws: int = DRAWS) -> Interval:
     if not len(values):
         return Interval(float("nan"), float("nan"), float("nan"))
     rows = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[rows].mean(axis=1), (0.5 - COVERED / 2, 0.5 + COVERED / 2))
-    return Interval(float(values.mean()), float(low), float(high))
+    return Interval(float(values.mean()), *middle(values[rows].mean(axis=1)))
+
+
+def middle(draws: NDArray[np.floating]) -> tuple[float, float]:
+    """The ends of the middle 95 % of draws (N,)."""
+    low, high = np.quantile(draws, (0.5 - COVERED / 2, 0.5 + COVERED / 2))
+    return float(low), float(high)
