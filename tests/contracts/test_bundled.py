@@ -1,9 +1,11 @@
 """The bundled weights: a base, the perception model, ControlNets, and their total size."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from maquette_diorama import WEIGHTS
+from PIL import Image
 
 import maquette as mq
 from maquette.base import Defaults
@@ -61,3 +63,17 @@ def test_every_bundled_controlnet_loads_and_steers(name: str, base) -> None:
     ]
     difference = np.abs(np.asarray(images[0], np.int16) - np.asarray(images[1], np.int16))
     assert difference.mean() > 3
+
+
+def test_true_scenes_pass_the_score_of_shape_and_melted_ones_do_not() -> None:
+    from maquette.conditions.networks.perception import PerceptionModel
+    from maquette.evaluation.base import shapes
+
+    scenes = [np.asarray(mq.diorama.scene(seed).image) for seed in range(20_000_000, 20_000_040)]
+    y, x = np.mgrid[:128, :128].astype(np.float32)
+    waves = x + 2 * np.sin(y / 4), y + 2 * np.sin(x / 4)
+    melted = [cv2.remap(scene, *waves, cv2.INTER_LINEAR) for scene in scenes]
+    eye = PerceptionModel()
+    true, worse = (shapes([Image.fromarray(image) for image in images], eye) for images in (scenes, melted))
+    for name, least in {"straight cubes": 0.75, "straight houses": 0.65, "round balls": 0.85}.items():
+        assert least < true[name].mean and worse[name].mean < true[name].mean - 0.1
