@@ -94,9 +94,10 @@ def _text(member: Member) -> str:
     try:
         content = member.read().decode()
         values = json.loads(content) if member.ending.endswith("json") else {"text": content}
+        json.dumps(values, ensure_ascii=False).encode()  # half of an emoji, escaped in JSON, is no text
     except OSError as error:
         raise RowError(member.name, f"cannot be read ({error.strerror or error})") from error
-    except ValueError as error:  # of UTF-8, or of JSON
+    except (ValueError, RecursionError) as error:  # of UTF-8, or of JSON
         raise RowError(member.name, f"is not UTF-8 text, or not JSON ({error})") from error
     if not isinstance(values, dict) or not isinstance(values.get("text"), str):
         raise RowError(member.name, "is not a JSON object with a string 'text'; store texts as .txt instead")
