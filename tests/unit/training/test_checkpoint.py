@@ -50,6 +50,6 @@ def test_the_state_before_a_damaged_one_is_read_and_said(tmp_path) -> None:
 def test_a_run_whose_states_are_all_damaged_does_not_start_anew(tmp_path) -> None:
     saved(tmp_path, 1)
     checkpoint.state_at(tmp_path, 1).write_bytes(b"")
-    with pytest.raises(MaquetteError, match="No state of the run .* can be read.* start again in another folder"):
+    with pytest.raises(MaquetteError, match=r"No state of the run .* can be read.* start again in another folder"):
         checkpoint.last(tmp_path)
     assert checkpoint.last(tmp_path / "empty") is None
