@@ -87,9 +87,11 @@ def test_drawn_options_depend_on_seed_step_and_place_alone(settings, tmp_path) -
     resumed = mq.train(settings(resume=True, **own), base)
     loaded = mq.train(settings(output=tmp_path / "workers", workers=2, **own), base)
     parts = mq.train(settings(output=tmp_path / "parts", accumulation=2, **own), base)
+    expected = weights(plain)
     for run in (resumed, loaded):
-        assert all(torch.equal(weights(plain)[name], weights(run)[name]) for name in weights(plain))
-    assert apart(weights(plain), weights(parts), mq.ControlNet.attach(base).state_dict()) < 3e-3
+        found = weights(run)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert apart(expected, weights(parts), mq.ControlNet.attach(base).state_dict()) < 3e-3
     with pytest.raises(MaquetteError, match=r"was started with other settings \(detect_options\)"):
         mq.train(settings(resume=True, **{**own, "detect_options": {"width": 4}}), base)
     contract = mq.load_controlnet(plain, base).contract
