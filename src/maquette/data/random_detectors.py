@@ -43,7 +43,7 @@ class RandomDetector:
     """
 
     detector: str
-    options: OptionChances = OptionChances()
+    options: OptionChances
     weights: str | None = None
     device: str = "cpu"
 

@@ -252,7 +252,8 @@ def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, ste
 def _options_in_words(config: TrainingConfig) -> str | None:
     """How the detector's options were drawn; None for its defaults."""
     data, condition = config.data, config.condition
-    if detects(condition, data.source, data.detect) and (data.detect_options or data.detect_weights or condition not in DRAWS):
+    is_set = data.detect_options or data.detect_weights or condition not in DRAWS
+    if detects(condition, data.source, data.detect) and is_set:
         return str(random_detector(condition, data.detect_options, data.detect_weights)) or None
     return diorama.CONDITIONS[condition].words
 

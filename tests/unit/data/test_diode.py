@@ -63,7 +63,8 @@ def test_depth_of_a_plane_is_a_straight_ramp(opened, tmp_path) -> None:
         assert (ramp[0], ramp[-1]) in ((0, 255), (255, 0))
         inner = ramp[(ramp > 0) & (ramp < 255)]
         assert np.abs(np.diff(inner, 2)).max() <= 1  # rounding
-    assert left[0, -1, 0] == 255 and up[-1, 0, 0] == 255  # the left wall's plane comes nearer on the right, the floor below
+    assert left[0, -1, 0] == 255  # a wall that faces left comes nearer on the right
+    assert up[-1, 0, 0] == 255  # a floor comes nearer at the bottom
     expected = disparity_map(1 / plane(LEFT), 0.005)  # as the detector draws by default
     assert np.abs(left - np.asarray(expected, float)).max() <= 1
 

@@ -182,7 +182,7 @@ def test_options_of_the_detector_come_from_files_flags_and_python(tmp_path) -> N
     )
     text = '{high = "uniform(120, 240)", low = "uniform(20, 120)"}'
     (tmp_path / "inline.toml").write_text(f'condition = "canny"\noutput = "runs/x"\n[data]\ndetect_options = {text}\n')
-    flags = {name: None for name in settings_of(TrainingConfig)} | {"detect_options": text}
+    flags = dict.fromkeys(settings_of(TrainingConfig)) | {"detect_options": text}
     typed = read_flags(flags, settings_of(TrainingConfig).values())
     named = read_named([f"data.detect_options={text}"], "--set", "")
     expected = config(detect_options=options)

@@ -71,7 +71,7 @@ def from_coco(points: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def to_coco(body: NDArray[np.floating]) -> NDArray[np.float64]:
-    """COCO's 17 key points (P, 17, 3) from OpenPose's 18 (P, 18, 3): the same ones in COCO's order, without the neck."""
+    """COCO's 17 key points (P, 17, 3) from OpenPose's 18 (P, 18, 3), without the neck; `from_coco` undone."""
     points = np.zeros((len(body), len(COCO), 3))
     points[:, list(COCO)] = np.delete(np.asarray(body, np.float64), 1, axis=1)
     return points

@@ -12,18 +12,17 @@ SKELETON = (
 )  # fmt: skip
 """COCO's key points joined by each line, in COCO's order of its person skeleton, counted from 0."""
 
-COLOURS = tuple(
-    tuple(bytes.fromhex(colour))
-    for colour in (
-        "1f77b4 aec7e8 ff7f0e ffbb78 2ca02c 98df8a d62728 ff9896 9467bd c5b0d5 "
-        "8c564b c49c94 e377c2 f7b6d2 7f7f7f c7c7c7 bcbd22 dbdb8d 17becf"
-    ).split()
-)
+COLOURS = (
+    (31, 119, 180), (174, 199, 232), (255, 127, 14), (255, 187, 120), (44, 160, 44), (152, 223, 138), (214, 39, 40),
+    (255, 152, 150), (148, 103, 189), (197, 176, 213), (140, 86, 75), (196, 156, 148), (227, 119, 194),
+    (247, 182, 210), (127, 127, 127), (199, 199, 199), (188, 189, 34), (219, 219, 141), (23, 190, 207),
+)  # fmt: skip
 """Colour of each line: the first 19 of Matplotlib's tab20."""
 
 JOINT = (255, 255, 255)
 LINE, DOT = 6 / (72 * 7), 3 / (72 * 7)
 """Widths as fractions of the image's width: lines of 6 points, dots of 3 with their edge, on a canvas of 7 inches."""
+
 
 def pifpaf_map(people: People) -> Image.Image:
     """The bodies of people on black: all lines with round ends, then a white dot for each key point.

@@ -56,7 +56,7 @@ def normals_drawn(image: Path) -> Image.Image:
 
 
 def _rays(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """From the camera through each pixel, (H, W, 3): a fitted normal has either sign, but a visible surface faces it."""
+    """Directions from the camera through each pixel, (H, W, 3); measured normals have either sign, surfaces face it."""
     rows, columns = np.indices(shape)
     fx, fy, cx, cy = CAMERA * np.tile(np.array(shape[::-1]) / FRAME, 2)
     return np.stack([(columns - cx) / fx, (cy - rows) / fy, -np.ones(shape)], axis=2).astype(np.float32)
