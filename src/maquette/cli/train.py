@@ -67,6 +67,7 @@ def _check_names(config: TrainingConfig) -> None:
 
     data = config.data
     check_device(config.hardware.device)
+    check_device(data.detect_device)
     local_base(config.base)
     if config.model.start_from is not None:
         local_controlnet(config.model.start_from)

@@ -24,6 +24,11 @@ def is_categorical(condition: str) -> bool:
     return condition in detectors and detectors[condition].categorical
 
 
+def shows_people(condition: str) -> bool:
+    """Whether a condition's maps are drawn from people, so that one without any is black."""
+    return condition in detectors and detectors[condition].completeness is not None
+
+
 def resampling(categorical: bool) -> Image.Resampling:
     """How maps are resized: class colours by nearest neighbour, which mixes none; all others by Lanczos."""
     return Image.Resampling.NEAREST if categorical else Image.Resampling.LANCZOS

@@ -96,12 +96,15 @@ def _examine(source: Source, number: int) -> BadRow | _RowStats:
         example = read(row)
     except RowError as error:
         return error.fault
-    return _RowStats(example.image.size, len(row.text.split()), [f"{row.where}: {note}" for note in _notes(row)])
+    notes = [f"{row.where}: {note}" for note in _notes(row, example)]
+    return _RowStats(example.image.size, len(row.text.split()), notes)
 
 
-def _notes(row: Row) -> Iterator[str]:
+def _notes(row: Row, example: Example) -> Iterator[str]:
     for image in filter(None, (row.image, row.condition)):
         yield from peculiarities(image)
+    if example.condition is not None and example.condition.getbbox() is None:
+        yield "the condition map is black: it shows nothing to follow, and of poses nobody"
     if not row.text.strip():
         yield "the text is empty"
 

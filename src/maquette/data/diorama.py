@@ -92,6 +92,22 @@ def condition_named(name: str) -> Condition:
     return CONDITIONS[name]
 
 
+def held_out_pairs(
+    condition: str, count: int, folder: Path = SCENES, detect: ConditionFn | None = None
+) -> tuple["Pairs", list[int]]:
+    """Validation scenes, and the first `count` rows among them whose condition map is not empty.
+
+    For poses these are the first scenes with people; for every other condition the first scenes.
+    """
+    scenes = count
+    while True:
+        pairs = Pairs.load(condition, range(dataset.VALIDATION, dataset.VALIDATION + scenes), folder, detect)
+        rows = [int(row) for row in pairs.usable()[:count]]
+        if len(rows) == count:
+            return pairs, rows
+        scenes *= 2
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Scenes of a range of seeds, with one condition."""
@@ -101,15 +117,16 @@ class Pairs:
     captions: list[str]
     images: NDArray[np.uint8]  # (N, H, W, 3)
     fields: tuple[NDArray[Any], ...]  # what the condition map is computed from, N rows each
+    detect: ConditionFn | None = None  # computes the condition map from the image instead
 
     @staticmethod
-    def load(condition: str, seeds: range, folder: Path = SCENES) -> "Pairs":
+    def load(condition: str, seeds: range, folder: Path = SCENES, detect: ConditionFn | None = None) -> "Pairs":
         """Render the missing scenes, then load all (about 50 KiB per scene, and as much for its condition)."""
         names = condition_named(condition).fields
         dataset.prepare(seeds, folder)
         images = dataset.load(seeds, folder, "images")
         fields = tuple(images if name == "images" else dataset.load(seeds, folder, name) for name in names)
-        return Pairs(condition, seeds, dataset.load_captions(seeds, folder), images, fields)
+        return Pairs(condition, seeds, dataset.load_captions(seeds, folder), images, fields, detect)
 
     def __len__(self) -> int:
         return len(self.captions)
@@ -123,13 +140,15 @@ class Pairs:
 
         Raises `MaquetteError` if there are none.
         """
-        is_usable = CONDITIONS[self.condition].is_usable
-        if is_usable is None:
-            return np.arange(len(self))
-        rows = np.flatnonzero(is_usable(*self.fields))
+        rows = self.usable()
         if not len(rows):
             raise MaquetteError(f"None of the {len(self)} scenes shows a person, which poses need; take more scenes.")
         return rows
+
+    def usable(self) -> NDArray[np.intp]:
+        """The rows whose condition map is not empty, (n,); there may be none."""
+        is_usable = CONDITIONS[self.condition].is_usable
+        return np.arange(len(self)) if is_usable is None else np.flatnonzero(is_usable(*self.fields))
 
     def shape(self, row: int) -> tuple[int, int]:
         return SIZE, SIZE
@@ -161,6 +180,8 @@ class Pairs:
 
     def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
         """The condition map of a row: with the paper's random parameters, or without `rng` the default ones."""
+        if self.detect is not None:
+            return self.detect(self.image(row, view), rng)
         return CONDITIONS[self.condition].draw(*(field[row] for field in self.fields), rng)
 
     def standard(self, row: int) -> Image.Image:

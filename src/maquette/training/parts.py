@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.data.crop import STEP, Crop
+from maquette.data.random_options import options_problem
 from maquette.foundation.declared import Declared, setting
 from maquette.foundation.settings import problem
 
@@ -40,6 +41,18 @@ class DataConfig(Declared):
         False,
         "Detect the conditions in the images, with the detector that `condition` names and random parameters.",
         needs="data",
+    )
+    detect_options: dict[str, Any] | None = setting(
+        None,
+        "Options of that detector, drawn for each image; on the diorama for canny and scribble, instead of their own.",
+        check=options_problem,
+        allowed="a table of values, uniform(a, b) and choice(a, b, ...)",
+    )
+    detect_weights: str | None = setting(
+        None, "Weights of that detector: a name that `maquette detect --list` shows, a file or a folder."
+    )
+    detect_device: str = setting(
+        "cpu", "A torch device for that detector; other than cpu, it needs workers = 0.", may_differ=True
     )
     size: int | tuple[int, int] | None = setting(
         None,

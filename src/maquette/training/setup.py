@@ -12,13 +12,13 @@ from torch import nn
 from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.networks.perception import PerceptionModel
-from maquette.conditions.requirements import resampling_words
+from maquette.conditions.requirements import resampling_words, shows_people
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
 from maquette.data.crop import ResizeCrop
-from maquette.data.pairs import Pairs, SourcePairs
-from maquette.data.random_detectors import DRAWS, draw_named
+from maquette.data.pairs import ConditionFn, Pairs, SourcePairs
+from maquette.data.random_detectors import DRAWS, draw_named, random_detector
 from maquette.data.sources.jsonl import BadRow, Columns
 from maquette.data.sources.open import open_source
 from maquette.diorama import dataset
@@ -33,7 +33,7 @@ from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.tracking import check_tracker
 from maquette.training.parts import DataConfig
-from maquette.training.validation import without_effect
+from maquette.training.validation import detects, without_effect
 
 FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks; warn above this rate
 
@@ -134,7 +134,7 @@ def open_data(config: TrainingConfig, base: Base, world: World) -> TrainingData:
     """
     data, held_out = config.data, config.monitor.held_out if config.monitor.evaluate_every else 0
     if data.source is None:
-        return _scenes(config.condition, data.scenes, held_out, world)
+        return _scenes(config.condition, data, held_out, world)
     pairs, faults = _custom_pairs(config.condition, data, base.size)
     groups = [list(pairs.blocks())]
     if data.buckets:
@@ -145,16 +145,25 @@ def open_data(config: TrainingConfig, base: Base, world: World) -> TrainingData:
     return TrainingData(pairs, _without(groups, rows), pairs, rows, faults)
 
 
-def _scenes(condition: str, count: int, held_out: int, world: World) -> TrainingData:
-    """`count` scenes to train on and `held_out` validation scenes."""
-    seeds = [range(dataset.TRAIN, dataset.TRAIN + count)]
-    if held_out:
-        seeds.append(range(dataset.VALIDATION, dataset.VALIDATION + held_out))
-    for split in seeds if world.is_local_main else ():
-        dataset.prepare(split, diorama.SCENES)  # once per machine
+def _scenes(condition: str, data: DataConfig, held_out: int, world: World) -> TrainingData:
+    """Scenes to train on, and `held_out` validation scenes that show the condition."""
+    detect = _detector(condition, data) if condition in DRAWS else None
+    seeds = range(dataset.TRAIN, dataset.TRAIN + data.scenes)
+    if world.is_local_main:  # once per machine
+        dataset.prepare(seeds, diorama.SCENES)
+        if held_out:
+            diorama.held_out_pairs(condition, held_out)
     world.barrier()
-    pairs, *validation = (diorama.Pairs.load(condition, split) for split in seeds)
-    return TrainingData(pairs, [list(pairs.blocks())], validation[0] if validation else pairs, range(held_out))
+    pairs = diorama.Pairs.load(condition, seeds, detect=detect)
+    evaluated, rows = diorama.held_out_pairs(condition, held_out, detect=detect) if held_out else (pairs, [])
+    return TrainingData(pairs, [list(pairs.blocks())], evaluated, rows)
+
+
+def _detector(condition: str, data: DataConfig) -> ConditionFn | None:
+    """What computes the conditions from the images, with the options that were set; None for the diorama's own."""
+    if data.source is None and not data.detect_options and data.detect_weights is None:
+        return None
+    return draw_named(condition, data.detect_options, data.detect_weights, data.detect_device)
 
 
 def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePairs, Sequence[BadRow]]:
@@ -162,7 +171,7 @@ def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePa
     columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
     source = open_source(data.source, columns)
     framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.categorical)
-    detect = draw_named(condition) if data.detect else None
+    detect = _detector(condition, data) if data.detect else None
     return SourcePairs.open(condition, source, framing, detect), source.faults
 
 
@@ -182,16 +191,27 @@ def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[lis
 
 
 def _readable(pairs: Pairs, rows: list[int], count: int) -> list[int]:
-    """The first `count` readable rows."""
+    """The first `count` readable rows, for poses of those with people. Warns of maps that show none."""
     found: list[int] = []
+    black = 0
     for row in rows:
         try:
-            pairs.pair(row, pairs.view(np.random.default_rng(0)), None)
+            condition = pairs.pair(row, pairs.view(np.random.default_rng(0)), None).condition
         except MaquetteError:
+            continue
+        if shows_people(pairs.condition) and condition is not None and condition.getbbox() is None:
+            black += 1
             continue
         found.append(row)
         if len(found) == count:
             break
+    if black:
+        warnings.warn(
+            f"{black} of the {len(found) + black} pairs read for evaluation have a black {pairs.condition} map, of "
+            "nobody; others are held out instead. Leave such pairs out of the data (data annotate --found 0.3 does).",
+            MaquetteWarning,
+            stacklevel=4,
+        )
     return found
 
 
@@ -215,20 +235,27 @@ def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, ste
     """The contract of the trained ControlNet: the inputs it expects, and the base it was trained on."""
     of_scenes = config.data.source is None
     detected = config.data.detect or of_scenes
-    as_scenes = of_scenes or (config.data.detect and config.condition in DRAWS)
-    options = diorama.CONDITIONS[config.condition].words if as_scenes else None
     return replace(
         net.contract,  # with start_from, keeps the channel order and pooling
         stated=True,
         detector=f"diorama/{config.condition}" if of_scenes else config.condition,
         detector_version=f"maquette {version('maquette')}" if detected else None,
-        detector_options=options,
+        detector_options=_options_in_words(config) if detected else None,
         resize="none: drawn at the images' size" if detected else _resize(config.data.categorical),
         base=str(config.output / "base") if config.model.unlock else config.base,
         base_fingerprint=fingerprint(network.state_dict()),
         prompt_drop=config.data.prompt_drop,
         optimizer_steps=steps,
     )
+
+
+def _options_in_words(config: TrainingConfig) -> str | None:
+    """How the detector's options were drawn; None for its defaults."""
+    data, condition = config.data, config.condition
+    is_set = data.detect_options or data.detect_weights or condition not in DRAWS
+    if detects(condition, data.source, data.detect) and is_set:
+        return str(random_detector(condition, data.detect_options, data.detect_weights)) or None
+    return diorama.CONDITIONS[condition].words
 
 
 def _resize(categorical: bool) -> str:

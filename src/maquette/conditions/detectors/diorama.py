@@ -16,6 +16,7 @@ from PIL import Image
 
 from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE, RECORD, Classes, class_map
 from maquette.conditions.drawing.people import People, read_people, whole_body_completeness, write_people
+from maquette.conditions.drawing.pifpaf import pifpaf_map
 from maquette.conditions.drawing.skeletons import people_map, pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
 from maquette.conditions.inference import batch_pixels, resize_batches, resized_back, working_size
@@ -121,4 +122,12 @@ POSE = _spec(
     record=Record(".json", people_map, write_people, read_people),
     completeness=whole_body_completeness,
     of_scene=lambda scene: pose_map(scene.keypoints[scene.keypoints[:, :, 2].any(axis=1)], scene.image.size),
+)
+POSE_PIFPAF = _spec(
+    "pose_pifpaf",
+    "people of the embedded world, as Openpifpaf draws them",
+    _people,
+    record=Record(".json", pifpaf_map, write_people, read_people),
+    completeness=whole_body_completeness,
+    of_scene=lambda scene: pifpaf_map(People.of_bodies(scene.keypoints, scene.image.size)),
 )
