@@ -214,7 +214,7 @@ def test_strength_sets_how_much_changes(base) -> None:
 
 def test_size_follows_the_condition_with_a_warning(base, net) -> None:
     with pytest.warns(UserWarning, match="70×60 pixels .* the images are 64×64"):
-        images = generate(base, "a", [Control(net, Image.new("RGB", (70, 60)))], steps=1)
+        images = generate(base, "a", [Control(net, Image.new("RGB", (70, 60), "white"))], steps=1)
     assert images[0].size == (64, 64)
     assert generate(base, "a", steps=1)[0].size == (base.size, base.size)
     assert generate(base, "a", steps=1, size=(128, 64))[0].size == (128, 64)

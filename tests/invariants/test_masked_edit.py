@@ -115,6 +115,13 @@ def test_a_feather_out_of_range_is_refused(base, feather, message) -> None:
         edit(base, picture(64, 64), Image.new("L", (64, 64), 255), feather=feather)
 
 
+def test_a_mask_of_another_shape_than_its_image_warns(base) -> None:
+    mask = Image.new("L", (64, 128), 255)
+    with pytest.warns(MaquetteWarning, match="mask is 64×128 pixels and its image 64×64: each is cropped"):
+        edit(base, picture(64, 64), mask, steps=1)
+    edit(base, picture(100, 64), Image.new("L", (64, 64), 255), steps=1, size=(64, 64))  # it has the result's size
+
+
 def test_a_feather_without_a_mask_warns(base) -> None:
     with pytest.warns(MaquetteWarning, match="Feather has no effect without a mask"):
         mq.generate(base, "a", image=picture(64, 64), feather=4, steps=1)

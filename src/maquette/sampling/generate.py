@@ -12,9 +12,8 @@ from maquette.controlnet.control import Control
 from maquette.controlnet.maps import Picture
 from maquette.foundation.seeds import generators, noise
 from maquette.noise.process import SamplerFactory
-from maquette.sampling.config import ConditionIn, ResolutionWeights, Returns, Sampling, check_prompts
+from maquette.sampling.config import ConditionIn, Guidance, ResolutionWeights, Returns, Sampling, check_prompts
 from maquette.sampling.denoiser import Denoiser, EncodedControl
-from maquette.sampling.guidance import Guidance
 from maquette.sampling.inpainting import Masked, Start
 from maquette.sampling.size import choose_size
 from maquette.sampling.step import Callback, Step
@@ -67,7 +66,8 @@ def generate(
 @overload
 def generate(
     base: Base, prompt: Prompts, controls: Controls = (), *, returns: Literal["latents"], **settings: Unpack[Settings]
-) -> Tensor: ...
+) -> Tensor:
+    """Latents (count, C, h, w)."""
 
 
 def generate(
@@ -144,8 +144,8 @@ def generate(
     warn_of_unused(sampling, controls, image is not None, mask is not None, bool(negative_prompt))
     warn_of_precision(base)
     size = choose_size(base, size, controls, start_image)
-    warn_of_maps(controls, size)
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
+    warn_of_maps(controls, size)
     masked = Masked.of(base, start_image, white, size, sampling.feather) if start_image is not None else None
     negative = base.encode_negative(negative_prompt, size)
     batches = _batches(base, prompts, negative, conditions, masked, sampling, size, callback, progress)
