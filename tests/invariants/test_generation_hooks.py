@@ -76,11 +76,18 @@ def test_each_part_can_be_assigned(base, control) -> None:
 
     assert np.abs(run(base, callback=unguided).astype(int) - run(base, guidance=1.0)).max() <= 1
 
-    def stronger(step: Step) -> None:
+    def predict_zeros(step: Step) -> None:
+        step.prediction = torch.zeros_like(step.latents)
+        assert step.residuals is not None  # reading does not drop what was assigned
+        assert not step.prediction.any()
+
+    run(base, control, callback=predict_zeros)
+
+    def weaker(step: Step) -> None:
         step.residuals = step.residuals.scaled(0.5)
 
     half = mq.Control(control.net, MAP, weight=0.5)
-    assert np.array_equal(run(base, control, callback=stronger), run(base, half))
+    assert np.array_equal(run(base, control, callback=weaker), run(base, half))
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -101,15 +108,15 @@ def test_the_latents_that_a_true_prediction_points_to_are_the_image_s(sampler, p
 
 
 def test_the_preview_shows_what_the_decoder_makes() -> None:
-    """By one linear map: the colours of cells, to about a tenth of the range."""
+    """By one linear map: the colours of cells, to a tenth of the range from -1 to 1."""
     base = mq.load_base("diorama")
     seen = []
     (image,) = mq.generate(base, "a red house", steps=4, callback=lambda step: seen.append(step.preview()[0]))
     small = F.avg_pool2d(to_signed(image)[None], base.backbone.downscale)[0]
     assert seen[-1].size == (16, 16)
     errors = [float((to_signed(preview) - small).square().mean().sqrt()) for preview in seen]
-    assert errors[-1] < 0.2 < errors[0]
-    assert errors[-1] < 0.6 * float(small.std())
+    assert errors[-1] < 0.25 < float(small.std())
+    assert errors[-1] < errors[0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 8])

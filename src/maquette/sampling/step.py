@@ -59,7 +59,8 @@ class Step:
         (B, C, h, w) a slot, or (2 B, C, h, w) with guidance: the unconditional branch first.
         """
         if not self._now.has_residuals:
-            self.residuals = self._denoise.residuals(self._input, self.time, self.index, self.steps)
+            self._now.residuals = self._denoise.residuals(self._input, self.time, self.index, self.steps)
+            self._now.has_residuals = True
         return self._now.residuals
 
     @residuals.setter
