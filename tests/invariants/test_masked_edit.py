@@ -109,7 +109,7 @@ def test_images_and_masks_may_be_arrays_or_paths(base, tmp_path) -> None:
         assert np.array_equal(edit(base, image, white)[0], expected)
 
 
-@pytest.mark.parametrize(("feather", "message"), [(-1, "from 0 to 256, not -1"), (2.5, "not 2.5"), (300, "not 300")])
+@pytest.mark.parametrize(("feather", "message"), [(-1, "from 0 to 128, not -1"), (2.5, "not 2.5"), (300, "not 300")])
 def test_a_feather_out_of_range_is_refused(base, feather, message) -> None:
     with pytest.raises(MaquetteError, match=message):
         edit(base, picture(64, 64), Image.new("L", (64, 64), 255), feather=feather)

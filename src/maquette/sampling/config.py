@@ -39,7 +39,7 @@ Guidance = Callable[["Tensor", "Tensor", Guided], "Tensor"]
 
 MOST_STEPS = 1000
 MOST_SEEDS = 2**63
-WIDEST_FEATHER = 256  # pixels
+WIDEST_FEATHER = 128  # pixels
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def generate(
         image: a start image: a PIL image, a path or an array (H, W, 3).
         mask: of the same kinds; white where `image` may change, grey for a share of it. Where it is black, the result
             is `image` (as framed to the size), pixel for pixel (v3 §3.4, masked diffusion).
-        feather: width in pixels, 0 to 256, of the mask's soft edge, which lies inside the mask; 0 for a hard one; None
+        feather: width in pixels, 0 to 128, of the mask's soft edge, which lies inside the mask; 0 for a hard one; None
             for one latent cell, 8 pixels in Stable Diffusion.
         strength: share of the noise that is added to `image`, and of the steps that are taken: above 0, up to 1.
         batch_size: images computed at once, 1 or more; affects memory and speed, and the images by rounding alone.
