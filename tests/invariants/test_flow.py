@@ -41,8 +41,11 @@ def test_with_the_true_velocity_the_start_image_comes_back(config, sampler, stre
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
     monkeypatch.setattr(base, "decode_latents", lambda latents: found.append(latents) or [start])
-    mq.generate(base, "a", image=start, strength=strength, guidance=1, seed=5, size=(64, 64), sampler=sampler)
+    seen = []
+    mq.generate(base, "a", image=start, strength=strength, guidance=1, seed=5, size=(64, 64), sampler=sampler,
+                callback=seen.append)  # fmt: skip
     assert (found[0] - latents).abs().max() < 1e-4
+    assert all((step.denoised - latents).abs().max() < 1e-4 for step in seen)
 
 
 def test_latents_are_kept_from_one_cell_beyond_the_mask(start) -> None:
