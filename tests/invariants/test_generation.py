@@ -186,6 +186,11 @@ def test_exif_rotation_is_applied_to_every_input(base, net) -> None:
         assert np.array_equal(*map(array, images))
 
 
+def test_a_branch_without_guidance_warns(base, net) -> None:
+    with pytest.warns(MaquetteWarning, match="Condition_in has no effect at a guidance of 1"):
+        run(base, [Control(net, CONDITION)], condition_in="conditional", guidance=1)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
