@@ -29,6 +29,9 @@ def read_maps(condition: Condition) -> Maps:
     if isinstance(condition, np.ndarray):
         return _from_array(condition, "condition")
     if isinstance(condition, Tensor):
+        if condition.ndim != 4:
+            shape = tuple(condition.shape)
+            raise MaquetteError(f"A condition tensor is (1 or N, 3, height, width) in [0, 1], not {shape}.")
         _check_range(condition, "condition tensor")
         return condition
     if isinstance(condition, Image.Image | str | Path):

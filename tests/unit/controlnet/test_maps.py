@@ -68,6 +68,7 @@ def test_grey_and_boolean_arrays_are_grey_images() -> None:
         (PIXELS[..., :2], r"not \(2, 64, 64, 2\)"),
         (np.zeros((0, 64, 3), np.uint8), r"not \(0, 64, 3\)"),
         (torch.zeros(0, 3, 64, 64), "has pixels"),
+        (torch.zeros(7), r"condition tensor is \(1 or N, 3, height, width\).*, not \(7,\)"),
     ],
 )
 def test_anything_else_is_refused(net, condition, message) -> None:
