@@ -85,7 +85,7 @@ MISTAKES = {
     "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map.",
     "generate house.png --controlnet nonsense": "There is no ControlNet 'nonsense'. Known: diorama/canny",
     "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
-    "generate house.png --weight 99": "weight lies between -10 and 10",
+    "generate house.png --weight 99": "weight is a number from 0 to 10",
     "generate house.png --start 3": "with 0 ≤ start ≤ end ≤ 1, not start=3.0",
     "generate --base nowhere": "There is no base 'nowhere': it is not bundled (diorama) and the path does not exist",
     "generate --base .": "the path is a folder without a model_index.json",
