@@ -34,7 +34,7 @@ class EncodedControl:
         """
         maps = control.condition
         if isinstance(maps, Image.Image):
-            maps = to_unit(fit(maps, size))[None]
+            maps = to_unit(fit(maps, size, control.net.contract.kind))[None]
         expected = (3, size[1], size[0])
         if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != expected:
             raise MaquetteError(
