@@ -14,6 +14,7 @@ from maquette.foundation.registry import unknown
 
 LabelPalette = Literal["ade20k", "coco-stuff", "diorama"]
 
+GREY = ("L", "I", "I;16", "I;16L", "I;16B")  # modes of one channel
 NOTHING = np.zeros((1, 3), np.uint8)  # black: the colour of pixels without a class
 VOID = 255  # pixels without a class, where it is no class's number
 
@@ -91,9 +92,9 @@ def unpainted(source: Path | IO[bytes], name: str) -> str | None:
     Such an image has one channel, no palette of its own, and, besides 255, no value above the largest class's number.
     """
     image = read_image(source, name, Image.Image.copy)
-    if not image.mode.startswith(("L", "I")) or image.info.get("palette") in PALETTES:
+    if image.mode not in GREY or image.info.get("palette") in PALETTES:
         return None
-    numbers = np.asarray(image.convert("I"))
+    numbers = np.asarray(image).astype(np.int64)
     largest = int(numbers[numbers != VOID].max(initial=0))
     if not 0 < largest <= LARGEST:
         return None
@@ -105,7 +106,7 @@ def unpainted(source: Path | IO[bytes], name: str) -> str | None:
 
 def _numbers(image: Image.Image) -> NDArray[np.integer] | None:
     """The values (H, W) of an image of one channel, or of three that are equal; None for an image in colours."""
-    if image.mode in ("L", "P", "I", "I;16", "I;16L", "I;16B"):
+    if image.mode in (*GREY, "P"):
         return np.asarray(image).astype(np.int64)
     if image.mode != "RGB":
         return None
