@@ -82,7 +82,17 @@ def opencv(paths: Sequence[Path], target: Path, cores: int) -> None:
 
 def maquette(paths: Sequence[Path], target: Path, cores: int) -> None:
     command = [sys.executable, "-m", "maquette", "data", "annotate", str(paths[0].parent), str(target)]
-    options = ["--condition", "canny", "--no-texts", "--workers", str(cores), "--shard-size", str(SHARD)]
+    options = [
+        "--condition",
+        "canny",
+        "--size",
+        "original",
+        "--no-texts",
+        "--workers",
+        str(cores),
+        "--shard-size",
+        str(SHARD),
+    ]
     subprocess.run([*command, *options], check=True, capture_output=True, env=ONE_THREAD)
 
 

@@ -42,7 +42,7 @@ TRAIN = (
 SCENES = ("--scenes", "32")
 UNCACHED = ("--set", "cache=false")
 FLOAT32 = ("--set", "precision=float32")
-ANNOTATE = ("--condition", "canny", "--shard-size", "4", "--workers", "1")
+ANNOTATE = ("--condition", "canny", "--size", "original", "--shard-size", "4", "--workers", "1")
 
 TRAININGS: dict[str, tuple[str, ...]] = {
     "cached": ("diorama/canny", *SCENES),

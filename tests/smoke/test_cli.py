@@ -13,12 +13,16 @@ import torch
 from PIL import Image, PngImagePlugin
 from tests.conftest import randomise, tiny_base
 
+from maquette.checkpoints import load_base, load_controlnet
 from maquette.checkpoints.save import save_base
 from maquette.cli import main as cli
 from maquette.cli.main import VERBS
+from maquette.conditions.detect import Detector
+from maquette.conditions.labels import colour_labels
+from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNet
 from maquette.diorama import scene
-from maquette.foundation.images import open_image
+from maquette.foundation.images import fit, open_image
 from maquette.sampling.metadata import Record
 
 
@@ -244,6 +248,39 @@ def test_a_class_map_is_resized_without_mixing_classes(maquette, base, net, tmp_
     assert maquette("generate", "classes.png", "--map", "--condition", "segmentation", *options)[0] == 0
     fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image()).reshape(-1, 3)
     assert {tuple(colour) for colour in fed.tolist()} == {(255, 0, 0), (0, 0, 255)}
+
+
+@pytest.mark.parametrize("order", ["frame, then detect", "detect, then resize"])
+def test_a_controlnet_is_served_in_the_order_it_was_trained_in(maquette, base, net, image, tmp_path, order) -> None:
+    trained = load_controlnet(net, load_base(base))
+    trained.contract = Contract(stated=True, detector="canny", order=order, lines=True)
+    trained.save(tmp_path / "trained")
+    options = ("--base", base, "--controlnet", "trained", "--steps", 1, "--size", "64x64", "-o", "made.png")
+    assert maquette("generate", image, "--option", "low=50", *options)[0] == 0
+    fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image())
+    photo = open_image(image)
+    first, other = (
+        np.asarray(Detector("canny").in_frame(photo, (64, 64), way, low=50))
+        for way in (order, {"frame, then detect": "detect, then resize"}.get(order, "frame, then detect"))
+    )
+    assert (fed == first).all() and (fed != other).any() and set(np.unique(fed)) == {0, 255}
+
+
+def test_a_map_of_class_numbers_is_coloured(maquette, base, net, tmp_path) -> None:
+    numbers = np.random.default_rng(0).integers(0, 151, (130, 90))
+    Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "labels.png")
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    command = ("generate", "labels.png", "--map", "--condition", "segmentation", *options)
+    code, _, err = maquette(*command, "--option", "palette=ade20k")
+    assert code == 0, err
+    assert "no effect" not in err and "class numbers" not in err
+    fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image())
+    assert (fed == np.asarray(fit(colour_labels(numbers, "ade20k"), (64, 64), "classes"))).all()
+    assert "If they are numbers, give their palette: ade20k" in maquette(*command)[2]
+    code, _, err = maquette(*command, "--option", "palette=diorama")
+    assert (code, "Class numbers of diorama are 0 to 9" in err) == (2, True)
+    code, _, err = maquette(*command, "--option", "palette=ade")
+    assert (code, "no palette 'ade'" in err) == (2, True)
 
 
 def test_generate_from_a_map(maquette, base, net, image) -> None:

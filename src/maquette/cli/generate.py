@@ -66,8 +66,8 @@ def run(
 ) -> None:
     """Generate images from a prompt that follow the structure of an image."""
     from maquette.checkpoints.names import local_base, local_controlnet
-    from maquette.cli.crop import framed
-    from maquette.conditions.requirements import is_categorical
+    from maquette.cli.crop import detected, opened_map
+    from maquette.conditions.labels import check_palette
     from maquette.controlnet.choices import check_strength
     from maquette.errors import MaquetteWarning
     from maquette.foundation.images import open_image
@@ -97,19 +97,26 @@ def run(
     if photo is not None:
         check_strength(weight, start, end)
         local_controlnet(name)
+    palette = options.pop("palette", None) if is_map else None
+    if palette is not None:
+        check_palette(palette)
     if is_map and options:
-        warnings.warn("--option has no effect with --map.", MaquetteWarning, stacklevel=2)
+        message = "--option has no effect with --map, but for palette=NAME of a map of class numbers."
+        warnings.warn(message, MaquetteWarning, stacklevel=2)
     detector = None if detector_name is None else _open(detector_name, condition, device or "cpu")
-    from maquette.sampling.size import check_size  # torch from here on
+    from maquette.checkpoints.controlnets import load_contract  # torch from here on
+    from maquette.sampling.size import check_size
 
     model = _load(base, device or "cpu", dtype, low_memory)
     frame = frame or (model.size, model.size)
     check_size(model, frame)
     control_records = []
-    if photo is not None:
-        condition_map = framed(photo, frame, categorical=is_map and is_categorical(condition))
-        if detector is not None:
-            condition_map = detector(condition_map, **options)
+    if photo is not None and image is not None:
+        contract = load_contract(name)
+        if detector is None:
+            condition_map = opened_map(image, frame, condition, contract, palette)
+        else:
+            condition_map = detected(detector, photo, frame, contract, **options)
         control_records.append(ControlRecord(name, ControlRecord.pack(condition_map), weight, start, end))
     defaults = model.defaults
     settings: dict[str, Any] = {

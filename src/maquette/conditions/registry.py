@@ -44,7 +44,7 @@ for _name, _path in {
 
 
 def register_detector(
-    name: str, draw: Callable[..., Image.Image], draws: str = "", *, categorical: bool = False
+    name: str, draw: Callable[..., Image.Image], draws: str = "", *, categorical: bool = False, lines: bool = False
 ) -> None:
     """Register a function as a detector.
 
@@ -54,6 +54,7 @@ def register_detector(
         draw: takes an RGB image and keyword options with defaults, returns a map of the same size.
         draws: what its maps show, for `maquette detect --list`.
         categorical: whether colours stand for classes and must never be interpolated.
+        lines: whether it draws lines, white on black without greys, which stay so when a map is resized.
 
     Raises `MaquetteError` for a name that is taken, and for options without defaults or with names that are reserved.
     """
@@ -70,7 +71,7 @@ def register_detector(
             )
         return result
 
-    spec = DetectorSpec(name, draws, per_image(checked), options, library=USER, categorical=categorical)
+    spec = DetectorSpec(name, draws, per_image(checked), options, library=USER, categorical=categorical, lines=lines)
     detectors.add(name, spec, anew=name in detectors)
 
 

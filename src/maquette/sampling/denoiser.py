@@ -33,9 +33,9 @@ class EncodedControl:
 
         Raises `MaquetteError` unless there are 1 or `count` maps, and for a tensor that is not (1 or count, 3, H, W).
         """
-        maps = control.maps
+        maps, kind = control.maps, control.net.contract.kind
         if isinstance(maps, list):
-            maps = torch.stack([to_unit(fit(image, size)) for image in maps])
+            maps = torch.stack([to_unit(fit(image, size, kind)) for image in maps])
         maps, expected = maps.contiguous(), (3, size[1], size[0])
         if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != expected:
             raise MaquetteError(

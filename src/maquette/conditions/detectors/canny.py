@@ -66,5 +66,6 @@ CANNY = DetectorSpec(
     "edges, white on black",
     per_image(_detect),
     CannyOptions,
+    lines=True,
     unseeded=lambda options: "low" in options or "high" in options,
 )

@@ -124,4 +124,5 @@ SCRIBBLE = DetectorSpec(
     weights=HED.weights,
     weights_by_option=True,
     unseeded=lambda options: options.get("source") == "drawing",
+    lines=True,
 )
