@@ -21,7 +21,7 @@ def find_placement(device: str, dtype: str | torch.dtype) -> Placement:
 
     Args:
         device: a torch device; "auto" picks the fastest available.
-        dtype: "float32", "bfloat16", "float16"; "auto" is bfloat16 where the hardware supports it, else float32.
+        dtype: "float32", "bfloat16", "float16"; "auto" is bfloat16 on a GPU that computes in it, else float32.
 
     Raises `MaquetteError` for an unavailable device or an unknown precision.
     """
@@ -45,6 +45,4 @@ def _device(name: str) -> torch.device:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
