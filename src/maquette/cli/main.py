@@ -24,7 +24,6 @@ VERBS = {
 }
 
 
-
 class Command(TyperCommand):
     """A command that refuses an option given twice where only the last would count."""
 

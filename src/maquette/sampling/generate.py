@@ -12,6 +12,7 @@ from maquette.foundation.seeds import generators, noise
 from maquette.sampling.config import ConditionIn, ResolutionWeights, Sampling, check_prompts
 from maquette.sampling.denoiser import Denoiser, EncodedControl
 from maquette.sampling.inpainting import Masked, Start
+from maquette.sampling.recording import with_records
 from maquette.sampling.size import choose_size
 from maquette.sampling.validation import check_controls, check_start, warn_of_unused
 from maquette.text.conditioning import Conditioning
@@ -67,7 +68,8 @@ def generate(
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
     masked = Masked.of(base, image, mask, size) if image is not None else None
     negative = base.encode_negative(negative_prompt, size)
-    return _generate(base, prompts, negative, conditions, masked, sampling, size, progress)
+    images = _generate(base, prompts, negative, conditions, masked, sampling, size, progress)
+    return with_records(images, base, prompts, negative_prompt, conditions, sampling, size, image, mask)
 
 
 def _generate(
