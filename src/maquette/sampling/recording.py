@@ -39,21 +39,26 @@ def with_records(
     Args:
         conditions: the controls with their maps at the images' size.
         size: (width, height) in pixels.
-        image, mask: the start image and where it may change.
+        image, mask: the start image and where it may change, as they were read.
         altered: whether a callback may have changed what was computed, which cannot be recorded.
     """
-    settings = {name: getattr(sampling, name) for name in RECORDED} | {"negative_prompt": negative_prompt}
+    functions = [name for name in RECORDED if callable(getattr(sampling, name))]
+    settings = {name: getattr(sampling, name) for name in RECORDED if name not in functions}
     shared = Record(
         base.name,
         "",
         str(base.dtype).removeprefix("torch."),
-        {**settings, "seed": sampling.seed, "count": 1, "size": list(size)},
+        {**settings, "negative_prompt": negative_prompt, "seed": sampling.seed, "count": 1, "size": list(size)},
         device=base.device.type,
         base_hash=base_hash(base),
         image=None if image is None else pack(fit(image, size)),
-        mask=None if mask is None else pack(fit(mask, size)),
+        mask=None if mask is None else pack(as_rgb(mask)),
         versions=versions(),
-        unrecorded=[*_unrecorded(conditions), *(["the callback"] if altered else [])],
+        unrecorded=[
+            *(f"the {name}, a function" for name in functions),
+            *_unrecorded(conditions),
+            *(["the callback"] if altered else []),
+        ],
     )
     controls = [_Recorder(condition) for condition in conditions]
     for row, (made, prompt) in enumerate(zip(images, prompts, strict=True)):
@@ -73,7 +78,7 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-RECORDED = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength")
+RECORDED = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather")
 
 
 class _Recorder:

@@ -68,7 +68,7 @@ class ControlRequest:
 
 @contextmanager
 def suggest_map(condition: str) -> Iterator[None]:
-    """Add to a detector's errors that a condition map can be passed instead."""
+    """Adds to a `MaquetteError` of a detector that a condition map can be passed instead. Raises `MaquetteError`."""
     try:
         yield
     except MaquetteError as error:
@@ -120,7 +120,10 @@ def read_weight(text: str) -> float | list[float]:
 
 
 def read_curve(text: str) -> list[list[float]]:
-    """Parse points of a curve, such as 0:1|0.5:0.8|1:0.2: fraction of the steps and factor."""
+    """Parse points of a curve, such as 0:1|0.5:0.8|1:0.2: fraction of the steps and factor.
+
+    Raises `MaquetteError` for anything else.
+    """
     what = "curve is points FRACTION:FACTOR such as 0:1|1:0.2"
     points = [read_numbers(point, ":", what) for point in text.split("|")]
     if any(len(point) != 2 for point in points):

@@ -7,7 +7,6 @@ from pathlib import Path
 from PIL import Image, ImageOps
 
 from maquette.cli.generation.options import Fit
-from maquette.conditions.requirements import resampling
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb, fit
 
@@ -28,14 +27,15 @@ def images_in(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-def sized(image: Image.Image, size: tuple[int, int], how: Fit, categorical: bool = False) -> Image.Image:
+def sized(
+    image: Image.Image, size: tuple[int, int], how: Fit, method: Image.Resampling = Image.Resampling.LANCZOS
+) -> Image.Image:
     """An image at `size` (width, height), RGB, without bars; warns if a part is cut off.
 
     Args:
         how: with "pad", the largest image of its own shape that fits into `size`.
-        categorical: resize by the nearest pixel, for class maps.
     """
-    image, method = as_rgb(image), resampling(categorical)
+    image = as_rgb(image)
     if image.width * size[1] == image.height * size[0] or how == "stretch":
         return image if image.size == size else image.resize(size, method)
     if how == "pad":

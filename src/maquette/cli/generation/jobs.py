@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from maquette.cli.generation.controls import ControlRequest, suggest_map
 from maquette.cli.generation.images import padded, sized
@@ -12,10 +12,13 @@ from maquette.cli.generation.plan import Plan
 from maquette.cli.generation.studio import Studio
 from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
-from maquette.conditions.requirements import is_categorical
+from maquette.conditions.requirements import is_categorical, resampling
 from maquette.foundation.images import open_image
 from maquette.sampling.metadata import ControlRecord, Record, pack
 from maquette.sampling.size import check_size
+
+AREA = Image.Resampling.BOX
+"""Masks are scaled by area, as in `sampling`: other filters ring, and lighten black beside an edge."""
 
 Opened = dict[str, Detector]
 
@@ -42,21 +45,20 @@ class Jobs:
 
     def __init__(self, plan: Plan, studio: Studio, opened: Opened) -> None:
         self._plan, self._opened = plan, opened
-        base, options = studio.base, plan.options
+        base = studio.base
         self._size = plan.size or (base.size, base.size)
         check_size(base, self._size)
         for control in plan.controls:
             if (name := control.detector(plan.template.base)) is not None:
                 studio.net(control.net_name(plan.template.base)).contract.check_detector(name, detectors)
         known = {name: value for name, value in plan.template.settings.items() if value is not None}
-        mask = plan.mask and plan.mask.filter(ImageFilter.GaussianBlur(options.start.feather))
         self._template = replace(
             plan.template,
             dtype=str(base.dtype).removeprefix("torch."),
             device=base.device.type,
             settings={**vars(base.defaults), **known, "size": list(self._size)},
             image=self._packed(plan.start),
-            mask=self._packed(mask),
+            mask=self._packed(plan.mask, AREA),
         )
         self._kept = {number: self._map(control, None) for number, control in enumerate(plan.controls) if control.image}
 
@@ -77,7 +79,7 @@ class Jobs:
         found = []
         for number, (control, record) in enumerate(zip(self._plan.controls, self._template.controls, strict=True)):
             map_ = self._kept[number] if number in self._kept else self._map(control, image)
-            mask = None if control.mask is None else self._packed(open_image(control.mask))
+            mask = None if control.mask is None else self._packed(open_image(control.mask), AREA)
             found.append(replace(record, map=map_, mask=mask))
         return found
 
@@ -85,18 +87,18 @@ class Jobs:
         """The condition map at the images' size, packed. It is detected before bars are added."""
         image = shared if control.image is None else open_image(control.image)
         assert image is not None, "a control without an image was refused"
-        categorical = control.is_map and is_categorical(control.condition)
-        found = sized(image, self._size, self._plan.options.start.fit, categorical)
+        method = resampling(control.is_map and is_categorical(control.condition))
+        found = sized(image, self._size, self._plan.options.start.fit, method)
         name = control.detector(self._plan.template.base)
         if name is not None:
             found = self._opened[name](found, **control.options)
         return pack(padded(found, self._size))
 
-    def _packed(self, image: Image.Image | None) -> str | None:
+    def _packed(self, image: Image.Image | None, method: Image.Resampling = Image.Resampling.LANCZOS) -> str | None:
         """An image at the images' size, packed."""
         if image is None:
             return None
-        return pack(padded(sized(image, self._size, self._plan.options.start.fit), self._size))
+        return pack(padded(sized(image, self._size, self._plan.options.start.fit, method), self._size))
 
 
 def sources_of(plan: Plan) -> Sequence[Path | None]:

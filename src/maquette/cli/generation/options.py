@@ -41,7 +41,7 @@ class StartOptions(Declared):
     image: Path | None = setting(None, "A start image, which is changed instead of beginning from noise.")
     strength: float = setting(1.0, "Share of the noise added to the start image: above 0, up to 1.")
     mask: Path | None = setting(None, "White where the start image may change; the rest is kept.")
-    feather: int = setting(0, "Pixels over which the mask's edge blends into what is kept.", low=0, high=1024)
+    feather: int | None = setting(None, "Width of the mask's soft edge in pixels; default: one latent cell, such as 8.")
 
 
 @dataclass(frozen=True)

@@ -140,6 +140,7 @@ def _template(options: Options, controls: Sequence[ControlRequest]) -> Record:
         "resolution_weights": sampling.resolution_weights,
         "sampler": sampling.sampler,
         "strength": options.start.strength,
+        "feather": options.start.feather,
         "seed": 0,
         "count": 1,
     }

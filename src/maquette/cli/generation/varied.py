@@ -12,7 +12,7 @@ from maquette.foundation.settings import read_value
 from maquette.sampling.config import Sampling
 from maquette.sampling.metadata import Record
 
-SAMPLING = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "seed")
+SAMPLING = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather", "seed")
 TEXTS = ("prompt", "negative_prompt", "base")
 OF_CONTROLS: dict[str, Callable[[str], Any]] = {
     "weight": read_weight, "start": read_value, "end": read_value, "balance": str, "curve": read_curve, "branch": str,
