@@ -162,7 +162,10 @@ class ControlNet(nn.Module):
 
         Args:
             features: (B or 1, C, h, w), from `encode`.
+
+        Raises `MaquetteError` for a condition map in place of its features.
         """
+        self._check_features(latents, features)
         wiring = self.wiring
         copied: Sequence[Tensor] = self.trainable_copy(latents, timestep, text, features, used(wiring))
         outputs = [
@@ -171,6 +174,16 @@ class ControlNet(nn.Module):
         ]
         residuals = Residuals.wired(outputs, wiring, len(self.slots))
         return residuals.pooled() if self.contract.pooled else residuals
+
+    def _check_features(self, latents: Tensor, features: Tensor) -> None:
+        """Raises `MaquetteError` unless features have the shape, but for the batch, of the copy's first output."""
+        first = self.control.outputs[0]
+        expected = (first.channels, *(side // first.downscale for side in latents.shape[2:]))
+        if features.ndim != 4 or features.shape[1:] != expected:
+            raise MaquetteError(
+                f"For these latents a ControlNet takes features (1 or {len(latents)}, "
+                f"{', '.join(map(str, expected))}), not {tuple(features.shape)}; encode the map first: net.encode(map)."
+            )
 
     def published(self) -> dict[str, Tensor]:
         """Its weights under their published names; shared, not copied."""

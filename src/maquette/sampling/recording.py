@@ -30,18 +30,18 @@ def with_records(
     conditions: Sequence[EncodedControl],
     sampling: Sampling,
     size: tuple[int, int],
-    image: Image.Image | None,
-    mask: Image.Image | None,
-    altered: bool = False,
+    start: tuple[Image.Image | None, Image.Image | None],
+    altered: bool,
 ) -> list[Image.Image]:
     """The images of a generation, each with its own record: its seed, its prompt and its condition maps.
 
     Args:
         conditions: the controls with their maps at the images' size.
         size: (width, height) in pixels.
-        image, mask: the start image and where it may change, as they were read.
+        start: the start image and where it may change, as they were read.
         altered: whether a callback may have changed what was computed, which cannot be recorded.
     """
+    image, mask = start
     functions = [name for name in RECORDED if callable(getattr(sampling, name))]
     settings = {name: getattr(sampling, name) for name in RECORDED if name not in functions}
     shared = Record(

@@ -37,11 +37,8 @@ def choose_size(
 
 
 def _input_sizes(controls: list[Control], image: Image.Image | None) -> Iterator[tuple[int, int]]:
-    for condition in (*(control.condition for control in controls), *([image] if image else [])):
-        if isinstance(condition, Image.Image):
-            yield as_rgb(condition).size
-        else:
-            yield condition.shape[-1], condition.shape[-2]
+    for maps in (*(control.maps for control in controls), *([[image]] if image else [])):
+        yield as_rgb(maps[0]).size if isinstance(maps, list) else (maps.shape[-1], maps.shape[-2])
 
 
 def check_size(base: Base, size: tuple[int, int]) -> None:
