@@ -38,7 +38,7 @@ MISTAKES = {
     "generate missing.png": "There is no image at 'missing.png'",
     "generate house.png --condition nonsense": "no detector 'nonsense'. Known: canny, scribble",
     "generate house.png --condition caption": "caption writes text, which is not a condition map",
-    "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map.",
+    "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map (map=yes in --control).",
     "generate house.png --controlnet nonsense": "There is no ControlNet 'nonsense'. Known: diorama/canny",
     "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
     "generate house.png --weight -1": "A control's weight is a number from 0 to 10",
@@ -205,7 +205,7 @@ def test_detect_writes_the_map_that_generate_uses(maquette, base, net, tmp_path,
 
 
 def test_options_go_to_the_detector(maquette, base, net, image, tmp_path) -> None:
-    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png", "--overwrite")
     code, _, err = maquette("generate", image, "--option", "low=2040", "--option", "high=2040", *options)
     assert code == 0, err
     assert not np.asarray(Record.load(tmp_path / "made.png").controls[0].image()).any()

@@ -72,7 +72,7 @@ def suggest_map(condition: str) -> Iterator[None]:
     try:
         yield
     except MaquetteError as error:
-        raise MaquetteError(f"{error} Or give a {condition} map with --map, in --control with map=yes.") from None
+        raise MaquetteError(f"{error} Or give a {condition} map with --map (map=yes in --control).") from None
 
 
 def read_control(text: str) -> ControlRequest:
