@@ -37,6 +37,7 @@ for _name, _path in {
     "diorama/normal": "diorama:NORMAL",
     "diorama/segmentation": "diorama:SEGMENTATION",
     "diorama/pose": "diorama:POSE",
+    "diorama/caption": "diorama:CAPTION",
 }.items():
     detectors.add_lazily(_name, f"maquette.conditions.detectors.{_path}")
 
