@@ -31,6 +31,10 @@ MOST_NAMED = 20  # bad rows printed
 AHEAD = 4  # batches decoded ahead of the network
 
 
+Reader = Callable[[int], Decoded | BadRow]
+"""Reads a row of the source by its number."""
+
+
 @dataclass(frozen=True)
 class Shard:
     number: int
@@ -77,7 +81,8 @@ class ShardWriter:
             decoded: the shard's rows, if they are decoded elsewhere.
         """
         stats, target = ShardStats(), self.job.target
-        rows = map(partial(decode, self.source), shard.rows) if decoded is None else decoded
+        reader = partial(decode, self.source, framing=self.job.annotation.framing)
+        rows = map(reader, shard.rows) if decoded is None else decoded
         pairs = self.pipeline.pairs(rows, self.job.batch_size, stats)
         first = next(pairs, None)
         path = target.shard(shard.number)
@@ -173,7 +178,8 @@ def run_locally(job: Job, source: Source, shards: Sequence[Shard], tick: Tick) -
 
 def _decode_in_workers(writer: ShardWriter, shards: Sequence[Shard], tick: Tick) -> None:
     job = writer.job
-    with processes(job.workers, partial(_identity, writer.source)) as pool:
+    reader = partial(decode, writer.source, framing=job.annotation.framing)
+    with processes(job.workers, partial(_identity, reader)) as pool:
         rows = chain.from_iterable(shard.rows for shard in shards)
         decoded = in_order(pool, _decode, rows, AHEAD * job.batch_size)
         for shard in shards:
@@ -192,11 +198,12 @@ def _write(shard: Shard) -> int:
 
 
 def _decode(row: int) -> Decoded | BadRow:
-    return decode(worker_state(), row)
+    reader: Reader = worker_state()
+    return reader(row)
 
 
-def _identity(source: Source) -> Source:
-    return source
+def _identity(reader: Reader) -> Reader:
+    return reader
 
 
 def _summary(target: Target, shards: Sequence[Shard], faults: Sequence[BadRow]) -> Summary:

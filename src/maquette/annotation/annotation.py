@@ -9,6 +9,7 @@ import numpy as np
 from maquette.conditions.registry import detector_spec
 from maquette.conditions.requirements import random_options
 from maquette.conditions.spec import DetectorSpec
+from maquette.data.crop import ResizeCrop
 from maquette.data.sources.jsonl import SMALLEST, Columns
 from maquette.errors import MaquetteError
 
@@ -23,6 +24,10 @@ class Annotation:
         options: the detector's.
         weights: the detector's.
         caption: the detector that writes the texts; the source's are then not read.
+        size: width and height of the frame that every image is scaled to cover and cropped to before detection, as in
+            training at that size; multiples of 64 pixels. None keeps the size of each image: training at another size
+            then resizes its map.
+        buckets: give each image the frame of about that area that crops it least, as training with buckets does.
         seed: for detectors that take one; each row's seed depends only on this and the row's number.
         smallest: images with fewer pixels on a side are left out.
         largest: keep only this many images, those with the most pixels.
@@ -39,6 +44,8 @@ class Annotation:
     weights: str | None = None
     caption: str | None = None
     columns: Columns = field(default_factory=Columns)
+    size: tuple[int, int] | None = (512, 512)
+    buckets: bool = False
     seed: int | None = None
     smallest: int = SMALLEST
     largest: int | None = None
@@ -58,6 +65,9 @@ class Annotation:
         if self.found is not None and spec.completeness is None:
             raise MaquetteError(f"{spec.name} does not say how much of a whole it has found; leave --found out.")
         spec.options.given(spec.name, self.options)
+        if self.buckets and self.size is None:
+            raise MaquetteError("Buckets are frames of about the area of --size; give a size, or leave --buckets out.")
+        _ = self.framing  # raises for a size that no frame has
         for name, low in (("smallest", SMALLEST), ("largest", 1), ("shard_size", 1)):
             if (value := getattr(self, name)) is not None and value < low:
                 raise MaquetteError(f"{name} is a whole number of {low} or more, not {value}.")
@@ -65,6 +75,11 @@ class Annotation:
     @property
     def spec(self) -> DetectorSpec:
         return detector_spec(self.condition)
+
+    @property
+    def framing(self) -> ResizeCrop | None:
+        """The frames that images are brought to before detection; None for their own size."""
+        return None if self.size is None else ResizeCrop(self.size, self.buckets)
 
     @property
     def has_networks(self) -> bool:
@@ -85,4 +100,7 @@ class Annotation:
     def settings(self) -> dict[str, Any]:
         """The settings as JSON values, including the detector's default options; saved beside the shards."""
         chosen = self.spec.options.given(self.condition, self.options)
-        return {**asdict(self), "options": asdict(chosen)}
+        values = {**asdict(self), "options": asdict(chosen)}
+        if self.size is None:
+            del values["buckets"]  # targets that versions before 0.3 started have neither
+        return values

@@ -1,11 +1,13 @@
-"""Read a row's image once: its pixels for the detector, its bytes for the shard."""
+"""Read a row's image once and frame it: its pixels for the detector, its bytes for the shard."""
 
 import io
 from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from maquette.data.crop import ResizeCrop
 from maquette.data.sources.jsonl import BadRow, ImageRef, RowError, Source, read
+from maquette.foundation.images import fit
 
 SIGNATURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
 """The first bytes of the formats that all readers of shards support."""
@@ -15,10 +17,11 @@ SIGNATURES = {b"\xff\xd8\xff": "jpg", b"\x89PNG": "png", b"RIFF": "webp"}
 class Decoded:
     number: int  # of the row in its source
     where: str
-    content: bytes  # as stored; re-encoded as PNG if shards do not support the format
+    content: bytes  # as stored; encoded as PNG if it was framed, or if shards do not support the format
     ending: str  # jpg, png or webp
-    image: Image.Image  # RGB, upright
+    image: Image.Image  # RGB, upright, framed
     text: str
+    size: tuple[int, int]  # (width, height) before it was framed
 
 
 @dataclass
@@ -37,8 +40,12 @@ class _CachedImage:
         return self.content
 
 
-def decode(source: Source, number: int) -> Decoded | BadRow:
-    """A row without its condition, or the reason that it cannot be used."""
+def decode(source: Source, number: int, framing: ResizeCrop | None = None) -> Decoded | BadRow:
+    """A row without its condition, or the reason that it cannot be used.
+
+    Args:
+        framing: the image's frame; None keeps its size.
+    """
     where = f"row {number}"
     try:
         row = source[number]
@@ -49,8 +56,13 @@ def decode(source: Source, number: int) -> Decoded | BadRow:
     except Exception as error:  # broken images make decoders fail in more ways than can be listed
         return BadRow(where, f"cannot be read ({type(error).__name__}: {error})", number)
     image.info = {}  # upright and RGB: the detector need not check again
+    size = image.size
+    framed = image if framing is None else fit(image, framing.shape(size))
     ending = next((name for start, name in SIGNATURES.items() if cached.content.startswith(start)), None)
-    return Decoded(number, where, cached.content if ending else _png(image), ending or "png", image, row.text)
+    keeps = ending is not None and framed.size == size
+    return Decoded(
+        number, where, cached.content if keeps else _png(framed), ending if keeps else "png", framed, row.text, size
+    )
 
 
 def _png(image: Image.Image) -> bytes:

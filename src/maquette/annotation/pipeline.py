@@ -38,7 +38,7 @@ class AnnotationPipeline:
         while batch := list(islice(rows, batch_size)):
             stats.faults += [row for row in batch if isinstance(row, BadRow)]
             decoded = [row for row in batch if isinstance(row, Decoded)]
-            large = [row for row in decoded if min(row.image.size) >= self.annotation.smallest]
+            large = [row for row in decoded if min(row.size) >= self.annotation.smallest]
             options = [self.annotation.options_of(row.number) for row in large]
             detected = _detect(self.detector, large, options, stats)
             complete = {row: found for row, found in detected if self._is_complete(found)}

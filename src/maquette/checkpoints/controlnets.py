@@ -90,6 +90,13 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     return net
 
 
+def load_contract(name: str | Path, token: str | None = None) -> Contract:
+    """A ControlNet's contract alone; no tensor is read. `name` and errors are those of `load_controlnet`."""
+    path = find_controlnet(name, token)
+    config, weights = opened(path)
+    return read_contract(path, config or {}, weights.metadata)
+
+
 def read_contract(path: Path, config: Mapping[str, Any], metadata: Mapping[str, str]) -> Contract:
     """A ControlNet's contract, or the published defaults; v1.1 states pooling (shuffle) in a .yaml next to the file."""
     contract, yaml = Contract.read(config, metadata), path.with_suffix(".yaml")

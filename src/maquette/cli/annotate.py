@@ -19,6 +19,16 @@ def run(
     weights: Annotated[str | None, typer.Option(help="The detector's weights: a name, a file or a folder.")] = None,
     caption: Annotated[str | None, typer.Option(help="Captioner to use instead of SOURCE's texts: blip.")] = None,
     no_texts: Annotated[bool, typer.Option("--no-texts", help="SOURCE has no texts: leave them empty.")] = False,
+    size: Annotated[
+        str,
+        typer.Option(
+            help="The training size, to which images are cropped before detection: WIDTHxHEIGHT in pixels, or one "
+            "number; or original: each image's own."
+        ),
+    ] = "512",
+    buckets: Annotated[
+        bool, typer.Option("--buckets", help="Use frames of several aspect ratios, of about that area.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Seed for detectors with random parameters.")] = None,
     smallest: Annotated[int, typer.Option(help="Leave out images with fewer pixels on a side.")] = 32,
     largest: Annotated[int | None, typer.Option(help="Keep only this many images, those with the most pixels.")] = None,
@@ -46,7 +56,7 @@ def run(
     from maquette.annotation.output import Target
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import is_local
-    from maquette.foundation.settings import check_device, read_named
+    from maquette.foundation.settings import check_device, read_named, read_size
 
     annotation = Annotation(
         source=str(Path(source).absolute()) if is_local(source) else source,
@@ -55,6 +65,8 @@ def run(
         weights=str(Path(weights).absolute()) if weights and Path(weights).exists() else weights,
         caption=CAPTIONERS.get(caption or "", caption),
         columns=Columns(image_column, None, text_column, False, not no_texts),
+        size=None if size == "original" else read_size(size, one_number=True),
+        buckets=buckets,
         seed=seed,
         smallest=smallest,
         largest=largest,

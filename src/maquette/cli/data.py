@@ -37,7 +37,12 @@ def check(
     source: Source,
     size: Size = "512",
     buckets: Buckets = False,
+    condition: Annotated[str, typer.Option(help="Name of the condition, which tells how its maps are resized.")] = "",
     categorical: Annotated[bool, typer.Option("--categorical", help="Conditions are class maps.")] = False,
+    palette: Annotated[
+        str | None,
+        typer.Option(help="Conditions are class numbers of this palette: ade20k, coco-stuff or diorama."),
+    ] = None,
     image_column: ImageColumn = None,
     condition_column: ConditionColumn = None,
     text_column: TextColumn = None,
@@ -48,6 +53,8 @@ def check(
 
     The exit code is 1 if a row cannot be used.
     """
+    from maquette.conditions.labels import check_palette
+    from maquette.conditions.requirements import kind_of
     from maquette.data.crop import ResizeCrop
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import find_reader
@@ -55,12 +62,15 @@ def check(
     from maquette.foundation.settings import read_size
 
     check_pngs([output])
-    framing = ResizeCrop(read_size(size, one_number=True), buckets, categorical=categorical)
+    if palette is not None:
+        check_palette(palette)
+    kind = kind_of(condition, categorical or palette is not None)
+    framing = ResizeCrop(read_size(size, one_number=True), buckets, kind=kind)
     columns = Columns(image_column, condition_column, text_column, not no_conditions)
     rows = find_reader(source, columns)()
     from maquette.data.check import check as check_rows
 
-    _finish(check_rows(rows, framing), output)
+    _finish(check_rows(rows, framing, palette), output)
 
 
 def _finish(report: "Report", output: Path) -> None:

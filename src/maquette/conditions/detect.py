@@ -7,8 +7,9 @@ from typing import Any, overload
 from PIL import Image
 
 from maquette.conditions.registry import detector_spec
+from maquette.conditions.requirements import Order
 from maquette.errors import MaquetteError
-from maquette.foundation.images import as_rgb
+from maquette.foundation.images import as_rgb, fit
 
 LONGEST = 32_766  # pixels per side: the limit of OpenCV's remap
 
@@ -52,6 +53,22 @@ class Detector:
             maps = [record.draw(result) for result in results] if record else results
             maps = maps if self.spec.outputs_text else [as_rgb(image) for image in maps]
         return maps[0] if single else maps
+
+    def in_frame(
+        self, image: Image.Image, size: tuple[int, int], order: Order = "frame, then detect", /, **options: Any
+    ) -> Image.Image:
+        """The condition map of an image in a frame of `size` (width, height): RGB, of that size.
+
+        The image is scaled to cover the frame and cropped to it, as training and `maquette generate` do.
+
+        Args:
+            order: as the contract of a ControlNet has it; "detect, then resize" frames the map instead of the image.
+
+        Raises `MaquetteError` as calling the detector does.
+        """
+        if order == "detect, then resize":
+            return fit(self(image, **options), size, self.spec.kind)
+        return self(fit(image, size), **options)
 
     def find(self, images: Sequence[Image.Image], **options: Any) -> list[Any]:
         """Key points or class numbers, where the detector has a record; otherwise maps, RGB or grey. One per image.

@@ -1,16 +1,19 @@
 """What a condition needs wherever its maps are computed or read: in generation, training and annotation.
 
-Maps are computed at the size they are used at: the image is first resized for generation, or cropped for training.
-Annotation keeps the size of each image.
+Maps are detected at the size they are used at: the image is framed (resized and cropped), then detected in. Detection
+depends on the size: shrinking the maps of a large photograph instead gives other lines, and averaged ones.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from maquette.conditions.registry import detectors
 from maquette.conditions.spec import DetectorSpec
+from maquette.foundation.images import MapKind
+
+Order = Literal["frame, then detect", "detect, then resize"]
+"""Whether maps are detected in images of the frame's size, or at the images' own size and then resized."""
 
 
 def drawn_by(condition: str, base: str) -> str:
@@ -19,19 +22,21 @@ def drawn_by(condition: str, base: str) -> str:
     return specific if specific in detectors else condition
 
 
-def is_categorical(condition: str) -> bool:
-    """Whether the colours of a condition's maps stand for classes; False where no detector has that name."""
-    return condition in detectors and detectors[condition].categorical
+def kind_of(condition: str, categorical: bool = False) -> MapKind:
+    """How maps of a condition are brought to another size: as its detector says; smoothly if none has that name.
+
+    Args:
+        categorical: whether they are known to be class maps.
+    """
+    if categorical:
+        return "classes"
+    return detectors[condition].kind if condition in detectors else "smooth"
 
 
-def resampling(categorical: bool) -> Image.Resampling:
-    """How maps are resized: class colours by nearest neighbour, which mixes none; all others by Lanczos."""
-    return Image.Resampling.NEAREST if categorical else Image.Resampling.LANCZOS
-
-
-def resampling_words(categorical: bool) -> str:
-    """`resampling` in words, for the metadata of a ControlNet."""
-    return "the nearest pixel" if categorical else "Lanczos"
+def resizing_words(kind: MapKind) -> str:
+    """How `fit` resizes maps of a kind, in words for the metadata of a ControlNet."""
+    words = {"smooth": "Lanczos", "lines": "keeping lines whole, black and white", "classes": "the nearest pixel"}
+    return f"scaled to cover the frame, by {words[kind]}, and cut"
 
 
 def random_options(spec: DetectorSpec, rng: np.random.Generator) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from PIL import Image
 from maquette.conditions.weight_sources import Parts, WeightSource, local_weights
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import Declared, setting, settings_of
+from maquette.foundation.images import MapKind
 from maquette.foundation.registry import unknown
 
 option = setting
@@ -83,6 +84,7 @@ class DetectorSpec:
     weights: Mapping[str, WeightSource | Parts] = field(default_factory=dict)  # by name, the default first
     weights_by_option: bool = False  # only some options need them, and not the defaults
     categorical: bool = False  # colours stand for classes and must never be interpolated
+    lines: bool = False  # white on black without greys: averaging would turn thin lines grey
     outputs_text: bool = False  # text instead of a map
     record: Record | None = None
     of_scene: Callable[[Any], Image.Image] | None = None  # the exact map of a diorama scene
@@ -94,6 +96,11 @@ class DetectorSpec:
             raise MaquetteError(f"{self.name} takes no weights; leave them out.")
         if not self.weights_by_option:  # otherwise the options decide whether it takes any
             local_weights(self.name, list(self.weights), weights)
+
+    @property
+    def kind(self) -> MapKind:
+        """How its maps are brought to another size."""
+        return "classes" if self.categorical else "lines" if self.lines else "smooth"
 
     @property
     def takes_seed(self) -> bool:

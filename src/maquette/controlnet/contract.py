@@ -12,7 +12,10 @@ from typing import Any, Literal
 
 from torch import Tensor
 
+from maquette.conditions.registry import detectors
+from maquette.conditions.requirements import Order
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.images import MapKind
 
 SAMPLES = 64  # weights in a fingerprint
 METADATA = "maquette.contract"
@@ -42,6 +45,18 @@ def _parsed(text: str) -> dict[str, Any] | None:
     return contract
 
 
+def _told_by(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Order and kind of maps as the other entries of an older contract tell them: its detector, and how it resized."""
+    resize, detector = values.get("resize") or "", values.get("detector") or ""
+    spec = next((detectors[name] for name in (detector, detector.rsplit("/")[-1]) if name in detectors), None)
+    unresized = resize.startswith("none")
+    return {
+        "order": "frame, then detect" if unresized else None,
+        "categorical": "nearest" in resize or (spec is not None and spec.categorical),
+        "lines": unresized and spec is not None and spec.lines,
+    }
+
+
 @dataclass(frozen=True)
 class Contract:
     """The defaults are what every published ControlNet expects; `stated` is True if the file itself has a contract."""
@@ -53,11 +68,19 @@ class Contract:
     detector_version: str | None = None  # package and version
     detector_options: str | None = None  # as text
     resize: str | None = None  # how maps were resized to the images' size
+    order: Order | None = None  # whether maps were detected in framed images, or detected and then resized
+    categorical: bool = False  # the maps' colours are classes: maps of another size are resized by the nearest pixel
+    lines: bool = False  # the maps are lines, white on black, which resizing keeps whole
     base: str | None = None  # the base it was trained on, by name
     base_fingerprint: tuple[float, ...] | None = None  # `fingerprint` of that base
     prompt_drop: float | None = None  # share of empty prompts in training
     optimizer_steps: int | None = None
     pooled: bool = False  # shuffle: residuals are averaged over the image, in the conditional branch only
+
+    @property
+    def kind(self) -> MapKind:
+        """How maps of another size are resized for it."""
+        return "classes" if self.categorical else "lines" if self.lines else "smooth"
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "stated" and value is not None}
@@ -66,6 +89,8 @@ class Contract:
     def from_json(values: Mapping[str, Any]) -> "Contract":
         if "optimiser_steps" in values:  # as version 0.1 wrote it
             values = {"optimizer_steps": values["optimiser_steps"], **values}
+        if "categorical" not in values:  # as versions before 0.3 wrote it
+            values = {**_told_by(values), **values}
         known = {field.name for field in fields(Contract)}
         read: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in values.items() if key in known

@@ -1,8 +1,9 @@
 """Check every row of a data set before training on it: what is broken, what is unusual, how the pairs look."""
 
+import io
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,9 +12,20 @@ import numpy as np
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
+from maquette.conditions.labels import unpainted
 from maquette.data.crop import CropView, ResizeCrop
 from maquette.data.prefetch import in_order
-from maquette.data.sources.jsonl import BadRow, Example, Row, RowError, Source, peculiarities, read
+from maquette.data.sources.jsonl import (
+    BadRow,
+    Example,
+    OpenImage,
+    Row,
+    RowError,
+    Source,
+    condition_opener,
+    peculiarities,
+    read,
+)
 from maquette.foundation.images import image_grid
 from maquette.foundation.pixels import from_signed, to_signed, to_unit
 
@@ -61,14 +73,21 @@ class _RowStats:
     notes: list[str]
 
 
-def check(source: Source, framing: ResizeCrop) -> Report:
+def check(source: Source, framing: ResizeCrop, palette: str | None = None) -> Report:
     """Read all rows of a data set, several at a time.
+
+    Args:
+        palette: of conditions that hold class numbers.
 
     The report's grid shows the first pairs as the model sees them: it is converted back from the model's tensors.
     """
     report = Report(faults=list(source.faults))
+    open_condition = condition_opener(framing.kind, palette)
+    notes = partial(_notes, seeks_numbers=framing.kind == "classes" and palette is None)
     shown: list[int] = []
-    for number, row in enumerate(tqdm(_examined(source), "reading", len(source))):
+    for number, row in enumerate(
+        tqdm(_examined(partial(_examine, source, open_condition, notes), len(source)), "reading", len(source))
+    ):
         if isinstance(row, BadRow):
             report.faults.append(row)
             continue
@@ -79,29 +98,35 @@ def check(source: Source, framing: ResizeCrop) -> Report:
         if len(shown) < SHOWN:
             shown.append(number)
     if shown:
-        report.grid = _grid([framing.frame(read(source[number]), CropView()) for number in shown])
+        report.grid = _grid([framing.frame(read(source[number], open_condition), CropView()) for number in shown])
     return report
 
 
-def _examined(source: Source) -> Iterator[BadRow | _RowStats]:
+def _examined(examine: Callable[[int], BadRow | _RowStats], count: int) -> Iterator[BadRow | _RowStats]:
     """All rows in order, with a bounded number in flight."""
     threads = os.cpu_count() or 1
     with ThreadPoolExecutor(threads) as pool:
-        yield from in_order(pool, partial(_examine, source), range(len(source)), AHEAD * threads)
+        yield from in_order(pool, examine, range(count), AHEAD * threads)
 
 
-def _examine(source: Source, number: int) -> BadRow | _RowStats:
+def _examine(
+    source: Source, open_condition: OpenImage, notes: Callable[[Row], Iterator[str]], number: int
+) -> BadRow | _RowStats:
     try:
         row = source[number]
-        example = read(row)
+        example = read(row, open_condition)
     except RowError as error:
         return error.fault
-    return _RowStats(example.image.size, len(row.text.split()), [f"{row.where}: {note}" for note in _notes(row)])
+    return _RowStats(example.image.size, len(row.text.split()), [f"{row.where}: {note}" for note in notes(row)])
 
 
-def _notes(row: Row) -> Iterator[str]:
+def _notes(row: Row, seeks_numbers: bool) -> Iterator[str]:
+    """What is unusual about a row; with `seeks_numbers`, also a class map that seems to hold numbers."""
     for image in filter(None, (row.image, row.condition)):
         yield from peculiarities(image)
+    if seeks_numbers and row.condition is not None:
+        found = unpainted(io.BytesIO(row.condition.read()), row.condition.name)
+        yield from [found.rstrip(".")] if found else []
     if not row.text.strip():
         yield "the text is empty"
 

@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageOps
 
-from maquette.conditions.requirements import resampling
 from maquette.data.sources.jsonl import Example
 from maquette.errors import MaquetteError
+from maquette.foundation.images import MapKind, fit
 
 Crop = Literal["centre", "random"]
 STEP = 64  # pixels: sides are multiples of it
@@ -29,7 +29,7 @@ class ResizeCrop:
     buckets: bool = False
     crop: Crop = "centre"  # or "random", along the side that is cropped
     flip: float = 0.0  # probability of mirroring a pair; 0 for conditions that distinguish left from right
-    categorical: bool = False  # class maps: resized by the nearest pixel, so that classes never mix
+    kind: MapKind = "smooth"  # how conditions of another size are resized, as `fit` takes it
 
     def __post_init__(self) -> None:
         if any(side < STEP or side % STEP for side in self.size):
@@ -70,11 +70,11 @@ class ResizeCrop:
         """Image and condition in the same frame, cropped and flipped alike."""
         size = self.shape(example.image.size)
         condition = example.condition and self.frame_condition(example.condition, size, view)
-        return Example(_crop(example.image, size, view, Image.Resampling.LANCZOS), condition, example.text)
+        return Example(_crop(example.image, size, view, "smooth"), condition, example.text)
 
     def frame_condition(self, condition: Image.Image, size: tuple[int, int], view: "CropView") -> Image.Image:
         """A condition alone, in its image's frame (width, height)."""
-        return _crop(condition, size, view, resampling(self.categorical))
+        return _crop(condition, size, view, self.kind)
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,6 @@ class CropView:
     mirrored: bool = False
 
 
-def _crop(image: Image.Image, size: tuple[int, int], view: CropView, method: Image.Resampling) -> Image.Image:
-    centering = (view.place, view.place)
-    cropped = image if image.size == size else ImageOps.fit(image, size, method, centering=centering)
+def _crop(image: Image.Image, size: tuple[int, int], view: CropView, kind: MapKind) -> Image.Image:
+    cropped = fit(image, size, kind, view.place)
     return ImageOps.mirror(cropped) if view.mirrored else cropped

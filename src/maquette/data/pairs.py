@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.data.crop import CropView, ResizeCrop
-from maquette.data.sources.jsonl import Example, RowError, Source, read, read_condition, size_of
+from maquette.data.sources.jsonl import (
+    Example,
+    OpenImage,
+    RowError,
+    Source,
+    condition_opener,
+    read,
+    read_condition,
+    size_of,
+)
 from maquette.errors import MaquetteError
 
 ConditionFn = Callable[[Image.Image, np.random.Generator | None], Image.Image]
@@ -66,7 +75,8 @@ class SourcePairs:
 
     Args:
         condition: the condition's name: a detector's, or any other.
-        detect: computes the conditions from the images; None if the source has them.
+        detect: computes the conditions from the images in their frames; None if the source has them.
+        palette: of conditions that hold class numbers; None for colours.
     """
 
     condition: str
@@ -74,15 +84,22 @@ class SourcePairs:
     framing: ResizeCrop
     detect: ConditionFn | None = None
     sizes: Sequence[tuple[int, int]] | None = None  # (width, height) of each image, if frames differ
+    palette: str | None = None
 
     @staticmethod
-    def open(condition: str, source: Source, framing: ResizeCrop, detect: ConditionFn | None = None) -> "SourcePairs":
+    def open(
+        condition: str,
+        source: Source,
+        framing: ResizeCrop,
+        detect: ConditionFn | None = None,
+        palette: str | None = None,
+    ) -> "SourcePairs":
         """With buckets, this reads the size of every image first."""
         sizes = None
         if framing.buckets:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
                 sizes = list(pool.map(lambda row: _size(source, row), range(len(source))))
-        return SourcePairs(condition, source, framing, detect, sizes)
+        return SourcePairs(condition, source, framing, detect, sizes, palette)
 
     def __len__(self) -> int:
         return len(self.source)
@@ -126,17 +143,22 @@ class SourcePairs:
         return self.framing.frame(read(without_condition), view).image
 
     def pair(self, row: int, view: CropView, rng: np.random.Generator | None) -> Example:
-        framed = self.framing.frame(read(self.source[row]), view)
+        framed = self.framing.frame(read(self.source[row], self._open_condition), view)
         condition = self.detect(framed.image, rng) if self.detect else framed.condition
         return Example(framed.image, condition, framed.text)
 
     def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
         if self.detect is not None:
             return self.detect(self.image(row, view), rng)
-        return self.framing.frame_condition(read_condition(self.source[row]), self.shape(row), view)
+        condition = read_condition(self.source[row], self._open_condition)
+        return self.framing.frame_condition(condition, self.shape(row), view)
 
     def ground_truth(self, row: int) -> Image.Image:
         return self.condition_map(row, CropView(), None)
+
+    @property
+    def _open_condition(self) -> OpenImage:
+        return condition_opener(self.framing.kind, self.palette)
 
 
 def _size(source: Source, row: int) -> tuple[int, int]:

@@ -1,8 +1,9 @@
 """Reading images: modes, rotation and transparency are handled here alone. The result is always RGB bytes."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
@@ -23,15 +24,20 @@ def open_image(path: str | Path) -> Image.Image:
     return read_image(path, str(path))
 
 
-def read_image(source: Path | IO[bytes], name: str) -> Image.Image:
+def read_image(
+    source: Path | IO[bytes], name: str, convert: Callable[[Image.Image], Image.Image] | None = None
+) -> Image.Image:
     """Decode an image from a file or its bytes as it is displayed; `name` is used in error messages.
+
+    Args:
+        convert: makes the result of the image in its stored mode; by default `as_rgb`.
 
     Raises `MaquetteError` for a file that is not an image, is broken or unreasonably large.
     """
     try:
         with Image.open(source) as image:
             image.load()
-            return as_rgb(image)
+            return (convert or as_rgb)(image)
     except UnidentifiedImageError as error:
         raise MaquetteError(f"{name!r} is not an image that can be read; give a PNG, JPEG or WebP file.") from error
     except Image.DecompressionBombError as error:
@@ -65,10 +71,42 @@ def _to_bytes(image: Image.Image) -> Image.Image:
     return Image.fromarray((np.clip(levels / brightest, 0, 1) * 255).astype(np.uint8))
 
 
-def fit(image: Image.Image, size: tuple[int, int], method: Image.Resampling = Image.Resampling.LANCZOS) -> Image.Image:
-    """RGB, scaled to cover `size` (width, height), then centre-cropped to it."""
+MapKind = Literal["smooth", "lines", "classes"]
+"""How an image may be resized: as photographs are; as thin lines, white or black only; or as colours of classes."""
+
+
+def fit(image: Image.Image, size: tuple[int, int], kind: MapKind = "smooth", place: float = 0.5) -> Image.Image:
+    """RGB, scaled to cover `size` (width, height), then cropped to it; an image of that size is unchanged.
+
+    Args:
+        kind: "smooth" resizes by Lanczos; "classes" by the nearest pixel, which mixes no colours; "lines" keeps thin
+            lines whole and white on black (see `_fit_lines`), where an average would turn them grey.
+        place: where it is cropped, from 0 (left or top) to 1.
+    """
     image = as_rgb(image)
-    return image if image.size == size else ImageOps.fit(image, size, method)
+    if image.size == size:
+        return image
+    if kind == "lines":
+        return _fit_lines(image, size, place)
+    method = Image.Resampling.NEAREST if kind == "classes" else Image.Resampling.LANCZOS
+    return ImageOps.fit(image, size, method, centering=(place, place))
+
+
+def _fit_lines(image: Image.Image, size: tuple[int, int], place: float) -> Image.Image:
+    """Lines resized so that connected ones stay connected, and about as thin: black and white only.
+
+    A line one pixel wide that passes straight through one of the new pixels, which covers s × s old ones, fills 1 / s
+    of it. A new pixel is on the line from half of that: so every line leaves its mark, and a corner cut by it does not.
+    Enlarged lines are smoothed, then cut at half. Dark lines on light stay dark: the rarer colour is the line.
+    """
+    white = np.asarray(image).max(axis=2) >= 128
+    inverted = bool(white.mean() > 0.5)
+    drawn = Image.fromarray((white ^ inverted).astype(np.float32))
+    scale = min(image.width / size[0], image.height / size[1])
+    method = Image.Resampling.BOX if scale >= 1 else Image.Resampling.BICUBIC
+    filled = np.asarray(ImageOps.fit(drawn, size, method, centering=(place, place)))
+    lines = filled > 0.5 / math.ceil(max(scale, 1)) - 1e-6  # rounded up: no pixel covers more old ones a side
+    return Image.fromarray(((lines ^ inverted) * 255).astype(np.uint8)).convert("RGB")
 
 
 PAPER, INK = (250, 249, 246), (40, 40, 44)

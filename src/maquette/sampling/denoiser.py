@@ -39,7 +39,7 @@ class EncodedControl:
         """
         maps = control.maps
         if isinstance(maps, list):
-            maps = torch.stack([to_unit(fit(image, size)) for image in maps])
+            maps = torch.stack([to_unit(fit(image, size, control.net.contract.kind)) for image in maps])
         expected = (3, size[1], size[0])
         if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != expected:
             raise MaquetteError(

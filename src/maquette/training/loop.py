@@ -105,7 +105,7 @@ def _finish(run: Run, state: State) -> Path:
     net, network = state.finished()
     if run.world.is_main:
         steps = load_best(net, config.output) if config.monitor.keep_best else run.finished
-        net.contract = contract_of(config, net, network, steps)
+        net.contract = contract_of(config, net, network, steps, run.data.order)
         net.save(config.output)
         if config.model.unlock:
             save_base(base, config.output / "base", network)

@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from maquette.conditions.labels import LabelPalette
+from maquette.conditions.requirements import kind_of
 from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.data.crop import STEP, Crop
 from maquette.foundation.declared import Declared, setting
+from maquette.foundation.images import MapKind
 from maquette.foundation.settings import problem
 
 Decay = Literal["constant", "cosine"]
@@ -66,7 +69,14 @@ class DataConfig(Declared):
         needs="data",
     )
     categorical: bool = setting(
-        False, "Condition maps show classes, so their colours must not be interpolated.", needs="data"
+        False,
+        "Condition maps show classes, so their colours must not be interpolated; those of segmentation always do.",
+        needs="data",
+    )
+    palette: LabelPalette | None = setting(
+        None,
+        "Condition maps hold class numbers as ADE20K or COCO-Stuff publish them, or the diorama's; they are coloured.",
+        needs="data",
     )
     prompt_drop: float = setting(0.5, "Share of prompts replaced by the empty prompt (v3 §3.3).", 0, 1)
     condition_drop: float = setting(0.0, "Share of condition maps replaced by black.", 0, 1)
@@ -96,6 +106,10 @@ class DataConfig(Declared):
     def frame(self) -> tuple[int, int] | None:
         """`size` as (width, height), in pixels."""
         return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    def kind(self, condition: str) -> MapKind:
+        """How maps of a condition are resized."""
+        return kind_of(condition, self.categorical or self.palette is not None)
 
 
 @dataclass(frozen=True)

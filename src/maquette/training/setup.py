@@ -12,13 +12,14 @@ from torch import nn
 from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.networks.perception import PerceptionModel
-from maquette.conditions.requirements import resampling_words
+from maquette.conditions.requirements import Order, drawn_by, kind_of, resizing_words
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
 from maquette.data.crop import ResizeCrop
 from maquette.data.pairs import Pairs, SourcePairs
 from maquette.data.random_detectors import DRAWS, draw_named
+from maquette.data.ready_maps import order_of, warnings_of
 from maquette.data.sources.jsonl import BadRow, Columns
 from maquette.data.sources.open import open_source
 from maquette.diorama import dataset
@@ -125,6 +126,7 @@ class TrainingData:
     evaluated: Pairs
     held_out: Sequence[int]  # rows of `evaluated`
     faults: Sequence[BadRow] = ()  # lines and shards that could not be parsed
+    order: Order | None = "frame, then detect"  # in which the conditions came to their frames
 
 
 def open_data(config: TrainingConfig, base: Base, world: World) -> TrainingData:
@@ -136,13 +138,16 @@ def open_data(config: TrainingConfig, base: Base, world: World) -> TrainingData:
     if data.source is None:
         return _scenes(config.condition, data.scenes, held_out, world)
     pairs, faults = _custom_pairs(config.condition, data, base.size)
+    order = order_of(pairs)
+    for message in warnings_of(pairs):
+        warnings.warn(message, MaquetteWarning, stacklevel=4)
     groups = [list(pairs.blocks())]
     if data.buckets:
         groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])
     if not held_out:
-        return TrainingData(pairs, groups, pairs, [], faults)
+        return TrainingData(pairs, groups, pairs, [], faults, order)
     rows = _held_out(data.source, held_out, config.seed, pairs, groups)
-    return TrainingData(pairs, _without(groups, rows), pairs, rows, faults)
+    return TrainingData(pairs, _without(groups, rows), pairs, rows, faults, order)
 
 
 def _scenes(condition: str, count: int, held_out: int, world: World) -> TrainingData:
@@ -161,9 +166,9 @@ def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePa
     assert data.source is not None, "without a source, training uses scenes"
     columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
     source = open_source(data.source, columns)
-    framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.categorical)
+    framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.kind(condition))
     detect = draw_named(condition) if data.detect else None
-    return SourcePairs.open(condition, source, framing, detect), source.faults
+    return SourcePairs.open(condition, source, framing, detect, data.palette), source.faults
 
 
 def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
@@ -211,25 +216,33 @@ def make_monitor(config: TrainingConfig, base: Base, data: TrainingData) -> Moni
     return Monitor(base, data.evaluated, data.held_out, perception, scored)
 
 
-def contract_of(config: TrainingConfig, net: ControlNet, network: nn.Module, steps: int) -> Contract:
-    """The contract of the trained ControlNet: the inputs it expects, and the base it was trained on."""
+def contract_of(
+    config: TrainingConfig, net: ControlNet, network: nn.Module, steps: int, order: Order | None
+) -> Contract:
+    """The contract of the trained ControlNet: the inputs it expects, and the base it was trained on.
+
+    Args:
+        order: in which the training's conditions came to their frames.
+    """
     of_scenes = config.data.source is None
+    kind = kind_of(drawn_by(config.condition, "diorama")) if of_scenes else config.data.kind(config.condition)
     detected = config.data.detect or of_scenes
     as_scenes = of_scenes or (config.data.detect and config.condition in DRAWS)
     options = diorama.CONDITIONS[config.condition].words if as_scenes else None
+    if config.data.palette is not None:
+        options = f"class numbers in the colours of {config.data.palette}"
     return replace(
         net.contract,  # with start_from, keeps the channel order and pooling
         stated=True,
         detector=f"diorama/{config.condition}" if of_scenes else config.condition,
         detector_version=f"maquette {version('maquette')}" if detected else None,
         detector_options=options,
-        resize="none: drawn at the images' size" if detected else _resize(config.data.categorical),
+        resize="none: drawn at the images' size" if detected else resizing_words(kind),
+        order=order,
+        categorical=kind == "classes",
+        lines=kind == "lines",
         base=str(config.output / "base") if config.model.unlock else config.base,
         base_fingerprint=fingerprint(network.state_dict()),
         prompt_drop=config.data.prompt_drop,
         optimizer_steps=steps,
     )
-
-
-def _resize(categorical: bool) -> str:
-    return f"scaled to cover the frame, by {resampling_words(categorical)}, and cut"

@@ -57,6 +57,8 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
                 yield name, "is determined by start_from; leave it out"
     if values.get("detect") and values.get("condition_column") is not None:
         yield "condition_column", "and detect both provide the condition; set only one of them"
+    if values.get("detect") and values.get("palette") is not None:
+        yield "palette", "is of condition maps that are read, and detect computes them; set only one of them"
     if values.get("flip") and condition in ("normal", "pose"):
         yield "flip", f"mirrors images but not the meaning of the colours of {condition}; leave it out"
 

@@ -34,3 +34,31 @@ def test_maps_of_another_detector_cause_a_warning(trained: str, detector: str) -
 
 def test_a_contract_of_version_0_1_is_read() -> None:
     assert Contract.from_json({"optimiser_steps": 500}).optimizer_steps == 500
+
+
+@pytest.mark.parametrize(
+    ("detector", "resize", "order", "kind"),
+    [
+        ("diorama/canny", "none: drawn at the pictures' size", "frame, then detect", "lines"),
+        ("diorama/segmentation", "none: drawn at the images' size", "frame, then detect", "classes"),
+        ("depth", "none: drawn at the images' size", "frame, then detect", "smooth"),
+        ("canny", "scaled to cover the frame, by Lanczos, and cut", None, "smooth"),  # as it was trained
+        ("rings", "scaled to cover the frame, by the nearest pixel, and cut", None, "classes"),
+        ("rings", "scaled to cover the frame, by Lanczos, and cut", None, "smooth"),
+        (None, None, None, "smooth"),
+    ],
+)
+def test_older_contracts_tell_order_and_kind_by_their_other_entries(detector, resize, order, kind) -> None:
+    older = {"detector": detector, "resize": resize, "pooled": False}
+    read = Contract.from_json({name: value for name, value in older.items() if value is not None})
+    assert (read.order, read.kind) == (order, kind)
+
+
+@pytest.mark.parametrize("order", ["frame, then detect", "detect, then resize", None])
+@pytest.mark.parametrize("kind", ["classes", "lines", "smooth"])
+def test_order_and_kind_survive_saving(order, kind) -> None:
+    contract = Contract(
+        stated=True, detector="canny", order=order, categorical=kind == "classes", lines=kind == "lines"
+    )
+    assert Contract.from_json(contract.to_json()) == contract
+    assert contract.kind == kind

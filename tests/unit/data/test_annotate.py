@@ -40,7 +40,7 @@ def in_process(job, source, shards, tick) -> None:
 def annotated(
     source: Path, target: Path, runner=in_process, workers: int = 1, batch_size: int = 2, **settings: Any
 ) -> Summary:
-    settings = {"condition": "canny", "shard_size": 2} | settings
+    settings = {"condition": "canny", "shard_size": 2, "size": None} | settings
     job = Job(Annotation(str(source), **settings), Target(target), "cpu", workers, batch_size)
     return annotate(job, runner)
 

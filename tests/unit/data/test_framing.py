@@ -35,7 +35,7 @@ def test_image_and_condition_share_one_frame(size, buckets) -> None:
 
 def test_classes_are_never_mixed() -> None:
     values = np.random.default_rng(0).choice([0, 100, 200], (90, 90, 3)).astype(np.uint8)
-    framed = ResizeCrop((64, 64), categorical=True).frame(
+    framed = ResizeCrop((64, 64), kind="classes").frame(
         Example(image((90, 90)), Image.fromarray(values), ""), CropView()
     )
     assert set(np.unique(np.asarray(framed.condition))) <= {0, 100, 200}

@@ -57,6 +57,10 @@ def test_all_problems_are_reported_at_once() -> None:
             {"condition": "pose", "data": "x", "flip": 0.5},
             "flip mirrors images but not the meaning of the colours of pose",
         ),
+        (
+            {"condition": "segmentation", "data": "x", "detect": True, "palette": "ade20k"},
+            "palette is of condition maps that are read, and detect computes them",
+        ),
         ({"stop_after": -1}, "stop_after is a whole number of 0 or more, not -1"),
     ],
 )
@@ -125,7 +129,7 @@ TEXTS = (
     "condition", "output", "base", "data", "image_column", "condition_column", "text_column", "cache_folder",
     "start_from", "track", "device",
 )  # fmt: skip
-CHOICES = ("crop", "encoder", "connect", "variant", "unlock", "decay", "optimizer_name", "precision")
+CHOICES = ("crop", "palette", "encoder", "connect", "variant", "unlock", "decay", "optimizer_name", "precision")
 WRONG = [
     *((name, low - 1, f"{name} is a whole number of {low} or more, not {low - 1}") for name, low in BOUNDS.items()),
     *((name, value, f"{name} is a number from 0 to 1, not {value}") for name in SHARES for value in (-0.1, 1.1)),

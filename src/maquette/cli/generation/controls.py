@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maquette.conditions.labels import check_palette
 from maquette.conditions.registry import detector_spec, detectors
 from maquette.conditions.requirements import drawn_by
 from maquette.controlnet.choices import check_strength
@@ -39,13 +40,21 @@ class ControlRequest:
     balance: str = "balanced"
     curve: list[list[float]] | None = None
     branch: str | None = None
-    options: dict[str, Any] = field(default_factory=dict)  # of the detector
+    options: dict[str, Any] = field(default_factory=dict)  # of the detector; of a map, its palette
 
     def __post_init__(self) -> None:
         curve = [(done, factor) for done, factor in self.curve] if self.curve else None
         check_strength(self.weight, self.start, self.end, self.balance, curve, self.branch)
-        if self.is_map and self.options:
-            warnings.warn("A detector's options have no effect with a map.", MaquetteWarning, stacklevel=3)
+        if self.is_map and self.palette is not None:
+            check_palette(self.palette)
+        if self.is_map and set(self.options) - {"palette"}:
+            words = "Options have no effect with a map, but for palette=NAME of a map of class numbers."
+            warnings.warn(words, MaquetteWarning, stacklevel=3)
+
+    @property
+    def palette(self) -> str | None:
+        """Of a map of class numbers; None for one in colours."""
+        return self.options.get("palette")
 
     def net_name(self, base: str) -> str:
         """The ControlNet that it runs."""
@@ -84,7 +93,7 @@ def read_control(text: str) -> ControlRequest:
     condition, colon, image = head.partition(":")
     if not condition or "=" in condition or (colon and not image):
         raise MaquetteError(f"--control is CONDITION:IMAGE,NAME=VALUE..., such as {EXAMPLE!r}, not {text!r}.")
-    known = {**READ, **dict.fromkeys(_options_of(condition), read_value)}
+    known = {**READ, **dict.fromkeys([*_options_of(condition), "palette"], read_value)}
     values: dict[str, Any] = {}
     for item in rest:
         name, _, value = item.strip().partition("=")

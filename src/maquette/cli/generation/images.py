@@ -1,52 +1,81 @@
-"""The images that a command is given: which files, and how they get the size of the generated ones."""
+"""How images that a command is given get the size of the generated ones, and become condition maps."""
 
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageOps
 
 from maquette.cli.generation.options import Fit
-from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.images import as_rgb, fit
+from maquette.conditions.detect import Detector
+from maquette.conditions.labels import read_class_map, unpainted
+from maquette.conditions.requirements import kind_of
+from maquette.controlnet.contract import Contract
+from maquette.errors import MaquetteWarning
+from maquette.foundation.images import MapKind, as_rgb, fit, open_image
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-
-
-def images_in(paths: Sequence[Path]) -> list[Path]:
-    """Files as they are, folders as the images in them, by name.
-
-    Raises `MaquetteError` for a folder without images.
-    """
-    found: list[Path] = []
-    for path in paths:
-        inside = [file for file in sorted(path.iterdir()) if file.suffix.lower() in ENDINGS] if path.is_dir() else None
-        if inside == []:
-            raise MaquetteError(f"The folder {str(path)!r} holds no images ({', '.join(ENDINGS)}).")
-        found += inside or [path]
-    return found
-
-
-def sized(
-    image: Image.Image, size: tuple[int, int], how: Fit, method: Image.Resampling = Image.Resampling.LANCZOS
-) -> Image.Image:
+def sized(image: Image.Image, size: tuple[int, int], how: Fit, kind: MapKind = "smooth") -> Image.Image:
     """An image at `size` (width, height), RGB, without bars; warns if a part is cut off.
 
     Args:
         how: with "pad", the largest image of its own shape that fits into `size`.
+        kind: how it is resized, if it is a condition map.
     """
     image = as_rgb(image)
-    if image.width * size[1] == image.height * size[0] or how == "stretch":
-        return image if image.size == size else image.resize(size, method)
+    if image.width * size[1] == image.height * size[0]:
+        return fit(image, size, kind)
+    if how == "stretch":
+        return image.resize(size, Image.Resampling.NEAREST if kind == "classes" else Image.Resampling.LANCZOS)
     if how == "pad":
-        return ImageOps.contain(image, size, method)
+        scale = min(size[0] / image.width, size[1] / image.height)
+        inside = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        return fit(image, inside, kind)
     warnings.warn(
         f"An image of {image.width}×{image.height} is cut at its centre to the shape of {size[0]}×{size[1]}; "
         "--fit pad or --fit stretch keeps all of it.",
         MaquetteWarning,
         stacklevel=2,
     )
-    return fit(image, size, method)
+    return fit(image, size, kind)
+
+
+def sized_mask(mask: Image.Image, size: tuple[int, int], how: Fit) -> Image.Image:
+    """A mask at `size` (width, height) as the image that it belongs to.
+
+    It is scaled by area, as in `sampling`: other filters ring, and lighten black beside an edge.
+    """
+    area = Image.Resampling.BOX
+    if how == "stretch":
+        return mask.resize(size, area)
+    scaled = ImageOps.contain(mask, size, area) if how == "pad" else ImageOps.fit(mask, size, area)
+    return padded(scaled, size)
+
+
+def detected(
+    detector: Detector, image: Image.Image, size: tuple[int, int], how: Fit, contract: Contract, **options: Any
+) -> Image.Image:
+    """The condition map of an image, in the order in which the maps of a ControlNet's training were made."""
+    if contract.order == "detect, then resize":
+        return sized(detector(image, **options), size, how, detector.spec.kind)
+    return detector(sized(image, size, how), **options)
+
+
+def read_map(path: Path, condition: str, contract: Contract, palette: str | None) -> tuple[Image.Image, MapKind]:
+    """A ready condition map, RGB, and how it is resized for a ControlNet.
+
+    Args:
+        condition: its name, which tells the kind of map where the contract does not.
+        palette: of class numbers; None for a map in colours.
+
+    Raises `MaquetteError` for a map that cannot be read, and for a palette that does not suit it.
+    """
+    named = kind_of(condition, categorical=palette is not None or contract.categorical)
+    kind = named if named == "classes" or not contract.stated else contract.kind
+    if kind != "classes":
+        return open_image(path), kind
+    if palette is None and (words := unpainted(path, str(path))):
+        warnings.warn(words, MaquetteWarning, stacklevel=2)
+    return read_class_map(path, str(path), palette), kind
 
 
 def padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:

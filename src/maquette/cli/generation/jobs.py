@@ -7,18 +7,14 @@ from pathlib import Path
 from PIL import Image
 
 from maquette.cli.generation.controls import ControlRequest, suggest_map
-from maquette.cli.generation.images import padded, sized
+from maquette.cli.generation.images import detected, padded, read_map, sized, sized_mask
 from maquette.cli.generation.plan import Plan
 from maquette.cli.generation.studio import Studio
 from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
-from maquette.conditions.requirements import is_categorical, resampling
 from maquette.foundation.images import open_image
 from maquette.sampling.metadata import ControlRecord, Record, pack
 from maquette.sampling.size import check_size
-
-AREA = Image.Resampling.BOX
-"""Masks are scaled by area, as in `sampling`: other filters ring, and lighten black beside an edge."""
 
 Opened = dict[str, Detector]
 
@@ -44,7 +40,7 @@ class Jobs:
     """
 
     def __init__(self, plan: Plan, studio: Studio, opened: Opened) -> None:
-        self._plan, self._opened = plan, opened
+        self._plan, self._studio, self._opened = plan, studio, opened
         base = studio.base
         self._size = plan.size or (base.size, base.size)
         check_size(base, self._size)
@@ -57,8 +53,8 @@ class Jobs:
             dtype=str(base.dtype).removeprefix("torch."),
             device=base.device.type,
             settings={**vars(base.defaults), **known, "size": list(self._size)},
-            image=self._packed(plan.start),
-            mask=self._packed(plan.mask, AREA),
+            image=self._start(plan.start),
+            mask=self._mask(plan.mask),
         )
         self._kept = {number: self._map(control, None) for number, control in enumerate(plan.controls) if control.image}
 
@@ -75,30 +71,31 @@ class Jobs:
         ]
 
     def _controls(self, source: Path | None) -> list[ControlRecord]:
-        image = open_image(source) if source is not None else None
         found = []
         for number, (control, record) in enumerate(zip(self._plan.controls, self._template.controls, strict=True)):
-            map_ = self._kept[number] if number in self._kept else self._map(control, image)
-            mask = None if control.mask is None else self._packed(open_image(control.mask), AREA)
+            map_ = self._kept[number] if number in self._kept else self._map(control, source)
+            mask = control.mask and self._mask(open_image(control.mask))
             found.append(replace(record, map=map_, mask=mask))
         return found
 
-    def _map(self, control: ControlRequest, shared: Image.Image | None) -> str:
+    def _map(self, control: ControlRequest, shared: Path | None) -> str:
         """The condition map at the images' size, packed. It is detected before bars are added."""
-        image = shared if control.image is None else open_image(control.image)
-        assert image is not None, "a control without an image was refused"
-        method = resampling(control.is_map and is_categorical(control.condition))
-        found = sized(image, self._size, self._plan.options.start.fit, method)
-        name = control.detector(self._plan.template.base)
-        if name is not None:
-            found = self._opened[name](found, **control.options)
+        path, base, how = control.image or shared, self._plan.template.base, self._plan.options.start.fit
+        assert path is not None, "a control without an image was refused"
+        contract = self._studio.net(control.net_name(base)).contract
+        name = control.detector(base)
+        if name is None:
+            image, kind = read_map(path, control.condition, contract, control.palette)
+            found = sized(image, self._size, how, kind)
+        else:
+            found = detected(self._opened[name], open_image(path), self._size, how, contract, **control.options)
         return pack(padded(found, self._size))
 
-    def _packed(self, image: Image.Image | None, method: Image.Resampling = Image.Resampling.LANCZOS) -> str | None:
-        """An image at the images' size, packed."""
-        if image is None:
-            return None
-        return pack(padded(sized(image, self._size, self._plan.options.start.fit, method), self._size))
+    def _start(self, image: Image.Image | None) -> str | None:
+        return image and pack(padded(sized(image, self._size, self._plan.options.start.fit), self._size))
+
+    def _mask(self, mask: Image.Image | None) -> str | None:
+        return mask and pack(sized_mask(mask, self._size, self._plan.options.start.fit))
 
 
 def sources_of(plan: Plan) -> Sequence[Path | None]:

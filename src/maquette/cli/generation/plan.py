@@ -8,11 +8,11 @@ from PIL import Image
 
 from maquette.checkpoints.names import local_base, local_controlnet
 from maquette.cli.generation.controls import ControlRequest, read_control
-from maquette.cli.generation.images import images_in
 from maquette.cli.generation.options import CONTROL, Options, StartOptions, flags
 from maquette.cli.generation.outputs import targets, targets_in
 from maquette.cli.generation.prompts import read_prompts
 from maquette.cli.generation.seeds import read_seeds
+from maquette.cli.generation.sources import images_in
 from maquette.cli.generation.varied import Sweep, check_cells
 from maquette.errors import MaquetteError
 from maquette.foundation.hub import require_repository

@@ -80,5 +80,5 @@ def _draw(segments: NDArray[np.float32], image: Image.Image) -> Image.Image:
     return Image.fromarray(canvas).convert("RGB")
 
 
-HOUGH = DetectorSpec("hough", "straight lines (Hough), white on black", per_image(hough), HoughOptions)
-LSD = DetectorSpec("lsd", "straight lines (LSD), white on black", per_image(lsd), LsdOptions)
+HOUGH = DetectorSpec("hough", "straight lines (Hough), white on black", per_image(hough), HoughOptions, lines=True)
+LSD = DetectorSpec("lsd", "straight lines (LSD), white on black", per_image(lsd), LsdOptions, lines=True)

@@ -117,5 +117,5 @@ def load_mlsd(weights: str | Path | None, device: str) -> Predict:
 
 
 MLSD = DetectorSpec(
-    "mlsd", "straight lines, white on black", load_mlsd, MlsdOptions, library="PyTorch", weights=WEIGHTS
+    "mlsd", "straight lines, white on black", load_mlsd, MlsdOptions, library="PyTorch", weights=WEIGHTS, lines=True
 )

@@ -123,4 +123,5 @@ SCRIBBLE = DetectorSpec(
     ScribbleOptions,
     weights=HED.weights,
     weights_by_option=True,
+    lines=True,
 )

@@ -1,15 +1,17 @@
 """Rows of a data set of any format: where a pair's image, condition and text are stored, and how they are read."""
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import IO, Protocol
 
 from PIL import Image
 
+from maquette.conditions.labels import read_class_map
 from maquette.errors import MaquetteError
-from maquette.foundation.images import read_image
+from maquette.foundation.images import MapKind, read_image
 
 SMALLEST = 32  # pixels a side: smaller images are not worth training on
 ASPECT = 1.02  # the largest factor between the aspect ratios of image and condition
@@ -130,15 +132,49 @@ class Example:
     text: str
 
 
-def read(row: Row) -> Example:
+def open_stored(stored: ImageRef) -> Image.Image:
+    """Load a stored image: RGB, turned upright.
+
+    Raises `MaquetteError` if it is missing, broken or not an image.
+    """
+    return read_image(_content(stored), stored.name)
+
+
+def open_class_map(stored: ImageRef, palette: str | None) -> Image.Image:
+    """Load a stored class map in colours, RGB; class numbers are coloured as `palette` names them.
+
+    Raises `MaquetteError` as `open_stored` and `read_class_map` do.
+    """
+    return read_class_map(_content(stored), stored.name, palette)
+
+
+def _content(stored: ImageRef) -> IO[bytes]:
+    try:
+        return io.BytesIO(stored.read())
+    except OSError as error:
+        raise MaquetteError(f"There is no image at {stored.name!r} ({error.strerror or error}).") from error
+
+
+OpenImage = Callable[[ImageRef], Image.Image]
+
+
+def condition_opener(kind: MapKind, palette: str | None = None) -> OpenImage:
+    """How the conditions of a data set are loaded: class maps may hold numbers, of a palette."""
+    return partial(open_class_map, palette=palette) if kind == "classes" else open_stored
+
+
+def read(row: Row, open_condition: OpenImage = open_stored) -> Example:
     """Load both images of a row.
+
+    Args:
+        open_condition: loads the condition, as `condition_opener` returns it.
 
     Raises `RowError` if one is missing, broken or too small, or if the condition's aspect ratio differs from the
     image's, so that it cannot show the same frame.
     """
     try:
-        image = _large_enough(row.image)
-        condition = _large_enough(row.condition) if row.condition else None
+        image = _large_enough(row.image, open_stored)
+        condition = _large_enough(row.condition, open_condition) if row.condition else None
     except MaquetteError as error:
         raise RowError(row.where, str(error)) from error
     if condition is not None:
@@ -146,14 +182,14 @@ def read(row: Row) -> Example:
     return Example(image, condition, row.text)
 
 
-def read_condition(row: Row) -> Image.Image:
+def read_condition(row: Row, open_condition: OpenImage = open_stored) -> Image.Image:
     """Load the condition alone, and of the image only the header.
 
     Raises `RowError` as `read` does.
     """
     assert row.condition is not None, "a source without conditions has none to read"
     try:
-        condition = _large_enough(row.condition)
+        condition = _large_enough(row.condition, open_condition)
         size = size_of(row.image)
     except MaquetteError as error:
         raise RowError(row.where, str(error)) from error
@@ -185,25 +221,13 @@ def size_of(stored: ImageRef) -> tuple[int, int]:
         raise MaquetteError(f"The size of {stored.name!r} cannot be read ({error}).") from error
 
 
-def _large_enough(stored: ImageRef) -> Image.Image:
-    image = open_stored(stored)
+def _large_enough(stored: ImageRef, open_image: OpenImage) -> Image.Image:
+    image = open_image(stored)
     if min(image.size) < SMALLEST:
         raise MaquetteError(
             f"{stored.name!r} is {image.width}×{image.height}; an image has {SMALLEST} pixels or more per side."
         )
     return image
-
-
-def open_stored(stored: ImageRef) -> Image.Image:
-    """Load a stored image: RGB, turned upright.
-
-    Raises `MaquetteError` if it is missing, broken or not an image.
-    """
-    try:
-        content = stored.read()
-    except OSError as error:
-        raise MaquetteError(f"There is no image at {stored.name!r} ({error.strerror or error}).") from error
-    return read_image(io.BytesIO(content), stored.name)
 
 
 def peculiarities(stored: ImageRef) -> Iterator[str]:
