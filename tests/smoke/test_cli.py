@@ -38,7 +38,7 @@ MISTAKES = {
     "generate missing.png": "There is no image at 'missing.png'",
     "generate house.png --condition nonsense": "no detector 'nonsense'. Known: canny, scribble",
     "generate house.png --condition caption": "caption writes text, which is not a condition map",
-    "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map (map=yes in --control).",
+    "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map",
     "generate house.png --controlnet nonsense": "There is no ControlNet 'nonsense'. Known: diorama/canny",
     "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
     "generate house.png --weight -1": "A control's weight is a number from 0 to 10",
@@ -254,6 +254,13 @@ def test_detect(maquette, image, tmp_path) -> None:
         assert written.size == (160, 130)
 
 
+def test_detect_says_what_it_keeps(maquette, image, tmp_path) -> None:
+    code, out, err = maquette("detect", "diorama/pose", image, "--keep")
+    assert code == 0, err
+    assert sorted(out.split()) == ["maps/house-diorama-pose-record.json", "maps/house-diorama-pose.png"]
+    assert all((tmp_path / path).is_file() for path in out.split())
+
+
 @pytest.mark.parametrize("detector", ["canny", "hough", "lsd", "scribble", "softedge", "xdog"])
 def test_detectors_without_weights_import_no_network_library(detector: str, image, tmp_path) -> None:
     argv = f"['maquette', 'detect', '{detector}', '{image}', '-o', '{tmp_path}']"
@@ -338,6 +345,12 @@ def test_a_long_prompt_is_a_note(maquette, base, tmp_path) -> None:
     assert code == 0
     assert "Note: The prompt has" in err
     assert "cut off: " in err
+
+
+def test_a_very_long_prompt_is_not_repeated_whole(maquette, base) -> None:
+    _, _, err = maquette("generate", "--base", base, "--steps", 1, "--prompt", "word " * 500)
+    (note,) = [line for line in err.splitlines() if "cut off: " in line]
+    assert len(note) < 400
 
 
 def test_images_are_written_atomically(maquette, base, tmp_path, monkeypatch) -> None:

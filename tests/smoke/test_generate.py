@@ -9,6 +9,7 @@ from PIL import Image
 
 import maquette as mq
 from maquette.sampling.metadata import Record
+from maquette.sampling.prompts import automatic
 
 
 def pixels(path: Path | str) -> np.ndarray:
@@ -114,6 +115,19 @@ def test_prompt_modes(generate, mode, prompt) -> None:
     found = Record.load(Path("out.png")).prompt
     assert found.startswith(prompt)
     assert bool(found) == bool(prompt)
+
+
+def test_automatic_prompts(maquette, scene, tmp_path) -> None:
+    """On the bundled model, whose captioner needs no download: with the same noise as in Python."""
+    options = ("--prompt-mode", "auto", "--steps", 2, "--seed", 3, "--option", "low=50", "--option", "high=120")
+    code, _, err = maquette("generate", "scene.png", *options, "-o", "out.png")
+    assert code == 0, err
+    base = mq.load_base("diorama")
+    control = mq.Control(mq.load_controlnet("diorama/canny", base), mq.detect("canny", scene, low=50, high=120))
+    prompts = automatic(base, control, steps=2, seed=3)
+    assert [Record.load(tmp_path / "out.png").prompt] == prompts
+    wanted = mq.generate(base, prompts, control, steps=2, seed=3)[0]
+    assert np.array_equal(pixels("out.png"), np.asarray(wanted, np.int16))
 
 
 def test_a_folder_of_images(generate, net, scene, tmp_path) -> None:

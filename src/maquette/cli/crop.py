@@ -1,14 +1,11 @@
-"""Frame images and make condition maps, for commands that take --size."""
+"""Resize and crop images, for commands that take --size."""
 
 import warnings
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from maquette.conditions.detect import Detector
-    from maquette.controlnet.contract import Contract
     from maquette.foundation.images import MapKind
 
 

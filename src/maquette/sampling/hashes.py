@@ -1,7 +1,7 @@
 """Hashes of the networks that take part in a generation, so that a record can tell whether they are still the same."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -32,10 +32,11 @@ def net_hash(net: ControlNet) -> str:
 def module_hash(module: nn.Module) -> str:
     """SHA-256 of a network's tensors, by name: their types, shapes and bits, wherever they were loaded from.
 
-    Kept until one of them changes, which torch counts.
+    Kept until one of them changes, which torch counts. Kernels from outside of torch, as of 8-bit optimizers, do not
+    count, but they change all weights, and so the first and last ones.
     """
     tensors: Mapping[str, Tensor] = module.state_dict()
-    state = [(name, value.data_ptr(), _version(value)) for name, value in tensors.items()]
+    state = [(name, value.data_ptr(), _version(value)) for name, value in tensors.items()], _ends(tensors.values())
     known = _known.get(module)
     if known is None or known[0] != state:
         with ThreadPoolExecutor() as threads:  # hashing releases Python's lock
@@ -47,6 +48,12 @@ def module_hash(module: nn.Module) -> str:
 def _version(value: Tensor) -> int:
     """How often a tensor of any shape was written to; those made in inference mode do not count."""
     return 0 if value.is_inference() else value._version
+
+
+def _ends(tensors: Iterable[Tensor]) -> list[float]:
+    """The first and last number of each tensor of any shape."""
+    ends = [value[(place,) * value.ndim].detach().float() for value in tensors if value.numel() for place in (0, -1)]
+    return torch.stack(ends).tolist() if ends else []
 
 
 def _tensor_hash(value: Tensor) -> str:

@@ -14,6 +14,7 @@ from maquette.controlnet.contract import Contract
 from maquette.errors import MaquetteWarning
 from maquette.foundation.images import MapKind, as_rgb, fit, open_image
 
+
 def sized(image: Image.Image, size: tuple[int, int], how: Fit, kind: MapKind = "smooth") -> Image.Image:
     """An image at `size` (width, height), RGB, without bars; warns if a part is cut off.
 

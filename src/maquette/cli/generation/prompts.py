@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from maquette.cli.generation.options import PromptOptions, flags
-from maquette.diorama.captions import DEFAULT_PROMPT
 from maquette.errors import MaquetteError
+from maquette.sampling.prompts import DEFAULT_PROMPT
 
 
 def read_prompts(options: PromptOptions, typed: Sequence[str]) -> list[str]:

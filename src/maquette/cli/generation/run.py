@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from maquette.cli.generation.jobs import Jobs, open_detectors, sources_of
+from maquette.cli.generation.jobs import Jobs, open_captioner, open_detectors, sources_of
 from maquette.cli.generation.plan import Plan
 from maquette.cli.generation.sheet import write_sheet
 from maquette.cli.generation.studio import Studio
@@ -18,7 +18,7 @@ def carry_out(plan: Plan) -> None:
 
     Raises `MaquetteError` at the end for images that could not be read, where there are several.
     """
-    opened, model = open_detectors(plan), plan.options.model
+    opened, captioner, model = open_detectors(plan), open_captioner(plan), plan.options.model
     studio = Studio(plan.template.base, model.device, model.dtype, model.low_memory)
     jobs, sources, failed = Jobs(plan, studio, opened), sources_of(plan), []
     for source, targets in zip(sources, plan.targets, strict=True):
@@ -27,8 +27,8 @@ def carry_out(plan: Plan) -> None:
         except MaquetteError as error:
             failed.append(str(error))
             continue
-        if plan.options.prompt.prompt_mode == "auto":
-            records = studio.captioned(records)
+        if captioner is not None:
+            records = studio.captioned(records, captioner)
         write(studio, records, plan.sweeps, targets, plan.options.output.keep_images)
     if failed:
         count = f"{len(failed)} of {len(sources)} images were passed over. " if len(sources) > 1 else ""

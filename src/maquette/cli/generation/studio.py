@@ -13,6 +13,7 @@ from maquette.foundation.progress import steps_bar
 from maquette.sampling.generate import generate
 from maquette.sampling.hashes import base_hash, net_hash
 from maquette.sampling.metadata import Record, unpack
+from maquette.sampling.prompts import Captioner, automatic
 
 
 class Studio:
@@ -44,15 +45,13 @@ class Studio:
                 images = generate(self.base, prompts, self.controls(batch[0]), **settings)
             yield from images
 
-    def captioned(self, records: Sequence[Record]) -> list[Record]:
+    def captioned(self, records: Sequence[Record], captioner: Captioner) -> list[Record]:
         """The records with captions as prompts: of the images that they make with the default prompt."""
-        from maquette.sampling.prompts import automatic
-
         found = []
         for batch in batches(records):
             with steps_bar("generating with the default prompt") as progress:
                 settings = {**arguments(batch[0]), "count": len(batch), "progress": progress}
-                prompts = automatic(self.base, self.controls(batch[0]), **settings)
+                prompts = automatic(self.base, self.controls(batch[0]), captioner, **settings)
             found += [replace(record, prompt=prompt) for record, prompt in zip(batch, prompts, strict=True)]
         return found
 
