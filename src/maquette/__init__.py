@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from maquette.controlnet.network import ControlNet
     from maquette.controlnet.zero import ControlledBlock
     from maquette.sampling.generate import generate
+    from maquette.sampling.metadata import save
     from maquette.training.config import TrainingConfig
     from maquette.training.loop import train
 
@@ -31,6 +32,7 @@ _HOMES = {
     "detect": "maquette.conditions.detect",
     "register_detector": "maquette.conditions.registry",
     "generate": "maquette.sampling.generate",
+    "save": "maquette.sampling.metadata",
     "load_base": "maquette.checkpoints",
     "load_controlnet": "maquette.checkpoints",
     "train": "maquette.training.loop",
@@ -52,6 +54,7 @@ __all__ = [
     "load_base",
     "load_controlnet",
     "register_detector",
+    "save",
     "train",
 ]
 

@@ -37,7 +37,9 @@ def load_controlnet(name: str | Path, base: Base, *, token: str | None = None) -
 
     Raises `MaquetteError` for an unknown name, a broken file, or weights for another base.
     """
-    return read_controlnet(find_controlnet(name, token), base.backbone).eval().requires_grad_(False)
+    net = read_controlnet(find_controlnet(name, token), base.backbone).eval().requires_grad_(False)
+    net.name = str(name)
+    return net
 
 
 def find_controlnet(name: str | Path, token: str | None = None) -> Path:

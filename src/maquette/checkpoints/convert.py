@@ -99,7 +99,7 @@ def largest_difference(first: str | Path, second: str | Path, base: str | Path |
         first, second: files or folders.
         base: their base; by default a U-Net of the right shape with random weights.
     """
-    backbone = load_base(base).backbone if base is not None else _stand_in(Path(first))
+    backbone = load_base(base, "cpu", "float32").backbone if base is not None else _stand_in(Path(first))
     with warnings.catch_warnings(action="ignore", category=MaquetteWarning):  # a stand-in is another base
         residuals = [_residuals(Path(path), backbone, seed) for path in (first, second)]
     return max(float((a - b).abs().max()) for a, b in zip(*residuals, strict=True))

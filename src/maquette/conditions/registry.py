@@ -39,6 +39,7 @@ for _name, _path in {
     "diorama/segmentation": "diorama:SEGMENTATION",
     "diorama/pose": "diorama:POSE",
     "diorama/pose_pifpaf": "diorama:POSE_PIFPAF",
+    "diorama/caption": "diorama:CAPTION",
 }.items():
     detectors.add_lazily(_name, f"maquette.conditions.detectors.{_path}")
 

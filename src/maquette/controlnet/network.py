@@ -67,6 +67,7 @@ class ControlNet(nn.Module):
         self, backbone: Backbone, net_config: ControlNetConfig, config: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__()
+        self.name: str | None = None  # as it was loaded: a name, folder or file
         self.config = net_config
         self.contract = Contract()
         self.control = control = backbone.control(config)

@@ -60,13 +60,15 @@ def read_size(text: str, one_number: bool = False) -> tuple[int, int]:
 def read_named(settings: Sequence[str], flag: str, example: str) -> dict[str, Any]:
     """Parse settings written NAME=VALUE, with `read_value`.
 
-    Raises `MaquetteError`, naming the flag and giving the example, for text without "=".
+    Raises `MaquetteError`, naming the flag and giving the example, for text without "=", and for a name given twice.
     """
     found: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise MaquetteError(f"{flag} is NAME=VALUE, such as {example}, not {setting!r}.")
+        if name.strip() in found:
+            raise MaquetteError(f"{flag} gives {name.strip()} twice; give it once.")
         found[name.strip()] = read_value(value)
     return found
 

@@ -15,6 +15,7 @@ from maquette.noise.process import SamplerFactory
 from maquette.sampling.config import ConditionIn, Guidance, ResolutionWeights, Returns, Sampling, check_prompts
 from maquette.sampling.denoiser import Denoiser, EncodedControl
 from maquette.sampling.inpainting import Masked, Start
+from maquette.sampling.recording import with_records
 from maquette.sampling.size import choose_size
 from maquette.sampling.step import Callback, Step
 from maquette.sampling.validation import (
@@ -152,7 +153,9 @@ def generate(
     if returns == "latents":
         return torch.cat(list(batches))
     images = [image for latents in batches for image in base.decode_latents(latents)]
-    return masked.compose(images) if masked is not None else images
+    images = masked.compose(images) if masked is not None else images
+    given = (start_image, white)
+    return with_records(images, base, prompts, negative_prompt, conditions, sampling, size, given, callback is not None)
 
 
 def _batches(

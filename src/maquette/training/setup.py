@@ -95,7 +95,7 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
     A base loaded here is converted to the training precision after its weights were copied; its autoencoder and text
     encoders stay in float32, since their outputs are cached.
     """
-    base = shared or load_base(config.base, device)
+    base = shared or load_base(config.base, device, "float32")
     check_base(base, config)
     model = config.model
     if model.start_from is None:

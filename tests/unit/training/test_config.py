@@ -97,7 +97,7 @@ def test_problems_of_a_file_are_reported_together(tmp_path) -> None:
         TrainingConfig.of(read_settings(path))
     for message in (
         "There is no setting 'condtion'; did you mean 'condition'",
-        "condition is missing; output is missing",
+        "condition is missing (on the command line --condition); output is missing (on the command line --output)",
         "data.batch_size is a whole number of 1 or more, not '32'",
         "There is no setting 'optimizer.learningrate'; did you mean 'optimizer.learning_rate'",
         "resume is true or false, not 1",

@@ -92,12 +92,15 @@ def write_report(config: TrainingConfig, log: Log, faults: list[BadRow]) -> None
 
 def _summary(log: Log) -> str:
     lines = log.lines()
-    progress = (
-        f"{lines[-1]['step']} optimizer steps in {lines[-1]['seconds'] / 60:.0f} minutes" if lines else "no step yet"
-    )
+    progress = f"{lines[-1]['step']} optimizer steps in {_minutes(lines[-1]['seconds'])}" if lines else "no step yet"
     converged, best = log.converged(), log.best()
     verdict = f"converged at step {converged}" if converged is not None else "not converged yet"
     return f"{progress}; {verdict}" + (f"; best score {best[1]:.3f} at step {best[0]}." if best else ".")
+
+
+def _minutes(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 def _grids(folder: Path) -> str:
