@@ -20,7 +20,7 @@ from maquette.training import checkpoint, setup, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
 from maquette.training.monitor import convergence
-from maquette.training.monitor.convergence import LEVELS, Monitor, convergence_step
+from maquette.training.monitor.convergence import LEVELS, Monitor
 
 
 @pytest.fixture
@@ -255,11 +255,3 @@ def test_the_target_is_what_the_base_predicts(prediction) -> None:
     alpha = DDPMScheduler.from_config(process.config).alphas_cumprod[t].view(-1, 1, 1, 1)
     expected = noise if prediction == "epsilon" else alpha.sqrt() * noise - (1 - alpha).sqrt() * z
     assert torch.allclose(process.target(z, noise, t), expected, atol=1e-6)
-
-
-def test_the_step_of_sudden_convergence() -> None:
-    steps = list(range(0, 900, 100))
-    assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.52, 0.6, 0.63, 0.62, 0.64]) == 400
-    assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.31, 0.3, 0.31, 0.32, 0.3]) is None
-    assert convergence_step(steps[:2], [0.1, 0.9]) is None
-    assert convergence_step(steps[:5], [0.3, 0.6, 0.3, 0.6, 0.7]) == 300  # an outlier does not count

@@ -64,7 +64,7 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) ->
     start = state.restore()
     batches = _batches(config, base, data, world, start)
     run = Run.begin(config, data, monitor, world, start)
-    state.enter(stage_of(config.model, start, run.convergence_detected_at))
+    state.enter(stage_of(config.model, start, run.settled_at))
     run.measure_start(state)
     with (
         stop_signal(world) as received,
@@ -72,7 +72,7 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) ->
         checkpointed(config.hardware.gradient_checkpointing, *state.networks),
     ):
         for step in run.steps(start):
-            if state.enter(stage := stage_of(config.model, step, run.convergence_detected_at)):
+            if state.enter(stage := stage_of(config.model, step, run.settled_at)):
                 run.print(f"step {step}: training {stage}")
             batch = next(batches)
             run.note_faults(batch.faults)

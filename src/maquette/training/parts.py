@@ -110,7 +110,7 @@ class ModelConfig(Declared):
     variant: Variant = setting("zero", 'Initialization and copy: "zero", or the ablations "gaussian" and "lite".')
     reconnect: int | Literal["converged"] | None = setting(
         None,
-        'The step from which all residuals are used after "middle", or "converged": once convergence is detected.',
+        'The step from which all residuals are used after "middle", or "converged": once that has settled.',
         1,
     )
     unlock: Unlock | None = setting(
@@ -159,7 +159,7 @@ class MonitorConfig(Declared):
         16, "Number of pairs to evaluate on, which are never trained on.", 1, needs="evaluate_every"
     )
     stop_after: int | None = setting(
-        None, "Stop this many steps after convergence was detected; by default, stop at `max_steps`.", 0
+        None, "Stop this many steps after convergence has settled; by default, stop at `max_steps`.", 0
     )
     keep_best: bool = setting(False, "Save the weights with the best score instead of the last ones.")
     track: str | None = setting(

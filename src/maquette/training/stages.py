@@ -47,7 +47,7 @@ def stage_of(model: ModelConfig, step: int, converged: int | None) -> Stage:
     """The stage of a step.
 
     Args:
-        converged: the step at which convergence was detected.
+        converged: the step at which the date of convergence had settled.
     """
     since = converged if model.reconnect == "converged" else model.reconnect
     middle = model.connect == "middle" and (since is None or step < since)

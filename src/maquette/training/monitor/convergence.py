@@ -1,4 +1,4 @@
-"""Detecting sudden convergence with two metrics on fixed held-out pairs.
+"""Two metrics on fixed held-out pairs, whose curves show sudden convergence.
 
 Fidelity: generate images with the code that users sample with, detect the condition in them, and compare.
 Gain: how much the condition lowers the loss at several noise levels; cheap, and not drowned in the noise of the loss.
@@ -135,16 +135,3 @@ def _evaluating(net: ControlNet) -> Iterator[None]:
         yield
     finally:
         net.train(training)
-
-
-def convergence_step(steps: list[int], scores: list[float], least: float = 0.05) -> int | None:
-    """The step of sudden convergence, from which on the score stays above the middle between first and best.
-
-    None with fewer than three measurements, or if the score rose by less than `least`.
-    """
-    if len(scores) < 3 or math.isnan(scores[0]) or max(scores) - scores[0] < least:
-        return None
-    middle = (scores[0] + max(scores)) / 2
-    below = [number for number, score in enumerate(scores) if score < middle]
-    after = below[-1] + 1
-    return steps[after] if after < len(steps) else None
