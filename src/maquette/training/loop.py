@@ -25,6 +25,8 @@ from maquette.training.setup import (
     make_monitor,
     open_data,
     open_networks,
+    with_rate_of_base,
+    with_rate_of_run,
 )
 from maquette.training.signals import stop_signal
 from maquette.training.stages import set_learning_rates, stage_of
@@ -46,17 +48,19 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     loss is not finite, memory too small or the disk full. Ctrl-C and SIGTERM save a checkpoint and exit.
     """
     world = World(config.hardware.device)
+    config = with_rate_of_run(config)
     check_folder(config)
     check_shares(config.data.batch_size, config.hardware.accumulation, world.count)
     world.barrier()  # no process may write before all have checked the folder
     base, net = open_networks(config, base, str(world.device))
+    config, rate = with_rate_of_base(config, base)
     try:
-        return _train(config, base, net, world)
+        return _train(config, base, net, world, rate)
     finally:
         base.backbone.network.requires_grad_(False)
 
 
-def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) -> Path:
+def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, rate: str) -> Path:
     keep_pages(base.device)
     data = open_data(config, base, world)
     monitor = make_monitor(config, base, data)
@@ -65,6 +69,7 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) ->
     batches = _batches(config, base, data, world, start)
     run = Run.begin(config, data, monitor, world, start)
     state.enter(stage_of(config.model, start, run.settled_at))
+    run.print(rate)
     run.measure_start(state)
     with (
         stop_signal(world) as received,

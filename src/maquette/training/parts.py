@@ -124,8 +124,10 @@ class ModelConfig(Declared):
 class OptimizerConfig(Declared):
     """The loss and the optimizer."""
 
-    learning_rate: float = setting(
-        1e-3, "Peak learning rate; the narrow diorama needs far more than Stable Diffusion's 1e-5.", above=0
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate; by default 1e-5 on a base of 320 channels or more, as Stable Diffusion, else 1e-3.",
+        above=0,
     )
     decay: Decay = setting("constant", 'Learning rate decay: "constant", or "cosine" to 0 at the last step.')
     warmup: int = setting(50, "Steps of linear warmup.", 0)
