@@ -118,7 +118,7 @@ def test_a_finished_run_has_all_its_files_and_leaves_the_base_unchanged(base, co
 def test_the_gain_is_the_reduction_of_the_loss_by_control(base, tmp_path, monkeypatch) -> None:
     """Exactly 0 before training, negative for random residuals; the network keeps its mode."""
     monkeypatch.setattr(dataset, "SHARD", 2)
-    monitor = Monitor(base, Pairs.load("canny", range(2), tmp_path), range(2), None, scored=True)
+    monitor = Monitor(base, Pairs.load("canny", range(2), tmp_path), range(2), None)
     net = mq.ControlNet.attach(base).train()
     assert {level: gain.gain for level, gain in monitor.gain(net).items()} == dict.fromkeys(LEVELS, 0.0)
     randomise(net)

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
@@ -66,7 +64,7 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, ra
     monitor = make_monitor(config, base, data)
     state = State.make(config, base, net, world)
     start = state.restore()
-    batches = _batches(config, base, data, world, start)
+    batches = training_batches(config, base, data, world, start)
     run = Run.begin(config, data, monitor, world, start)
     state.enter(stage_of(config.model, start, run.settled_at))
     run.print(rate)
@@ -88,12 +86,14 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, ra
     return _finish(run, state)
 
 
-def _batches(config: TrainingConfig, base: Base, data: TrainingData, world: World, start: int) -> Iterator[Batch]:
-    """This process's share of each batch, from step `start` on."""
+def training_batches(
+    config: TrainingConfig, base: Base, data: TrainingData, world: World, start: int
+) -> Iterator[Batch]:
+    """This process's share of each batch, from step `start` on; the cache is filled first."""
     pairs = data.pairs
     cached = config.data.cache and pairs.views() is not None
     cache = latent_cache.precompute(base, pairs, config.data.cache_folder, world) if cached else None
-    rows = [np.concatenate(group) for group in data.groups]
+    rows = [group.rows for group in data.groups]
     samples = TrainingDataset(pairs, cache, config.data, rows, LatentSpec.of(base), config.seed)
 
     def indices() -> Iterator[list[SampleIndex]]:

@@ -53,7 +53,8 @@ class Run:
 
         Raises `MaquetteError` if too many rows are broken.
         """
-        log = Log(config.output, config.condition)
+        scorer = monitor.scorer if monitor is not None else None
+        log = Log(config.output, config.condition, scorer.label if scorer is not None else None)
         if world.is_main:
             config.save(config.output / CONFIG)
             log.rewind(start)
@@ -99,6 +100,8 @@ class Run:
 
     def measure_start(self, state: State) -> None:
         """Evaluate before the first step, unless the log has that evaluation already."""
+        if self.monitor is not None and self.monitor.unscored:
+            self.print(f"Fidelity is not measured. {self.monitor.unscored}")
         if self.is_due(self.finished) and not self.is_measured(self.finished):
             self.measure(self.finished, state)
 
@@ -122,7 +125,9 @@ class Run:
         if stopped:
             self.leave(finished, stopped)
         if over and not last:
-            self.print(f"Stopped after step {finished}: convergence had settled at step {self.settled_at} (stop_after).")
+            self.print(
+                f"Stopped after step {finished}: convergence had settled at step {self.settled_at} (stop_after)."
+            )
         return over
 
     def measure(self, step: int, state: State) -> None:
@@ -166,11 +171,7 @@ class Run:
     def is_over(self, finished: int) -> bool:
         """Whether the run stops early because it has converged."""
         after = self.config.monitor.stop_after
-        return (
-            after is not None
-            and self.settled_at is not None
-            and finished >= self.settled_at + after
-        )
+        return after is not None and self.settled_at is not None and finished >= self.settled_at + after
 
     def find_settled(self) -> int | None:
         """The step at which the date of convergence had settled, from the log; None if it has not."""

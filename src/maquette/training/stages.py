@@ -86,7 +86,7 @@ def unlocked_parameters(base: Base, unlock: Unlock) -> list[nn.Parameter]:
 def make_optimizer(
     settings: OptimizerConfig, unlock: Unlock | None, base: Base, net: ControlNet
 ) -> torch.optim.Optimizer:
-    """AdamW, at a learning rate that is set, over the parameters of all stages; parameters without gradients are skipped and take no memory.
+    """AdamW over the parameters of all stages; parameters without gradients are skipped and take no memory.
 
     The second parameter group, if any, is the base's.
     """

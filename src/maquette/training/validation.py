@@ -80,7 +80,7 @@ def without_effect(items: Iterable[tuple[Setting, Any]]) -> list[str]:
             messages.append(f"{name} has no effect at {values[name]}, after the last step.")
     every = values["evaluate_every"]
     measurements = 1 + values["max_steps"] // every if every else 0
-    waits = [s.flat for s, value in settings if s.flat == "stop_after" and value is not None or value == "converged"]
+    waits = [s.flat for s, value in settings if (s.flat == "stop_after" and value is not None) or value == "converged"]
     if 0 < measurements < LEAST_MEASUREMENTS:
         messages += [
             f"{name} has no effect with {measurements} evaluations: convergence settles with {LEAST_MEASUREMENTS} or "

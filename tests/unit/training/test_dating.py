@@ -66,7 +66,9 @@ def test_what_is_measured_later_changes_no_action(seed) -> None:
     scores = noisy(jump(16) + 0.1 * (np.arange(COUNT) > 30), seed, sigma=0.04)
     whole = settled_at(STEPS, scores)
     for end in range(1, COUNT + 1):
-        assert settled_at(STEPS[:end], scores[:end]) == (whole if whole is not None and STEPS[end - 1] >= whole else None)
+        assert settled_at(STEPS[:end], scores[:end]) == (
+            whole if whole is not None and STEPS[end - 1] >= whole else None
+        )
 
 
 def test_the_step_of_sudden_convergence() -> None:

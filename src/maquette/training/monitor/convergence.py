@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from PIL import Image
 
 from maquette.base import Base
-from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.crop import CropView
@@ -24,7 +23,7 @@ from maquette.data.pairs import Pairs
 from maquette.diorama.captions import DEFAULT_PROMPT
 from maquette.foundation.images import image_grid
 from maquette.foundation.pixels import to_unit
-from maquette.metrics.fidelity import fidelity
+from maquette.metrics.fidelity import Scorer
 from maquette.sampling.generate import generate
 from maquette.training.hardware import at_once
 
@@ -51,25 +50,26 @@ class Monitor:
 
     Args:
         rows: rows of `pairs`, all of one shape.
-        perception: the perception model, for conditions whose metric needs it.
-        scored: whether the condition has a fidelity metric.
+        scorer: measures fidelity; None where nothing can.
+        unscored: why nothing can, in a sentence.
     """
 
     base: Base
     pairs: Pairs
     rows: Sequence[int]
-    perception: PerceptionModel | None
-    scored: bool
+    scorer: Scorer | None
+    unscored: str = ""
 
     def measure(self, net: ControlNet) -> tuple[float, Image.Image]:
         """Mean fidelity over the held-out pairs (NaN if the condition has no metric), and an image grid of some."""
         maps = [self.pairs.condition_map(row, CropView(), None) for row in self.rows]
         images = self._generate(net, maps, [""] * len(maps))
         grid = self._grid(net, maps, images)
-        if not self.scored:
+        if self.scorer is None:
             return math.nan, grid
         truth: list[Any] = [self.pairs.ground_truth(row) for row in self.rows]
-        return float(np.nanmean(fidelity(self.pairs.condition, images, truth, self.perception))), grid
+        scores = np.array(self.scorer(images, truth))
+        return float(scores[~np.isnan(scores)].mean()) if not np.isnan(scores).all() else math.nan, grid
 
     def gain(self, net: ControlNet) -> dict[int, Gain]:
         """By noise level, the loss without control and how much control lowers it, for the same noise; no prompt."""

@@ -21,12 +21,13 @@ class Log:
 
     folder: Path
     condition: str
+    label: str | None = None  # of the score; by default that of the diorama's condition
     started: float = field(default_factory=time.perf_counter)
 
     @property
     def score(self) -> str:
         """The name of the fidelity metric."""
-        return NAMES.get(self.condition, "fidelity")
+        return self.label or NAMES.get(self.condition, "fidelity")
 
     def rewind(self, step: int) -> None:
         """Drop lines after the step that a run resumes from, and continue its clock."""
