@@ -129,4 +129,4 @@ def cache(
     framing = framing or ResizeCrop((model.size, model.size), buckets, flip=flip_share)
     pairs = SourcePairs.open("", reader(), framing)
     latents = precompute(model, pairs, folder, world)
-    print(f"{len(latents.images)} views of {len(pairs)} rows are cached in {latents.store.path}.")
+    print(f"{latents.count} views of {len(pairs)} rows are cached in {latents.store.path}.")

@@ -1,7 +1,7 @@
 """Pairs of the diorama: each scene's image, one of its condition maps and its caption."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from maquette.conditions.detectors.canny import RANDOM_THRESHOLDS
 from maquette.conditions.drawing.class_maps import class_map
 from maquette.conditions.drawing.skeletons import pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
+from maquette.data.blocks import Blocks
 from maquette.data.crop import CropView
 from maquette.data.pairs import ConditionFn
 from maquette.data.random_detectors import random_canny, random_scribble
@@ -131,9 +132,9 @@ class Pairs:
     def __len__(self) -> int:
         return len(self.captions)
 
-    def blocks(self) -> Sequence[NDArray[np.intp]]:
+    def blocks(self) -> Blocks:
         """One row per block: everything is in memory."""
-        return list(self.telling()[:, None])
+        return Blocks(self.telling())
 
     def telling(self) -> NDArray[np.intp]:
         """The rows whose condition map is not empty, (n,): for poses those with a person, as in the paper's data.
@@ -161,6 +162,9 @@ class Pairs:
 
     def content(self, row: int) -> bytes:
         return hashlib.blake2b(self.images[row].tobytes()).digest()
+
+    def signature(self, row: int) -> bytes:
+        return self.content(row) + self.text(row).encode()
 
     def where(self, row: int) -> str:
         return f"scene {self.seeds[row]}"

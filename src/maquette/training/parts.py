@@ -140,7 +140,7 @@ class ModelConfig(Declared):
     variant: Variant = setting("zero", 'Initialization and copy: "zero", or the ablations "gaussian" and "lite".')
     reconnect: int | Literal["converged"] | None = setting(
         None,
-        'The step from which all residuals are used after "middle", or "converged": once convergence is detected.',
+        'The step from which all residuals are used after "middle", or "converged": once that has settled.',
         1,
     )
     unlock: Unlock | None = setting(
@@ -154,8 +154,10 @@ class ModelConfig(Declared):
 class OptimizerConfig(Declared):
     """The loss and the optimizer."""
 
-    learning_rate: float = setting(
-        1e-3, "Peak learning rate; the narrow diorama needs far more than Stable Diffusion's 1e-5.", above=0
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate; by default 1e-5 on a base of 320 channels or more, as Stable Diffusion, else 1e-3.",
+        above=0,
     )
     decay: Decay = setting("constant", 'Learning rate decay: "constant", or "cosine" to 0 at the last step.')
     warmup: int = setting(50, "Steps of linear warmup.", 0)
@@ -189,7 +191,7 @@ class MonitorConfig(Declared):
         16, "Number of pairs to evaluate on, which are never trained on.", 1, needs="evaluate_every"
     )
     stop_after: int | None = setting(
-        None, "Stop this many steps after convergence was detected; by default, stop at `max_steps`.", 0
+        None, "Stop this many steps after convergence has settled; by default, stop at `max_steps`.", 0
     )
     keep_best: bool = setting(False, "Save the weights with the best score instead of the last ones.")
     track: str | None = setting(

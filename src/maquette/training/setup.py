@@ -1,8 +1,9 @@
 """Setting up a run: checks of its folder and base, its networks, data and monitor."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -16,6 +17,7 @@ from maquette.conditions.requirements import Order, drawn_by, kind_of, resizing_
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
+from maquette.data.blocks import Blocks
 from maquette.data.crop import ResizeCrop
 from maquette.data.pairs import ConditionFn, Pairs, SourcePairs
 from maquette.data.random_detectors import DRAWS, draw_named, random_detector
@@ -25,18 +27,19 @@ from maquette.data.sources.open import open_source
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import DTYPES
-from maquette.metrics.fidelity import NAMES, needs_eye
+from maquette.metrics.fidelity import SceneScorer, Scorer, map_scorer, needs_eye
 from maquette.noise.process import PREDICTIONS
 from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
-from maquette.training.data.batch_sampler import Rows, grouped
+from maquette.training.data.batch_sampler import grouped
 from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.tracking import check_tracker
 from maquette.training.parts import DataConfig
+from maquette.training.stages import WIDE, usual_learning_rate
 from maquette.training.validation import detects, without_effect
 
-FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks; warn above this rate
+WIDE_RATE = 1e-4  # warn above this learning rate on a wide base
 
 
 def check_folder(config: TrainingConfig) -> None:
@@ -62,6 +65,25 @@ def check_folder(config: TrainingConfig) -> None:
         )
 
 
+def with_rate_of_run(config: TrainingConfig) -> TrainingConfig:
+    """A configuration to resume with: a learning rate that is left out is that of the run."""
+    if not config.resume or config.optimizer.learning_rate is not None:
+        return config
+    kept = TrainingConfig.load(config.output / CONFIG).optimizer.learning_rate
+    return replace(config, optimizer=replace(config.optimizer, learning_rate=kept))
+
+
+def with_rate_of_base(config: TrainingConfig, base: Base) -> tuple[TrainingConfig, str]:
+    """The configuration with a learning rate, which follows from the base if it is left out; and why, in a sentence."""
+    rate, channels = config.optimizer.learning_rate, base.backbone.slots[0].channels
+    if rate is not None:
+        return config, f"learning rate {rate:g}, as set"
+    rate = usual_learning_rate(channels)
+    width = f"{channels} channels, {'at least' if channels >= WIDE else 'less than'} Stable Diffusion's {WIDE}"
+    resolved = replace(config, optimizer=replace(config.optimizer, learning_rate=rate))
+    return resolved, f"learning rate {rate:g}: the default for a base of {width}"
+
+
 def check_base(base: Base, config: TrainingConfig) -> None:
     """Check that the base can be trained on, and warn about a learning rate that is too high for it.
 
@@ -80,9 +102,10 @@ def check_base(base: Base, config: TrainingConfig) -> None:
             f"The base {base.name!r} predicts {base.noise.prediction!r}, but training supports "
             f"{', '.join(PREDICTIONS)}; use such a base."
         )
-    if base.backbone.slots[0].channels >= FULL_WIDTH and config.optimizer.learning_rate > FULL_WIDTH_RATE:
+    rate = config.optimizer.learning_rate
+    if base.backbone.slots[0].channels >= WIDE and rate is not None and rate > WIDE_RATE:
         warnings.warn(
-            f"A learning rate of {config.optimizer.learning_rate:g} is made for narrow bases; Stable Diffusion's "
+            f"A learning rate of {rate:g} is made for narrow bases; Stable Diffusion's "
             "ControlNets were trained at 1e-5.",
             MaquetteWarning,
             stacklevel=3,
@@ -122,7 +145,7 @@ class TrainingData:
     """Pairs to train on, grouped by shape, and held-out pairs to evaluate on."""
 
     pairs: Pairs
-    groups: list[list[Rows]]  # blocks of rows of one shape
+    groups: list[Blocks]  # rows of one shape each
     evaluated: Pairs
     held_out: Sequence[int]  # rows of `evaluated`
     faults: Sequence[BadRow] = ()  # lines and shards that could not be parsed
@@ -134,20 +157,29 @@ def open_data(config: TrainingConfig, base: Base, world: World) -> TrainingData:
 
     Raises `MaquetteError` if there are too few readable pairs to hold out.
     """
-    data, held_out = config.data, config.monitor.held_out if config.monitor.evaluate_every else 0
-    if data.source is None:
-        return _scenes(config.condition, data, held_out, world)
-    pairs, faults = _custom_pairs(config.condition, data, base.size)
-    order = order_of(pairs)
+    if config.data.source is None:
+        return _scenes(config.condition, config.data, _count_held_out(config), world)
+    pairs, faults = _custom_pairs(config.condition, config.data, base.size)
     for message in warnings_of(pairs):
         warnings.warn(message, MaquetteWarning, stacklevel=4)
-    groups = [list(pairs.blocks())]
-    if data.buckets:
-        groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])
-    if not held_out:
+    return hold_out(config, pairs, faults)
+
+
+def hold_out(config: TrainingConfig, pairs: SourcePairs, faults: Sequence[BadRow] = ()) -> TrainingData:
+    """Custom pairs grouped by shape, some of them set apart. Raises `MaquetteError` if there are too few readable."""
+    order, groups = (
+        order_of(pairs),
+        grouped(pairs.blocks(), pairs.shapes()) if config.data.buckets else [pairs.blocks()],
+    )
+    count = _count_held_out(config)
+    if not count:
         return TrainingData(pairs, groups, pairs, [], faults, order)
-    rows = _held_out(data.source, held_out, config.seed, pairs, groups)
+    rows = _held_out(str(config.data.source), count, config.seed, pairs, groups)
     return TrainingData(pairs, _without(groups, rows), pairs, rows, faults, order)
+
+
+def _count_held_out(config: TrainingConfig) -> int:
+    return config.monitor.held_out if config.monitor.evaluate_every else 0
 
 
 def _scenes(condition: str, data: DataConfig, held_out: int, world: World) -> TrainingData:
@@ -161,7 +193,7 @@ def _scenes(condition: str, data: DataConfig, held_out: int, world: World) -> Tr
     world.barrier()
     pairs = diorama.Pairs.load(condition, seeds, detect=detect)
     evaluated, rows = diorama.held_out_pairs(condition, held_out, detect=detect) if held_out else (pairs, [])
-    return TrainingData(pairs, [list(pairs.blocks())], evaluated, rows)
+    return TrainingData(pairs, [pairs.blocks()], evaluated, rows)
 
 
 def _detector(condition: str, data: DataConfig) -> ConditionFn | None:
@@ -180,13 +212,13 @@ def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePa
     return SourcePairs.open(condition, source, framing, detect, data.palette), source.faults
 
 
-def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
+def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[Blocks]) -> list[int]:
     """`count` random readable rows of the most frequent shape."""
-    largest = np.concatenate(max(groups, key=lambda group: sum(map(len, group))))
+    largest = max(groups, key=len).rows
     of_shape = " of the most frequent shape" if len(groups) > 1 else ""
     found: list[int] = []
     if len(largest) > count:
-        found = _readable(pairs, np.random.default_rng(seed).permutation(largest).tolist(), count)
+        found = _readable(pairs, map(int, np.random.default_rng(seed).permutation(largest)), count)
     if len(found) < count:
         raise MaquetteError(
             f"{source!r} has {len(largest)} rows{of_shape}, too few to hold out {count} readable ones for evaluation "
@@ -195,7 +227,7 @@ def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[lis
     return found
 
 
-def _readable(pairs: Pairs, rows: list[int], count: int) -> list[int]:
+def _readable(pairs: Pairs, rows: Iterable[int], count: int) -> list[int]:
     """The first `count` readable rows, for poses of those with people. Warns of maps that show none."""
     found: list[int] = []
     black = 0
@@ -220,20 +252,32 @@ def _readable(pairs: Pairs, rows: list[int], count: int) -> list[int]:
     return found
 
 
-def _without(groups: list[list[Rows]], rows: list[int]) -> list[list[Rows]]:
-    remaining = [[block[~np.isin(block, rows)] for block in group] for group in groups]
-    return [[block for block in group if len(block)] for group in remaining if any(map(len, group))]
+def _without(groups: list[Blocks], rows: list[int]) -> list[Blocks]:
+    remaining = (group.select(~np.isin(group.rows, rows)) for group in groups)
+    return [group for group in remaining if len(group)]
 
 
 def make_monitor(config: TrainingConfig, base: Base, data: TrainingData) -> Monitor | None:
     """The monitor of the held-out pairs; None without evaluation."""
     if not config.monitor.evaluate_every:
         return None
-    has_metric = config.condition in NAMES
-    needs_model = needs_eye(config.condition) if has_metric else False
-    scored = has_metric and (config.data.source is None or not needs_model)  # the model knows diorama scenes only
-    perception = PerceptionModel(device=str(base.device)) if needs_model and scored else None
-    return Monitor(base, data.evaluated, data.held_out, perception, scored)
+    device = str(base.device)
+    try:
+        return Monitor(base, data.evaluated, data.held_out, scorer_of(config, data.evaluated, device))
+    except MaquetteError as error:
+        return Monitor(base, data.evaluated, data.held_out, None, str(error))
+
+
+def scorer_of(config: TrainingConfig, pairs: Pairs, device: str) -> Scorer:
+    """What scores images generated from pairs: scenes by their exact values, custom pairs by their maps.
+
+    Raises `MaquetteError` where custom pairs cannot be scored.
+    """
+    condition = config.condition
+    if config.data.source is None:
+        return SceneScorer(condition, PerceptionModel(device=device) if needs_eye(condition) else None)
+    detect = getattr(pairs, "detect", None)
+    return map_scorer(condition, device, partial(detect, rng=None) if detect is not None else None)
 
 
 def contract_of(

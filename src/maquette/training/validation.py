@@ -9,6 +9,7 @@ from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import Setting
 from maquette.foundation.registry import nearest
+from maquette.training.monitor.dating import LEAST_MEASUREMENTS
 
 Problem = tuple[str, str]  # a setting's flat name, and the problem
 
@@ -106,4 +107,13 @@ def without_effect(items: Iterable[tuple[Setting, Any]]) -> list[str]:
     for name in ("reconnect", "unlock_at"):
         if isinstance(values[name], int) and values[name] >= values["max_steps"]:
             messages.append(f"{name} has no effect at {values[name]}, after the last step.")
+    every = values["evaluate_every"]
+    measurements = 1 + values["max_steps"] // every if every else 0
+    waits = [s.flat for s, value in settings if (s.flat == "stop_after" and value is not None) or value == "converged"]
+    if 0 < measurements < LEAST_MEASUREMENTS:
+        messages += [
+            f"{name} has no effect with {measurements} evaluations: convergence settles with {LEAST_MEASUREMENTS} or "
+            "more; set a smaller evaluate_every."
+            for name in waits
+        ]
     return messages

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Names, Row, RowError
+from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Names, Row, RowError, mark_of
 from maquette.data.sources.tar import scan
 from maquette.errors import MaquetteError
 
@@ -38,6 +38,9 @@ class Member:
     @property
     def name(self) -> str:
         return f"{self.shard}:{self.key}.{self.ending}"
+
+    def mark(self) -> bytes:
+        return mark_of(self.shard, self.start, self.size)
 
     def read(self) -> bytes:
         """Its bytes. Raises `OSError` if the shard cannot be read or has been cut."""
