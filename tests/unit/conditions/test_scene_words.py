@@ -11,7 +11,9 @@ from maquette.conditions.drawing.scene_words import describe, things
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama.settings import SETTINGS
 
-BALL, CUBE, HOUSE, TREE, PERSON = (mq.diorama.CLASSES.index(name) for name in "ball cube house tree person".split())
+BALL, CUBE, HOUSE, TREE, PERSON = (
+    mq.diorama.CLASSES.index(name) for name in ("ball", "cube", "house", "tree", "person")
+)
 SIDE = 100
 
 
