@@ -2,8 +2,8 @@
 
 | written by | names |
 | --- | --- |
-| kohya's sd-scripts, web UIs | lora_unet_mid_block_..._to_q.lora_down.weight, .lora_up.weight, .alpha; lora_te_ for text |
-| diffusers with peft | unet.mid_block....to_q.lora_A.weight, .lora_B.weight; text_encoder. for text |
+| kohya's sd-scripts, web UIs | lora_unet_mid_block_..._to_q.lora_down.weight, .lora_up.weight, .alpha; lora_te_... |
+| diffusers with peft | unet.mid_block....to_q.lora_A.weight, .lora_B.weight; text_encoder.... |
 | diffusers, older | unet....to_q.lora.down.weight; text_encoder....lora_linear_layer.up.weight |
 | diffusers, attention processors | unet....attn1.processor.to_q_lora.down.weight, also without "unet." |
 | peft alone | base_model.model.mid_block....to_q.lora_A.weight |
