@@ -12,7 +12,7 @@ from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama.settings import SETTINGS
 
 BALL, CUBE, HOUSE, TREE, PERSON = (
-    mq.diorama.CLASSES.index(name) for name in ["ball", "cube", "house", "tree", "person"]
+    mq.diorama.CLASSES.index(name) for name in ("ball", "cube", "house", "tree", "person")
 )
 SIDE = 100
 
