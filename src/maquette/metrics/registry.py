@@ -8,7 +8,7 @@ from importlib.metadata import entry_points
 
 from PIL import Image
 
-from maquette.conditions.requirements import is_categorical
+from maquette.conditions.requirements import kind_of
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import Registry
 from maquette.metrics import condition_maps
@@ -81,7 +81,7 @@ def metric_of(condition: str) -> Metric | None:
         _load_others()
     if condition in metrics:
         return metrics[condition]
-    return CLASSES if is_categorical(condition) else None
+    return CLASSES if kind_of(condition) == "classes" else None
 
 
 @cache

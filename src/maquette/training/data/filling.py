@@ -127,9 +127,8 @@ class Filling:
     def _prompts(self, chunk: Chunk) -> dict[bytes, str]:
         """The prompts of the missing rows, by key; the empty one for rows that cannot be read."""
         readers = [self.pairs.text, self.pairs.conflicting] if self.conflicting else [self.pairs.text]
-        read = [partial(_or_empty, lambda row, reader=reader: reader(row).encode()) for reader in readers]
-        texts = chain.from_iterable(self.pool.map(one, chunk.missing) for one in read)
-        return {text_key(self.encoder, text.decode()): text.decode() for text in texts}
+        texts = chain.from_iterable(self.pool.map(partial(_text_of, reader), chunk.missing) for reader in readers)
+        return {text_key(self.encoder, text): text for text in texts}
 
     def _absent(self, keys: Iterable[bytes]) -> NDArray[np.int64]:
         """The first halves of those keys that have no entry, each once: enough to count the distinct ones."""
@@ -213,6 +212,11 @@ def _or_empty(read: Callable[[int], bytes], row: int) -> bytes:
         return read(row)
     except MaquetteError:
         return b""
+
+
+def _text_of(read: Callable[[int], str], row: int) -> str:
+    """A row's text; the empty one for a row that cannot be read."""
+    return _or_empty(lambda number: read(number).encode(), row).decode()
 
 
 def _places(chunk: Chunk) -> list[int]:
