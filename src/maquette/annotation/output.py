@@ -9,8 +9,7 @@ from typing import Any
 
 from maquette.data.sources.jsonl import BadRow
 from maquette.errors import MaquetteError
-from maquette.foundation.files import atomic_write
-from maquette.foundation.locks import exclusive
+from maquette.foundation.files import atomic_write, exclusive
 
 
 @dataclass

@@ -10,12 +10,12 @@ import time
 import pytest
 
 from maquette.errors import MaquetteError
-from maquette.foundation.locks import LOCK, exclusive
+from maquette.foundation.files import LOCK, exclusive
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from maquette.foundation.locks import exclusive
+from maquette.foundation.files import exclusive
 with exclusive(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

@@ -138,7 +138,7 @@ BOUNDS = {
     **dict.fromkeys(("held_out", "reconnect"), 1),
     **dict.fromkeys(("seed", "workers", "unlock_at", "warmup", "evaluate_every", "stop_after"), 0),
 }
-SHARES = ("flip", "prompt_drop", "condition_drop", "broken")
+SHARES = ("flip", "prompt_drop", "prompt_conflict", "condition_drop", "broken")
 POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
 NONNEGATIVE = ("weight_decay", "ema", "min_snr")
 SWITCHES = (
