@@ -36,10 +36,8 @@ from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.tracking import check_tracker
 from maquette.training.parts import DataConfig
-from maquette.training.stages import WIDE, usual_learning_rate
+from maquette.training.rates import warn_of_rate
 from maquette.training.validation import detects, without_effect
-
-WIDE_RATE = 1e-4  # warn above this learning rate on a wide base
 
 
 def check_folder(config: TrainingConfig) -> None:
@@ -65,25 +63,6 @@ def check_folder(config: TrainingConfig) -> None:
         )
 
 
-def with_rate_of_run(config: TrainingConfig) -> TrainingConfig:
-    """A configuration to resume with: a learning rate that is left out is that of the run."""
-    if not config.resume or config.optimizer.learning_rate is not None:
-        return config
-    kept = TrainingConfig.load(config.output / CONFIG).optimizer.learning_rate
-    return replace(config, optimizer=replace(config.optimizer, learning_rate=kept))
-
-
-def with_rate_of_base(config: TrainingConfig, base: Base) -> tuple[TrainingConfig, str]:
-    """The configuration with a learning rate, which follows from the base if it is left out; and why, in a sentence."""
-    rate, channels = config.optimizer.learning_rate, base.backbone.slots[0].channels
-    if rate is not None:
-        return config, f"learning rate {rate:g}, as set"
-    rate = usual_learning_rate(channels)
-    width = f"{channels} channels, {'at least' if channels >= WIDE else 'less than'} Stable Diffusion's {WIDE}"
-    resolved = replace(config, optimizer=replace(config.optimizer, learning_rate=rate))
-    return resolved, f"learning rate {rate:g}: the default for a base of {width}"
-
-
 def check_base(base: Base, config: TrainingConfig) -> None:
     """Check that the base can be trained on, and warn about a learning rate that is too high for it.
 
@@ -102,14 +81,7 @@ def check_base(base: Base, config: TrainingConfig) -> None:
             f"The base {base.name!r} predicts {base.noise.prediction!r}, but training supports "
             f"{', '.join(PREDICTIONS)}; use such a base."
         )
-    rate = config.optimizer.learning_rate
-    if base.backbone.slots[0].channels >= WIDE and rate is not None and rate > WIDE_RATE:
-        warnings.warn(
-            f"A learning rate of {rate:g} is made for narrow bases; Stable Diffusion's "
-            "ControlNets were trained at 1e-5.",
-            MaquetteWarning,
-            stacklevel=3,
-        )
+    warn_of_rate(config.optimizer.learning_rate, base)
 
 
 def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> tuple[Base, ControlNet]:

@@ -25,18 +25,6 @@ def cosine(step: int, steps: int, warmup: int, hold: float = 0.0) -> float:
     return constant(step, steps, warmup) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
-WIDE = 320
-"""Channels of the first block from which on a base counts as wide: Stable Diffusion has 320, the diorama 96."""
-
-
-def usual_learning_rate(channels: int) -> float:
-    """The learning rate for a base by the channels of its first block: the published 1e-5 for wide ones, else 1e-3.
-
-    At 1e-5 the narrow diorama would take a day.
-    """
-    return 1e-5 if channels >= WIDE else 1e-3
-
-
 DECAYS = {"constant": constant, "cosine": cosine}
 """The factor on the peak learning rate at a step of so many, by the setting `decay`."""
 

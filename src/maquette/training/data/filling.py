@@ -1,15 +1,16 @@
-"""Filling the cache of a data set, chunk by chunk: what stays in memory does not grow with the number of rows.
+"""Filling the cache of a data set, chunk by chunk: memory holds a few numbers for a row that is new, none for others.
 
 The keys of a chunk's posteriors are stored under the signatures of its rows. So an image is read and hashed once, and
 again only if the size, time or inode of its file changes, or if it could not be read.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
-from itertools import chain, groupby
+from functools import cached_property
+from itertools import groupby
 from typing import TypeVar
 
 import numpy as np
@@ -34,7 +35,7 @@ Keys = NDArray[np.uint8]
 CHUNK = 1024  # rows whose keys are one entry
 DIGEST = 16  # bytes of a key
 NONE = bytes(DIGEST)  # in place of the key of an image that could not be read
-SIGNED = 128  # rows per task
+ROWS = 64  # rows per task of the thread pool
 TEXTS = 32  # prompts per text encoder batch
 TEXT_LAYOUT = b"conditioning"  # part of text keys: entries stored in an older layout are not read
 
@@ -44,10 +45,9 @@ class Chunk:
     """Some consecutive rows of a data set."""
 
     key: bytes  # from the signatures of its rows
-    rows: list[int]
     keys: Keys  # (CHUNK or fewer, views, DIGEST): of the posteriors; `NONE` for rows that were not read
-    missing: list[int]  # rows without keys
-    is_new: bool
+    missing: "array[int]"  # rows without keys
+    is_new: bool  # whether it has no entry yet
 
     @property
     def count(self) -> int:
@@ -57,7 +57,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Filling:
-    """Fills a cache chunk by chunk; what it keeps does not grow with the data set."""
+    """Fills a cache chunk by chunk."""
 
     base: Base
     pairs: Pairs
@@ -86,19 +86,15 @@ class Filling:
         """A chunk as it is stored, or without any key."""
         first, last = number * CHUNK, min((number + 1) * CHUNK, len(self.pairs))
         rows: list[int] = self.wanted[slice(*np.searchsorted(self.wanted, (first, last)))].tolist()
-        signatures = self.pool.map(self._signature, _parts(rows, SIGNED))
+        signatures = (_digest(signature) for signature in self._of_rows(self._signature, rows))
         key = _digest(self.autoencoder, self.encoder, repr(self.views).encode(), repr(rows).encode(), *signatures)
         stored = self.store.find(key)
         shape = (last - first, len(self.views), DIGEST)
         keys = np.zeros(shape, np.uint8) if stored is None else stored["keys"].numpy().copy()
-        missing = [row for row in rows if not keys[row - first].any(axis=1).all()]
-        return Chunk(key, rows, keys, missing, stored is None)
+        missing = array("q", (row for row in rows if not keys[row - first].any(axis=1).all()))
+        return Chunk(key, keys, missing, stored is None)
 
-    def _signature(self, rows: list[int]) -> bytes:
-        """Digest of the signatures of some rows."""
-        return _digest(*(_digest(_or_empty(self._signed, row)) for row in rows))
-
-    def _signed(self, row: int) -> bytes:
+    def _signature(self, row: int) -> bytes:
         """What changes with everything that is cached of a row."""
         signature = self.pairs.signature(row)
         return signature + b"/" + self.pairs.conflicting(row).encode() if self.conflicting else signature
@@ -118,7 +114,7 @@ class Filling:
 
     def _name(self, chunk: Chunk) -> None:
         """Set the keys of the missing rows of a chunk that can be read."""
-        contents = self.pool.map(partial(_or_empty, self.pairs.content), chunk.missing)
+        contents = self._of_rows(self.pairs.content, chunk.missing)
         for place, content in zip(_places(chunk), contents, strict=True):
             for number, view in enumerate(self.views if content else ()):
                 key = _digest(self.autoencoder, content, repr(view).encode())
@@ -127,7 +123,11 @@ class Filling:
     def _prompts(self, chunk: Chunk) -> dict[bytes, str]:
         """The prompts of the missing rows, by key; the empty one for rows that cannot be read."""
         readers = [self.pairs.text, self.pairs.conflicting] if self.conflicting else [self.pairs.text]
-        texts = chain.from_iterable(self.pool.map(partial(_text_of, reader), chunk.missing) for reader in readers)
+        texts = {
+            text.decode()
+            for reader in readers
+            for text in self._of_rows(lambda row, reader=reader: reader(row).encode(), chunk.missing)  # type: ignore[misc]
+        }
         return {text_key(self.encoder, text): text for text in texts}
 
     def _absent(self, keys: Iterable[bytes]) -> NDArray[np.int64]:
@@ -137,12 +137,17 @@ class Filling:
         new = b"".join(key[:8] for key in listed if key not in present)
         return np.frombuffer(new, np.int64)
 
+    def _of_rows(self, read: Callable[[int], bytes], rows: Sequence[int]) -> list[bytes]:
+        """What `read` returns for each row, several parts at a time; nothing for rows that cannot be read."""
+        parts = self.pool.map(lambda part: [_or_empty(read, row) for row in part], _parts(rows, ROWS))
+        return [found for part in parts for found in part]
+
     def fill(self, chunk: Chunk) -> None:
         """Encode what is missing of a chunk, then store its keys; rows that cannot be decoded get none."""
         self.encode_texts(self._prompts(chunk).values())
         self._encode_images(chunk)
         places = _places(chunk)
-        stored = self.store.present([key.tobytes() for key in chunk.keys[places].reshape(-1, DIGEST)])
+        stored = self.store.present(list({key.tobytes() for key in chunk.keys[places].reshape(-1, DIGEST)}))
         for place in places:
             for number in range(len(self.views)):
                 if chunk.keys[place, number].tobytes() not in stored:
@@ -214,17 +219,12 @@ def _or_empty(read: Callable[[int], bytes], row: int) -> bytes:
         return b""
 
 
-def _text_of(read: Callable[[int], str], row: int) -> str:
-    """A row's text; the empty one for a row that cannot be read."""
-    return _or_empty(lambda number: read(number).encode(), row).decode()
-
-
 def _places(chunk: Chunk) -> list[int]:
     """Where the missing rows of a chunk are in its keys."""
     return [row % CHUNK for row in chunk.missing]
 
 
-def _parts(items: list[T], size: int) -> Iterator[list[T]]:
+def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
