@@ -12,8 +12,9 @@ from maquette.foundation.pixels import to_unit
 
 SCENES, STEPS = 20, 6
 
-LEAST = {"canny": 0.0, "scribble": 0.0, "segmentation": 0.0, "depth": 0.0, "normal": 0.0, "pose": 0.0}
-"""Below what was measured, and above the score of the same images without control."""
+LEAST = {"canny": 0.70, "scribble": 0.61, "segmentation": 0.74, "depth": 0.84, "normal": 0.78, "pose": 0.36}
+"""About 0.05 below what was measured: 0.758, 0.676, 0.799, 0.892, 0.832 and 0.458. Without control, the same noise
+scores 0.350, 0.277, 0.381, 0.622, 0.629 and 0.012."""
 
 FEW = ("canny", "depth")
 CASES = [
@@ -40,5 +41,4 @@ def test_a_bundled_controlnet_follows_its_condition(condition, base, uncontrolle
     control = mq.Control(mq.load_controlnet(f"diorama/{condition}", base), maps)
     images = mq.generate(base, [""] * SCENES, [control], steps=STEPS, guidance=1, batch_size=SCENES)
     followed, ignored = (float(np.nanmean(scenes.score(found))) for found in (images, uncontrolled))
-    print(condition, followed, ignored)
-    assert ignored < LEAST[condition] < followed
+    assert ignored + 0.1 < LEAST[condition] < followed

@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 import maquette as mq
 from maquette.checkpoints.save import save_base
 from maquette.cli.main import app
-from maquette.conditions import weight_sources
 from maquette.controlnet.contract import Contract
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError
 from maquette.evaluation import controlnet as module
 from maquette.evaluation.controlnet import Uncontrolled, evaluate_controlnet
 from maquette.evaluation.protocol import PROMPTS, Protocol
+from maquette.metrics import fidelity
 from maquette.training.monitor import metrics_log as monitor
 
 PROTOCOL = Protocol(scenes=4, steps=1, batch_size=3)
@@ -105,8 +105,8 @@ def test_a_run_on_own_pairs_is_evaluated_on_those_it_held_out(settings, tmp_path
     """With a registered detector and metric, by training and the command line alike."""
     save_base(tiny_base("sd15", context=200), tmp_path / "base")
     write_pairs(tmp_path / "pairs")
-    config = settings(condition="halves", base=str(tmp_path / "base"), held_out=5, detect=True)
     mq.register_detector("halves", lambda image: image.convert("L").point(lambda level: 255 * (level > 127)), "halves")
+    config = settings(condition="halves", base=str(tmp_path / "base"), held_out=5, detect=True)
     log = monitor.Log(mq.train(replace(config, output=tmp_path / "bare")), "halves")
     assert not any("fidelity" in line for line in log.lines())  # a detector without a metric
 
@@ -138,7 +138,7 @@ def test_a_run_on_own_pairs_is_evaluated_on_those_it_held_out(settings, tmp_path
 )
 def test_a_run_that_cannot_be_scored_says_why(settings, tmp_path, changes, message, monkeypatch) -> None:
     """Its training goes on, and says so too."""
-    monkeypatch.setattr(weight_sources, "is_cached", lambda published: False)
+    monkeypatch.setattr(fidelity, "is_cached", lambda published: False)
     base = tiny_base("sd15", context=200)
     save_base(base, tmp_path / "base")
     write_pairs(tmp_path / "pairs")
