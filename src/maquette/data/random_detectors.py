@@ -15,6 +15,7 @@ from maquette.conditions.registry import detector_spec
 from maquette.conditions.requirements import random_seed
 from maquette.data.pairs import ConditionFn
 from maquette.data.random_options import OptionChances
+from maquette.diorama.constants import DETECTED
 
 TRIAL = 64  # pixels a side of the image that a detector is tried on
 
@@ -33,6 +34,8 @@ def random_scribble(image: Image.Image, rng: np.random.Generator | None = None) 
 
 DRAWS: dict[str, ConditionFn] = {"canny": random_canny, "scribble": random_scribble}
 """The random detectors that the diorama's ControlNets are trained with."""
+
+assert tuple(DRAWS) == DETECTED
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from maquette.conditions.registry import detector_spec
-from maquette.data.random_detectors import DRAWS, random_detector
-from maquette.diorama.constants import CONDITIONS
+from maquette.diorama.constants import CONDITIONS, DETECTED
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import Setting
 from maquette.foundation.registry import nearest
@@ -68,7 +67,7 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
 
 def detects(condition: Any, source: Any, detect: Any) -> bool:
     """Whether conditions are computed from the images, by a detector whose options may be set."""
-    return condition in DRAWS if source is None else bool(detect)
+    return condition in DETECTED if source is None else bool(detect)
 
 
 def _unfit_detector(values: Mapping[str, Any]) -> Iterator[Problem]:
@@ -76,6 +75,8 @@ def _unfit_detector(values: Mapping[str, Any]) -> Iterator[Problem]:
     is_detected = detects(condition, values.get("data"), values.get("detect"))
     if not is_detected or not _outputs_image(condition):
         return
+    from maquette.data.random_detectors import random_detector  # loads OpenCV
+
     try:
         detector_spec(str(condition)).check_weights(values.get("detect_weights"))
     except MaquetteError as error:

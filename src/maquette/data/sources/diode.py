@@ -87,6 +87,9 @@ class Measured:
     def name(self) -> str:
         return str(self.image.with_name(self.image.stem + ENDINGS[self.kind]))
 
+    def mark(self) -> None:
+        """Only its bytes tell when it changes."""
+
     def read(self) -> bytes:
         """The map as a PNG. Raises `OSError` if the measurements cannot be read."""
         content = io.BytesIO()
