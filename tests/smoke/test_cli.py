@@ -42,6 +42,7 @@ MISTAKES = {
     "generate house.png --controlnet nonsense": "There is no ControlNet 'nonsense'. Known: diorama/canny",
     "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
     "generate house.png --weight -1": "A control's weight is a number from 0 to 10",
+    "generate house.png --weight 99": "weight is a number from 0 to 10",
     "generate house.png --start 3": "with 0 ≤ start ≤ end ≤ 1, not start=3.0",
     "generate --base nowhere": "There is no base 'nowhere': it is not bundled (diorama) and the path does not exist",
     "generate --base .": "the path is a folder without a model_index.json",

@@ -45,8 +45,8 @@ def check_strength(
             f"A control's start and end are shares of the steps with 0 ≤ start ≤ end ≤ 1, "
             f"not start={start!r} and end={end!r}."
         )
-    per_slot = not isinstance(weight, str) and isinstance(weight, Sequence)
-    for one in weight if per_slot else [weight]:  # type: ignore[union-attr]
+    weights: Sequence[Any] = weight if isinstance(weight, Sequence) and not isinstance(weight, str) else [weight]
+    for one in weights:
         if not (_is_number(one) and 0 <= one <= STRONGEST):
             raise MaquetteError(
                 f"A control's weight is a number from 0 to {STRONGEST}, usually up to 2, or a list with one for each "

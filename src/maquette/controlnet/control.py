@@ -53,10 +53,13 @@ class Control:
         object.__setattr__(self, "maps", read_maps(self.condition))
         object.__setattr__(self, "region", None if self.mask is None else read_picture(self.mask, "mask"))
 
+    def in_range(self, step: int, steps: int) -> bool:
+        """Whether a step lies between start and end, by the same rule as diffusers."""
+        return step / steps >= self.start and (step + 1) / steps <= self.end
+
     def active(self, step: int, steps: int) -> bool:
-        """Whether it runs at all in a step; start and end by the same rule as diffusers."""
-        within = step / steps >= self.start and (step + 1) / steps <= self.end
-        return within and any(self.factors(1, step, steps))
+        """Whether it runs at all in a step."""
+        return self.in_range(step, steps) and any(self.factors(1, step, steps))
 
     def factors(self, slots: int, step: int, steps: int) -> list[float]:
         """The factor on each slot's residual in a step: weight × balance × curve.

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from maquette.errors import MaquetteError
-from maquette.foundation.images import open_image
+from maquette.foundation.images import as_rgb, open_image
 
 Picture = Image.Image | str | Path | NDArray[Any]
 """An image, its path, or an array (H, W) or (H, W, 3): bytes, or floats in [0, 1]."""
@@ -29,6 +29,9 @@ def read_maps(condition: Condition) -> Maps:
     if isinstance(condition, np.ndarray):
         return _from_array(condition, "condition")
     if isinstance(condition, Tensor):
+        if condition.ndim != 4:
+            shape = tuple(condition.shape)
+            raise MaquetteError(f"A condition tensor is (1 or N, 3, height, width) in [0, 1], not {shape}.")
         _check_range(condition, "condition tensor")
         return condition
     if isinstance(condition, Image.Image | str | Path):
@@ -58,6 +61,11 @@ def read_picture(picture: Picture, what: str) -> Image.Image:
         array = _from_array(picture, what)
         return array[0] if isinstance(array, list) else _to_image(array[0])
     raise MaquetteError(f"A {what} is an image, a path or an array (H, W) or (H, W, 3), not {_named(picture)}.")
+
+
+def map_size(maps: Maps) -> tuple[int, int]:
+    """(width, height) of the first map as it is displayed; of a tensor (1 or N, 3, H, W) of all."""
+    return as_rgb(maps[0]).size if isinstance(maps, list) else (maps.shape[-1], maps.shape[-2])
 
 
 def _from_array(array: NDArray[Any], what: str) -> Maps:

@@ -1,25 +1,45 @@
 """Sampling settings: steps, guidance, sampler and others. This module does not import torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 from maquette.noise.choices import SAMPLERS, steps_taken
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maquette.backbones.residuals import Residuals
     from maquette.base import Base
     from maquette.noise.process import Sampler, SamplerFactory
-    from maquette.sampling.guidance import Guidance
 
 ConditionIn = Literal["both", "conditional", "weighted"]
 ResolutionWeights = Literal["normalised", "literal"]
 Returns = Literal["images", "latents"]
 
+
+class Guided(Protocol):
+    """What guidance sees of a step, besides the two predictions; latents (B, C, h, w)."""
+
+    index: int  # of the step, from 0
+    steps: int  # number of steps
+    time: "Tensor"
+
+    @property
+    def latents(self) -> "Tensor": ...
+
+    @property
+    def residuals(self) -> "Residuals | None": ...
+
+
+Guidance = Callable[["Tensor", "Tensor", Guided], "Tensor"]
+"""One prediction (B, C, h, w) from the unconditional and the conditional one, float32 and of the same shape."""
+
 MOST_STEPS = 1000
 MOST_SEEDS = 2**63
-WIDEST_FEATHER = 256  # pixels
+WIDEST_FEATHER = 128  # pixels
 
 
 @dataclass(frozen=True)
@@ -30,7 +50,7 @@ class Sampling:
     """
 
     steps: int = 20  # 1 to 1000
-    guidance: "float | Guidance" = 9.0  # β of classifier-free guidance, 0 to 50, 1 turns it off; or a function
+    guidance: float | Guidance = 9.0  # β of classifier-free guidance, 0 to 50, 1 turns it off; or a function
     condition_in: ConditionIn = "both"  # both branches, the conditional one alone, or that with resolution weights
     resolution_weights: ResolutionWeights = "normalised"  # for condition_in="weighted"
     sampler: "str | SamplerFactory" = "ddim"  # a name, or what makes a sampler

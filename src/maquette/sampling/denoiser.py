@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -13,13 +12,10 @@ from maquette.controlnet.control import Control, sum_residuals
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit
 from maquette.foundation.pixels import to_unit
-from maquette.sampling.config import Sampling
+from maquette.sampling.config import Guided, Sampling
 from maquette.sampling.guidance import classifier_free, resolution_weights
 from maquette.sampling.masks import framed_mask, slot_masks
 from maquette.text.conditioning import Conditioning
-
-if TYPE_CHECKING:
-    from maquette.sampling.step import Step
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,7 @@ class EncodedControl:
         maps = control.maps
         if isinstance(maps, list):
             maps = torch.stack([to_unit(fit(image, size, control.net.contract.kind)) for image in maps])
-        expected = (3, size[1], size[0])
+        maps, expected = maps.contiguous(), (3, size[1], size[0])
         if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != expected:
             raise MaquetteError(
                 f"A condition tensor is (1 or {count}, 3, height, width) in [0, 1] at the images' size, here "
@@ -129,7 +125,7 @@ class Denoiser:
         """The base's prediction in float32, (B, C, h, w) or (2 B, C, h, w), for x (B, C, h, w) at a scalar time ()."""
         return self.base.predict(self._for_branches(x), time, self.text, residuals).float()
 
-    def guided(self, branches: Tensor, step: "Step") -> Tensor:
+    def guided(self, branches: Tensor, step: Guided) -> Tensor:
         """One prediction (B, C, h, w) from those of `branches`, (B, C, h, w) or (2 B, C, h, w)."""
         if not self.two_branches:
             return branches

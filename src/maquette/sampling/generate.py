@@ -12,9 +12,8 @@ from maquette.controlnet.control import Control
 from maquette.controlnet.maps import Picture
 from maquette.foundation.seeds import generators, noise
 from maquette.noise.process import SamplerFactory
-from maquette.sampling.config import ConditionIn, ResolutionWeights, Returns, Sampling, check_prompts
+from maquette.sampling.config import ConditionIn, Guidance, ResolutionWeights, Returns, Sampling, check_prompts
 from maquette.sampling.denoiser import Denoiser, EncodedControl
-from maquette.sampling.guidance import Guidance
 from maquette.sampling.inpainting import Masked, Start
 from maquette.sampling.recording import with_records
 from maquette.sampling.size import choose_size
@@ -68,7 +67,8 @@ def generate(
 @overload
 def generate(
     base: Base, prompt: Prompts, controls: Controls = (), *, returns: Literal["latents"], **settings: Unpack[Settings]
-) -> Tensor: ...
+) -> Tensor:
+    """Latents (count, C, h, w)."""
 
 
 def generate(
@@ -123,7 +123,7 @@ def generate(
         image: a start image: a PIL image, a path or an array (H, W, 3).
         mask: of the same kinds; white where `image` may change, grey for a share of it. Where it is black, the result
             is `image` (as framed to the size), pixel for pixel (v3 §3.4, masked diffusion).
-        feather: width in pixels, 0 to 256, of the mask's soft edge, which lies inside the mask; 0 for a hard one; None
+        feather: width in pixels, 0 to 128, of the mask's soft edge, which lies inside the mask; 0 for a hard one; None
             for one latent cell, 8 pixels in Stable Diffusion.
         strength: share of the noise that is added to `image`, and of the steps that are taken: above 0, up to 1.
         batch_size: images computed at once, 1 or more; affects memory and speed, and the images by rounding alone.
@@ -145,8 +145,8 @@ def generate(
     warn_of_unused(sampling, controls, image is not None, mask is not None, bool(negative_prompt))
     warn_of_precision(base)
     size = choose_size(base, size, controls, start_image)
-    warn_of_maps(controls, size)
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
+    warn_of_maps(controls, size)
     masked = Masked.of(base, start_image, white, size, sampling.feather) if start_image is not None else None
     negative = base.encode_negative(negative_prompt, size)
     batches = _batches(base, prompts, negative, conditions, masked, sampling, size, callback, progress)

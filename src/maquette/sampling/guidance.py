@@ -1,19 +1,11 @@
 """Classifier-free guidance, and where the condition enters it (v3 §3.4)."""
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from maquette.backbones.protocol import Slot
 from maquette.sampling.config import ResolutionWeights
-
-if TYPE_CHECKING:
-    from maquette.sampling.step import Step
-
-Guidance = Callable[[Tensor, Tensor, "Step"], Tensor]
-"""From the unconditional and the conditional prediction, (B, C, h, w) each in float32, and the step: one of the same
-shape. `step.latents` are those that were predicted from."""
 
 
 def classifier_free(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:

@@ -4,6 +4,7 @@ The autoencoder changes every pixel of an image that goes through it, so a maske
 in pixels: where the mask is black, the result is the original.
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,12 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from maquette.base import Base
-from maquette.errors import MaquetteError
-from maquette.foundation.images import fit
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.images import as_rgb, fit
 from maquette.noise.process import Sampler
 from maquette.sampling.masks import framed_mask, free_cells, soft_edge
 
 REACH = 1  # cells beyond the mask that are diffused too, see `Masked.of`
+ALIKE = 0.02  # relative difference of two aspect ratios that rounding explains
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,11 @@ class Masked:
 
         Raises `MaquetteError` for a mask that is black everywhere.
         """
-        image = fit(image, size)
+        image_size, image = as_rgb(image).size, fit(image, size)
         kept = base.encode_images([image]).float()
         if mask is None:
             return Masked(image, kept)
+        _warn_of_shape(mask, image_size, size)
         white = framed_mask(mask, size)
         if not white.any():
             raise MaquetteError("The mask is black everywhere, so nothing may change; paint white what may.")
@@ -67,6 +70,19 @@ class Masked:
         share, original = self.share[0, 0, :, :, None].numpy(), np.asarray(self.image, np.float32)
         mixed = [original + share * (np.asarray(image, np.float32) - original) for image in generated]
         return [Image.fromarray(pixels.round().astype(np.uint8)) for pixels in mixed]
+
+
+def _warn_of_shape(mask: Image.Image, image_size: tuple[int, int], size: tuple[int, int]) -> None:
+    """Warn of a mask that is cropped otherwise than its image, unless it has the result's `size` (width, height)."""
+    (width, height), (image_width, image_height) = as_rgb(mask).size, image_size
+    if (width, height) != size and abs(width * image_height / (height * image_width) - 1) > ALIKE:
+        warnings.warn(
+            f"The mask is {width}×{height} pixels and its image {image_width}×{image_height}: each is cropped at its "
+            f"centre to the shape of {size[0]}×{size[1]}, so they may not lie on each other; give a mask of the "
+            "image's shape.",
+            MaquetteWarning,
+            stacklevel=4,
+        )
 
 
 @dataclass(frozen=True)

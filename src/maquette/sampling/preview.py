@@ -11,7 +11,6 @@ from maquette.base import Base
 from maquette.foundation.pixels import from_signed
 
 CELLS = 32  # along a side, of the image whose colours are compared with its latents
-PATCHES = 8  # along a side, of that image's random colours
 
 _maps: "WeakKeyDictionary[Base, Tensor]" = WeakKeyDictionary()
 
@@ -28,13 +27,11 @@ def preview(base: Base, latents: Tensor, decoded: bool = False) -> list[Image.Im
 def linear_map(base: Base) -> Tensor:
     """The (C + 1, 3) matrix that predicts a cell's mean colour in [-1, 1] from its latents and 1, by least squares.
 
-    It is fitted to an image of random colours that blend into each other.
+    It is fitted to an image with a random colour in each cell.
     """
-    colours = torch.rand(1, 3, PATCHES, PATCHES, generator=torch.Generator().manual_seed(0))
-    image = F.interpolate(colours, scale_factor=CELLS * base.backbone.downscale // PATCHES, mode="bilinear")
-    cells = 2 * F.avg_pool2d(image, base.backbone.downscale) - 1
-    latents = base.encode_maps(image).cpu()
-    return torch.linalg.lstsq(_with_one(latents).flatten(0, 2), cells.movedim(1, -1).flatten(0, 2)).solution
+    colours = torch.rand(1, 3, CELLS, CELLS, generator=torch.Generator().manual_seed(0))
+    latents = base.encode_maps(F.interpolate(colours, scale_factor=base.backbone.downscale)).cpu()
+    return torch.linalg.lstsq(_with_one(latents).flatten(0, 2), 2 * colours.movedim(1, -1).flatten(0, 2) - 1).solution
 
 
 def _with_one(latents: Tensor) -> Tensor:

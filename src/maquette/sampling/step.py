@@ -22,7 +22,7 @@ class _Computed:
 
 
 class Step:
-    """One step of one batch of B images: latents, from these the residuals, from both the prediction.
+    """One step of a batch of B images: latents (B, C, h, w), from these the residuals, from both the prediction.
 
     Each is computed when it is first read. Assigning one drops what was computed from it, so that it is computed anew;
     the sampler then goes from `latents` to the next ones by `prediction`.
@@ -59,7 +59,8 @@ class Step:
         (B, C, h, w) a slot, or (2 B, C, h, w) with guidance: the unconditional branch first.
         """
         if not self._now.has_residuals:
-            self.residuals = self._denoise.residuals(self._input, self.time, self.index, self.steps)
+            self._now.residuals = self._denoise.residuals(self._input, self.time, self.index, self.steps)
+            self._now.has_residuals = True
         return self._now.residuals
 
     @residuals.setter

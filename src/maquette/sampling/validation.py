@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maquette.base import Base
 from maquette.controlnet.control import Control
-from maquette.controlnet.maps import Picture, read_picture
+from maquette.controlnet.maps import Picture, map_size, read_picture
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb
 from maquette.sampling.config import Sampling
@@ -82,6 +82,9 @@ def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, m
         "strength has no effect without a start image (image=)": sampling.strength != 1 and not started,
         "feather has no effect without a mask (mask=)": sampling.feather is not None and not masked,
         "condition_in has no effect without controls": sampling.condition_in != "both" and not controls,
+        "condition_in has no effect at a guidance of 1, where there is one branch": (
+            sampling.condition_in == "conditional" and unguided and bool(controls)
+        ),
         "resolution_weights has no effect unless condition_in is 'weighted'": (
             sampling.resolution_weights != "normalised" and sampling.condition_in != "weighted"
         ),
@@ -100,7 +103,7 @@ def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, m
 
 def _reasons(control: Control, steps: int) -> dict[str, bool]:
     """Why a control would have no effect in so many steps, and whether it is so; one turned off says so itself."""
-    inside = [step for step in range(steps) if step / steps >= control.start and (step + 1) / steps <= control.end]
+    inside = [step for step in range(steps) if control.in_range(step, steps)]
     on = any(control.weight) if isinstance(control.weight, Sequence) else control.weight != 0
     return {
         f"none of the {steps} steps lies between {control.start:g} and {control.end:g}": on and not inside,
@@ -126,7 +129,7 @@ def warn_of_maps(controls: list[Control], size: tuple[int, int]) -> None:
                 MaquetteWarning,
                 stacklevel=3,
             )
-        width, height = as_rgb(maps[0]).size if isinstance(maps, list) else (maps.shape[-1], maps.shape[-2])
+        width, height = map_size(maps)
         if LARGEST_ENLARGEMENT * width < size[0] or LARGEST_ENLARGEMENT * height < size[1]:
             warnings.warn(
                 f"The condition of {name}, {width}×{height} pixels, is enlarged to {size[0]}×{size[1]} and gets "
