@@ -6,7 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from maquette.base import Base
@@ -58,5 +60,5 @@ def _ends(tensors: Iterable[Tensor]) -> list[float]:
 
 def _tensor_hash(value: Tensor) -> str:
     """SHA-256 of a tensor of any shape."""
-    bits = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
-    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bits).hexdigest()}"
+    bits: NDArray[np.uint8] = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bits.data).hexdigest()}"

@@ -14,6 +14,7 @@ from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from maquette.controlnet.choices import Balance, Branch
 from maquette.errors import MaquetteError
 from maquette.foundation.files import atomic_write
 
@@ -58,9 +59,9 @@ class ControlRecord:
     start: float = 0.0
     end: float = 1.0
     mask: str | None = None  # packed
-    balance: str = "balanced"
+    balance: Balance = "balanced"
     curve: list[list[float]] | None = None  # points (fraction of the steps, factor)
-    branch: str | None = None
+    branch: Branch | None = None
     hash: str | None = None  # of the ControlNet's weights
     map_hash: str | None = None  # of the map's pixels
 

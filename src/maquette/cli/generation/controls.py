@@ -14,7 +14,7 @@ from typing import Any
 from maquette.conditions.labels import check_palette
 from maquette.conditions.registry import detector_spec, detectors
 from maquette.conditions.requirements import drawn_by
-from maquette.controlnet.choices import check_strength
+from maquette.controlnet.choices import Balance, Branch, check_strength
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import unknown
 from maquette.foundation.settings import read_value
@@ -37,9 +37,9 @@ class ControlRequest:
     start: float = 0.0
     end: float = 1.0
     mask: Path | None = None
-    balance: str = "balanced"
+    balance: Balance = "balanced"
     curve: list[list[float]] | None = None
-    branch: str | None = None
+    branch: Branch | None = None
     options: dict[str, Any] = field(default_factory=dict)  # of the detector; of a map, its palette
 
     def __post_init__(self) -> None:

@@ -82,7 +82,7 @@ class Jobs:
         found = []
         for number, (control, record) in enumerate(zip(self._plan.controls, self._template.controls, strict=True)):
             map_ = self._kept[number] if number in self._kept else self._map(control, source)
-            mask = control.mask and self._mask(open_image(control.mask))
+            mask = None if control.mask is None else self._mask(open_image(control.mask))
             found.append(replace(record, map=map_, mask=mask))
         return found
 
@@ -100,10 +100,12 @@ class Jobs:
         return pack(padded(found, self._size))
 
     def _start(self, image: Image.Image | None) -> str | None:
-        return image and pack(padded(sized(image, self._size, self._plan.options.start.fit), self._size))
+        if image is None:
+            return None
+        return pack(padded(sized(image, self._size, self._plan.options.start.fit), self._size))
 
     def _mask(self, mask: Image.Image | None) -> str | None:
-        return mask and pack(sized_mask(mask, self._size, self._plan.options.start.fit))
+        return None if mask is None else pack(sized_mask(mask, self._size, self._plan.options.start.fit))
 
 
 def sources_of(plan: Plan) -> Sequence[Path | None]:

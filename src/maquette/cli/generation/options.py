@@ -1,5 +1,6 @@
 """The options of `maquette generate` that take one value, in the tables that its help shows."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
@@ -115,7 +116,7 @@ SETTINGS: dict[str, Setting] = settings_of(Options)
 CONTROL = tuple(flat for flat, item in SETTINGS.items() if item.part == "control")
 
 
-def flags(names: list[str]) -> str:
+def flags(names: Sequence[str]) -> str:
     """Options as they are typed."""
     special = {"sources": "the image", "varied": "--set"}
     return ", ".join(special.get(name, f"--{name.replace('_', '-')}") for name in names)

@@ -99,8 +99,8 @@ def _controls(given: Given) -> list[ControlRequest]:
         return []
     only = given.options.control
     options = read_named(given.detector_options, "--option", "low=80")
-    settings = {"weight": only.weight, "start": only.start, "end": only.end, "options": options}
-    return [ControlRequest(only.condition, None, only.is_map, only.controlnet, **settings)]
+    weight, start, end = only.weight, only.start, only.end
+    return [ControlRequest(only.condition, None, only.is_map, only.controlnet, weight, start, end, options=options)]
 
 
 def _check_images(sources: Sequence[Path], controls: Sequence[ControlRequest]) -> None:
