@@ -16,7 +16,7 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.training import checkpoint, rates, step
+from maquette.training import checkpoint, stages, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
 from maquette.training.monitor import convergence
@@ -199,7 +199,7 @@ def test_a_kill_before_the_first_state_measures_the_start_once(base, config, mon
 
 
 def test_a_learning_rate_for_narrow_bases_warns_on_a_wide_one(base, config, monkeypatch) -> None:
-    monkeypatch.setattr(rates, "WIDE", base.backbone.slots[0].channels)
+    monkeypatch.setattr(stages, "WIDE", base.backbone.slots[0].channels)
     with pytest.warns(MaquetteWarning, match=r"0\.001 is made for narrow bases"):
         mq.train(config(max_steps=1, learning_rate=1e-3), base)
 
@@ -207,7 +207,7 @@ def test_a_learning_rate_for_narrow_bases_warns_on_a_wide_one(base, config, monk
 @pytest.mark.parametrize(("channels", "rate"), [(96, 1e-3), (319, 1e-3), (320, 1e-5), (1536, 1e-5), (3072, 1e-5)])
 def test_the_default_learning_rate_follows_from_the_base(channels, rate) -> None:
     """Stable Diffusion's first block has 320 channels, the diorama's 96; transformers are wider."""
-    assert rates.usual_learning_rate(channels) == rate
+    assert stages.usual_learning_rate(channels) == rate
 
 
 def test_the_learning_rate_taken_is_said_saved_and_resumed(base, config, monkeypatch, capsys) -> None:
@@ -215,8 +215,9 @@ def test_the_learning_rate_taken_is_said_saved_and_resumed(base, config, monkeyp
     run = mq.train(config(max_steps=1, evaluate_every=0, held_out=16), base)
     assert "learning rate 0.001: the default for a base of 24 channels, less than" in capsys.readouterr().out
     assert TrainingConfig.load(run / "training.json").optimizer.learning_rate == 1e-3
-    monkeypatch.setattr(rates, "WIDE", 24)
-    mq.train(config(max_steps=2, evaluate_every=0, held_out=16, resume=True), base)
+    monkeypatch.setattr(stages, "WIDE", 24)
+    with pytest.warns(MaquetteWarning, match="for narrow bases"):
+        mq.train(config(max_steps=2, evaluate_every=0, held_out=16, resume=True), base)
     assert "learning rate 0.001, that of the run" in capsys.readouterr().out
     with pytest.raises(MaquetteError, match=r"other settings \(learning_rate\)"):
         mq.train(config(max_steps=3, evaluate_every=0, held_out=16, learning_rate=1e-5, resume=True), base)

@@ -39,12 +39,17 @@ def disparities(found: Image.Image, expected: Image.Image) -> float:
 
 def normals(found: Image.Image, expected: Image.Image) -> float:
     """Share of the expected map's surface pixels whose normals are within 22.5 degrees."""
-    return normal_accuracy(*(np.asarray(image.convert("RGB"), np.float64) / 127.5 - 1 for image in (found, expected)))
+    return normal_accuracy(_vectors(found), _vectors(expected))
+
+
+def _vectors(image: Image.Image) -> NDArray[np.float64]:
+    """The vectors (H, W, 3) that colours stand for, in [-1, 1]."""
+    return np.asarray(image.convert("RGB"), np.float64) / 127.5 - 1
 
 
 def classes(found: Image.Image, expected: Image.Image) -> float:
     """Mean over the expected map's colours of the intersection over the union."""
-    return mean_iou(*(_codes(image) for image in (found, expected)))
+    return mean_iou(_codes(found), _codes(expected))
 
 
 def _codes(image: Image.Image) -> NDArray[np.int64]:

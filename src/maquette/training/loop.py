@@ -14,7 +14,6 @@ from maquette.training.data.batch_sampler import batches as batches_of
 from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset, load
 from maquette.training.distributed.world import World
 from maquette.training.hardware import checkpointed, faster_attention, keep_pages
-from maquette.training.rates import with_rate_of_base, with_rate_of_run
 from maquette.training.run import Run, load_best
 from maquette.training.setup import (
     TrainingData,
@@ -26,7 +25,7 @@ from maquette.training.setup import (
     open_networks,
 )
 from maquette.training.signals import stop_signal
-from maquette.training.stages import set_learning_rates, stage_of
+from maquette.training.stages import set_learning_rates, stage_of, with_rate_of_base, with_rate_of_run
 from maquette.training.state import State
 from maquette.training.step import train_step
 

@@ -36,7 +36,7 @@ from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.tracking import check_tracker
 from maquette.training.parts import DataConfig
-from maquette.training.rates import warn_of_rate
+from maquette.training.stages import warn_of_rate
 from maquette.training.validation import detects, without_effect
 
 
