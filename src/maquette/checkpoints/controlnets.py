@@ -14,7 +14,7 @@ from maquette.backbones.protocol import Backbone
 from maquette.base import Base
 from maquette.checkpoints.names import local_controlnet
 from maquette.checkpoints.networks import check_tensors
-from maquette.controlnet.contract import Contract, fingerprint
+from maquette.controlnet.contract import OURS, Contract, fingerprint
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.controlnet.save import CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -148,6 +148,6 @@ def _read(text: str, source: str) -> dict[str, Any]:
         config = json.loads(text)
     except json.JSONDecodeError as error:
         raise MaquetteError(f"{source!r} is not JSON ({error}); download it again.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("maquette", {}), dict):
+    if not isinstance(config, dict) or not all(isinstance(config.get(key, {}), dict) for key in (OURS, "maquette")):
         raise MaquetteError(f"{source!r} is not the configuration of a ControlNet; download it again.")
     return config

@@ -14,7 +14,7 @@ from maquette.backbones.residuals import Residuals
 from maquette.backbones.wiring import Wiring, last_alone, used
 from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.controlnet.condition_encoder import ENCODERS, LatentEncoder
-from maquette.controlnet.contract import Contract
+from maquette.controlnet.contract import Contract, ours
 from maquette.controlnet.save import save
 from maquette.controlnet.variants import LiteEncoder
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -44,8 +44,8 @@ class ControlNetConfig:
 
     @staticmethod
     def read(config: Mapping[str, Any]) -> "ControlNetConfig":
-        """From "maquette" in config.json; up to version 0.1 the variant was called kind."""
-        stored = config.get("maquette", {})
+        """From our part of config.json; up to version 0.1 the variant was called kind."""
+        stored = ours(config)
         if "kind" in stored:
             stored = {"variant": stored["kind"], **stored}
         known = {field.name for field in fields(ControlNetConfig)}
@@ -199,7 +199,10 @@ class ControlNet(nn.Module):
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype."""
+        """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype.
+
+        For a lite ControlNet or the paper's condition encoder diffusers has no class, and config.json names none.
+        """
         save(self, Path(folder))
 
     def push(self, name: str, run: str | Path | None = None, *, private: bool = False, token: str | None = None) -> str:

@@ -101,8 +101,12 @@ def test_info(folder, tokenizer, tmp_path) -> None:  # noqa: F811
     assert "format difference" in info(difference)
     assert "detector          canny" in info(difference)
     write_weights(whole(model("xl", tokenizer), "xl"), tmp_path / "xl.safetensors", {})
-    assert "a base\ntopology    SDXL, text 192 wide\nslots       10: 64×10" in info(tmp_path / "xl.safetensors")
+    assert "a base\ntopology    laid out as SDXL, text 192 wide\nslots       10: 64×10" in info(
+        tmp_path / "xl.safetensors"
+    )
     assert "float16" in info("diorama")
+    for name in ("diorama", "diorama/canny"):
+        assert "laid out as SD 2.x, text 128 wide" in info(name)
     with pytest.raises(MaquetteError, match="There is no base 'nothing'"):
         info("nothing")
 
