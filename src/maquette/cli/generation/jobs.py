@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 from PIL import Image
 
@@ -14,7 +15,7 @@ from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
 from maquette.foundation.images import open_image
 from maquette.sampling.metadata import ControlRecord, Record, pack
-from maquette.sampling.prompts import check_captioner
+from maquette.sampling.prompts import Captioner, check_captioner
 from maquette.sampling.size import check_size
 
 Opened = dict[str, Detector]
@@ -34,11 +35,12 @@ def open_detectors(plan: Plan) -> Opened:
     return opened
 
 
-def open_captioner(plan: Plan) -> Detector | None:
+def open_captioner(plan: Plan) -> Captioner | None:
     """What writes the prompts, if they are automatic. Raises `MaquetteError` for weights that are missing."""
     if plan.options.prompt.prompt_mode != "auto":
         return None
-    return Detector(check_captioner(None, plan.template.base), device=plan.options.model.device)
+    name = check_captioner(None, plan.template.base)
+    return cast(Captioner, Detector(name, device=plan.options.model.device))  # it writes texts
 
 
 class Jobs:
