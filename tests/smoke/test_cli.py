@@ -140,6 +140,10 @@ MISTAKES = {
     "data annotate . out --condition nonsense": "There is no detector 'nonsense'.",
     "data annotate . out --condition depth --weights nowhere": "nor is there a file or folder of that name.",
     "data annotate . out --condition depth --device cdua": "There is no device 'cdua' here",
+    "data annotate . out --condition canny --size 100": "A frame's sides are multiples of 64 pixels, not 100×100.",
+    "data annotate . out --condition canny --size original --buckets": "give a size, or leave --buckets out",
+    "data check . --palette ade20": "There is no palette 'ade20'; did you mean 'ade20k'",
+    "generate house.png --map --condition segmentation --option palette=ade": "There is no palette 'ade'",
 }
 """Command lines with a mistake, and the message; none needs a network library."""
 

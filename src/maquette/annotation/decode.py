@@ -61,11 +61,10 @@ def decode(source: Source, number: int, framing: ResizeCrop | None = None) -> De
     image.info = {}  # upright and RGB: the detector need not check again
     size = image.size
     framed = image if framing is None else fit(image, framing.shape(size))
-    ending = next((name for start, name in SIGNATURES.items() if cached.content.startswith(start)), None)
-    keeps = ending is not None and framed.size == size
-    return Decoded(
-        number, where, cached.content if keeps else _png(framed), ending if keeps else "png", framed, row.text, size
-    )
+    stored = cached.content if framed.size == size else b""
+    ending = next((name for start, name in SIGNATURES.items() if stored.startswith(start)), None)
+    content = stored if ending else _png(framed)
+    return Decoded(number, where, content, ending or "png", framed, row.text, size)
 
 
 def _png(image: Image.Image) -> bytes:

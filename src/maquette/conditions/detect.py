@@ -7,9 +7,8 @@ from typing import Any, overload
 from PIL import Image
 
 from maquette.conditions.registry import detector_spec
-from maquette.conditions.requirements import Order
 from maquette.errors import MaquetteError
-from maquette.foundation.images import as_rgb, fit
+from maquette.foundation.images import Order, as_rgb, fit
 
 LONGEST = 32_766  # pixels per side: the limit of OpenCV's remap
 

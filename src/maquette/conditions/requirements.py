@@ -4,16 +4,13 @@ Maps are detected at the size they are used at: the image is framed (resized and
 depends on the size: shrinking the maps of a large photograph instead gives other lines, and averaged ones.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from maquette.conditions.registry import detectors
 from maquette.conditions.spec import DetectorSpec
 from maquette.foundation.images import MapKind
-
-Order = Literal["frame, then detect", "detect, then resize"]
-"""Whether maps are detected in images of the frame's size, or at the images' own size and then resized."""
 
 
 def drawn_by(condition: str, base: str) -> str:

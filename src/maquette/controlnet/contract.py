@@ -12,10 +12,8 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from maquette.conditions.registry import detectors
-from maquette.conditions.requirements import Order
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.images import MapKind
+from maquette.foundation.images import MapKind, Order
 
 SAMPLES = 64  # weights in a fingerprint
 METADATA = "maquette.contract"
@@ -53,6 +51,8 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 def _told_by(values: Mapping[str, Any]) -> dict[str, Any]:
     """Order and kind of maps as the other entries of an older contract tell them: its detector, and how it resized."""
+    from maquette.conditions.registry import detectors  # here, as networks alone need no detectors
+
     resize, detector = values.get("resize") or "", values.get("detector") or ""
     spec = next((detectors[name] for name in (detector, detector.rsplit("/")[-1]) if name in detectors), None)
     unresized = resize.startswith("none")

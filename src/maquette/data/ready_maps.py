@@ -7,10 +7,10 @@ import numpy as np
 
 from maquette.conditions.labels import unpainted
 from maquette.conditions.registry import detectors
-from maquette.conditions.requirements import Order
 from maquette.data.pairs import SourcePairs
 from maquette.data.sources.jsonl import size_of
 from maquette.errors import MaquetteError
+from maquette.foundation.images import Order
 
 SAMPLED = 16  # rows, spread over the source
 

@@ -74,6 +74,9 @@ def _to_bytes(image: Image.Image) -> Image.Image:
 MapKind = Literal["smooth", "lines", "classes"]
 """How an image may be resized: as photographs are; as thin lines, white or black only; or as colours of classes."""
 
+Order = Literal["frame, then detect", "detect, then resize"]
+"""Whether condition maps are detected in images of the frame's size, or at the images' own size and then resized."""
+
 
 def fit(image: Image.Image, size: tuple[int, int], kind: MapKind = "smooth", place: float = 0.5) -> Image.Image:
     """RGB, scaled to cover `size` (width, height), then cropped to it; an image of that size is unchanged.

@@ -13,7 +13,7 @@ from torch import nn
 from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.networks.perception import PerceptionModel
-from maquette.conditions.requirements import Order, drawn_by, kind_of, resizing_words, shows_people
+from maquette.conditions.requirements import drawn_by, kind_of, resizing_words, shows_people
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
@@ -27,6 +27,7 @@ from maquette.data.sources.open import open_source
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import DTYPES
+from maquette.foundation.images import Order
 from maquette.metrics.fidelity import SceneScorer, Scorer, map_scorer, needs_eye
 from maquette.noise.process import PREDICTIONS
 from maquette.training import checkpoint

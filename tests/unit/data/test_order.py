@@ -14,6 +14,7 @@ from maquette.annotation.annotation import Annotation
 from maquette.annotation.output import Target
 from maquette.conditions.detect import Detector, detect
 from maquette.conditions.labels import colour_labels
+from maquette.conditions.registry import detectors, register_detector
 from maquette.conditions.requirements import kind_of
 from maquette.data.crop import CropView, ResizeCrop
 from maquette.data.pairs import SourcePairs
@@ -144,6 +145,21 @@ def test_maps_of_another_size_are_resized_whole_and_said_to_be(folder, tmp_path)
         assert (pixels(in_use) == pixels(trained)).all()
         if max(photo.size) > 300:
             assert (pixels(Detector("canny").in_frame(photo, (64, 64))) != pixels(trained)).any()
+
+
+@pytest.mark.parametrize("name", ["canny", "scribble", "hough", "lsd"])
+def test_detectors_of_lines_draw_white_on_black_alone(name: str) -> None:
+    assert detectors[name].kind == "lines"
+    found = pixels(detect(name, pictured((300, 200), 1)))
+    assert set(np.unique(found)) <= {0, 255} and found.mean() < 128
+
+
+def test_a_user_s_detector_says_the_kind_of_its_maps(monkeypatch) -> None:
+    monkeypatch.setattr(detectors, "_entries", dict(detectors._entries))
+    for name, more in (("mine", {"lines": True}), ("yours", {"categorical": True}), ("theirs", {})):
+        register_detector(name, lambda image: image, **more)
+    assert [kind_of(name) for name in ("mine", "yours", "theirs")] == ["lines", "classes", "smooth"]
+    assert kind_of("theirs", categorical=True) == "classes"
 
 
 def test_nothing_is_said_of_maps_of_no_known_detector(folder) -> None:
