@@ -111,7 +111,7 @@ def _parsed(name: str, lora: Weights) -> tuple[str, str]:
 
 def _spellings(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, _Target]:
     """Every weight of a base that a LoRA can update, by each stem that files have for it."""
-    found = {}
+    found: dict[str, _Target] = {}
     for part, state in parts.items():
         levels = attentive_levels(state)
         for weight, value in state.items():

@@ -70,4 +70,5 @@ def check_captioner(name: str | None, base: str) -> str:
 def _opened(captioner: str | Captioner | None, base: "Base") -> Captioner:
     if captioner is not None and not isinstance(captioner, str):
         return captioner
-    return Detector(check_captioner(captioner, base.name), device=str(base.device))
+    detector = Detector(check_captioner(captioner, base.name), device=str(base.device))
+    return lambda images: [str(text) for text in detector(images)]
