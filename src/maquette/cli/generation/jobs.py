@@ -14,7 +14,7 @@ from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
 from maquette.foundation.images import open_image
 from maquette.sampling.metadata import ControlRecord, Record, pack
-from maquette.sampling.prompts import check_captioner
+from maquette.sampling.prompts import Captioner, check_captioner
 from maquette.sampling.size import check_size
 
 Opened = dict[str, Detector]
@@ -34,11 +34,12 @@ def open_detectors(plan: Plan) -> Opened:
     return opened
 
 
-def open_captioner(plan: Plan) -> Detector | None:
+def open_captioner(plan: Plan) -> Captioner | None:
     """What writes the prompts, if they are automatic. Raises `MaquetteError` for weights that are missing."""
     if plan.options.prompt.prompt_mode != "auto":
         return None
-    return Detector(check_captioner(None, plan.template.base), device=plan.options.model.device)
+    detector = Detector(check_captioner(None, plan.template.base), device=plan.options.model.device)
+    return lambda images: list(map(str, detector(images)))
 
 
 class Jobs:

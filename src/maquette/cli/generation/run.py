@@ -28,7 +28,7 @@ def carry_out(plan: Plan) -> None:
             failed.append(str(error))
             continue
         if captioner is not None:
-            records = studio.captioned(records, lambda images: list(captioner(images)))
+            records = studio.captioned(records, captioner)
         write(studio, records, plan.sweeps, targets, plan.options.output.keep_images)
     if failed:
         count = f"{len(failed)} of {len(sources)} images were passed over. " if len(sources) > 1 else ""
