@@ -1,20 +1,22 @@
-"""Image grids: two controls combined and alone, and the variants of guidance without a prompt.
+"""Image grids: controls combined, in regions and at different strengths, variants of guidance, and edits.
 
     python -m maquette.recipes.diorama.grids --output docs/grids
 
-Two CPU cores: two minutes.
+Two CPU cores: five minutes.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.controlnet.control import Control
 from maquette.data.diorama import Pairs
-from maquette.diorama import dataset
+from maquette.diorama import SIZE, dataset
 from maquette.foundation.images import image_grid
 from maquette.recipes.command import run
 from maquette.sampling.config import ConditionIn, ResolutionWeights
@@ -28,6 +30,18 @@ VARIANTS: dict[str, tuple[ConditionIn, ResolutionWeights]] = {
     "resolution weights": ("weighted", "normalised"),
     "weights, literal": ("weighted", "literal"),
 }
+STRENGTHS: dict[str, dict[str, Any]] = {
+    "weight 1": {},
+    "weight 0.5": {"weight": 0.5},
+    "balance prompt": {"balance": "prompt"},
+    "balance control": {"balance": "control"},
+    "curve 1 to 0": {"curve": [(0, 1), (1, 0)]},
+    "curve 0 to 1": {"curve": [(0, 0), (1, 1)]},
+}
+"""Settings of a control."""
+
+EDITED = {7: "a red ball", 20: "a green tree", 57: "a person in a white shirt"}
+"""Scenes, and what is put into each."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +57,9 @@ def make(recipe: Recipe) -> None:
     for pair in PAIRS:
         combined_controls(base, pair).save(recipe.output / f"{'-and-'.join(pair)}.png")
     guidance_variants(base, "canny").save(recipe.output / "guidance.png")
+    strengths(base, "canny").save(recipe.output / "strengths.png")
+    regions(base, "canny").save(recipe.output / "regions.png")
+    edits(base).save(recipe.output / "edits.png")
 
 
 def combined_controls(base: Base, pair: tuple[str, str]) -> Image.Image:
@@ -81,6 +98,50 @@ def guidance_variants(base: Base, condition: str) -> Image.Image:
             ]
         )
     return image_grid(rows, labels=("source", condition, *VARIANTS))
+
+
+def strengths(base: Base, condition: str) -> Image.Image:
+    """Each of `STRENGTHS` under the caption of another scene; one column per scene."""
+    net, pairs = load_controlnet(f"diorama/{condition}", base), _pairs(condition)
+    others = dict(zip(SCENES, (*SCENES[1:], SCENES[0]), strict=True))
+    rows = [[pairs.standard(row) for row in SCENES]]
+    for settings in STRENGTHS.values():
+        rows.append(
+            [
+                _generate(base, pairs.captions[other], [Control(net, pairs.standard(row), **settings)], row)
+                for row, other in others.items()
+            ]
+        )
+    captions = [[pairs.captions[other] for other in others.values()]] * len(rows)
+    return image_grid(rows, labels=(condition, *STRENGTHS), captions=captions)
+
+
+def regions(base: Base, condition: str) -> Image.Image:
+    """Two maps, each in its half of the image, with a soft edge of 32 pixels; one column per pair of scenes."""
+    net, pairs = load_controlnet(f"diorama/{condition}", base), _pairs(condition)
+    left = Image.fromarray(np.tile(np.clip(np.linspace(2.5, -1.5, SIZE), 0, 1) * 255, (SIZE, 1)).astype(np.uint8))
+    columns = []
+    for row, other in zip(SCENES, (*SCENES[1:], SCENES[0]), strict=True):
+        maps = pairs.standard(row), pairs.standard(other)
+        halves = [Control(net, maps[0], mask=left), Control(net, maps[1], mask=ImageOps.invert(left))]
+        whole = [Control(net, condition_map) for condition_map in maps]
+        columns.append([*maps, left, _generate(base, "", halves, row), _generate(base, "", whole, row)])
+    labels = ("first map", "second map", "mask of the first", "a half each", "both everywhere")
+    return image_grid([list(row) for row in zip(*columns, strict=True)], labels=labels)
+
+
+def edits(base: Base) -> Image.Image:
+    """Scenes with something put into them, and where they differ from the original; one column per scene."""
+    mask = Image.new("L", (SIZE, SIZE))
+    ImageDraw.Draw(mask).ellipse((44, 44, 104, 112), fill=255)
+    pairs, columns = _pairs("canny"), []
+    for row, prompt in EDITED.items():
+        original = Image.fromarray(pairs.images[row])
+        edited = generate(base, prompt, image=original, mask=mask, seed=row)[0]
+        changed = ImageChops.difference(edited, original).convert("L").point(lambda level: 255 * (level > 0))
+        columns.append([original, mask, edited, changed])
+    labels = ("original", "mask", "edited", "changed pixels")
+    return image_grid([list(row) for row in zip(*columns, strict=True)], labels=labels, tile=192)
 
 
 def _pairs(condition: str) -> Pairs:
