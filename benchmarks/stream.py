@@ -58,7 +58,7 @@ def read(folder: Path, rank: int) -> None:
 
     pairs = SourcePairs.open("rings", open_source(folder), ResizeCrop((64, 64)))
     config = TrainingConfig(condition="rings", output="unused", data=str(folder))
-    order = batches([list(pairs.blocks())], BATCH, config.data.shuffle_window, seed=0)
+    order = batches([pairs.blocks()], BATCH, config.data.shuffle_window, seed=0)
     spec = LatentSpec(DDPM({}), 4, 8, 64)
     dataset = TrainingDataset(pairs, None, config.data, [np.arange(len(pairs))], spec, config.seed)
     places = (

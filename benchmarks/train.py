@@ -240,7 +240,8 @@ def samples_a_second() -> float:
     from maquette.noise.ddpm import DDPM
     from maquette.training.config import TrainingConfig
     from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset
-    from maquette.training.data.latent_cache import Cache, text_key
+    from maquette.training.data.filling import text_key
+    from maquette.training.data.latent_cache import Cache
     from maquette.training.data.tensor_store import Store
 
     torch.set_num_threads(1)
@@ -257,14 +258,17 @@ def samples_a_second() -> float:
             )
         (folder / "metadata.jsonl").write_text("\n".join(lines) + "\n")
         store = Store(folder / "cache.sqlite")
-        images = {(row, CropView()): row.to_bytes(16, "big") for row in range(count)}
-        store.put((key, {"moments": torch.zeros(8, 64, 64, dtype=torch.half)}) for key in images.values())
+        keys = np.random.default_rng(0).integers(1, 255, (count, 1, 16), np.uint8)
+        store.put((key.tobytes(), {"moments": torch.zeros(8, 64, 64, dtype=torch.half)}) for key in keys)
+        store.put([(b"chunk".ljust(16), {"keys": torch.from_numpy(keys)})])
+        chunks = np.frombuffer(b"chunk".ljust(16), np.uint8)[None]
         hidden_states = torch.zeros(TOKENS, 768, dtype=torch.bfloat16)
         store.put((text_key(b"", prompt), {"hidden_states": hidden_states}) for prompt in ["", *map(str, range(count))])
         pairs = SourcePairs.open("edges", open_source(folder), ResizeCrop((512, 512)))
         config = TrainingConfig(condition="edges", output="unused", data=str(folder))
         spec = LatentSpec(DDPM({}), 4, 8, 64)
-        dataset = TrainingDataset(pairs, Cache(store, images, b""), config.data, [np.arange(count)], spec, config.seed)
+        cache = Cache(store, chunks, (CropView(),), b"", count)
+        dataset = TrainingDataset(pairs, cache, config.data, [np.arange(count)], spec, config.seed)
         started = time.perf_counter()
         for start in range(0, count, 32):
             Batch.of([dataset[SampleIndex(0, row, row)] for row in range(start, start + 32)])

@@ -1,6 +1,6 @@
 """Generate what these pages take from elsewhere: settings, detectors, evaluation results and the code's two loops.
 
-python docs/tables.py            # write them into training.md, detectors.md, fidelity.md and architecture.md
+python docs/tables.py            # write them into the pages under PAGES
 python docs/tables.py --check    # fail if one of these pages is out of date
 """
 
@@ -59,6 +59,38 @@ def fidelities() -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
 
 
+BASE_ROWS = {
+    "psnr": ("PSNR of the autoencoder, dB, 1,000 scenes", "{:.2f}"),
+    "found": ("things named by 500 captions that are detected", "{:.1%}"),
+    "coloured": ("things named that are detected in the right colour", "{:.1%}"),
+    "frechet": ("Fréchet distance to 2,000 true scenes, in features of the perception model", "{:.3f}"),
+    "straight cubes": ("edges of cubes on straight lines", "{:.1%}"),
+    "straight houses": ("edges of houses on straight lines", "{:.1%}"),
+    "round balls": ("outlines of balls on circles", "{:.1%}"),
+    "plain words found": ("things found that fifty plain prompts name", "{:.1%}"),
+    "plain words coloured": ("in the right colour, where these name one", "{:.1%}"),
+}
+"""What is measured of the base: in words, and as numbers are written."""
+
+
+def base() -> Iterator[str]:
+    """The results of the embedded base."""
+    numbers = json.loads((DOCS / "base" / "numbers.json").read_text())
+    yield "| mean (95 % interval) | generated | true scenes |"
+    yield "| --- | --- | --- |"
+    for name, (words, form) in BASE_ROWS.items():
+        scores = (_score(numbers.get(which), form) for which in (name, f"{name} of true scenes"))
+        yield f"| {words} | {' | '.join(scores)} |"
+
+
+def _score(score: dict[str, float] | None, form: str) -> str:
+    """A mean and its interval, as they are written; nothing where there is none."""
+    if score is None:
+        return ""
+    mean, low, high = (form.format(score[which]).replace("%", " %") for which in ("mean", "low", "high"))
+    return f"{mean} ({low} to {high})"
+
+
 def catalogue() -> Iterator[str]:
     """Every registered detector, and the options of each."""
     yield "| detector | map | library | weights, MB | licence |"
@@ -97,6 +129,7 @@ PAGES: dict[str, Callable[[], Iterator[str]]] = {
     "detectors.md": catalogue,
     "fidelity.md": fidelities,
     "architecture.md": loops,
+    "diorama.md": base,
 }
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("MAQUETTE_DEVICE", "cpu")  # numbers are compared with those of the CPU, in float32
 
 import pytest
 import torch

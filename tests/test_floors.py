@@ -23,7 +23,7 @@ FLOORS = [
 """From the ground up; what stands in one set is on one floor."""
 
 FLOOR = {name: number for number, names in enumerate(FLOORS) for name in names}
-FLOOR_MATES = {("foundation", "errors")}  # the one pair where one may know the other
+FLOOR_MATES = {("foundation", "errors"), ("conditions", "diorama")}  # the pairs where one may know the other
 
 
 def imports(path: Path) -> set[str]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from maquette.controlnet.control import Control
     from maquette.controlnet.network import ControlNet
     from maquette.controlnet.zero import ControlledBlock
+    from maquette.metrics.registry import register_metric
     from maquette.sampling.generate import generate
+    from maquette.sampling.metadata import save
     from maquette.training.config import TrainingConfig
     from maquette.training.loop import train
 
@@ -30,7 +32,9 @@ _HOMES = {
     "Detector": "maquette.conditions.detect",
     "detect": "maquette.conditions.detect",
     "register_detector": "maquette.conditions.registry",
+    "register_metric": "maquette.metrics.registry",
     "generate": "maquette.sampling.generate",
+    "save": "maquette.sampling.metadata",
     "load_base": "maquette.checkpoints",
     "load_controlnet": "maquette.checkpoints",
     "train": "maquette.training.loop",
@@ -52,6 +56,8 @@ __all__ = [
     "load_base",
     "load_controlnet",
     "register_detector",
+    "register_metric",
+    "save",
     "train",
 ]
 

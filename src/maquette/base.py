@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +16,9 @@ from torch import Tensor, nn
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.residuals import Residuals
 from maquette.errors import MaquetteError
+from maquette.formats import lora
 from maquette.foundation.pixels import from_signed, to_signed
+from maquette.foundation.weights import open_weights
 from maquette.noise.config import noise_process
 from maquette.noise.process import image_tokens
 from maquette.text.conditioning import Conditioning, TextEncoder
@@ -104,6 +108,24 @@ class Base:
     def offload_device(self) -> torch.device:
         """Where the weights live between computations."""
         return next(self.backbone.network.parameters()).device
+
+    def add_lora(self, path: str | Path, weight: float = 1.0) -> None:
+        """Add a LoRA to the weights of backbone and text encoders, in place; several add up.
+
+        ControlNets that are loaded already keep their weights, as in diffusers and web UIs: load them first.
+
+        Args:
+            path: a file of kohya's sd-scripts, of diffusers or of peft (`formats.lora`).
+            weight: a factor on the LoRA; 1 is as trained, below 0 does the opposite.
+
+        Raises `MaquetteError` for a file that is missing or holds no LoRA, a LoRA for another base, and a weight that
+        is not a number.
+        """
+        if not isinstance(weight, int | float) or not isfinite(weight):
+            raise MaquetteError(f"The weight of a LoRA is a number, usually 0 to 1, not {weight!r}.")
+        networks = (self.backbone.network, *(self.text_encoder.modules if self.text_encoder else ()))
+        parts = {part: network.state_dict() for part, network in zip(lora.PARTS, networks, strict=False)}
+        lora.add_lora(open_weights(Path(path)), parts, weight)
 
     @contextmanager
     def on_device(self, *parts: nn.Module) -> Iterator[None]:

@@ -143,15 +143,15 @@ def test_weights_schedules_and_branches(base) -> None:
         assert not np.array_equal(images(base, mq.Control(net, maps), condition_in=where), control)
 
 
-def test_latents_are_unchanged_where_the_mask_is_black(base, monkeypatch) -> None:
+def test_latents_are_unchanged_one_cell_beyond_the_mask(base, monkeypatch) -> None:
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     mask = Image.fromarray(np.repeat(np.arange(64)[None] >= 32, 64, axis=0).astype(np.uint8) * 255)
     generated, decode = [], base.decode_latents
     monkeypatch.setattr(base, "decode_latents", lambda latents: generated.append(latents) or decode(latents))
     images(base, mq.Control(net_on(base), MAPS[:1]), image=image, mask=mask)
     kept = base.encode_images([image])
-    assert torch.equal(generated[0][..., :4], kept[..., :4])
-    assert not torch.isclose(generated[0][..., 4:], kept[..., 4:]).all()
+    assert torch.equal(generated[0][..., :3], kept[..., :3])
+    assert not torch.isclose(generated[0][..., 3:], kept[..., 3:]).all(dim=1).any()
 
 
 def test_one_map_per_image_gives_the_same_as_one_image_at_a_time(base) -> None:

@@ -29,7 +29,7 @@ DRAWN = ["canny", "hough", "lsd", "scribble", "softedge", "xdog"]
 WRITERS: dict[str, Callable[[str, Path], Path]] = {
     **dict.fromkeys(["hed", "mlsd", "lineart", "lineart_anime"], random_weights.write_random),
     **dict.fromkeys(["depth", "normal", "segmentation", "caption"], tiny_models.write_tiny),
-    "pose": tiny_pose.write_tiny,
+    **dict.fromkeys(["pose", "pose_pifpaf"], tiny_pose.write_tiny),
 }
 
 

@@ -12,12 +12,11 @@ from tests.own_pairs import apart, weights, write_pairs
 
 import maquette as mq
 from maquette.checkpoints.save import save_base
-from maquette.controlnet.contract import Contract
 from maquette.data.crop import CropView, ResizeCrop
 from maquette.data.pairs import SourcePairs
 from maquette.data.random_detectors import DRAWS
 from maquette.data.sources.open import open_source
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.training import checkpoint, loop
 from maquette.training import step as steps
 from maquette.training.monitor import convergence
@@ -164,11 +163,10 @@ def test_a_finished_run_that_is_resumed_is_the_same(base, settings, tmp_path, mo
     kept = {}
     for name, changes in {
         "stages": {"connect": "middle", "reconnect": 1, "ema": 0.5},
-        "stopped": {"stop_after": 0, "max_steps": 8},
+        "stopped": {"stop_after": 0, "max_steps": 30, "evaluate_every": 1},
         "best": {"keep_best": True},
     }.items():
-        gains = iter([0.0, 0.0, 0.6, 0.5, 0.4])
-        monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net, gains=gains: constant(next(gains)))
+        measured(monkeypatch, 4, range(12))
         config = settings(output=tmp_path / name, **changes)
         kept[name] = mq.load_controlnet(mq.train(config, base), base)
         again = mq.load_controlnet(mq.train(replace(config, resume=True), base), base)
@@ -176,7 +174,7 @@ def test_a_finished_run_that_is_resumed_is_the_same(base, settings, tmp_path, mo
         assert again.contract == kept[name].contract
         assert same(kept[name].state_dict(), again.state_dict())
     assert kept["stages"].config.connect == "all"
-    assert kept["stopped"].contract.optimizer_steps == 4
+    assert kept["stopped"].contract.optimizer_steps == 11
 
 
 def constant(value: float) -> dict[int, convergence.Gain]:
@@ -194,21 +192,47 @@ def test_the_best_weights_are_kept(base, settings, tmp_path, monkeypatch) -> Non
     assert same(best["net"], kept) and not same(best["net"], weights(run))
 
 
-def test_a_run_stops_after_convergence(base, settings, tmp_path, monkeypatch) -> None:
-    write_pairs(tmp_path / "pairs")
-    gains = iter([0.0, 0.0, 0.0, 0.5, 0.5])
+def measured(monkeypatch, jump: int, steps) -> None:
+    """Let the measurements after the given steps find a gain of 0.5 from step `jump` on."""
+    gains = iter([0.5 * (step >= jump) for step in steps])
     monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
-    run = mq.train(settings(stop_after=1, max_steps=30, checkpoint_every=5), base)
-    assert Contract.from_json(mq.load_controlnet(run, base).contract.to_json()).optimizer_steps == 7
-    assert Log(run, "rings").convergence_detected_at() == 6
+    monkeypatch.setattr(convergence.Monitor, "measure", lambda monitor, net: (np.nan, Image.new("RGB", (8, 8))))
+
+
+def test_a_run_stops_once_convergence_has_settled(base, settings, tmp_path, monkeypatch, capsys) -> None:
+    """Not at the first date; a run that was ended between and extended stops at the same step."""
+    write_pairs(tmp_path / "pairs")
+    config = settings(stop_after=1, max_steps=40, checkpoint_every=5)
+    measured(monkeypatch, 8, range(0, 40, 2))
+    whole = mq.train(config, base)
+    log = Log(whole, "rings")
+    assert log.settled_at() == 22  # with the twelfth measurement
+    assert log.verdict() == "converged at step 8"
+    assert mq.load_controlnet(whole, base).contract.optimizer_steps == 23
+    assert "Stopped after step 23: convergence had settled at step 22" in capsys.readouterr().out
+    parts = replace(config, output=tmp_path / "parts")
+    measured(monkeypatch, 8, [0, 2, 4, 6, 8, 9])  # the last step is measured too
+    with pytest.warns(MaquetteWarning, match="no effect with 5 evaluations: convergence settles with 12"):
+        mq.train(replace(parts, max_steps=9), base)
+    measured(monkeypatch, 8, range(10, 40, 2))
+    assert mq.load_controlnet(mq.train(replace(parts, resume=True), base), base).contract.optimizer_steps == 23
+    assert same(weights(whole), weights(tmp_path / "parts"))
+
+
+def test_a_date_is_provisional_before_it_settles(base, settings, tmp_path, monkeypatch, capsys) -> None:
+    write_pairs(tmp_path / "pairs")
+    measured(monkeypatch, 2, range(6))
+    run = mq.train(settings(max_steps=5, evaluate_every=1), base)
+    assert "step 5: gain 0.5000, converged at step 2 (provisional)" in capsys.readouterr().out
+    assert "converged at step 2 (provisional)" in (run / "report.html").read_text()
 
 
 def test_residuals_are_reconnected_after_convergence(base, settings, tmp_path, monkeypatch) -> None:
     """Before, only the middle block's zero convolution is trained; after, all are."""
     write_pairs(tmp_path / "pairs")
-    gains = iter([0.0, 0.0, 0.5, 0.5, 0.5])
-    monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
-    run = mq.train(settings(connect="middle", reconnect="converged", max_steps=5, checkpoint_every=1), base)
+    measured(monkeypatch, 4, range(13))
+    settled = settings(connect="middle", reconnect="converged", max_steps=12, checkpoint_every=1, evaluate_every=1)
+    run = mq.train(settled, base)
     before, after = (checkpoint.read(path)["net"] for path in checkpoint.states(run))
     assert not any(before[f"zero_convs.{slot}.weight"].any() for slot in range(12))
     assert before["zero_convs.12.weight"].any()

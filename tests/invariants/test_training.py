@@ -16,11 +16,11 @@ from maquette.checkpoints import load_controlnet
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.training import checkpoint, setup, step
+from maquette.training import checkpoint, stages, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
 from maquette.training.monitor import convergence
-from maquette.training.monitor.convergence import LEVELS, Monitor, convergence_step
+from maquette.training.monitor.convergence import LEVELS, Monitor
 
 
 @pytest.fixture
@@ -111,13 +111,13 @@ def test_a_finished_run_has_all_its_files_and_leaves_the_base_unchanged(base, co
     net = load_controlnet(run, base)
     assert any(conv.weight.abs().max() > 0 for conv in net.zero_convs)
     assert all(torch.equal(before[name], value) for name, value in base.backbone.unet.state_dict().items())
-    assert TrainingConfig.load(run / "training.json") == config()
+    assert TrainingConfig.load(run / "training.json") == config(learning_rate=1e-3)
 
 
 def test_the_gain_is_the_reduction_of_the_loss_by_control(base, tmp_path, monkeypatch) -> None:
     """Exactly 0 before training, negative for random residuals; the network keeps its mode."""
     monkeypatch.setattr(dataset, "SHARD", 2)
-    monitor = Monitor(base, Pairs.load("canny", range(2), tmp_path), range(2), None, scored=True)
+    monitor = Monitor(base, Pairs.load("canny", range(2), tmp_path), range(2), None)
     net = mq.ControlNet.attach(base).train()
     assert {level: gain.gain for level, gain in monitor.gain(net).items()} == dict.fromkeys(LEVELS, 0.0)
     randomise(net)
@@ -199,9 +199,30 @@ def test_a_kill_before_the_first_state_measures_the_start_once(base, config, mon
 
 
 def test_a_learning_rate_for_narrow_bases_warns_on_a_wide_one(base, config, monkeypatch) -> None:
-    monkeypatch.setattr(setup, "FULL_WIDTH", base.backbone.slots[0].channels)
+    monkeypatch.setattr(stages, "WIDE", base.backbone.slots[0].channels)
     with pytest.warns(MaquetteWarning, match=r"0\.001 is made for narrow bases"):
-        mq.train(config(max_steps=1), base)
+        mq.train(config(max_steps=1, learning_rate=1e-3), base)
+
+
+@pytest.mark.parametrize(("channels", "rate"), [(96, 1e-3), (319, 1e-3), (320, 1e-5), (1536, 1e-5), (3072, 1e-5)])
+def test_the_default_learning_rate_follows_from_the_base(channels, rate) -> None:
+    """Stable Diffusion's first block has 320 channels, the diorama's 96; transformers are wider."""
+    assert stages.usual_learning_rate(channels) == rate
+
+
+def test_the_learning_rate_taken_is_said_saved_and_resumed(base, config, monkeypatch, capsys) -> None:
+    """Also by a run from before, which saved the default of then; another one is refused."""
+    run = mq.train(config(max_steps=1, evaluate_every=0, held_out=16), base)
+    assert "learning rate 0.001: the default for a base of 24 channels, less than" in capsys.readouterr().out
+    assert TrainingConfig.load(run / "training.json").optimizer.learning_rate == 1e-3
+    monkeypatch.setattr(stages, "WIDE", 24)
+    with pytest.warns(MaquetteWarning, match="for narrow bases"):
+        mq.train(config(max_steps=2, evaluate_every=0, held_out=16, resume=True), base)
+    assert "learning rate 0.001, that of the run" in capsys.readouterr().out
+    with pytest.raises(MaquetteError, match=r"other settings \(learning_rate\)"):
+        mq.train(config(max_steps=3, evaluate_every=0, held_out=16, learning_rate=1e-5, resume=True), base)
+    with pytest.raises(MaquetteError, match="learning_rate is above 0, not 0"):
+        config(learning_rate=0)
 
 
 def test_a_line_cut_off_by_a_kill_is_ignored(base, config) -> None:
@@ -255,11 +276,3 @@ def test_the_target_is_what_the_base_predicts(prediction) -> None:
     alpha = DDPMScheduler.from_config(process.config).alphas_cumprod[t].view(-1, 1, 1, 1)
     expected = noise if prediction == "epsilon" else alpha.sqrt() * noise - (1 - alpha).sqrt() * z
     assert torch.allclose(process.target(z, noise, t), expected, atol=1e-6)
-
-
-def test_the_step_of_sudden_convergence() -> None:
-    steps = list(range(0, 900, 100))
-    assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.52, 0.6, 0.63, 0.62, 0.64]) == 400
-    assert convergence_step(steps, [0.3, 0.31, 0.3, 0.29, 0.31, 0.3, 0.31, 0.32, 0.3]) is None
-    assert convergence_step(steps[:2], [0.1, 0.9]) is None
-    assert convergence_step(steps[:5], [0.3, 0.6, 0.3, 0.6, 0.7]) == 300  # an outlier does not count

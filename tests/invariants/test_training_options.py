@@ -1,15 +1,21 @@
 """Training options: each does what it promises."""
 
+from importlib.metadata import version
+
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import tiny_base
 from tests.own_pairs import apart, weights, write_pairs
 from typer.testing import CliRunner
 
 import maquette as mq
 from maquette.cli.main import app
-from maquette.errors import MaquetteError
+from maquette.diorama import dataset
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.training import checkpoint
+from maquette.training.distributed.world import World
+from maquette.training.setup import open_data
 
 
 def test_sdxl_trains_with_pooled_text_and_size_conditioning(settings, tmp_path) -> None:
@@ -64,3 +70,67 @@ def test_a_cache_can_be_computed_beforehand(tmp_path, monkeypatch) -> None:
     command = ["data", "cache", "pairs", "--size", "64", "--flip", "--folder", "kept"]
     done = CliRunner().invoke(app, command)
     assert "6 views of 3 rows are cached in kept/cache.sqlite" in done.output
+
+
+def test_drawn_options_depend_on_seed_step_and_place_alone(settings, tmp_path) -> None:
+    """A run that was interrupted, one with workers and one in parts see the same maps as a plain one."""
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sd15", context=96)
+    own = {
+        "condition": "scribble",
+        "detect": True,
+        "detect_options": {"source": "choice(softedge, edges)", "width": "uniform(2, 4)"},
+        "evaluate_every": 0,
+    }
+    plain = mq.train(settings(output=tmp_path / "plain", **own), base)
+    mq.train(settings(max_steps=2, **own), base)
+    resumed = mq.train(settings(resume=True, **own), base)
+    loaded = mq.train(settings(output=tmp_path / "workers", workers=2, **own), base)
+    parts = mq.train(settings(output=tmp_path / "parts", accumulation=2, **own), base)
+    expected = weights(plain)
+    for run in (resumed, loaded):
+        found = weights(run)
+        assert all(torch.equal(expected[name], found[name]) for name in expected)
+    assert apart(expected, weights(parts), mq.ControlNet.attach(base).state_dict()) < 3e-3
+    with pytest.raises(MaquetteError, match=r"was started with other settings \(detect_options\)"):
+        mq.train(settings(resume=True, **{**own, "detect_options": {"width": 4}}), base)
+    contract = mq.load_controlnet(plain, base).contract
+    assert contract.detector == "scribble"
+    assert contract.detector_version == f"maquette {version('maquette')}"
+    assert contract.detector_options == (
+        "width = uniform(2, 4), source = choice(softedge, edges), a seed for each image"
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"source": "softedge"}, "source = softedge, a seed for each image"),
+        (None, "strokes thresholded, masked and thickened by chance"),
+    ],
+)
+def test_the_diorama_can_be_trained_with_the_papers_scribbles(tmp_path, monkeypatch, options, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(dataset, "SHARD", 8)
+    base = tiny_base("diorama", "v_prediction", context=96)
+    run = mq.train(
+        mq.TrainingConfig(
+            condition="scribble", output="run", scenes=8, max_steps=2, batch_size=2, evaluate_every=0, cache=False,
+            precision="float32", detect_options=options,
+        ),
+        base,
+    )  # fmt: skip
+    contract = mq.load_controlnet(run, base).contract
+    assert (contract.detector, contract.detector_options) == ("diorama/scribble", words)
+
+
+def test_pairs_without_people_are_not_held_out_for_poses(settings, tmp_path) -> None:
+    folder = write_pairs(tmp_path / "pairs")
+    for number in (0, 3, 5, 6, 8, 9):
+        Image.new("RGB", (96, 64)).save(folder / "maps" / f"{number}.png")
+    config = settings(condition="pose", held_out=4)
+    base = tiny_base("sd15", context=96)
+    with pytest.warns(MaquetteWarning, match="of the .* pairs read for evaluation have a black pose map, of nobody"):
+        data = open_data(config, base, World("cpu"))
+    assert len(data.held_out) == 4 and not {0, 3, 5, 6, 8, 9} & set(data.held_out)
+    assert sum(len(block) for group in data.groups for block in group) == 8  # the others are trained on

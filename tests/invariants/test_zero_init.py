@@ -106,6 +106,12 @@ BLOCKS = {
         lambda: nn.Sequential(nn.Conv2d(8, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU()),
         (2, 8, 10, 10),
     ),
+    "1-d convolution": (lambda: nn.Conv1d(8, 12, 3, padding=1), (2, 8, 10)),
+    "3-d convolution, norm": (
+        lambda: nn.Sequential(nn.GroupNorm(2, 8), nn.Conv3d(8, 6, 3, padding=1), nn.BatchNorm3d(6)),
+        (2, 8, 4, 5, 6),
+    ),
+    "transposed 3-d convolution": (lambda: nn.ConvTranspose3d(8, 6, 1), (2, 8, 4, 5, 6)),
     "linear": (lambda: nn.Linear(8, 5), (2, 7, 8)),
     "transformer": (lambda: nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True), (2, 7, 8)),
 }
@@ -134,6 +140,44 @@ def test_equation_2_on_any_block(name: str) -> None:
     assert controlled.zero_in.weight.grad.abs().max() > 0
     assert all(p.grad is None for p in controlled.block.parameters())
     assert all(torch.equal(value, dict(block.named_buffers())[n]) for n, value in statistics.items())
+
+
+@pytest.mark.parametrize("batch_first", [True, False])
+def test_equation_2_on_attention(batch_first: bool) -> None:
+    """Alone it attends to itself; its attention weights stay the locked block's."""
+    torch.manual_seed(0)
+    block = nn.MultiheadAttention(8, 2, batch_first=batch_first)
+    nn.init.normal_(block.in_proj_bias)
+    x, condition = torch.randn(4, 7, 8), torch.randn(4, 7, 3)
+    controlled = ControlledBlock(block, condition_channels=3)
+    before, weights = block(x, x, x)
+    assert all(torch.equal(a, b) for a, b in zip(controlled(x, condition), (before, weights), strict=True))
+
+    optimizer = torch.optim.SGD(controlled.parameters(), lr=0.5)
+    for _ in range(2):
+        optimizer.zero_grad()
+        controlled(x, condition)[0].square().mean().backward()
+        optimizer.step()
+    output, same = controlled(x, condition)
+    assert not torch.equal(output, before)
+    assert torch.equal(same, weights)
+    changed = x + controlled.zero_in(condition)
+    by_hand = block(x, x, x)[0] + controlled.zero_out(controlled.trainable_copy(changed, changed, changed)[0])
+    assert torch.equal(output, by_hand)
+    assert controlled.zero_in.weight.grad.abs().max() > 0
+    assert controlled.trainable_copy.in_proj_weight.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in controlled.block.parameters())
+
+
+def test_equation_2_on_attention_to_something_else() -> None:
+    """Keys and values, given as they are to both block and copy, by place or by name."""
+    block = nn.MultiheadAttention(8, 2, batch_first=True, kdim=5, vdim=5)
+    x, condition, other = torch.randn(2, 7, 8), torch.randn(2, 7, 3), torch.randn(2, 4, 5)
+    controlled = ControlledBlock(block, condition_channels=3)
+    expected = block(x, other, other, need_weights=False)[0]
+    nn.init.normal_(controlled.zero_in.weight)  # behind it the last layer is still zero
+    assert torch.equal(controlled(x, condition, other, other, need_weights=False)[0], expected)
+    assert torch.equal(controlled(x, condition, key=other, value=other, need_weights=False)[0], expected)
 
 
 def test_equation_2_on_a_resnet_block() -> None:

@@ -4,63 +4,20 @@ import json
 import subprocess
 import sys
 import time
-import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
-from tests.conftest import randomise, tiny_base
 
 from maquette.checkpoints import load_base, load_controlnet
-from maquette.checkpoints.save import save_base
-from maquette.cli import main as cli
 from maquette.cli.main import VERBS
 from maquette.conditions.detect import Detector
 from maquette.conditions.labels import colour_labels
 from maquette.controlnet.contract import Contract
-from maquette.controlnet.network import ControlNet
 from maquette.diorama import scene
 from maquette.foundation.images import fit, open_image
 from maquette.sampling.metadata import Record
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("base")
-    save_base(tiny_base("diorama", "v_prediction", context=96), folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def net(base, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("net")
-    randomise(ControlNet.attach(tiny_base("diorama", "v_prediction", context=96))).save(folder)
-    return folder
-
-
-@pytest.fixture
-def image(tmp_path) -> Path:
-    image = Image.new("RGB", (160, 130), "white")
-    image.paste((180, 40, 40), (40, 30, 110, 90))
-    image.save(tmp_path / "house.png")
-    return tmp_path / "house.png"
-
-
-@pytest.fixture
-def maquette(monkeypatch, capsys, tmp_path):
-    """Run a command line in-process: its exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["maquette", *map(str, arguments)])
-        with warnings.catch_warnings(), pytest.raises(SystemExit) as stop:  # typer exits after every command
-            cli.main()
-        out, err = capsys.readouterr()
-        return int(stop.value.code or 0), out, err
-
-    return run
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -86,10 +43,10 @@ MISTAKES = {
     "generate missing.png": "There is no image at 'missing.png'",
     "generate house.png --condition nonsense": "no detector 'nonsense'. Known: canny, scribble",
     "generate house.png --condition caption": "caption writes text, which is not a condition map",
-    "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map.",
+    "generate house.png --option lo=3": "did you mean 'low'? Known: low, high, seed. Or give a canny map with --map",
     "generate house.png --controlnet nonsense": "There is no ControlNet 'nonsense'. Known: diorama/canny",
     "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
-    "generate house.png --weight 99": "weight lies between -10 and 10",
+    "generate house.png --weight -1": "A control's weight is a number from 0 to 10",
     "generate house.png --start 3": "with 0 ≤ start ≤ end ≤ 1, not start=3.0",
     "generate --base nowhere": "There is no base 'nowhere': it is not bundled (diorama) and the path does not exist",
     "generate --base .": "the path is a folder without a model_index.json",
@@ -102,6 +59,47 @@ MISTAKES = {
     "generate --device cdua": "There is no device 'cdua' here",
     "generate --device cuda:x": "There is no device 'cuda:x' here",
     "generate --again missing.png": "There is no image at 'missing.png'.",
+    "generate house.png --controlnet runs/absent": "neither a folder here nor in the Hub's cache",
+    "generate --base runs/absent": "neither a folder here nor in the Hub's cache",
+    "generate house.png --weight 1 --weight 2": "--weight is given twice, and only one value can count",
+    "generate house.png --option low=1 --option low=2": "--option gives low twice; give it once.",
+    "generate --control canny": "The control 'canny' has no image; give one, as in --control canny:house.png.",
+    "generate --control canny:missing.png": "There is no image at 'missing.png'",
+    "generate --control canny:house.png,wieght=2": "no setting of --control 'wieght'; did you mean 'weight'?",
+    "generate --control canny:house.png,weight=1,weight=2": "gives weight twice; give it once.",
+    "generate --control canny:house.png,weight=much": "weight is a number, or one for each slot",
+    "generate --control canny:house.png,curve=1": "curve is points FRACTION:FACTOR such as 0:1|1:0.2, not '1'.",
+    "generate --control canny:house.png,balance=net": "There is no balance 'net'. Known: balanced, prompt, control.",
+    "generate --control canny:house.png,mask=missing.png": "There is no image at 'missing.png'",
+    "generate --control canny:house.png --weight 1": "put --weight into it, as in --control canny:house.png,weight=0.8",
+    "generate house.png --control canny:house.png": "No control uses the image 'house.png'",
+    "generate --image missing.png": "There is no image at 'missing.png'",
+    "generate --mask house.png": "--mask has no effect without --image; give it too.",
+    "generate --strength 0.5": "--strength has no effect without --image; give it too.",
+    "generate --image house.png --strength 0": "strength is above 0",
+    "generate --feather 3": "--feather has no effect without --mask; give it too.",
+    "generate --seed later": "A seed is a whole number of 0 or more, or random, not 'later'.",
+    "generate --seeds 1,x": "A seed is a whole number of 0 or more, or random, not 'x'.",
+    "generate --seeds 1,2 --count 3": "--seeds lists the seed of every image; leave --count out.",
+    "generate --prompts missing.txt": "The prompts in 'missing.txt' cannot be read",
+    "generate --prompts house.png": "The prompts in 'house.png' cannot be read",
+    "generate --prompts x --prompt y": "--prompts lists every prompt; leave --prompt out.",
+    "generate --prompt-mode none --prompt y": "--prompt-mode none makes the prompt; leave --prompt out.",
+    "generate --prompt-mode some": "prompt_mode cannot be 'some'. Known: user, none, default, auto",
+    "generate house.png --fit crop": "fit cannot be 'crop'. Known: cut, pad, stretch",
+    "generate house.png --sweep weight=1": "--sweep is NAME=VALUE,VALUE,..., such as weight=0,0.5,1",
+    "generate house.png --sweep wieght=0,1": "There is no setting to vary 'wieght'; did you mean 'weight'?",
+    "generate house.png --sweep weight=0,-1": "A control's weight is a number from 0 to 10",
+    "generate house.png --sweep weight.2=0,1": "Controls are numbered from 1 to 1; there is no weight.2.",
+    "generate --sweep weight=0,1": "There is no control whose weight could be set.",
+    "generate --sweep steps=0,1": "steps is a whole number from 1 to 1000, not 0.",
+    "generate --sweep prompt=a,b": "several prompts are given with --prompts FILE.",
+    "generate --set seed=7": "--set and --anyway belong to --again IMAGE",
+    "generate -o house.png": "'house.png' exists already; give another --output, or --overwrite.",
+    "generate -o /proc/out.png": "Nothing can be written to the folder '/proc'",
+    "generate -o out.gif": "Results are .png, .jpg, .jpeg, .webp files, by the name's ending; 'out.gif' is none.",
+    "generate house.png house.png -o out.png": "The results of several images go to a folder; give --output FOLDER",
+    "generate house.png house.png": "Two results would be written to 'generated/house.png'; rename one of the images.",
     "detect nonsense house.png": "There is no detector 'nonsense'. Known: canny, scribble",
     "detect depth missing.png": "There is no image at 'missing.png'",
     "detect depth house.png --weights nowhere": "nor is there a file or folder of that name.",
@@ -184,22 +182,6 @@ for line in json.load(sys.stdin):
     assert list(tmp_path.iterdir()) == [image]
 
 
-def test_generate_and_again(maquette, base, net, image, tmp_path) -> None:
-    command = ("generate", image, "--prompt", "a b", "--base", base, "--controlnet", net, "--steps", 3, "--count", 2)
-    code, out, err = maquette(*command, "--size", "64x64", "--seed", 4, "-o", "made.png")
-    assert code == 0, err
-    assert out.split() == ["made-1.png", "made-2.png"]
-    record = Record.load(tmp_path / "made-2.png")
-    assert record.settings["seed"] == 4
-    assert record.prompt == "a b"
-    image.unlink()  # the record in the PNG is enough
-    code, out, err = maquette("generate", "--again", "made-2.png", "-o", "again.png")
-    assert code == 0, err
-    assert "Note" not in err
-    first, second = (open_image(tmp_path / name) for name in ("made-2.png", "again.png"))
-    assert np.array_equal(np.asarray(first), np.asarray(second))
-
-
 def test_a_damaged_record_is_reported(maquette, base, net, image, tmp_path) -> None:
     maquette("generate", image, "--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
     with Image.open(tmp_path / "made.png") as made:
@@ -232,7 +214,7 @@ def test_detect_writes_the_map_that_generate_uses(maquette, base, net, tmp_path,
 
 
 def test_options_go_to_the_detector(maquette, base, net, image, tmp_path) -> None:
-    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png", "--overwrite")
     code, _, err = maquette("generate", image, "--option", "low=2040", "--option", "high=2040", *options)
     assert code == 0, err
     assert not np.asarray(Record.load(tmp_path / "made.png").controls[0].image()).any()
@@ -273,16 +255,16 @@ def test_a_controlnet_is_served_in_the_order_it_was_trained_in(maquette, base, n
 def test_a_map_of_class_numbers_is_coloured(maquette, base, net, tmp_path) -> None:
     numbers = np.random.default_rng(0).integers(0, 151, (130, 90))
     Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "labels.png")
-    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png", "--overwrite")
     command = ("generate", "labels.png", "--map", "--condition", "segmentation", *options)
     code, _, err = maquette(*command, "--option", "palette=ade20k")
     assert code == 0, err
     assert "no effect" not in err and "class numbers" not in err
     fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image())
     assert (fed == np.asarray(fit(colour_labels(numbers, "ade20k"), (64, 64), "classes"))).all()
-    assert "If they are numbers, give their palette: ade20k" in maquette(*command)[2]
+    assert "If they are numbers, give their palette: ade20k" in maquette(*command, "--overwrite")[2]
     code, _, err = maquette(*command, "--option", "palette=diorama")
-    assert (code, "Class numbers of diorama are 0 to 9" in err) == (2, True)
+    assert (code, "Class numbers of diorama are 0 to 9" in err) == (2, True), err
     code, _, err = maquette(*command, "--option", "palette=ade")
     assert (code, "no palette 'ade'" in err) == (2, True)
 
@@ -312,6 +294,13 @@ def test_detect(maquette, image, tmp_path) -> None:
     assert out.strip() == "maps/house-canny.png"
     with Image.open(tmp_path / "maps/house-canny.png") as written:
         assert written.size == (160, 130)
+
+
+def test_detect_says_what_it_keeps(maquette, image, tmp_path) -> None:
+    code, out, err = maquette("detect", "diorama/pose", image, "--keep")
+    assert code == 0, err
+    assert sorted(out.split()) == ["maps/house-diorama-pose-record.json", "maps/house-diorama-pose.png"]
+    assert all((tmp_path / path).is_file() for path in out.split())
 
 
 @pytest.mark.parametrize("detector", ["canny", "hough", "lsd", "scribble", "softedge", "xdog"])
@@ -365,8 +354,7 @@ def test_too_little_memory_is_reported(maquette, base, monkeypatch) -> None:
         (("generate", "IMAGE", "--base", "BASE", "--size", "0x64"), "--size is WIDTHxHEIGHT in pixels"),
         (("generate", "--base", "BASE", "--device", "cdua"), "There is no device 'cdua'"),
         (("generate", "--base", "BASE", "--count", "0"), "count is a whole number"),
-        (("generate", "--base", "BASE", "-o", "."), "Results are PNG files"),
-        (("generate", "--base", "BASE", "-o", "out.jpg"), "Results are PNG files"),
+        (("generate", "--base", "BASE", "-o", "."), "Results are .png, .jpg, .jpeg, .webp files"),
         (("detect", "canny", "IMAGE", "IMAGE", "-o", "maps"), "Two results would be written"),
         (("generate", "--again", "IMAGE"), "does not say how it was made"),
         (("detect", "cany", "IMAGE", "-o", "maps"), "did you mean 'canny'"),
@@ -399,6 +387,12 @@ def test_a_long_prompt_is_a_note(maquette, base, tmp_path) -> None:
     assert code == 0
     assert "Note: The prompt has" in err
     assert "cut off: " in err
+
+
+def test_a_very_long_prompt_is_not_repeated_whole(maquette, base) -> None:
+    _, _, err = maquette("generate", "--base", base, "--steps", 1, "--prompt", "word " * 500)
+    (note,) = [line for line in err.splitlines() if "cut off: " in line]
+    assert len(note) < 400
 
 
 def test_images_are_written_atomically(maquette, base, tmp_path, monkeypatch) -> None:

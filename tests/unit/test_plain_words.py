@@ -3,7 +3,8 @@
 import numpy as np
 
 from maquette.diorama import CLASSES, COLOUR_NAMES
-from maquette.evaluation.plain_words import PROMPTS, interval, judge
+from maquette.evaluation.plain_words import PROMPTS, judge
+from maquette.metrics.intervals import bootstrap
 
 
 def test_fifty_prompts_name_kinds_and_colours_of_the_diorama() -> None:
@@ -24,7 +25,7 @@ def test_a_thing_is_found_and_coloured_by_its_pixels() -> None:
 
 def test_the_interval_is_that_of_the_mean() -> None:
     values = np.random.default_rng(1).random(400)
-    score, error = interval(values), 1.96 * values.std() / 20
+    score, error = bootstrap(values), 1.96 * values.std() / 20
     assert score.mean == values.mean()
     assert abs(score.low - (score.mean - error)) < 0.005
     assert abs(score.high - (score.mean + error)) < 0.005

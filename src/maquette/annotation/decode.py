@@ -35,6 +35,9 @@ class _CachedImage:
     def name(self) -> str:
         return self.stored.name
 
+    def mark(self) -> bytes | None:
+        return self.stored.mark()
+
     def read(self) -> bytes:
         self.content = self.stored.read()
         return self.content

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from maquette.data.sources.jsonl import BadRow
 from maquette.errors import MaquetteError
-from maquette.foundation.files import atomic_write
+from maquette.foundation.files import atomic_write, exclusive
 
 
 @dataclass
@@ -50,13 +48,8 @@ class Target:
         if not self._settings.exists() and any(self.folder.glob("[!.]*")):
             raise MaquetteError(f"{str(self.folder)!r} has files that no annotation wrote; name another folder.")
         self._state.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self._state / "lock", timeout=0):
-                yield
-        except Timeout as error:
-            raise MaquetteError(
-                f"{str(self.folder)!r} is being written by another run; wait, or name another."
-            ) from error
+        with exclusive(self.folder, self._state):
+            yield
 
     def start(self, settings: Mapping[str, Any]) -> None:
         """Save the settings, or check them against the saved ones; remove partial files of an interrupted run.

@@ -47,6 +47,12 @@ class Residuals(Sequence[Tensor | None]):
         per_slot = factors if isinstance(factors, Sequence) else [factors] * len(self)
         return Residuals(_times(value, factor) for value, factor in zip(self, per_slot, strict=True))
 
+    def masked(self, masks: Sequence[Tensor] | None) -> "Residuals":
+        """Each slot multiplied by its mask (1, 1, h, w) in [0, 1]; None: no masks. Pooled ones get the mask's shape."""
+        if masks is None:
+            return self
+        return Residuals(None if value is None else value * mask for value, mask in zip(self, masks, strict=True))
+
     def pooled(self) -> "Residuals":
         """Each slot averaged over the image, (B, C, 1, 1): style without layout."""
         return Residuals(None if value is None else value.mean(dim=(2, 3), keepdim=True) for value in self)

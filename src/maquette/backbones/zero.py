@@ -4,18 +4,19 @@ from typing import TypeVar
 
 from torch import nn
 
+Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
+Layer = TypeVar("Layer", bound=nn.Module)
 
-def zero_convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
-    """Z for features (B, C, H, W): a 1×1 convolution, with weight and bias zero."""
-    return _zeroed(nn.Conv2d(in_channels, out_channels, kernel_size=1))
+
+def zero_convolution(in_channels: int, out_channels: int, dimensions: int = 2) -> Convolution:
+    """Z for features (B, C, H, W), or as many `dimensions` behind B and C: a kernel of 1, with weight and bias zero."""
+    kinds: dict[int, type[Convolution]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+    return _zeroed(kinds[dimensions](in_channels, out_channels, kernel_size=1))
 
 
 def zero_linear(in_features: int, out_features: int) -> nn.Linear:
     """Z for tokens (B, L, C): a linear layer, with weight and bias zero."""
     return _zeroed(nn.Linear(in_features, out_features))
-
-
-Layer = TypeVar("Layer", nn.Conv2d, nn.Linear)
 
 
 def _zeroed(layer: Layer) -> Layer:

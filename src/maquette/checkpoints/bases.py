@@ -28,8 +28,8 @@ PICKLED_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.bin", "vae/*.bin", "te
 
 def load_base(
     name: str | Path,
-    device: str = "cpu",
-    dtype: str | torch.dtype = "float32",
+    device: str = "auto",
+    dtype: str | torch.dtype = "auto",
     *,
     low_memory: bool = False,
     prediction: Prediction | None = None,
@@ -42,7 +42,7 @@ def load_base(
         name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
             layout; or org/name[@revision] on the Hub.
         device: a device name as in torch; "auto" for the fastest one available.
-        dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 where the hardware has it, else float32.
+        dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 on a GPU that has it, else float32.
         low_memory: keep weights in CPU memory, and on the device only the part in use: the text encoders, then the
             U-Net and ControlNets, then the autoencoder. Slower by the time it takes to move them.
         prediction: for files that do not say it: see `load_original_base`.

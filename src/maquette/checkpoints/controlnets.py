@@ -14,7 +14,7 @@ from maquette.backbones.protocol import Backbone
 from maquette.base import Base
 from maquette.checkpoints.names import local_controlnet
 from maquette.checkpoints.networks import check_tensors
-from maquette.controlnet.contract import Contract, fingerprint
+from maquette.controlnet.contract import OURS, Contract, fingerprint
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.controlnet.save import CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -37,7 +37,9 @@ def load_controlnet(name: str | Path, base: Base, *, token: str | None = None) -
 
     Raises `MaquetteError` for an unknown name, a broken file, or weights for another base.
     """
-    return read_controlnet(find_controlnet(name, token), base.backbone).eval().requires_grad_(False)
+    net = read_controlnet(find_controlnet(name, token), base.backbone).eval().requires_grad_(False)
+    net.name = str(name)
+    return net
 
 
 def find_controlnet(name: str | Path, token: str | None = None) -> Path:
@@ -146,6 +148,6 @@ def _read(text: str, source: str) -> dict[str, Any]:
         config = json.loads(text)
     except json.JSONDecodeError as error:
         raise MaquetteError(f"{source!r} is not JSON ({error}); download it again.") from error
-    if not isinstance(config, dict) or not isinstance(config.get("maquette", {}), dict):
+    if not isinstance(config, dict) or not all(isinstance(config.get(key, {}), dict) for key in (OURS, "maquette")):
         raise MaquetteError(f"{source!r} is not the configuration of a ControlNet; download it again.")
     return config

@@ -15,32 +15,43 @@ from maquette.checkpoints.bases import base_weights, load_base
 from maquette.checkpoints.controlnets import KEPT_CONFIG
 from maquette.checkpoints.families import family_of_controlnet
 from maquette.checkpoints.names import TargetFormat, check_conversion
-from maquette.controlnet.contract import METADATA, Contract, fingerprint
-from maquette.controlnet.save import WEIGHTS, write_config
+from maquette.controlnet.contract import METADATA, OURS, Contract, fingerprint, ours
+from maquette.controlnet.network import ControlNetConfig
+from maquette.controlnet.save import WEIGHTS, own_layout, write_config
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import topology
 from maquette.formats.control import as_difference, as_original, read_control, transferred
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
+from maquette.noise.process import Prediction
 from maquette.text.conditioning import Conditioning
 
 
-def convert(source: str | Path, target: str | Path, to: TargetFormat, base: str | Path | None = None) -> Path:
+def convert(
+    source: str | Path, target: str | Path, to: TargetFormat, base: str | Path | None = None, heads: int | None = None
+) -> Path:
     """Write a ControlNet in another format; returns its path.
 
     Args:
-        source: a folder in diffusers' format, or a file in any format (`formats.control`).
+        source: bundled, a folder in diffusers' format, a file in any format (`formats.control`), or on the Hub.
         target: a folder for "diffusers"; a file for "original" and "difference": safetensors, or torch's format if its
             name ends in .pth, .pt, .ckpt or .bin.
         base: the base that a difference or a Control-LoRA is relative to, as for `load_base`.
+        heads: of each attention layer, for a file that does not say it and whose number is not as published.
 
-    Raises `MaquetteError` for a source that is not a ControlNet, or a base that is missing or does not match it.
+    Raises `MaquetteError` for a source that is not a ControlNet or has parts that no other program knows, and for a
+    base that is missing or does not match it.
     """
-    source, target = Path(source), Path(target)
-    check_conversion(source, to, base)
+    check_conversion(str(source), to, base)
+    source, target = controlnets.find_controlnet(source), Path(target)
     locked = base_weights(base) if base is not None else None
     kept, weights = controlnets.opened(source)
+    _refuse_own_layout(source, kept)
     control = read_control(weights, locked and encoder_weights(locked))
+    if heads is not None and kept is not None:
+        warnings.warn(f"heads has no effect: {str(source)!r} says how many.", MaquetteWarning, stacklevel=2)
+    elif heads is not None:
+        kept = describe(control, heads)
     contract = controlnets.read_contract(source, kept or {}, weights.metadata)
     metadata = _metadata(contract, kept)
     if to == "original":
@@ -63,6 +74,14 @@ def convert(source: str | Path, target: str | Path, to: TargetFormat, base: str 
     return target
 
 
+def _refuse_own_layout(source: Path, config: dict[str, Any] | None) -> None:
+    if (reason := own_layout(config or {})) is not None:
+        raise MaquetteError(
+            f"{str(source)!r} {reason}, for which other programs have no format; load it with maquette, or train one "
+            "with variant='zero' and encoder='release'."
+        )
+
+
 def _metadata(contract: Contract, config: dict[str, Any] | None) -> dict[str, str]:
     """The contract if it differs from the published defaults, and the configuration, which shapes do not determine."""
     metadata = {METADATA: json.dumps(contract.to_json())} if contract != Contract() else {}
@@ -76,14 +95,22 @@ def encoder_weights(unet: Weights) -> Weights:
     )
 
 
-def describe(control: Weights) -> dict[str, Any]:
-    """config.json of a `ControlNetModel`, inferred from the shapes of its weights."""
+def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
+    """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published.
+
+    Raises `MaquetteError` for widths that the published norms do not divide.
+    """
     shapes = control.shapes
+    if odd := [width for width in topology.slot_channels(shapes) if width % topology.NORM_GROUPS]:
+        raise MaquetteError(
+            f"{str(control.source)!r} does not say how its norms group {odd[0]} channels, which is not as published; "
+            "convert the folder it comes from, or a .safetensors file made from that."
+        )
     blocks = topology.count(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
     layers = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
     return {
         "_class_name": "ControlNetModel",
-        **topology.unet_config(shapes),
+        **topology.unet_config(shapes, heads=heads),
         "conditioning_channels": shapes["controlnet_cond_embedding.conv_in.weight"][1],
         "conditioning_embedding_out_channels": [
             shapes[f"controlnet_cond_embedding.{layer}.weight"][0] for layer in layers
@@ -92,22 +119,33 @@ def describe(control: Weights) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def largest_difference(first: str | Path, second: str | Path, base: str | Path | None = None, seed: int = 0) -> float:
+def largest_difference(
+    first: str | Path,
+    second: str | Path,
+    base: str | Path | None = None,
+    seed: int = 0,
+    prediction: Prediction | None = None,
+) -> float:
     """The largest absolute difference between the residuals of two ControlNets on the same random inputs.
 
     Args:
-        first, second: files or folders.
+        first, second: as the source of `convert`.
         base: their base; by default a U-Net of the right shape with random weights.
+        prediction: of a base in a file that does not say it, as for `load_base`.
     """
-    backbone = load_base(base).backbone if base is not None else _stand_in(Path(first))
+    paths = [controlnets.find_controlnet(name) for name in (first, second)]
+    backbone = (
+        load_base(base, "cpu", "float32", prediction=prediction).backbone if base is not None else _stand_in(paths)
+    )
     with warnings.catch_warnings(action="ignore", category=MaquetteWarning):  # a stand-in is another base
-        residuals = [_residuals(Path(path), backbone, seed) for path in (first, second)]
+        residuals = [_residuals(path, backbone, seed) for path in paths]
     return max(float((a - b).abs().max()) for a, b in zip(*residuals, strict=True))
 
 
-def _stand_in(path: Path) -> Backbone:
-    config, weights = controlnets.opened(path)
-    config = config or describe(read_control(weights))
+def _stand_in(paths: list[Path]) -> Backbone:
+    """By the first configuration that either has; shapes do not tell everything."""
+    opened = [controlnets.opened(path) for path in paths]
+    config = next((config for config, _ in opened if config), None) or describe(read_control(opened[0][1]))
     return family_of_controlnet(config).stand_in(config)
 
 
@@ -138,16 +176,18 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     from_base, to_base = base_weights(old), base_weights(new)
     _check_alike(from_base, to_base)
     kept, weights = controlnets.opened(source)
+    if ControlNetConfig.read(kept or {}).variant == "lite":
+        raise MaquetteError(f"{str(source)!r} is lite: it copies nothing of its base that could move; use it as it is.")
     control = read_control(weights, encoder_weights(from_base))
     config = kept or describe(control)
     contract = controlnets.read_contract(source, config, weights.metadata)
     if contract.belongs_to(fingerprint(from_base)) is False:
         raise MaquetteError(f"{str(source)!r} was trained on {contract.base!r}, not on {str(old)!r}; give that base.")
     moved = replace(contract, stated=True, base=str(new), base_fingerprint=fingerprint(to_base)).to_json()
-    settings = {**config.get("maquette", {}), "contract": moved}
+    settings = {**ours(config), "contract": moved}
     tensors = transferred(control, encoder_weights(from_base), encoder_weights(to_base))
     write_weights(tensors, target / WEIGHTS, {**control.metadata, METADATA: json.dumps(moved)})
-    write_config(target, {**config, "global_pool_conditions": contract.pooled, "maquette": settings})
+    write_config(target, {**config, "global_pool_conditions": contract.pooled, OURS: settings})
     return target
 
 

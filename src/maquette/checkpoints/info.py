@@ -55,10 +55,16 @@ def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:
     parameters = sum(math.prod(shape) for shape in shapes.values())
     dtype = str(weights[max(weights.shapes, key=lambda name: math.prod(weights.shapes[name]))].dtype)
     return [
-        f"topology    {topology.family(shapes)}, text {_text_width(shapes)} wide",
+        f"topology    {_family(shapes)}, text {_text_width(shapes)} wide",
         f"slots       {len(channels)}: {slots}",
         f"parameters  {parameters / 1e6:.1f} M, {dtype.removeprefix('torch.')}",
     ]
+
+
+def _family(shapes: topology.Shapes) -> str:
+    """A published family, or the one whose layout another model has."""
+    family = topology.family(shapes)
+    return family if _text_width(shapes) == topology.TEXT_WIDTHS[family] else f"laid out as {family}"
 
 
 def _text_width(shapes: topology.Shapes) -> int:

@@ -70,13 +70,17 @@ def check_weights(name: str) -> None:
         local_base(name)
 
 
-def check_conversion(source: Path, to: str, base: str | Path | None) -> None:
-    """Raises `MaquetteError` for a source that is not a file of weights, an unknown format, or a missing base."""
+def check_conversion(source: str, to: str, base: str | Path | None) -> None:
+    """Raises `MaquetteError` for a source that is no ControlNet's name or file, an unknown format, or a missing base.
+
+    Judging by names and first bytes.
+    """
     if to not in get_args(TargetFormat):
         raise MaquetteError(unknown("format to convert to", to, list(get_args(TargetFormat))))
     if base is not None:
         local_base(str(base))
-    if not source.is_dir():
-        weights_kind(source)
+    path = local_controlnet(source)
+    if path and path.is_file():
+        weights_kind(path)
     if to == "difference" and base is None:
         raise MaquetteError("A difference is relative to a base; give the base.")

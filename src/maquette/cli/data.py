@@ -125,8 +125,8 @@ def cache(
     from maquette.training.distributed.world import World
 
     world = World(device)
-    model = load_base(base, str(world.device))
+    model = load_base(base, str(world.device), "float32")
     framing = framing or ResizeCrop((model.size, model.size), buckets, flip=flip_share)
     pairs = SourcePairs.open("", reader(), framing)
     latents = precompute(model, pairs, folder, world)
-    print(f"{len(latents.images)} views of {len(pairs)} rows are cached in {latents.store.path}.")
+    print(f"{latents.count} views of {len(pairs)} rows are cached in {latents.store.path}.")

@@ -108,8 +108,10 @@ def _convert(
         found = find(image if frame is None else framed(image, frame))
     _write(found if record is None else record.draw(found), target)
     if keep and record is not None:
-        with atomic_write(target.with_name(f"{target.stem}-record{record.ending}")) as temporary:
+        kept = target.with_name(f"{target.stem}-record{record.ending}")
+        with atomic_write(kept) as temporary:
             record.write(found, temporary)
+        print(kept)
 
 
 def _write(answer: "Image.Image | str", target: Path) -> None:

@@ -2,8 +2,12 @@
 
 import sys
 import warnings
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 
 from maquette.cli import convert, data, demo, detect, evaluate, generate, info, train, transfer
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -19,6 +23,20 @@ VERBS = {
     "demo": demo,
 }
 
+
+class Command(TyperCommand):
+    """A command that refuses an option given twice where only the last would count."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse a command's arguments. Raises `MaquetteError` for a repeated option that takes one value."""
+        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        counted = Counter(parameter for parameter in order if parameter.param_type_name == "option")
+        twice = [max(item.opts, key=len) for item, count in counted.items() if count > 1 and not item.multiple]
+        if twice:
+            raise MaquetteError(f"{', '.join(twice)} is given twice, and only one value can count; give it once.")
+        return super().parse_args(ctx, args)
+
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -27,7 +45,7 @@ app = typer.Typer(
     epilog=f"Example: {generate.EXAMPLE}",
 )
 for name, module in VERBS.items():
-    app.command(name, epilog=f"Example: {module.EXAMPLE}")(module.run)
+    app.command(name, cls=Command, epilog=f"Example: {module.EXAMPLE}")(module.run)
 app.add_typer(data.app, name="data")
 
 
@@ -35,7 +53,7 @@ def main() -> None:
     """Run a command. Bad input prints one message and exits with code 2."""
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", MaquetteWarning)
-    warnings.showwarning = _note
+    warnings.showwarning = _noted()
     try:
         app()
     except MaquetteError as error:
@@ -55,5 +73,13 @@ def main() -> None:
         sys.exit(2)
 
 
-def _note(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"Note: {message}", file=sys.stderr)
+def _noted() -> Callable[..., None]:
+    """Prints a warning, the first time that a command gives it."""
+    said: set[str] = set()
+
+    def note(message: Warning | str, *_: object, **__: object) -> None:
+        if str(message) not in said:
+            print(f"Note: {message}", file=sys.stderr)
+        said.add(str(message))
+
+    return note

@@ -34,7 +34,7 @@ def _run(
     ] = None,
     **flags: Any,
 ) -> None:
-    """Train a ControlNet, and detect the step at which it converges and follows the condition.
+    """Train a ControlNet, and date the step at which it converges and follows the condition.
 
     Settings that are left out come from the resumed run, from FILE, or from the defaults;
     docs/training.md lists them. Several processes: torchrun --nproc-per-node 2 -m maquette train
@@ -53,8 +53,8 @@ def _run(
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
     if config.monitor.evaluate_every:
-        step = Log(folder, config.condition).converged()
-        print("The training has not converged yet." if step is None else f"The training converged at step {step}.")
+        verdict = Log(folder, config.condition).verdict()
+        print(f"The training {'has ' * verdict.startswith('not ')}{verdict}.")
     print(folder)
 
 
@@ -67,6 +67,7 @@ def _check_names(config: TrainingConfig) -> None:
 
     data = config.data
     check_device(config.hardware.device)
+    check_device(data.detect_device)
     local_base(config.base)
     if config.model.start_from is not None:
         local_controlnet(config.model.start_from)

@@ -7,7 +7,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from maquette.conditions.drawing.class_maps import ADE20K, COCO_STUFF, DIORAMA_PALETTE, PALETTES, Classes, draw_classes
+from maquette.conditions.drawing.class_maps import (
+    ADE20K,
+    COCO_STUFF_182,
+    DIORAMA_PALETTE,
+    NOTHING,
+    PALETTES,
+    Classes,
+    draw_classes,
+)
 from maquette.errors import MaquetteError
 from maquette.foundation.images import as_rgb, read_image
 from maquette.foundation.registry import unknown
@@ -15,12 +23,11 @@ from maquette.foundation.registry import unknown
 LabelPalette = Literal["ade20k", "coco-stuff", "diorama"]
 
 GREY = ("L", "I", "I;16", "I;16L", "I;16B")  # modes of one channel
-NOTHING = np.zeros((1, 3), np.uint8)  # black: the colour of pixels without a class
-VOID = 255  # pixels without a class, where it is no class's number
+BLACK = np.zeros((1, 3), np.uint8)  # the colour of pixels without a class
 
 COLOURS: dict[str, NDArray[np.uint8]] = {
-    "ade20k": np.concatenate([NOTHING, ADE20K]),
-    "coco-stuff": COCO_STUFF[1:],
+    "ade20k": np.concatenate([BLACK, ADE20K]),
+    "coco-stuff": COCO_STUFF_182,
     "diorama": DIORAMA_PALETTE,
 }
 """Colour (K, 3) of each number of a label image.
@@ -50,14 +57,14 @@ def colour_labels(numbers: NDArray[np.integer], palette: str) -> Image.Image:
     """
     check_palette(palette)
     colours = COLOURS[palette]
-    is_class = numbers != VOID
+    is_class = numbers != NOTHING
     strange = numbers[is_class & ((numbers < 0) | (numbers >= len(colours)))]
     if strange.size:
         raise MaquetteError(
-            f"Class numbers of {palette} are 0 to {len(colours) - 1}, or {VOID} for nothing, not {int(strange[0])}; "
+            f"Class numbers of {palette} are 0 to {len(colours) - 1}, or {NOTHING} for nothing, not {int(strange[0])}; "
             "give the palette of the data set that they come from."
         )
-    return Image.fromarray(np.where(is_class[..., None], colours[numbers * is_class], NOTHING))
+    return Image.fromarray(np.where(is_class[..., None], colours[numbers * is_class], BLACK))
 
 
 def read_class_map(source: Path | IO[bytes], name: str, palette: str | None = None) -> Image.Image:
@@ -95,7 +102,7 @@ def unpainted(source: Path | IO[bytes], name: str) -> str | None:
     if image.mode not in GREY or image.info.get("palette") in PALETTES:
         return None
     numbers = np.asarray(image).astype(np.int64)
-    largest = int(numbers[numbers != VOID].max(initial=0))
+    largest = int(numbers[numbers != NOTHING].max(initial=0))
     if not 0 < largest <= LARGEST:
         return None
     return (

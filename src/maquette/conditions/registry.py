@@ -29,6 +29,7 @@ for _name, _path in {
     "lsd": "lines:LSD",
     "mlsd": "mlsd:MLSD",
     "pose": "pose:POSE",
+    "pose_pifpaf": "pose:POSE_PIFPAF",
     "depth": "depth:DEPTH",
     "normal": "normal:NORMAL",
     "segmentation": "segmentation:SEGMENTATION",
@@ -37,6 +38,8 @@ for _name, _path in {
     "diorama/normal": "diorama:NORMAL",
     "diorama/segmentation": "diorama:SEGMENTATION",
     "diorama/pose": "diorama:POSE",
+    "diorama/pose_pifpaf": "diorama:POSE_PIFPAF",
+    "diorama/caption": "diorama:CAPTION",
 }.items():
     detectors.add_lazily(_name, f"maquette.conditions.detectors.{_path}")
 

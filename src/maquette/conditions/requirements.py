@@ -30,6 +30,11 @@ def kind_of(condition: str, categorical: bool = False) -> MapKind:
     return detectors[condition].kind if condition in detectors else "smooth"
 
 
+def shows_people(condition: str) -> bool:
+    """Whether a condition's maps are drawn from people, so that one without any is black."""
+    return condition in detectors and detectors[condition].completeness is not None
+
+
 def resizing_words(kind: MapKind) -> str:
     """How `fit` resizes maps of a kind, in words for the metadata of a ControlNet."""
     words = {"smooth": "Lanczos", "lines": "keeping lines whole, black and white", "classes": "the nearest pixel"}

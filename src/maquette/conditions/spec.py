@@ -89,6 +89,7 @@ class DetectorSpec:
     record: Record | None = None
     of_scene: Callable[[Any], Image.Image] | None = None  # the exact map of a diorama scene
     completeness: Callable[[Any], float] | None = None  # how complete a result is, 0 to 1: share of a body's key points
+    unseeded: Callable[[Mapping[str, Any]], bool] | None = None  # whether options given leave a seed nothing to do
 
     def check_weights(self, weights: str | Path | None) -> None:
         """Raises `MaquetteError` for weights that are neither published nor a path, or where it takes none."""
@@ -106,6 +107,10 @@ class DetectorSpec:
     def takes_seed(self) -> bool:
         """Whether its parameters can be randomised."""
         return any(option.name == "seed" for option in fields(self.options))
+
+    def leaves_no_chance(self, options: Mapping[str, Any]) -> bool:
+        """Whether a seed would have no effect beside these options, given by name."""
+        return self.unseeded is not None and self.unseeded(options)
 
     @property
     def offline(self) -> bool:

@@ -49,6 +49,17 @@ class Parts:
         return " && ".join(part.command for part in self.parts.values())
 
 
+def is_cached(published: WeightSource | Parts) -> bool:
+    """Whether all files of published weights are in the Hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(published, Parts):
+        return all(is_cached(part) for part in published.parts.values())
+    places = (published.repository, published.revision)
+    found = (try_to_load_from_cache(places[0], name, revision=places[1]) for name in published.files)
+    return all(isinstance(path, str) for path in found)
+
+
 def locate(detector: str, known: Mapping[str, WeightSource], weights: str | Path | None) -> Path:
     """The path of a detector's weights: the file, or the folder where there are several files.
 

@@ -1,6 +1,6 @@
 """What a ControlNet expects as input, saved with its weights, so that misuse is detected.
 
-Saved as JSON both in config.json ("maquette": {"contract": ...}) and in the metadata of the safetensors file
+Saved as JSON both in config.json ("_maquette": {"contract": ...}) and in the metadata of the safetensors file
 ("maquette.contract"); either one is enough.
 """
 
@@ -17,6 +17,7 @@ from maquette.foundation.images import MapKind, Order
 
 SAMPLES = 64  # weights in a fingerprint
 METADATA = "maquette.contract"
+OURS = "_maquette"  # our part of config.json; diffusers ignores a key that begins so, and would print any other
 
 ALIKE = 2**-7  # relative: above the rounding error of bfloat16, below the changes of fine-tuning
 
@@ -31,6 +32,11 @@ def fingerprint(unet: Mapping[str, Tensor]) -> tuple[float, ...]:
     chosen = [unet[names[number * len(names) // SAMPLES]] for number in range(SAMPLES)]
     values = (float(weight.flatten()[(number * 7919) % weight.numel()]) for number, weight in enumerate(chosen))
     return tuple(float(f"{value:.6g}") for value in values)
+
+
+def ours(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Our part of a config.json; up to version 0.2 its key was "maquette"."""
+    return dict(config.get(OURS, config.get("maquette", {})))
 
 
 def _parsed(text: str) -> dict[str, Any] | None:
@@ -104,7 +110,7 @@ class Contract:
         diffusers' two keys in config.json count too: `global_pool_conditions` and
         `controlnet_conditioning_channel_order`.
         """
-        stored = config.get("maquette", {}).get("contract") or _parsed(metadata.get(METADATA, "null"))
+        stored = ours(config).get("contract") or _parsed(metadata.get(METADATA, "null"))
         if stored is not None:
             return Contract.from_json(stored)
         order = config.get("controlnet_conditioning_channel_order", "rgb")

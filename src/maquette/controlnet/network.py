@@ -14,7 +14,7 @@ from maquette.backbones.residuals import Residuals
 from maquette.backbones.wiring import Wiring, last_alone, used
 from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.controlnet.condition_encoder import ENCODERS, LatentEncoder
-from maquette.controlnet.contract import Contract
+from maquette.controlnet.contract import Contract, ours
 from maquette.controlnet.save import save
 from maquette.controlnet.variants import LiteEncoder
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -44,8 +44,8 @@ class ControlNetConfig:
 
     @staticmethod
     def read(config: Mapping[str, Any]) -> "ControlNetConfig":
-        """From "maquette" in config.json; up to version 0.1 the variant was called kind."""
-        stored = config.get("maquette", {})
+        """From our part of config.json; up to version 0.1 the variant was called kind."""
+        stored = ours(config)
         if "kind" in stored:
             stored = {"variant": stored["kind"], **stored}
         known = {field.name for field in fields(ControlNetConfig)}
@@ -67,6 +67,7 @@ class ControlNet(nn.Module):
         self, backbone: Backbone, net_config: ControlNetConfig, config: Mapping[str, Any] | None = None
     ) -> None:
         super().__init__()
+        self.name: str | None = None  # as it was loaded: a name, folder or file
         self.config = net_config
         self.contract = Contract()
         self.control = control = backbone.control(config)
@@ -161,7 +162,10 @@ class ControlNet(nn.Module):
 
         Args:
             features: (B or 1, C, h, w), from `encode`.
+
+        Raises `MaquetteError` for a condition map in place of its features.
         """
+        self._check_features(latents, features)
         wiring = self.wiring
         copied: Sequence[Tensor] = self.trainable_copy(latents, timestep, text, features, used(wiring))
         outputs = [
@@ -170,6 +174,16 @@ class ControlNet(nn.Module):
         ]
         residuals = Residuals.wired(outputs, wiring, len(self.slots))
         return residuals.pooled() if self.contract.pooled else residuals
+
+    def _check_features(self, latents: Tensor, features: Tensor) -> None:
+        """Raises `MaquetteError` unless features have the shape, but for the batch, of the copy's first output."""
+        first = self.control.outputs[0]
+        expected = (first.channels, *(side // first.downscale for side in latents.shape[2:]))
+        if features.ndim != 4 or features.shape[1:] != expected:
+            raise MaquetteError(
+                f"For these latents a ControlNet takes features (1 or {len(latents)}, "
+                f"{', '.join(map(str, expected))}), not {tuple(features.shape)}; encode the map first: net.encode(map)."
+            )
 
     def published(self) -> dict[str, Tensor]:
         """Its weights under their published names; shared, not copied."""
@@ -185,7 +199,10 @@ class ControlNet(nn.Module):
         )
 
     def save(self, folder: str | Path) -> None:
-        """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype."""
+        """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype.
+
+        For a lite ControlNet or the paper's condition encoder diffusers has no class, and config.json names none.
+        """
         save(self, Path(folder))
 
     def push(self, name: str, run: str | Path | None = None, *, private: bool = False, token: str | None = None) -> str:

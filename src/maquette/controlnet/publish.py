@@ -10,8 +10,8 @@ from typing import Any
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, OfflineModeIsEnabled
 
-from maquette.controlnet.contract import Contract
-from maquette.controlnet.save import Written, save
+from maquette.controlnet.contract import OURS, Contract
+from maquette.controlnet.save import Written, own_layout, save
 from maquette.errors import MaquetteError
 
 HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, optionally @revision
@@ -63,7 +63,7 @@ def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) ->
     base = contract.base.split("@")[0] if contract.base and public else None
     lines = [
         "---",
-        "library_name: diffusers",
+        f"library_name: {'maquette' if own_layout({OURS: vars(net.config)}) else 'diffusers'}",
         "tags: [controlnet, maquette]",
         *([f"base_model: {base}"] if base else []),
         "---",

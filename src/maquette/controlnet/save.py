@@ -11,11 +11,12 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from maquette.backbones.protocol import ControlFamily
-from maquette.controlnet.contract import METADATA, Contract
+from maquette.controlnet.contract import METADATA, OURS, Contract, ours
 from maquette.formats.write import write_weights
 from maquette.foundation.files import atomic_write
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+OWN_CLASS = "maquette.ControlNet"  # in config.json, of a ControlNet that diffusers has no class for
 
 
 class Written(Protocol):
@@ -31,18 +32,31 @@ class Written(Protocol):
 
 
 def save(net: Written, folder: Path) -> None:
-    """Write config.json and the weights, in the net's dtype."""
+    """Write config.json and the weights, in the net's dtype; config.json names a class of diffusers where it fits."""
     contract = net.contract.to_json() if net.contract.stated else None
     config = {
         **net.control.config(net.condition_encoder),
         "global_pool_conditions": net.contract.pooled,
         "controlnet_conditioning_channel_order": net.contract.channel_order,
-        "maquette": {**vars(net.config), **({"contract": contract} if contract else {})},
+        OURS: {**vars(net.config), **({"contract": contract} if contract else {})},
     }
+    if own_layout(config) and net.control.condition_space == "pixels":
+        config["_class_name"] = OWN_CLASS
     write_weights(net.published(), folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
     write_config(folder, config)
 
 
+def own_layout(config: Mapping[str, Any]) -> str | None:
+    """What of a ControlNet no other program has, by its config.json; None where all is as published."""
+    stored = ours(config)
+    if "lite" in (stored.get("variant"), stored.get("kind")):
+        return "is a lite ControlNet"
+    return "has the paper's condition encoder" if stored.get("encoder") == "paper" else None
+
+
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Write config.json, with our part under the key of this version."""
+    if stored := ours(config):
+        config = {**{key: value for key, value in config.items() if key != "maquette"}, OURS: stored}
     with atomic_write(folder / CONFIG) as path:
         path.write_text(json.dumps(config, indent=2) + "\n")

@@ -110,20 +110,22 @@ def _examined(examine: Callable[[int], BadRow | _RowStats], count: int) -> Itera
 
 
 def _examine(
-    source: Source, open_condition: OpenImage, notes: Callable[[Row], Iterator[str]], number: int
+    source: Source, open_condition: OpenImage, notes: Callable[[Row, Example], Iterator[str]], number: int
 ) -> BadRow | _RowStats:
     try:
         row = source[number]
         example = read(row, open_condition)
     except RowError as error:
         return error.fault
-    return _RowStats(example.image.size, len(row.text.split()), [f"{row.where}: {note}" for note in notes(row)])
+    return _RowStats(example.image.size, len(row.text.split()), [f"{row.where}: {n}" for n in notes(row, example)])
 
 
-def _notes(row: Row, seeks_numbers: bool) -> Iterator[str]:
+def _notes(row: Row, example: Example, seeks_numbers: bool) -> Iterator[str]:
     """What is unusual about a row; with `seeks_numbers`, also a class map that seems to hold numbers."""
     for image in filter(None, (row.image, row.condition)):
         yield from peculiarities(image)
+    if example.condition is not None and example.condition.getbbox() is None:
+        yield "the condition map is black: it shows nothing to follow, and of poses nobody"
     if seeks_numbers and row.condition is not None:
         found = unpainted(io.BytesIO(row.condition.read()), row.condition.name)
         yield from [found.rstrip(".")] if found else []

@@ -1,7 +1,7 @@
 """Pairs of the diorama: each scene's image, one of its condition maps and its caption."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ from maquette.conditions.detectors.canny import RANDOM_THRESHOLDS
 from maquette.conditions.drawing.class_maps import class_map
 from maquette.conditions.drawing.skeletons import pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
+from maquette.data.blocks import Blocks
 from maquette.data.crop import CropView
 from maquette.data.pairs import ConditionFn
 from maquette.data.random_detectors import random_canny, random_scribble
 from maquette.data.sources.jsonl import Example
 from maquette.diorama import SIZE, constants, dataset
+from maquette.diorama.conflicting import conflicting
+from maquette.diorama.wording import world_of
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
@@ -90,6 +93,22 @@ def condition_named(name: str) -> Condition:
     return CONDITIONS[name]
 
 
+def held_out_pairs(
+    condition: str, count: int, folder: Path = SCENES, detect: ConditionFn | None = None
+) -> tuple["Pairs", list[int]]:
+    """Validation scenes, and the first `count` rows among them whose condition map is not empty.
+
+    For poses these are the first scenes with people; for every other condition the first scenes.
+    """
+    scenes = count
+    while True:
+        pairs = Pairs.load(condition, range(dataset.VALIDATION, dataset.VALIDATION + scenes), folder, detect)
+        rows = [int(row) for row in pairs.usable()[:count]]
+        if len(rows) == count:
+            return pairs, rows
+        scenes *= 2
+
+
 @dataclass(frozen=True)
 class Pairs:
     """Scenes of a range of seeds, with one condition."""
@@ -99,35 +118,38 @@ class Pairs:
     captions: list[str]
     images: NDArray[np.uint8]  # (N, H, W, 3)
     fields: tuple[NDArray[Any], ...]  # what the condition map is computed from, N rows each
+    detect: ConditionFn | None = None  # computes the condition map from the image instead
 
     @staticmethod
-    def load(condition: str, seeds: range, folder: Path = SCENES) -> "Pairs":
+    def load(condition: str, seeds: range, folder: Path = SCENES, detect: ConditionFn | None = None) -> "Pairs":
         """Render the missing scenes, then load all (about 50 KiB per scene, and as much for its condition)."""
         names = condition_named(condition).fields
         dataset.prepare(seeds, folder)
         images = dataset.load(seeds, folder, "images")
         fields = tuple(images if name == "images" else dataset.load(seeds, folder, name) for name in names)
-        return Pairs(condition, seeds, dataset.load_captions(seeds, folder), images, fields)
+        return Pairs(condition, seeds, dataset.load_captions(seeds, folder), images, fields, detect)
 
     def __len__(self) -> int:
         return len(self.captions)
 
-    def blocks(self) -> Sequence[NDArray[np.intp]]:
+    def blocks(self) -> Blocks:
         """One row per block: everything is in memory."""
-        return list(self.telling()[:, None])
+        return Blocks(self.telling())
 
     def telling(self) -> NDArray[np.intp]:
         """The rows whose condition map is not empty, (n,): for poses those with a person, as in the paper's data.
 
         Raises `MaquetteError` if there are none.
         """
-        is_usable = CONDITIONS[self.condition].is_usable
-        if is_usable is None:
-            return np.arange(len(self))
-        rows = np.flatnonzero(is_usable(*self.fields))
+        rows = self.usable()
         if not len(rows):
             raise MaquetteError(f"None of the {len(self)} scenes shows a person, which poses need; take more scenes.")
         return rows
+
+    def usable(self) -> NDArray[np.intp]:
+        """The rows whose condition map is not empty, (n,); there may be none."""
+        is_usable = CONDITIONS[self.condition].is_usable
+        return np.arange(len(self)) if is_usable is None else np.flatnonzero(is_usable(*self.fields))
 
     def shape(self, row: int) -> tuple[int, int]:
         return SIZE, SIZE
@@ -141,11 +163,18 @@ class Pairs:
     def content(self, row: int) -> bytes:
         return hashlib.blake2b(self.images[row].tobytes()).digest()
 
+    def signature(self, row: int) -> bytes:
+        return self.content(row) + self.text(row).encode()
+
     def where(self, row: int) -> str:
         return f"scene {self.seeds[row]}"
 
     def text(self, row: int) -> str:
         return self.captions[row]
+
+    def conflicting(self, row: int) -> str:
+        seed = self.seeds[row]
+        return conflicting(world_of(seed), seed)
 
     def image(self, row: int, view: CropView) -> Image.Image:
         return Image.fromarray(self.images[row])
@@ -155,6 +184,8 @@ class Pairs:
 
     def condition_map(self, row: int, view: CropView, rng: np.random.Generator | None) -> Image.Image:
         """The condition map of a row: with the paper's random parameters, or without `rng` the default ones."""
+        if self.detect is not None:
+            return self.detect(self.image(row, view), rng)
         return CONDITIONS[self.condition].draw(*(field[row] for field in self.fields), rng)
 
     def standard(self, row: int) -> Image.Image:

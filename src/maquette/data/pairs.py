@@ -2,8 +2,9 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.data.blocks import Blocks
 from maquette.data.crop import CropView, ResizeCrop
 from maquette.data.sources.jsonl import (
     Example,
     OpenImage,
+    Row,
     RowError,
     Source,
     condition_opener,
@@ -23,6 +26,8 @@ from maquette.data.sources.jsonl import (
     size_of,
 )
 from maquette.errors import MaquetteError
+
+AT_ONCE = 8192  # images whose sizes are read together
 
 ConditionFn = Callable[[Image.Image, np.random.Generator | None], Image.Image]
 """An image and a random generator for the detector's parameters (None: the default ones) in; a condition map out."""
@@ -37,8 +42,8 @@ class Pairs(Protocol):
 
     def __len__(self) -> int: ...
 
-    def blocks(self) -> Sequence[NDArray[np.intp]]:
-        """The rows to train on, (n,) each, grouped as they are stored: blocks are shuffled, then neighbouring rows."""
+    def blocks(self) -> Blocks:
+        """The rows to train on, grouped as they are stored: blocks are shuffled, then neighbouring rows."""
 
     def shape(self, row: int) -> tuple[int, int]:
         """Width and height in pixels."""
@@ -52,10 +57,16 @@ class Pairs(Protocol):
     def content(self, row: int) -> bytes:
         """A digest of the image and its frame, without the view."""
 
+    def signature(self, row: int) -> bytes:
+        """What changes with the image, its frame or the text, without reading the image where its file tells."""
+
     def where(self, row: int) -> str:
         """The row's location, for messages."""
 
     def text(self, row: int) -> str: ...
+
+    def conflicting(self, row: int) -> str:
+        """A text that names other things than the image shows, always the same one."""
 
     def image(self, row: int, view: CropView) -> Image.Image: ...
 
@@ -83,7 +94,7 @@ class SourcePairs:
     source: Source
     framing: ResizeCrop
     detect: ConditionFn | None = None
-    sizes: Sequence[tuple[int, int]] | None = None  # (width, height) of each image, if frames differ
+    sizes: NDArray[np.int32] | None = None  # (n, 2): width and height of each image, if frames differ
     palette: str | None = None
 
     @staticmethod
@@ -98,20 +109,32 @@ class SourcePairs:
         sizes = None
         if framing.buckets:
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                sizes = list(pool.map(lambda row: _size(source, row), range(len(source))))
+                sizes = np.empty((len(source), 2), np.int32)
+                for start in range(0, len(source), AT_ONCE):
+                    rows = range(start, min(start + AT_ONCE, len(source)))
+                    sizes[rows.start : rows.stop] = list(pool.map(lambda row: _size(source, row), rows))
         return SourcePairs(condition, source, framing, detect, sizes, palette)
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def blocks(self) -> Sequence[NDArray[np.intp]]:
+    def blocks(self) -> Blocks:
         lengths = getattr(self.source, "blocks", None)  # rows per shard: shards are best read from end to end
-        if lengths is None:
-            return list(np.arange(len(self))[:, None])
-        return [block for block in np.split(np.arange(len(self)), np.cumsum(lengths)[:-1]) if len(block)]
+        return Blocks(np.arange(len(self))) if lengths is None else Blocks.of_lengths(lengths)
 
     def shape(self, row: int) -> tuple[int, int]:
-        return self.framing.size if self.sizes is None else self.framing.shape(self.sizes[row])
+        if self.sizes is None:
+            return self.framing.size
+        width, height = self.sizes[row].tolist()
+        return self.framing.shape((width, height))
+
+    def shapes(self) -> NDArray[np.int32]:
+        """Width and height of every row in pixels, (n, 2)."""
+        if self.sizes is None:
+            return np.broadcast_to(np.array(self.framing.size, np.int32), (len(self), 2))
+        codes, which = np.unique(self.sizes[:, 0].astype(np.int64) << 32 | self.sizes[:, 1], return_inverse=True)
+        distinct = [self.framing.shape((code >> 32, code & 0xFFFFFFFF)) for code in codes.tolist()]
+        return np.array(distinct, np.int32)[which]
 
     def views(self) -> tuple[CropView, ...] | None:
         return self.framing.views()
@@ -121,11 +144,18 @@ class SourcePairs:
 
     def content(self, row: int) -> bytes:
         """A digest of the image's bytes and its frame. Raises `RowError` if the image cannot be read."""
+        return self._content(self.source[row], row)
+
+    def signature(self, row: int) -> bytes:
+        """What changes with the image, its frame or the text. Raises `RowError` if the image cannot be found."""
         stored = self.source[row]
-        try:
+        with _readable(stored):
+            mark = stored.image.mark() or self._content(stored, row)
+        return b"/".join((mark, repr(self.shape(row)).encode(), stored.text.encode()))
+
+    def _content(self, stored: Row, row: int) -> bytes:
+        with _readable(stored):
             digest = hashlib.blake2b(stored.image.read())
-        except OSError as error:
-            raise RowError(stored.where, f"{stored.image.name!r} cannot be read ({error})") from error
         digest.update(repr(self.shape(row)).encode())
         return digest.digest()
 
@@ -137,6 +167,10 @@ class SourcePairs:
 
     def text(self, row: int) -> str:
         return self.source[row].text
+
+    def conflicting(self, row: int) -> str:
+        """Another row's text. Raises `RowError` if that row cannot be parsed."""
+        return self.text(int(np.random.default_rng(row).integers(len(self))))
 
     def image(self, row: int, view: CropView) -> Image.Image:
         without_condition = replace(self.source[row], condition=None)
@@ -159,6 +193,15 @@ class SourcePairs:
     @property
     def _open_condition(self) -> OpenImage:
         return condition_opener(self.framing.kind, self.palette)
+
+
+@contextmanager
+def _readable(row: Row) -> Iterator[None]:
+    """Raises `RowError` for an `OSError` inside."""
+    try:
+        yield
+    except OSError as error:
+        raise RowError(row.where, f"{row.image.name!r} cannot be read ({error})") from error
 
 
 def _size(source: Source, row: int) -> tuple[int, int]:

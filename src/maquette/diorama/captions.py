@@ -21,10 +21,10 @@ def caption(rng: np.random.Generator, world: World) -> str:
     empty = rng.random() < 1 / 30
     if empty:
         return _EMPTY[rng.integers(len(_EMPTY))]
-    return f"{opening}{_enumerate(nouns, relation)} {setting}"
+    return f"{opening}{enumerated(nouns, relation)} {setting}"
 
 
-def _enumerate(nouns: list[str], relation: float) -> str:
+def enumerated(nouns: list[str], relation: float = 1.0) -> str:
     """Join nouns; two of them also by their places, one way or the other as `relation` in [0, 1) says."""
     if len(nouns) == 1:
         return nouns[0]

@@ -1,7 +1,5 @@
 """Fifty prompts as people first type them: does a base draw what they name?"""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +7,7 @@ from maquette.base import Base
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama.things import colour_index
 from maquette.evaluation.base import sees
+from maquette.metrics.intervals import Interval, bootstrap
 from maquette.sampling.generate import generate
 
 Named = tuple[str, str]  # kind and colour, "" where none is said
@@ -68,16 +67,9 @@ PROMPTS: dict[str, tuple[Named, ...]] = {
 """What each names: a kind of the diorama and a colour, in the words people use for them."""
 
 
-@dataclass(frozen=True)
-class Score:
-    mean: float
-    low: float  # 95 % interval
-    high: float
-
-
 def plain_words(
     base: Base, eye: PerceptionModel, each: int = 4, steps: int | None = None, batch_size: int = 50
-) -> dict[str, Score]:
+) -> dict[str, Interval]:
     """Shares of things `found` and `coloured`, each prompt counting alike, in `each` images of every prompt."""
     asked = [prompt for prompt in PROMPTS for _ in range(each)]
     images = generate(base, asked, steps=steps, batch_size=batch_size)
@@ -92,15 +84,8 @@ def plain_words(
         found.append(np.mean([kind for kind, _ in verdicts]))
         if all(colour for _, colour in named):
             coloured.append(np.mean([colour for _, colour in verdicts]))
-    return {"found": interval(np.array(found)), "coloured": interval(np.array(coloured))}
+    return {"found": bootstrap(np.array(found)), "coloured": bootstrap(np.array(coloured))}
 
 
 def judge(classes: NDArray[np.uint8], colours: NDArray[np.uint8], kind: str, colour: str) -> tuple[bool, bool]:
     return sees(classes, colours, kind, colour_index(colour) if colour else 0, alike=1)
-
-
-def interval(values: NDArray[np.float64], draws: int = 2000) -> Score:
-    """The mean of one value a prompt, and the middle 95 % of means over prompts drawn with replacement."""
-    rows = np.random.default_rng(0).integers(len(values), size=(draws, len(values)))
-    low, high = np.quantile(values[rows].mean(axis=1), (0.025, 0.975))
-    return Score(float(values.mean()), float(low), float(high))

@@ -11,8 +11,9 @@ from typing import Any
 from maquette.errors import MaquetteError
 from maquette.foundation.weights import Shape
 
-HEADS, HEAD_WIDTH = 8, 64
+HEADS, HEAD_WIDTH, NORM_GROUPS = 8, 64, 32
 CLIP_HEAD_WIDTH = 64
+TEXT_WIDTHS = {"SD 1.x": 768, "SD 2.x": 1024, "SDXL": 2048}
 TIME_IDS = 6  # XL: original height, width, crop top, left, target height, width
 
 Shapes = Mapping[str, Shape]

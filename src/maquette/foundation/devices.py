@@ -1,5 +1,6 @@
 """The device and the precision that networks run in."""
 
+import os
 from typing import NamedTuple
 
 import torch
@@ -7,6 +8,10 @@ import torch
 from maquette.foundation.settings import DTYPE_NAMES, check_dtype, no_device
 
 DTYPES: dict[str, torch.dtype] = {name: getattr(torch, name) for name in DTYPE_NAMES}
+
+
+CHOSEN = "MAQUETTE_DEVICE"
+"""The environment variable with the device that "auto" means; without it, the fastest one."""
 
 
 class Placement(NamedTuple):
@@ -20,8 +25,8 @@ def find_placement(device: str, dtype: str | torch.dtype) -> Placement:
     """Resolve the names of a device and a precision.
 
     Args:
-        device: a torch device; "auto" picks the fastest available.
-        dtype: "float32", "bfloat16", "float16"; "auto" is bfloat16 where the hardware supports it, else float32.
+        device: a torch device; "auto" is what MAQUETTE_DEVICE names, else the fastest available.
+        dtype: "float32", "bfloat16", "float16"; "auto" is bfloat16 on a GPU that computes in it, else float32.
 
     Raises `MaquetteError` for an unavailable device or an unknown precision.
     """
@@ -35,6 +40,8 @@ def find_placement(device: str, dtype: str | torch.dtype) -> Placement:
 
 def _device(name: str) -> torch.device:
     if name == "auto":
+        name = os.environ.get(CHOSEN) or "auto"
+    if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         device = torch.device(name)
@@ -45,6 +52,4 @@ def _device(name: str) -> torch.device:
 
 
 def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)

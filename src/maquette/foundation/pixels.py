@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maquette.errors import MaquetteError
 from maquette.foundation.images import as_rgb
 
 
@@ -38,7 +39,15 @@ def to_signed(image: Image.Image) -> Tensor:
 
 
 def from_signed(pixels: Tensor) -> list[Image.Image]:
-    """(B, 3, H, W) in [-1, 1] as images; values outside the range are clipped."""
+    """(B, 3, H, W) in [-1, 1] as images; values outside the range are clipped.
+
+    Raises `MaquetteError` for values that are not finite numbers, which would be black.
+    """
+    if not all(torch.isfinite(extreme) for extreme in torch.aminmax(pixels)):
+        raise MaquetteError(
+            "A decoded image holds values that are not finite numbers, so it was not made. Half precision (float16) is "
+            "too narrow for some autoencoders: use dtype='bfloat16' or 'float32'."
+        )
     unit = (pixels.detach().float().cpu() / 2 + 0.5).clamp(0, 1)
     levels = (unit.permute(0, 2, 3, 1) * 255).round().to(torch.uint8).numpy()
     return [Image.fromarray(image) for image in levels]

@@ -10,6 +10,9 @@ from maquette.errors import MaquetteError
 
 T = TypeVar("T")
 
+MOST_LISTED = 24  # names that an error message lists; of more it gives the nearest
+NEAREST = 5
+
 
 @dataclass(frozen=True)
 class Deferred:
@@ -67,7 +70,10 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
 
 
 def nearest(name: object, known: list[str]) -> str:
-    """The end of an error message on an unknown name: the closest known name, and all known names."""
+    """The end of an error message on an unknown name: the closest known name, and all known ones or the nearest few."""
     matches = difflib.get_close_matches(str(name), known, n=1)
     hint = f"; did you mean {matches[0]!r}?" if matches else "."
-    return f"{hint} Known: {', '.join(known)}"
+    if len(known) <= MOST_LISTED:
+        return f"{hint} Known: {', '.join(known)}"
+    few = difflib.get_close_matches(str(name), known, n=NEAREST, cutoff=0)
+    return f"{hint} Nearest of the {len(known)} known: {', '.join(few)}"

@@ -13,6 +13,7 @@ from maquette.errors import MaquetteError
 from maquette.foundation.registry import nearest, unknown
 
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
+PREDICTIONS = ("epsilon", "v_prediction")  # of a base in a single file
 DEVICE_TYPES = (
     "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "meta", "ipu", "mkldnn", "opengl", "opencl", "ideep", "hip",
     "ve", "fpga", "maia", "lazy", "vulkan", "privateuseone",
@@ -24,6 +25,12 @@ def check_dtype(name: str) -> None:
     """Raises `MaquetteError` for a precision that is neither "auto" nor known."""
     if name not in ("auto", *DTYPE_NAMES):
         raise MaquetteError(unknown("dtype", name, ["auto", *DTYPE_NAMES]))
+
+
+def check_prediction(name: str | None) -> None:
+    """Raises `MaquetteError` for what no base in a single file predicts; None where the file says it."""
+    if name not in (None, *PREDICTIONS):
+        raise MaquetteError(unknown("prediction", name, PREDICTIONS))
 
 
 def check_device(name: str) -> None:
@@ -60,13 +67,15 @@ def read_size(text: str, one_number: bool = False) -> tuple[int, int]:
 def read_named(settings: Sequence[str], flag: str, example: str) -> dict[str, Any]:
     """Parse settings written NAME=VALUE, with `read_value`.
 
-    Raises `MaquetteError`, naming the flag and giving the example, for text without "=".
+    Raises `MaquetteError`, naming the flag and giving the example, for text without "=", and for a name given twice.
     """
     found: dict[str, Any] = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise MaquetteError(f"{flag} is NAME=VALUE, such as {example}, not {setting!r}.")
+        if name.strip() in found:
+            raise MaquetteError(f"{flag} gives {name.strip()} twice; give it once.")
         found[name.strip()] = read_value(value)
     return found
 

@@ -9,7 +9,7 @@ import pickle
 import struct
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import torch
@@ -45,7 +45,14 @@ class Weights(Mapping[str, Tensor]):
         return Weights(source, shapes, tensors.__getitem__, metadata or {})
 
     def __getitem__(self, name: str) -> Tensor:
-        return self._read(name)
+        """A tensor. Raises `MaquetteError` if it holds anything but finite numbers."""
+        tensor = self._read(name)
+        if not _is_finite(tensor):
+            raise MaquetteError(
+                f"{str(self.source)!r} holds values in {name!r} that are not finite numbers, so that every image would "
+                "be black; fetch or train these weights anew."
+            )
+        return tensor
 
     def __contains__(self, name: object) -> bool:
         return name in self.shapes
@@ -65,6 +72,13 @@ class Weights(Mapping[str, Tensor]):
     def below(self, prefix: str) -> "Weights":
         """The tensors whose names begin with `prefix`, without it."""
         return self.renamed({name: name.removeprefix(prefix) for name in self if name.startswith(prefix)})
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor of any shape holds neither NaN nor infinity; one pass at the speed of memory."""
+    if not tensor.is_floating_point() or tensor.itemsize == 1 or not tensor.numel():
+        return True
+    return all(torch.isfinite(extreme) for extreme in torch.aminmax(tensor))
 
 
 def open_weights(path: Path) -> Weights:
@@ -109,19 +123,37 @@ def _flat(content: Any, path: Path) -> dict[str, Tensor]:
     if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
         content = content["state_dict"]
     tensors = {k: v for k, v in content.items() if isinstance(v, Tensor)} if isinstance(content, dict) else {}
-    if not tensors:
+    if not tensors or not all(isinstance(name, str) for name in tensors):
         raise MaquetteError(f"{str(path)!r} contains no named tensors; give a file of weights.")
+    for name, value in tensors.items():
+        if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+            raise MaquetteError(
+                f"{str(path)!r} holds {name!r} as a sparse, quantized, nested or empty tensor; save plain tensors."
+            )
     return tensors
 
 
 def _open_shards(index: Path) -> Weights:
-    try:
-        shard_of: dict[str, str] = json.loads(index.read_text())["weight_map"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise MaquetteError(f"{str(index)!r} is not an index of shards ({error!r}); fetch it anew.") from error
+    shard_of = _shard_names(index)
     shards = {shard: open_weights(index.parent / shard) for shard in sorted(set(shard_of.values()))}
     for name, shard in shard_of.items():
         if name not in shards[shard]:
             raise MaquetteError(f"{str(index)!r} says that {name!r} is in {shard!r}, but it is not; fetch both anew.")
     shapes = {name: shards[shard].shapes[name] for name, shard in shard_of.items()}
     return Weights(index, shapes, lambda name: shards[shard_of[name]][name], {})
+
+
+def _shard_names(index: Path) -> dict[str, str]:
+    """The file name of each tensor's shard, beside the index.
+
+    Raises `MaquetteError` for a file that is no index, or that names files elsewhere or other indices.
+    """
+    try:
+        shard_of = json.loads(index.read_text("utf-8"))["weight_map"]
+        names = set(shard_of.values())
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise MaquetteError(f"{str(index)!r} is not an index of shards ({error!r}); fetch it anew.") from error
+    for name in names:
+        if not isinstance(name, str) or name != PurePath(name).name or ".index." in name:
+            raise MaquetteError(f"{str(index)!r} names the shard {name!r}; shards are files of weights beside it.")
+    return dict(shard_of)

@@ -1,20 +1,26 @@
 """How well an image follows a condition: detect the condition again and compare; one score in [0, 1] per image.
 
-`truth` is the ground truth of the scene that the condition was rendered from, so that scores are exact: the map itself
-for edges and scribbles, class indices, metres, unit normals, key points.
+On the diorama, `truth` is the ground truth of the scene that the condition was rendered from, so that scores are exact:
+the map itself for edges and scribbles, class indices, metres, unit normals, key points. On other pairs it is their map.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from maquette.conditions.detect import Detector
 from maquette.conditions.detectors.canny import DIORAMA, canny
 from maquette.conditions.detectors.scribble import scribble
 from maquette.conditions.networks.perception import Perceived, PerceptionModel
+from maquette.conditions.registry import detector_spec
+from maquette.conditions.weight_sources import is_cached
+from maquette.errors import MaquetteError
 from maquette.metrics.maps import depth_accuracy, edge_f1, mean_iou, normal_accuracy, pck
+from maquette.metrics.registry import Metric, metric_of
 
 NAMES = {
     "canny": "edge F1",
@@ -30,6 +36,71 @@ NAMES = {
 def _strokes(image: Image.Image) -> NDArray[np.bool_]:
     """Where a map (H, W) is bright."""
     return np.asarray(image.convert("L")) > 127
+
+
+class Scorer(Protocol):
+    """Scores images by the condition that they were generated from."""
+
+    @property
+    def label(self) -> str:
+        """What the score is called."""
+
+    def __call__(self, images: Sequence[Image.Image], truth: Sequence[Any]) -> list[float]:
+        """The score of each image; NaN where there is nothing to score."""
+
+
+@dataclass(frozen=True)
+class SceneScorer:
+    """Compares with the exact values of the diorama's scenes."""
+
+    condition: str
+    perception: PerceptionModel | None = None
+
+    @property
+    def label(self) -> str:
+        return NAMES[self.condition]
+
+    def __call__(self, images: Sequence[Image.Image], truth: Sequence[Any]) -> list[float]:
+        return fidelity(self.condition, images, truth, self.perception)
+
+
+@dataclass(frozen=True)
+class MapScorer:
+    """Compares the maps detected in images with the maps that they were generated from."""
+
+    metric: Metric
+    detect: Callable[[list[Image.Image]], list[Image.Image]]
+
+    @property
+    def label(self) -> str:
+        return self.metric.label
+
+    def __call__(self, images: Sequence[Image.Image], truth: Sequence[Any]) -> list[float]:
+        found = self.detect(list(images))
+        return [self.metric.score(one, expected) for one, expected in zip(found, truth, strict=True)]
+
+
+def map_scorer(condition: str, device: str, detect: Callable[[Image.Image], Image.Image] | None = None) -> MapScorer:
+    """The scorer of one's own pairs: their condition's detector, with its default options, and its metric.
+
+    Args:
+        detect: what detected the pairs' own maps, if anything did: it is used on the images too.
+
+    Raises `MaquetteError` where the condition has no metric or no detector, or its weights would be downloaded first.
+    """
+    metric = metric_of(condition)
+    if metric is None:
+        raise MaquetteError(
+            f"{condition!r} has no metric; register one for it (mq.register_metric), with a detector of that name "
+            "(mq.register_detector)."
+        )
+    if detect is not None:
+        return MapScorer(metric, lambda images: [detect(image) for image in images])
+    spec = detector_spec(condition)
+    default = next(iter(spec.weights.values()), None)
+    if not spec.offline and default is not None and not is_cached(default):
+        raise MaquetteError(f"The detector {condition!r} has no weights here; to score with it: {default.command}.")
+    return MapScorer(metric, Detector(condition, device=device))
 
 
 _DETECTORS: dict[str, Callable[[Image.Image], Image.Image]] = {

@@ -54,6 +54,16 @@ class DDPM:
         assert self.prediction == "sample", f"training on a base that predicts {self.prediction!r} is not supported"
         return x0
 
+    def denoised(self, x: Tensor, prediction: Tensor, times: Tensor) -> Tensor:
+        """(x − √(1−ᾱ) ε) / √ᾱ, or √ᾱ x − √(1−ᾱ) v; at the nearest whole time, where a sampler's lies between two."""
+        if self.prediction == "sample":
+            return prediction
+        alpha = self._schedule.alphas_cumprod.to(x)[times.round().long().clamp(0, self.levels - 1)].view(-1, 1, 1, 1)
+        signal, noise = alpha.sqrt(), (1 - alpha).sqrt()
+        if self.prediction == "v_prediction":
+            return signal * x - noise * prediction
+        return (x - noise * prediction) / signal
+
     def snr(self, times: Tensor) -> Tensor:
         """ᾱ_t / (1 − ᾱ_t)."""
         self._schedule.alphas_cumprod = self._schedule.alphas_cumprod.to(times.device)

@@ -137,6 +137,10 @@ class FlowMatching:
         """ε − x₀, whatever the time."""
         return noise - x0
 
+    def denoised(self, x: Tensor, prediction: Tensor, times: Tensor) -> Tensor:
+        """x − σ v."""
+        return x - self._sigma(times, x) * prediction
+
     def _sigma(self, times: Tensor, like: Tensor) -> Tensor:
         """σ (B, 1, 1, 1), with the device and dtype of latents (B, C, h, w)."""
         return (times.to(like.device, torch.float32) / self.levels).to(like.dtype).view(-1, 1, 1, 1)

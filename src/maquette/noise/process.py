@@ -46,6 +46,14 @@ class Sampler(Protocol):
         ...
 
 
+class SamplerFactory(Protocol):
+    """Makes a sampler of one's own; `NoiseProcess.sampler` says what the arguments mean."""
+
+    def __call__(self, steps: int, tokens: int, strength: float, device: torch.device) -> Sampler:
+        """A new sampler, for one batch."""
+        ...
+
+
 class NoiseProcess(Protocol):
     """The noise that a base was trained with."""
 
@@ -72,6 +80,10 @@ class NoiseProcess(Protocol):
 
     def target(self, x0: Tensor, noise: Tensor, times: Tensor) -> Tensor:
         """What the backbone should predict for `noised(x0, noise, times)`, (B, C, h, w)."""
+        ...
+
+    def denoised(self, x: Tensor, prediction: Tensor, times: Tensor) -> Tensor:
+        """The latents x₀ that a prediction for noisy latents x points to, all (B, C, h, w), at times (B,)."""
         ...
 
     def snr(self, times: Tensor) -> Tensor:

@@ -1,21 +1,45 @@
 """Sampling settings: steps, guidance, sampler and others. This module does not import torch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 from maquette.noise.choices import SAMPLERS, steps_taken
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maquette.backbones.residuals import Residuals
     from maquette.base import Base
+    from maquette.noise.process import Sampler, SamplerFactory
 
 ConditionIn = Literal["both", "conditional", "weighted"]
 ResolutionWeights = Literal["normalised", "literal"]
+Returns = Literal["images", "latents"]
+
+
+class Guided(Protocol):
+    """What guidance sees of a step, besides the two predictions; latents (B, C, h, w)."""
+
+    index: int  # of the step, from 0
+    steps: int  # number of steps
+    time: "Tensor"
+
+    @property
+    def latents(self) -> "Tensor": ...
+
+    @property
+    def residuals(self) -> "Residuals | None": ...
+
+
+Guidance = Callable[["Tensor", "Tensor", Guided], "Tensor"]
+"""One prediction (B, C, h, w) from the unconditional and the conditional one, float32 and of the same shape."""
 
 MOST_STEPS = 1000
 MOST_SEEDS = 2**63
+WIDEST_FEATHER = 128  # pixels
 
 
 @dataclass(frozen=True)
@@ -26,29 +50,36 @@ class Sampling:
     """
 
     steps: int = 20  # 1 to 1000
-    guidance: float = 9.0  # β of classifier-free guidance, 0 to 50; 1 turns it off
+    guidance: float | Guidance = 9.0  # β of classifier-free guidance, 0 to 50, 1 turns it off; or a function
     condition_in: ConditionIn = "both"  # both branches, the conditional one alone, or that with resolution weights
     resolution_weights: ResolutionWeights = "normalised"  # for condition_in="weighted"
-    sampler: str = "ddim"
+    sampler: "str | SamplerFactory" = "ddim"  # a name, or what makes a sampler
     strength: float = 1.0  # of the noise added to a start image: above 0, up to 1
     seed: int = 0  # image i uses seed + i
     batch_size: int = 8  # images generated at once
+    feather: int | None = None  # of a mask's soft edge, pixels; None: one latent cell
+    returns: Returns = "images"
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps, 1, MOST_STEPS)
         _whole("seed", self.seed, 0, MOST_SEEDS)
         _whole("batch_size", self.batch_size, 1, None)
-        _number("guidance", self.guidance, 0, 50)
+        if not callable(self.guidance):
+            _number("guidance", self.guidance, 0, 50)
         _number("strength", self.strength, 0, 1)
+        if self.feather is not None:
+            _whole("feather", self.feather, 0, WIDEST_FEATHER)
         if self.strength == 0:
             raise MaquetteError("strength is above 0: at 0 nothing would be generated.")
         for name, known in (
             ("condition_in", list(get_args(ConditionIn))),
             ("resolution_weights", list(get_args(ResolutionWeights))),
+            ("returns", list(get_args(Returns))),
             ("sampler", list(SAMPLERS)),
         ):
-            if getattr(self, name) not in known:
-                raise MaquetteError(unknown(name, getattr(self, name), known))
+            value = getattr(self, name)
+            if not (name == "sampler" and callable(value)) and value not in known:
+                raise MaquetteError(unknown(name, value, known))
 
     @staticmethod
     def check(**settings: Any) -> None:
@@ -66,10 +97,17 @@ class Sampling:
         """
         defaults = {name: value for name, value in vars(base.defaults).items() if settings.get(name) is None}
         sampling = Sampling(**{**settings, **defaults})
-        if sampling.sampler not in base.noise.samplers:
+        if isinstance(sampling.sampler, str) and sampling.sampler not in base.noise.samplers:
             known = list(base.noise.samplers)
             raise MaquetteError(f"For the base {base.name!r}: {unknown('sampler', sampling.sampler, known)}")
         return sampling
+
+    def make_sampler(self, base: "Base", tokens: int, started: bool) -> "Sampler":
+        """A new sampler, for one batch of images of so many tokens, with or without a start image."""
+        strength = self.strength if started else 1.0
+        if callable(self.sampler):
+            return self.sampler(self.steps, tokens, strength, base.device)
+        return base.noise.sampler(self.sampler, self.steps, tokens, strength, base.device)
 
     def steps_taken(self, started: bool) -> int:
         """Number of steps that run: with a start image, only the last `strength` of them."""

@@ -1,10 +1,9 @@
 """The denoiser: base, controls and guidance as one function, which is all that a sampler calls."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from maquette.backbones.residuals import Residuals
@@ -13,49 +12,53 @@ from maquette.controlnet.control import Control, sum_residuals
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit
 from maquette.foundation.pixels import to_unit
-from maquette.sampling.config import Sampling
+from maquette.sampling.config import Guided, Sampling
 from maquette.sampling.guidance import classifier_free, resolution_weights
+from maquette.sampling.masks import framed_mask, slot_masks
 from maquette.text.conditioning import Conditioning
 
 
 @dataclass(frozen=True)
 class EncodedControl:
-    """A control with its encoded condition maps: E(c), computed once per generation."""
+    """A control with its encoded condition maps, E(c), and its masks: computed once per generation."""
 
     control: Control
     maps: Tensor  # (1 or number of images, 3, H, W) in [0, 1]
     features: Tensor  # (number of maps, C, h, w); empty until `rows` picks a batch of them
+    masks: list[Tensor] | None = None  # (1, 1, h, w) for each slot
 
     @staticmethod
     def of(base: Base, control: Control, size: tuple[int, int], count: int) -> "EncodedControl":
         """Encode a map shared by all images; maps per image are encoded batch by batch, in `rows`.
 
-        Raises `MaquetteError` for a condition tensor that is not (1 or count, 3, H, W).
+        Raises `MaquetteError` unless there are 1 or `count` maps, and for a tensor that is not (1 or count, 3, H, W).
         """
-        maps = control.condition
-        if isinstance(maps, Image.Image):
-            maps = to_unit(fit(maps, size, control.net.contract.kind))[None]
-        expected = (3, size[1], size[0])
+        maps, kind = control.maps, control.net.contract.kind
+        if isinstance(maps, list):
+            maps = torch.stack([to_unit(fit(image, size, kind)) for image in maps])
+        maps, expected = maps.contiguous(), (3, size[1], size[0])
         if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != expected:
             raise MaquetteError(
                 f"A condition tensor is (1 or {count}, 3, height, width) in [0, 1] at the images' size, here "
-                f"{expected}, not {tuple(maps.shape)}."
+                f"{expected}, not {tuple(maps.shape)}; of a list there is one map for each image."
             )
         shared = len(maps) == 1
-        return EncodedControl(control, maps, _encode(base, control, maps) if shared else torch.empty(0))
+        features = _encode(base, control, maps) if shared else torch.empty(0)
+        return EncodedControl(control, maps, features, _masks(base, control, size))
 
     def rows(self, base: Base, start: int, count: int) -> "EncodedControl":
         """The control for `count` of the images, from image `start` on."""
         if len(self.maps) == 1:
             return self
-        return EncodedControl(self.control, self.maps, _encode(base, self.control, self.maps[start : start + count]))
+        return replace(self, features=_encode(base, self.control, self.maps[start : start + count]))
 
-    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning) -> Residuals:
-        """Weighted residuals for latents (B, C, h, w), or (2 B, C, h, w) with both guidance branches."""
+    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning, step: int, steps: int) -> Residuals:
+        """Weighted residuals in a step for latents (B, C, h, w), or (2 B, C, h, w) with both guidance branches."""
         features = self.features
         if len(features) not in (1, len(latents)):
             features = features.repeat(len(latents) // len(features), 1, 1, 1)
-        return self.control.net(latents, timestep, text, features).scaled(self.control.weight)
+        residuals = self.control.net(latents, timestep, text, features)
+        return residuals.scaled(self.control.factors(len(residuals), step, steps)).masked(self.masks)
 
 
 @torch.no_grad()
@@ -65,8 +68,16 @@ def _encode(base: Base, control: Control, maps: Tensor) -> Tensor:
         return control.net.encode(control.net.condition_input(maps, base.encode_maps))
 
 
+def _masks(base: Base, control: Control, size: tuple[int, int]) -> list[Tensor] | None:
+    """A control's mask at the resolution of each slot, (1, 1, h, w)."""
+    if control.region is None:
+        return None
+    mask = framed_mask(control.region, size).to(base.device)
+    return [at_slot.to(base.dtype) for at_slot in slot_masks(mask, base.backbone.slots, base.backbone.downscale)]
+
+
 class Denoiser:
-    """The guided prediction of a base under its controls.
+    """The guided prediction of a base under its controls, in three parts: residuals, branches, guidance.
 
     With guidance two branches run as one batch: the negative prompt's first, then the prompts'.
 
@@ -85,47 +96,49 @@ class Denoiser:
         sampling: Sampling,
     ) -> None:
         self.base, self.conditions, self.sampling = base, conditions, sampling
-        self.guided = sampling.guidance != 1 and not self._branches_agree(text, negative)
-        self.text = Conditioning.cat([*[negative] * len(text), text]) if self.guided else text
+        own_guidance = callable(sampling.guidance)
+        agree = text.is_all(negative) and all(map(self._in_both, conditions))
+        self.two_branches = own_guidance or (sampling.guidance != 1 and not agree)
+        self.text = Conditioning.cat([*[negative] * len(text), text]) if self.two_branches else text
 
-    def __call__(self, x: Tensor, time: Tensor, step: int, steps: int) -> Tensor:
-        """The guided prediction (B, C, h, w) in float32, for latents x (B, C, h, w) at a scalar time ().
-
-        Args:
-            step, steps: index and number of steps; they decide which controls are active.
-        """
-        x = x.to(self.base.dtype)
-        both = torch.cat([x, x]) if self.guided else x
-        active = [condition for condition in self.conditions if condition.control.active(step, steps)]
-        residuals = self._residuals(active, both, time) if active else None
-        prediction = self.base.predict(both, time, self.text, residuals).float()
-        if not self.guided:
-            return prediction
-        negative, positive = prediction.chunk(2)
-        return classifier_free(negative, positive, self.sampling.guidance)
-
-    def _branches_agree(self, text: Conditioning, negative: Conditioning) -> bool:
-        """Whether both branches would be equal: the same prompts, and every condition in both."""
-        conditional_only = self.sampling.condition_in != "both" or any(map(_pooled, self.conditions))
-        return not conditional_only and text.is_all(negative)
-
-    def _residuals(self, active: Sequence[EncodedControl], x: Tensor, time: Tensor) -> Residuals:
-        """Sum over the controls active in this step, for x (B, C, h, w), or (2 B, C, h, w) with guidance.
+    def residuals(self, x: Tensor, time: Tensor, step: int, steps: int) -> Residuals | None:
+        """The sum over the controls active in a step, for x (B, C, h, w) at a scalar time (); None without any.
 
         A condition that enters the conditional branch alone is computed for that half of the batch only.
         """
-        half = len(x) // 2 if self.guided else 0
+        active = [condition for condition in self.conditions if condition.control.active(step, steps)]
+        if not active:
+            return None
+        both = self._for_branches(x)
         parts = []
         for condition in active:
-            skipped = half if self.sampling.condition_in != "both" or _pooled(condition) else 0
+            skipped = len(x) if self.two_branches and not self._in_both(condition) else 0
             rows = slice(skipped, None)
-            parts.append(condition.residuals(x[rows], time, self.text[rows]).pad_front(skipped))
+            part = condition.residuals(both[rows], time, self.text[rows], step, steps)
+            parts.append(part.pad_front(skipped))
         total = sum_residuals(parts)
         if self.sampling.condition_in != "weighted":
             return total
         return total.scaled(resolution_weights(self.base.backbone.slots, self.sampling.resolution_weights))
 
+    def branches(self, x: Tensor, time: Tensor, residuals: Residuals | None) -> Tensor:
+        """The base's prediction in float32, (B, C, h, w) or (2 B, C, h, w), for x (B, C, h, w) at a scalar time ()."""
+        return self.base.predict(self._for_branches(x), time, self.text, residuals).float()
 
-def _pooled(condition: EncodedControl) -> bool:
-    """Whether the ControlNet was trained for the conditional branch alone."""
-    return condition.control.net.contract.pooled
+    def guided(self, branches: Tensor, step: Guided) -> Tensor:
+        """One prediction (B, C, h, w) from those of `branches`, (B, C, h, w) or (2 B, C, h, w)."""
+        if not self.two_branches:
+            return branches
+        negative, positive = branches.chunk(2)
+        guidance = self.sampling.guidance
+        if callable(guidance):
+            return guidance(negative, positive, step)
+        return classifier_free(negative, positive, guidance)
+
+    def _for_branches(self, x: Tensor) -> Tensor:
+        """Latents (B, C, h, w) in the base's dtype, twice if there are two branches."""
+        x = x.to(self.base.dtype)
+        return torch.cat([x, x]) if self.two_branches else x
+
+    def _in_both(self, condition: EncodedControl) -> bool:
+        return condition.control.in_both_branches(self.sampling.condition_in)

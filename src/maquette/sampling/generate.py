@@ -1,6 +1,7 @@
 """Generate images: check the arguments, then sample batch by batch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, TypedDict, Unpack, overload
 
 import torch
 from PIL import Image
@@ -8,69 +9,156 @@ from torch import Tensor
 
 from maquette.base import Base
 from maquette.controlnet.control import Control
+from maquette.controlnet.maps import Picture
 from maquette.foundation.seeds import generators, noise
-from maquette.sampling.config import ConditionIn, ResolutionWeights, Sampling, check_prompts
+from maquette.noise.process import SamplerFactory
+from maquette.sampling.config import ConditionIn, Guidance, ResolutionWeights, Returns, Sampling, check_prompts
 from maquette.sampling.denoiser import Denoiser, EncodedControl
 from maquette.sampling.inpainting import Masked, Start
+from maquette.sampling.recording import with_records
 from maquette.sampling.size import choose_size
-from maquette.sampling.validation import check_controls, check_start, warn_of_unused
+from maquette.sampling.step import Callback, Step
+from maquette.sampling.validation import (
+    check_controls,
+    read_start,
+    warn_of_maps,
+    warn_of_precision,
+    warn_of_unused,
+)
 from maquette.text.conditioning import Conditioning
 
 Progress = Callable[[int, int], None]
+Prompts = str | Sequence[str]
+Controls = Sequence[Control] | Control
+
+
+class Settings(TypedDict, total=False):
+    """The settings of `generate` for type checkers, since `returns` decides what it returns."""
+
+    negative_prompt: str
+    steps: int | None
+    guidance: float | Guidance | None
+    condition_in: ConditionIn
+    resolution_weights: ResolutionWeights
+    sampler: str | SamplerFactory | None
+    seed: int
+    count: int
+    size: tuple[int, int] | None
+    image: Picture | None
+    mask: Picture | None
+    feather: int | None
+    strength: float
+    batch_size: int
+    callback: Callback | None
+    progress: Progress | None
+
+
+@overload
+def generate(
+    base: Base,
+    prompt: Prompts,
+    controls: Controls = (),
+    *,
+    returns: Literal["images"] = "images",
+    **settings: Unpack[Settings],
+) -> list[Image.Image]: ...
+
+
+@overload
+def generate(
+    base: Base, prompt: Prompts, controls: Controls = (), *, returns: Literal["latents"], **settings: Unpack[Settings]
+) -> Tensor:
+    """Latents (count, C, h, w)."""
 
 
 def generate(
     base: Base,
-    prompt: str | Sequence[str],
-    controls: Sequence[Control] | Control = (),
+    prompt: Prompts,
+    controls: Controls = (),
     *,
     negative_prompt: str = "",
     steps: int | None = None,
-    guidance: float | None = None,
+    guidance: float | Guidance | None = None,
     condition_in: ConditionIn = "both",
     resolution_weights: ResolutionWeights = "normalised",
-    sampler: str | None = None,
+    sampler: str | SamplerFactory | None = None,
     seed: int = 0,
     count: int = 1,
     size: tuple[int, int] | None = None,
-    image: Image.Image | None = None,
-    mask: Image.Image | None = None,
+    image: Picture | None = None,
+    mask: Picture | None = None,
+    feather: int | None = None,
     strength: float = 1.0,
     batch_size: int = 8,
+    callback: Callback | None = None,
+    returns: Returns = "images",
     progress: Progress | None = None,
-) -> list[Image.Image]:
+) -> list[Image.Image] | Tensor:
     """Generate `count` images, or one for each of several prompts.
 
-    Image i starts from the noise of seed + i, in any batch and on any device.
+    Image i starts from the noise of seed + i, in any batch and on any device. Run again in the same way it is the same
+    bit for bit. Alone, in another batch or on another device it is the same up to rounding, 1 of 255 in a few pixels:
+    matrix products add up in another order if there are more rows. With batch_size=1 it is the same bit for bit alone
+    and in any call, at about a third more time on a CPU.
 
     Args:
+        base: from `load_base`.
         prompt: one for all images, or a sequence with one per image (`count` is then ignored).
-        controls: ControlNets with their condition maps; their residuals add up.
-        steps, guidance, sampler: None for the base's defaults (`base.defaults`); `Sampling` documents all settings.
-        size: (width, height) in pixels; by default the first condition map's or the start image's, else the base's.
-        image: a start image; `strength` is the share of the noise added to it.
-        mask: white where `image` may change; the rest is kept (v3 §3.4, masked diffusion).
-        batch_size: images computed at once; affects memory and speed, not the images.
-        progress: called with (steps done, total steps).
+        controls: ControlNets with their condition maps; their residuals add up. `Control` documents their settings.
+        negative_prompt: what not to show, one for all images.
+        steps: 1 to 1000; None for the base's default (`base.defaults`), such as 20.
+        guidance: scale β of classifier-free guidance, 0 to 50: 1 turns it off, more follows the prompt more closely, 0
+            ignores the prompt; None for the base's default, such as 9. Or a function (unconditional, conditional, step)
+            of two predictions (B, C, h, w) that returns one, with `step` as for `callback`.
+        condition_in: which branch of guidance the controls enter: "both"; "conditional", where guidance amplifies them;
+            or "weighted", the conditional one with a factor at each slot by its resolution (v3 §3.4).
+        resolution_weights: these factors, 64 / h_i at resolution h_i: "normalised" to at most 1, or "literal", 1 to 8.
+        sampler: "ddim", "ddpm", "euler", "euler-ancestral", "heun", "dpm++", "dpm++-karras" or "unipc"; for a flow
+            "euler" or "heun"; None for the base's default. Or a function (steps, tokens, strength, device) that returns
+            a `maquette.noise.process.Sampler`, called once per batch.
+        seed: 0 to 2**63 - 1; image i uses seed + i.
+        count: number of images, 1 or more.
+        size: (width, height) in pixels, multiples of `base.size_multiple` up to 4096; by default the first condition
+            map's or the start image's, else the base's.
+        image: a start image: a PIL image, a path or an array (H, W, 3).
+        mask: of the same kinds; white where `image` may change, grey for a share of it. Where it is black, the result
+            is `image` (as framed to the size), pixel for pixel (v3 §3.4, masked diffusion).
+        feather: width in pixels, 0 to 128, of the mask's soft edge, which lies inside the mask; 0 for a hard one; None
+            for one latent cell, 8 pixels in Stable Diffusion.
+        strength: share of the noise that is added to `image`, and of the steps that are taken: above 0, up to 1.
+        batch_size: images computed at once, 1 or more; affects memory and speed, and the images by rounding alone.
+        callback: called in each step with a `maquette.sampling.step.Step`, before the sampler moves on. It sees, and
+            may assign, `latents`, `residuals` and `prediction`; `step.preview()` shows the images so far.
+        returns: "images", or "latents": (count, C, h, w) in float32, scaled for the backbone, without the composition
+            in pixels that follows a masked edit. `base.decode_latents` makes images of them.
+        progress: called with (runs of the network done, total).
 
     Raises `MaquetteError` for arguments out of range, and for controls, sizes or images that do not suit the base.
     """
     sampling = Sampling.on(
         base, steps=steps, guidance=guidance, condition_in=condition_in, resolution_weights=resolution_weights,
-        sampler=sampler, strength=strength, seed=seed, batch_size=batch_size,
+        sampler=sampler, strength=strength, seed=seed, batch_size=batch_size, feather=feather, returns=returns,
     )  # fmt: skip
     prompts = check_prompts(prompt, negative_prompt, count)
-    check_start(image, mask)
+    start_image, white = read_start(image, mask)
     controls = check_controls(base, controls)
-    warn_of_unused(sampling, controls, started=image is not None, negative=bool(negative_prompt))
-    size = choose_size(base, size, controls, image)
+    warn_of_unused(sampling, controls, image is not None, mask is not None, bool(negative_prompt))
+    warn_of_precision(base)
+    size = choose_size(base, size, controls, start_image)
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
-    masked = Masked.of(base, image, mask, size) if image is not None else None
+    warn_of_maps(controls, size)
+    masked = Masked.of(base, start_image, white, size, sampling.feather) if start_image is not None else None
     negative = base.encode_negative(negative_prompt, size)
-    return _generate(base, prompts, negative, conditions, masked, sampling, size, progress)
+    batches = _batches(base, prompts, negative, conditions, masked, sampling, size, callback, progress)
+    if returns == "latents":
+        return torch.cat(list(batches))
+    images = [image for latents in batches for image in base.decode_latents(latents)]
+    images = masked.compose(images) if masked is not None else images
+    given = (start_image, white)
+    return with_records(images, base, prompts, negative_prompt, conditions, sampling, size, given, callback is not None)
 
 
-def _generate(
+def _batches(
     base: Base,
     prompts: list[str],
     negative: Conditioning,
@@ -78,10 +166,10 @@ def _generate(
     masked: Masked | None,
     sampling: Sampling,
     size: tuple[int, int],
+    callback: Callback | None,
     progress: Progress | None,
-) -> list[Image.Image]:
-    """All images, batch by batch."""
-    images: list[Image.Image] = []
+) -> Iterator[Tensor]:
+    """The latents (B, C, h, w) of all images, batch by batch."""
     batches = range(0, len(prompts), sampling.batch_size)
     for number, first in enumerate(batches):
         batch = prompts[first : first + sampling.batch_size]
@@ -91,29 +179,23 @@ def _generate(
         batch_conditions = [condition.rows(base, first, len(batch)) for condition in conditions]
         with base.on_device(base.backbone.network, *(condition.control.net for condition in conditions)):
             denoise = Denoiser(base, text, negative, batch_conditions, sampling)
-            start = Start(_noise(base, sources, size), x0, masked)
-            latents = _sample(base, denoise, start, sources, size, _ticker(progress, number, len(batches)))
-        images += base.decode_latents(latents)
-    return images
+            start = Start(first, sources, _noise(base, sources, size), x0, masked)
+            latents = _sample(base, denoise, start, size, callback, _ticker(progress, number, len(batches)))
+        yield latents
 
 
 @torch.no_grad()
 def _sample(
-    base: Base,
-    denoise: Denoiser,
-    start: Start,
-    sources: list[torch.Generator],
-    size: tuple[int, int],
-    tick: Progress,
+    base: Base, denoise: Denoiser, start: Start, size: tuple[int, int], callback: Callback | None, tick: Progress
 ) -> Tensor:
-    """Sample the latents (B, C, h, w) of one batch; one generator per row."""
-    settings = denoise.sampling
-    strength = 1.0 if start.x0 is None else settings.strength
-    sampler = base.noise.sampler(settings.sampler, settings.steps, base.image_tokens(size), strength, base.device)
+    """Sample the latents (B, C, h, w) of one batch."""
+    sampler = denoise.sampling.make_sampler(base, base.image_tokens(size), started=start.x0 is not None)
     x = start.latents(sampler)
-    for run, time in enumerate(sampler.times):
-        prediction = denoise(sampler.scale(x, time), time, run // sampler.order, sampler.steps)
-        x = sampler.step(prediction, time, x, sources)
+    for run in range(len(sampler.times)):
+        step = Step(denoise, sampler, x, run, start.first)
+        if callback is not None:
+            callback(step)
+        x = sampler.step(step.prediction, step.time, step.latents, start.sources)
         x = start.restore(x, sampler, run)
         tick(run + 1, len(sampler.times))
     return x

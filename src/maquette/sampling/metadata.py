@@ -1,80 +1,200 @@
-"""Reproducible images: the PNG of a generated image carries all that reproduces it bit for bit."""
+"""Reproducible images: an image carries the record of all that reproduces it, and so does the file it is saved as.
+
+A PNG holds the record; beside a JPEG or WebP it is a JSON file, since those formats have no room for condition maps.
+This module does not import torch.
+"""
 
 import base64
+import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, PngImagePlugin
 
+from maquette.controlnet.choices import Balance, Branch
 from maquette.errors import MaquetteError
 from maquette.foundation.files import atomic_write
 
-KEY = "maquette"
+KEY = "maquette"  # in the metadata of a PNG, and in `image.info`
+
+FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
+"""The formats that images are written in, by the ending of the file."""
+QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95, "method": 6}}
+
+
+def pack(image: Image.Image) -> str:
+    """An image as a PNG in base64."""
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return base64.b64encode(stream.getvalue()).decode()
+
+
+def unpack(text: str) -> Image.Image:
+    """The image that `pack` packed."""
+    image = Image.open(io.BytesIO(base64.b64decode(text)))
+    image.load()
+    return image
+
+
+def image_hash(image: Image.Image) -> str:
+    """SHA-256 of an image's size, mode and pixels."""
+    return hashlib.sha256(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
+
+
+def text_hash(text: str) -> str:
+    """SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class ControlRecord:
-    """A control as an image's metadata keeps it."""
+    """A control as an image's record keeps it. A hash is None in the records of versions up to 0.2."""
 
-    controlnet: str  # name or folder
-    map: str  # the condition map, a PNG in base64
-    weight: float = 1.0
+    controlnet: str  # name, file or folder
+    map: str  # the condition map, packed
+    weight: float | list[float] = 1.0
     start: float = 0.0
     end: float = 1.0
-
-    @staticmethod
-    def pack(image: Image.Image) -> str:
-        """A condition map as a base64 PNG, for `map`."""
-        stream = io.BytesIO()
-        image.save(stream, "PNG")
-        return base64.b64encode(stream.getvalue()).decode()
+    mask: str | None = None  # packed
+    balance: Balance = "balanced"
+    curve: list[list[float]] | None = None  # points (fraction of the steps, factor)
+    branch: Branch | None = None
+    hash: str | None = None  # of the ControlNet's weights
+    map_hash: str | None = None  # of the map's pixels
 
     def image(self) -> Image.Image:
-        """The condition map, RGB."""
-        return Image.open(io.BytesIO(base64.b64decode(self.map))).convert("RGB")
+        """The condition map, RGB. Raises `ValueError` if its pixels are not those that were recorded."""
+        image = unpack(self.map).convert("RGB")
+        if self.map_hash not in (None, image_hash(image)):
+            raise ValueError("its condition map was changed")
+        return image
 
 
 @dataclass(frozen=True)
 class Record:
-    """The arguments of one generation, and which of its images this is."""
+    """How one image was generated: the arguments, and hashes of the weights that took part."""
 
     base: str
     prompt: str
     dtype: str
-    settings: dict[str, Any]  # keyword arguments of `generate`
+    settings: dict[str, Any]  # keyword arguments of `generate`: numbers and texts
     controls: list[ControlRecord] = field(default_factory=list)
-    number: int = 0
+    number: int = 0  # of the image in its generation; 0 since version 0.3, where `settings` are those of one image
     device: str = "cpu"  # type of the device it was generated on, which affects the last bits
+    base_hash: str | None = None
+    image: str | None = None  # the start image, packed
+    mask: str | None = None  # where it may change, packed
+    versions: dict[str, str] = field(default_factory=dict)  # of the packages that compute; empty up to version 0.2
+    unrecorded: list[str] = field(default_factory=list)  # what took part and cannot be stored, such as a function
+    pixels: str | None = None  # hash of the generated image
 
-    def save(self, image: Image.Image, path: Path) -> None:
-        """Write an image with its record, atomically."""
-        info = PngImagePlugin.PngInfo()
-        info.add_text(KEY, json.dumps(asdict(self)))
-        with atomic_write(path) as temporary:
-            image.save(temporary, "PNG", pnginfo=info)
+    def alone(self) -> "Record":
+        """The record of this image by itself: image i of several starts from the noise of seed + i."""
+        seed = self.settings["seed"] + self.number
+        return replace(self, settings={**self.settings, "seed": seed, "count": 1}, number=0)
+
+    def with_controls(self, **changes: Any) -> "Record":
+        """With a change to every control."""
+        return replace(self, controls=[replace(control, **changes) for control in self.controls])
+
+    def to_json(self) -> str:
+        """As text; what is None or empty is left out."""
+        values = asdict(self)
+        values["controls"] = [_filled(control) for control in values["controls"]]
+        return json.dumps(_filled(values))
+
+    @staticmethod
+    def from_json(text: str) -> "Record":
+        """Read what `to_json` wrote, in this version or an earlier one.
+
+        Raises `ValueError`, `KeyError`, `TypeError`, `AttributeError` or `OSError` for anything else.
+        """
+        values = json.loads(text)
+        controls = [ControlRecord(**control) for control in values.get("controls", [])]
+        for control in controls:
+            control.image()
+        record = Record(**{**values, "controls": controls})
+        if not 0 <= record.number < record.settings["count"] or len(record.settings["size"]) != 2:
+            raise ValueError("it names an image that its settings do not make")
+        return record.alone()
 
     @staticmethod
     def load(path: Path) -> "Record":
-        """Read the record of an image that `save` wrote.
+        """Read the record of an image file, from a PNG or from the JSON file beside any other.
 
         Raises `MaquetteError` for a missing file, or an image without a valid record.
         """
         try:
+            beside = _beside(path)
+            if beside.is_file() and path.suffix.lower() != ".png":
+                return Record.from_json(beside.read_text("utf-8"))
             with Image.open(path) as image:
-                values = json.loads(image.info[KEY])
-            controls = [ControlRecord(**control) for control in values["controls"]]
-            for control in controls:
-                control.image()
-            record = Record(**{**values, "controls": controls})
-            if not 0 <= record.number < record.settings["count"] or len(record.settings["size"]) != 2:
-                raise ValueError("it names an image that its settings do not make")
+                return Record.from_json(image.info[KEY])
         except FileNotFoundError as error:
             raise MaquetteError(f"There is no image at {str(path)!r}.") from error
         except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
             raise MaquetteError(
-                f"{str(path)!r} does not say how it was made; give a PNG that `maquette generate` wrote."
+                f"{str(path)!r} does not say how it was made; give a PNG that `maquette generate` or `mq.save` wrote, "
+                f"or a JPEG or WebP with its {beside.name} beside it."
             ) from error
-        return record
+
+
+def record_of(image: Image.Image) -> Record | None:
+    """The record that an image carries in `image.info`, from `generate` or from its PNG; None without one."""
+    text = image.info.get(KEY)
+    return Record.from_json(text) if isinstance(text, str) else None
+
+
+def save(image: Image.Image, path: str | Path) -> None:
+    """Write a generated image with its record, atomically: `maquette generate --again` makes it again.
+
+    A PNG holds the record. JPEG and WebP are written with a quality of 95, and the record as a JSON file beside them:
+    out.jpg and out.jpg.json.
+
+    Args:
+        image: as `generate` returned it.
+        path: a file that ends in .png, .jpg, .jpeg or .webp; an existing one is replaced.
+
+    Raises `MaquetteError` for another ending, and for an image that carries no record or was changed since.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in FORMATS:
+        raise MaquetteError(f"Images are written as {', '.join(FORMATS)}; {str(path)!r} is none of them.")
+    record = record_of(image)
+    if record is None:
+        raise MaquetteError("This image carries no record of how it was generated; save it with image.save(path).")
+    if record.pixels not in (None, image_hash(image)):
+        raise MaquetteError(
+            "This image was changed after it was generated, so its record would not make it again; save it with "
+            "image.save(path)."
+        )
+    _write(image, record.to_json(), path)
+
+
+def _write(image: Image.Image, text: str, path: Path) -> None:
+    kind = FORMATS[path.suffix.lower()]
+    extra: dict[str, Any] = QUALITY.get(kind, {})
+    if kind == "PNG":
+        extra = {"pnginfo": PngImagePlugin.PngInfo()}
+        extra["pnginfo"].add_text(KEY, text)
+    with atomic_write(path) as temporary:
+        image.save(temporary, kind, **extra)
+    if kind != "PNG":
+        with atomic_write(_beside(path)) as temporary:
+            temporary.write_text(text, "utf-8")
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that `save` writes for an image."""
+    return [path] if path.suffix.lower() == ".png" else [path, _beside(path)]
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
+def _filled(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value not in (None, [], {})}

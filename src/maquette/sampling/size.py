@@ -1,12 +1,12 @@
 """The size of generated images: the one requested, or a condition map's or a start image's."""
 
 import warnings
-from collections.abc import Iterator
 
 from PIL import Image
 
 from maquette.base import Base
 from maquette.controlnet.control import Control
+from maquette.controlnet.maps import map_size
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb
 
@@ -20,8 +20,11 @@ def choose_size(
     if requested is not None:
         check_size(base, requested)
         return requested
-    inherited = next(_input_sizes(controls, image), None)
-    if inherited is None:
+    if controls:
+        inherited = map_size(controls[0].maps)
+    elif image is not None:
+        inherited = as_rgb(image).size
+    else:
         check_size(base, (base.size, base.size))
         return (base.size, base.size)
     size = nearest_size(base, inherited)
@@ -34,14 +37,6 @@ def choose_size(
             stacklevel=3,
         )
     return size
-
-
-def _input_sizes(controls: list[Control], image: Image.Image | None) -> Iterator[tuple[int, int]]:
-    for condition in (*(control.condition for control in controls), *([image] if image else [])):
-        if isinstance(condition, Image.Image):
-            yield as_rgb(condition).size
-        else:
-            yield condition.shape[-1], condition.shape[-2]
 
 
 def check_size(base: Base, size: tuple[int, int]) -> None:

@@ -9,24 +9,32 @@ from torch import Tensor
 
 from maquette.base import Base
 from maquette.controlnet.control import Control
+from maquette.controlnet.maps import Picture, map_size, read_picture
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.images import as_rgb
 from maquette.sampling.config import Sampling
 
+LARGEST_ENLARGEMENT = 2  # of a condition map without a warning
 
-def check_start(image: Image.Image | None, mask: Image.Image | None) -> None:
-    """Check that a mask comes with a start image.
 
-    Raises `MaquetteError` for a mask without one.
+def read_start(image: Picture | None, mask: Picture | None) -> tuple[Image.Image | None, Image.Image | None]:
+    """The start image and its mask, read.
+
+    Raises `MaquetteError` for a mask without a start image, and for what is not an image.
     """
     if mask is not None and image is None:
         raise MaquetteError("A mask says which part of a start image may change; give image= too.")
+    return (
+        None if image is None else read_picture(image, "start image"),
+        None if mask is None else read_picture(mask, "mask"),
+    )
 
 
 def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Control]:
     """One or several controls as a list, each checked against the base.
 
-    Raises `MaquetteError` for a control of another base, on another device or of another dtype, and for a condition
-    outside the range that the control was trained on.
+    Raises `MaquetteError` for a control of another base, on another device or of another dtype, for another number of
+    weights than the base has slots, and for a condition outside the range that the control was trained on.
     """
     controls = [controls] if isinstance(controls, Control) else list(controls)
     for number, control in enumerate(controls, start=1):
@@ -39,7 +47,13 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
             )
-        contract, condition = control.net.contract, control.condition
+        slots = len(base.backbone.slots)
+        if isinstance(control.weight, Sequence) and len(control.weight) != slots:
+            raise MaquetteError(
+                f"Control {number} of {len(controls)} has a list of {len(control.weight)} weights; the base "
+                f"{base.name!r} has {slots} slots, shallow to deep and the middle last: give {slots} weights."
+            )
+        contract, condition = control.net.contract, control.maps
         low, high = contract.condition_range
         if contract.stated and isinstance(condition, Tensor) and not low <= condition.min() <= condition.max() <= high:
             raise MaquetteError(
@@ -56,26 +70,80 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
     return controls
 
 
-def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, negative: bool) -> None:
+def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, masked: bool, negative: bool) -> None:
     """Warn of every setting that has no effect.
 
     Args:
-        started: whether there is a start image.
+        started, masked: whether there is a start image, and a mask on it.
         negative: whether there is a negative prompt.
     """
-    steps = sampling.steps_taken(started)
+    steps, unguided = sampling.steps_taken(started), sampling.guidance == 1
     notes = {
         "strength has no effect without a start image (image=)": sampling.strength != 1 and not started,
+        "feather has no effect without a mask (mask=)": sampling.feather is not None and not masked,
         "condition_in has no effect without controls": sampling.condition_in != "both" and not controls,
+        "condition_in has no effect at a guidance of 1, where there is one branch": (
+            sampling.condition_in == "conditional" and unguided and bool(controls)
+        ),
         "resolution_weights has no effect unless condition_in is 'weighted'": (
             sampling.resolution_weights != "normalised" and sampling.condition_in != "weighted"
         ),
-        "negative_prompt has no effect at a guidance of 1": negative and sampling.guidance == 1,
+        "negative_prompt has no effect at a guidance of 1": negative and unguided,
+        "at a guidance of 0 the prompt has no effect: give 1 to turn guidance off": sampling.guidance == 0,
     }
     for number, control in enumerate(controls, start=1):
-        idle = control.weight != 0 and not any(control.active(step, steps) for step in range(steps))
-        reason = f"none of the {steps} steps lies between {control.start:g} and {control.end:g}"
-        notes[f"control {number} of {len(controls)} has no effect: {reason}"] = idle
+        name = f"control {number} of {len(controls)}"
+        notes |= {f"{name} has no effect: {reason}": idle for reason, idle in _reasons(control, steps).items()}
+        alone = control.branch == "conditional" or control.balance == "control"
+        notes[f"without guidance, at 1, there is one branch: {name} acts as in both"] = unguided and alone
     for note, applies in notes.items():
         if applies:
             warnings.warn(f"{note[0].upper()}{note[1:]}.", MaquetteWarning, stacklevel=3)
+
+
+def _reasons(control: Control, steps: int) -> dict[str, bool]:
+    """Why a control would have no effect in so many steps, and whether it is so; one turned off says so itself."""
+    inside = [step for step in range(steps) if control.in_range(step, steps)]
+    on = any(control.weight) if isinstance(control.weight, Sequence) else control.weight != 0
+    return {
+        f"none of the {steps} steps lies between {control.start:g} and {control.end:g}": on and not inside,
+        "its curve is 0 in all of its steps": (
+            on and bool(inside) and not any(control.active(step, steps) for step in inside)
+        ),
+        "its mask is black everywhere": control.region is not None and not as_rgb(control.region).getbbox(),
+    }
+
+
+def warn_of_maps(controls: list[Control], size: tuple[int, int]) -> None:
+    """Warn of condition maps that are black everywhere, and of small ones that are enlarged to `size` (width, height).
+
+    Such maps are mostly mistakes: nothing was detected, or a thumbnail was given.
+    """
+    for number, control in enumerate(controls, start=1):
+        name, maps = f"control {number} of {len(controls)}", control.maps
+        empty = not any(as_rgb(image).getbbox() for image in maps) if isinstance(maps, list) else not maps.any()
+        if empty:
+            warnings.warn(
+                f"The condition of {name} is black everywhere, as where nothing was detected: it says nothing of the "
+                "image's structure.",
+                MaquetteWarning,
+                stacklevel=3,
+            )
+        width, height = map_size(maps)
+        if LARGEST_ENLARGEMENT * width < size[0] or LARGEST_ENLARGEMENT * height < size[1]:
+            warnings.warn(
+                f"The condition of {name}, {width}×{height} pixels, is enlarged to {size[0]}×{size[1]} and gets "
+                "blurred; give one of about the images' size.",
+                MaquetteWarning,
+                stacklevel=3,
+            )
+
+
+def warn_of_precision(base: Base) -> None:
+    """Warn of float16 on a CPU."""
+    if base.device.type == "cpu" and base.dtype == torch.float16:
+        warnings.warn(
+            "In float16 a CPU is slow and large values overflow; load the base with dtype='bfloat16' or 'float32'.",
+            MaquetteWarning,
+            stacklevel=3,
+        )

@@ -63,7 +63,7 @@ class Clip:
         if len(ids) > limit:
             cut = self.tokenizer.decode(ids[limit - 1 : -1]).strip()
             warnings.warn(
-                f"The prompt has {len(ids)} tokens and the text encoder takes {limit}; cut off: {cut!r}.",
+                f"The prompt has {len(ids)} tokens and the text encoder takes {limit}; cut off: {shortened(cut)!r}.",
                 MaquetteWarning,
                 stacklevel=6,
             )
@@ -73,6 +73,11 @@ class Clip:
         unknown = [word for word in words_of(prompt) if word not in self.words] if self.words else []
         if unknown:
             warnings.warn(f"unknown here: {', '.join(unknown)}", MaquetteWarning, stacklevel=6)
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """A text of at most about `most` characters: a longer one without its middle."""
+    return text if len(text) <= most else f"{text[: most // 2].rstrip()} … {text[-most // 2 :].lstrip()}"
 
 
 def words_of(text: str) -> list[str]:

@@ -5,6 +5,7 @@ import pickle
 import re
 import shutil
 import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -61,19 +62,44 @@ def restore(path: Path, parts: Parts) -> int:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The state at `path`, on the CPU."""
+    """The state at `path`, on the CPU.
+
+    Raises `MaquetteError` if the file has changed since it was written, or is none of ours.
+    """
+    try:
+        damaged = zipfile.ZipFile(path).testzip()  # torch stores a checksum of each part and does not compare it
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"the checksum of {damaged!r} does not match")
+        return _load(path)
+    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        raise MaquetteError(f"{str(path)!r} is damaged ({error}).") from error
+
+
+def _load(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     return state
 
 
 def last(folder: Path) -> dict[str, Any] | None:
-    """The latest readable state of a run; None if there is none."""
+    """The latest undamaged state of a run; None if it has saved none.
+
+    Raises `MaquetteError` if all of them are damaged.
+    """
+    problems: list[str] = []
     for path in reversed(states(folder)):
         try:
-            return read(path)
-        except (RuntimeError, EOFError, OSError, pickle.UnpicklingError) as error:
-            message = f"{str(path)!r} is damaged ({error}); the run continues from the state before it."
-            warnings.warn(message, MaquetteWarning, stacklevel=2)
+            state = read(path)
+        except MaquetteError as error:
+            problems.append(str(error))
+            continue
+        for problem in problems:
+            warnings.warn(f"{problem} The run continues from {path.name}.", MaquetteWarning, stacklevel=2)
+        return state
+    if problems:
+        raise MaquetteError(
+            f"No state of the run in {str(folder)!r} can be read. {' '.join(problems)} Put an undamaged copy in the "
+            "place of one, or start again in another folder."
+        )
     return None
 
 

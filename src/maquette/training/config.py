@@ -10,7 +10,7 @@ from typing import Any
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import REQUIRED, Setting, When, setting, settings_of
 from maquette.foundation.files import atomic_write
-from maquette.foundation.flags import Given
+from maquette.foundation.flags import Given, flag
 from maquette.training.legacy import modern
 from maquette.training.parts import DataConfig, HardwareConfig, ModelConfig, MonitorConfig, OptimizerConfig
 from maquette.training.validation import problems_of
@@ -122,7 +122,7 @@ def _checked(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
     missing = given.missing(TrainingConfig)
     defaults = {flat: s.default for flat, s in known.items() if flat not in given.values and flat not in missing}
     values = {**given.values, **defaults}
-    problems = [*given.problems, *(f"{flat} is missing" for flat in missing)]
+    problems = [*given.problems, *(f"{flat} is missing (on the command line {flag(known[flat])})" for flat in missing)]
     problems += [f"{given.typed.get(flat, flat)} {problem}" for flat, problem in problems_of(values, known)]
     if problems:
         raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")

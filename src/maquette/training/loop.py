@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
@@ -27,7 +25,7 @@ from maquette.training.setup import (
     open_networks,
 )
 from maquette.training.signals import stop_signal
-from maquette.training.stages import set_learning_rates, stage_of
+from maquette.training.stages import set_learning_rates, stage_of, with_rate_of_base, with_rate_of_run
 from maquette.training.state import State
 from maquette.training.step import train_step
 
@@ -46,25 +44,28 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     loss is not finite, memory too small or the disk full. Ctrl-C and SIGTERM save a checkpoint and exit.
     """
     world = World(config.hardware.device)
+    config = with_rate_of_run(config)
     check_folder(config)
     check_shares(config.data.batch_size, config.hardware.accumulation, world.count)
     world.barrier()  # no process may write before all have checked the folder
     base, net = open_networks(config, base, str(world.device))
+    config, rate = with_rate_of_base(config, base)
     try:
-        return _train(config, base, net, world)
+        return _train(config, base, net, world, rate)
     finally:
         base.backbone.network.requires_grad_(False)
 
 
-def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) -> Path:
+def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, rate: str) -> Path:
     keep_pages(base.device)
     data = open_data(config, base, world)
     monitor = make_monitor(config, base, data)
     state = State.make(config, base, net, world)
     start = state.restore()
-    batches = _batches(config, base, data, world, start)
+    batches = training_batches(config, base, data, world, start)
     run = Run.begin(config, data, monitor, world, start)
-    state.enter(stage_of(config.model, start, run.convergence_detected_at))
+    state.enter(stage_of(config.model, start, run.settled_at))
+    run.print(rate)
     run.measure_start(state)
     with (
         stop_signal(world) as received,
@@ -72,7 +73,7 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) ->
         checkpointed(config.hardware.gradient_checkpointing, *state.networks),
     ):
         for step in run.steps(start):
-            if state.enter(stage := stage_of(config.model, step, run.convergence_detected_at)):
+            if state.enter(stage := stage_of(config.model, step, run.settled_at)):
                 run.print(f"step {step}: training {stage}")
             batch = next(batches)
             run.note_faults(batch.faults)
@@ -83,12 +84,15 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World) ->
     return _finish(run, state)
 
 
-def _batches(config: TrainingConfig, base: Base, data: TrainingData, world: World, start: int) -> Iterator[Batch]:
-    """This process's share of each batch, from step `start` on."""
+def training_batches(
+    config: TrainingConfig, base: Base, data: TrainingData, world: World, start: int
+) -> Iterator[Batch]:
+    """This process's share of each batch, from step `start` on; the cache is filled first."""
     pairs = data.pairs
     cached = config.data.cache and pairs.views() is not None
-    cache = latent_cache.precompute(base, pairs, config.data.cache_folder, world) if cached else None
-    rows = [np.concatenate(group) for group in data.groups]
+    folder, conflicting = config.data.cache_folder, config.data.prompt_conflict > 0
+    cache = latent_cache.precompute(base, pairs, folder, world, conflicting) if cached else None
+    rows = [group.rows for group in data.groups]
     samples = TrainingDataset(pairs, cache, config.data, rows, LatentSpec.of(base), config.seed)
 
     def indices() -> Iterator[list[SampleIndex]]:

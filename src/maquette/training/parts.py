@@ -8,6 +8,7 @@ from maquette.conditions.labels import LabelPalette
 from maquette.conditions.requirements import kind_of
 from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.data.crop import STEP, Crop
+from maquette.data.random_options import options_problem
 from maquette.foundation.declared import Declared, setting
 from maquette.foundation.images import MapKind
 from maquette.foundation.settings import problem
@@ -44,6 +45,18 @@ class DataConfig(Declared):
         "Detect the conditions in the images, with the detector that `condition` names and random parameters.",
         needs="data",
     )
+    detect_options: dict[str, Any] | None = setting(
+        None,
+        "Options of that detector, drawn for each image; on the diorama for canny and scribble, instead of their own.",
+        check=options_problem,
+        allowed="a table of values, uniform(a, b) and choice(a, b, ...)",
+    )
+    detect_weights: str | None = setting(
+        None, "Weights of that detector: a name that `maquette detect --list` shows, a file or a folder."
+    )
+    detect_device: str = setting(
+        "cpu", "A torch device for that detector; other than cpu, it needs workers = 0.", may_differ=True
+    )
     size: int | tuple[int, int] | None = setting(
         None,
         "Training resolution in pixels: width and height, or one number for both; by default the base's.",
@@ -79,6 +92,9 @@ class DataConfig(Declared):
         needs="data",
     )
     prompt_drop: float = setting(0.5, "Share of prompts replaced by the empty prompt (v3 §3.3).", 0, 1)
+    prompt_conflict: float = setting(
+        0.0, "Share of the other prompts replaced by one that names other things, so that the map wins over it.", 0, 1
+    )
     condition_drop: float = setting(0.0, "Share of condition maps replaced by black.", 0, 1)
     broken: float = setting(
         0.05,
@@ -124,7 +140,7 @@ class ModelConfig(Declared):
     variant: Variant = setting("zero", 'Initialization and copy: "zero", or the ablations "gaussian" and "lite".')
     reconnect: int | Literal["converged"] | None = setting(
         None,
-        'The step from which all residuals are used after "middle", or "converged": once convergence is detected.',
+        'The step from which all residuals are used after "middle", or "converged": once that has settled.',
         1,
     )
     unlock: Unlock | None = setting(
@@ -138,8 +154,10 @@ class ModelConfig(Declared):
 class OptimizerConfig(Declared):
     """The loss and the optimizer."""
 
-    learning_rate: float = setting(
-        1e-3, "Peak learning rate; the narrow diorama needs far more than Stable Diffusion's 1e-5.", above=0
+    learning_rate: float | None = setting(
+        None,
+        "Peak learning rate; by default 1e-5 on a base of 320 channels or more, as Stable Diffusion, else 1e-3.",
+        above=0,
     )
     decay: Decay = setting("constant", 'Learning rate decay: "constant", or "cosine" to 0 at the last step.')
     warmup: int = setting(50, "Steps of linear warmup.", 0)
@@ -173,7 +191,7 @@ class MonitorConfig(Declared):
         16, "Number of pairs to evaluate on, which are never trained on.", 1, needs="evaluate_every"
     )
     stop_after: int | None = setting(
-        None, "Stop this many steps after convergence was detected; by default, stop at `max_steps`.", 0
+        None, "Stop this many steps after convergence has settled; by default, stop at `max_steps`.", 0
     )
     keep_best: bool = setting(False, "Save the weights with the best score instead of the last ones.")
     track: str | None = setting(

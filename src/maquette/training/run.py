@@ -44,7 +44,7 @@ class Run:
     faults: dict[str, BadRow] = field(default_factory=dict)  # by location
     bar: "tqdm[int] | None" = None
     postfix: dict[str, str] = field(default_factory=dict)  # metrics on the bar
-    convergence_detected_at: int | None = None
+    settled_at: int | None = None  # the step at which the date of convergence had settled
     finished: int = 0  # steps done
 
     @staticmethod
@@ -53,7 +53,8 @@ class Run:
 
         Raises `MaquetteError` if too many rows are broken.
         """
-        log = Log(config.output, config.condition)
+        scorer = monitor.scorer if monitor is not None else None
+        log = Log(config.output, config.condition, scorer.label if scorer is not None else None)
         if world.is_main:
             config.save(config.output / CONFIG)
             log.rewind(start)
@@ -61,7 +62,7 @@ class Run:
         settings = {declared.path: value for declared, value in config.items()}
         tracker = Tracker.open(config.monitor.track, config.output, settings, world)
         run = Run(config, data, monitor, world, log, tracker)
-        run.convergence_detected_at, run.finished = log.convergence_detected_at(), start
+        run.settled_at, run.finished = run.find_settled(), start
         run.note_faults(list(data.faults))
         return run
 
@@ -99,6 +100,8 @@ class Run:
 
     def measure_start(self, state: State) -> None:
         """Evaluate before the first step, unless the log has that evaluation already."""
+        if self.monitor is not None and self.monitor.unscored:
+            self.print(f"Fidelity is not measured. {self.monitor.unscored}")
         if self.is_due(self.finished) and not self.is_measured(self.finished):
             self.measure(self.finished, state)
 
@@ -121,10 +124,14 @@ class Run:
             state.save(finished)
         if stopped:
             self.leave(finished, stopped)
+        if over and not last:
+            self.print(
+                f"Stopped after step {finished}: convergence had settled at step {self.settled_at} (stop_after)."
+            )
         return over
 
     def measure(self, step: int, state: State) -> None:
-        """Measure fidelity and gain after `step` steps; log and plot them, and detect convergence.
+        """Measure fidelity and gain after `step` steps; log and plot them, and date convergence.
 
         All processes take part, since with sharding none has all weights; the main process writes.
         """
@@ -142,9 +149,7 @@ class Run:
             if self.world.is_main:
                 checkpoint.write(self.config.output / BEST, {"step": step, "net": weights})
         self._record(step, **values)
-        self.convergence_detected_at = self.world.broadcast(
-            self.log.convergence_detected_at() if self.world.is_main else None
-        )
+        self.settled_at = self.world.broadcast(self.find_settled() if self.world.is_main else None)
         if self.world.is_main:
             grids = self.config.output / "grids"
             grids.mkdir(parents=True, exist_ok=True)
@@ -154,10 +159,9 @@ class Run:
     def _show(self, step: int, score: float, gain: float) -> None:
         plot_curve(self.log, f"{self.config.base}/{self.config.condition}")
         write_report(self.config, self.log, self._known_faults())
-        converged = self.log.converged()
         message = f"gain {gain:.4f}" if math.isnan(score) else f"{self.log.score} {score:.3f}, gain {gain:.4f}"
         self.postfix |= {"gain": f"{gain:.4f}"} | ({} if math.isnan(score) else {"fidelity": f"{score:.3f}"})
-        self.print(f"step {step}: {message}" + (f", converged at step {converged}" if converged is not None else ""))
+        self.print(f"step {step}: {message}" + (f", {self.log.verdict()}" if self.log.converged() is not None else ""))
 
     def _is_best(self, score: float) -> bool:
         """Whether `score` beats all logged (rounded) scores."""
@@ -167,11 +171,12 @@ class Run:
     def is_over(self, finished: int) -> bool:
         """Whether the run stops early because it has converged."""
         after = self.config.monitor.stop_after
-        return (
-            after is not None
-            and self.convergence_detected_at is not None
-            and finished >= self.convergence_detected_at + after
-        )
+        return after is not None and self.settled_at is not None and finished >= self.settled_at + after
+
+    def find_settled(self) -> int | None:
+        """The step at which the date of convergence had settled, from the log; None if it has not."""
+        every = self.config.monitor.evaluate_every
+        return self.log.settled_at(every) if every else None
 
     def note_faults(self, found: list[BadRow]) -> None:
         """Report and count unreadable rows.

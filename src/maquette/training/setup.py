@@ -1,8 +1,9 @@
 """Setting up a run: checks of its folder and base, its networks, data and monitor."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 
 import numpy as np
@@ -12,13 +13,14 @@ from torch import nn
 from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.networks.perception import PerceptionModel
-from maquette.conditions.requirements import drawn_by, kind_of, resizing_words
+from maquette.conditions.requirements import drawn_by, kind_of, resizing_words, shows_people
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
 from maquette.data import diorama
+from maquette.data.blocks import Blocks
 from maquette.data.crop import ResizeCrop
-from maquette.data.pairs import Pairs, SourcePairs
-from maquette.data.random_detectors import DRAWS, draw_named
+from maquette.data.pairs import ConditionFn, Pairs, SourcePairs
+from maquette.data.random_detectors import DRAWS, draw_named, random_detector
 from maquette.data.ready_maps import order_of, warnings_of
 from maquette.data.sources.jsonl import BadRow, Columns
 from maquette.data.sources.open import open_source
@@ -26,18 +28,17 @@ from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.images import Order
-from maquette.metrics.fidelity import NAMES, needs_eye
+from maquette.metrics.fidelity import SceneScorer, Scorer, map_scorer, needs_eye
 from maquette.noise.process import PREDICTIONS
 from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
-from maquette.training.data.batch_sampler import Rows, grouped
+from maquette.training.data.batch_sampler import grouped
 from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.tracking import check_tracker
 from maquette.training.parts import DataConfig
-from maquette.training.validation import without_effect
-
-FULL_WIDTH, FULL_WIDTH_RATE = 320, 1e-4  # channels of Stable Diffusion's first blocks; warn above this rate
+from maquette.training.stages import warn_of_rate
+from maquette.training.validation import detects, without_effect
 
 
 def check_folder(config: TrainingConfig) -> None:
@@ -81,13 +82,7 @@ def check_base(base: Base, config: TrainingConfig) -> None:
             f"The base {base.name!r} predicts {base.noise.prediction!r}, but training supports "
             f"{', '.join(PREDICTIONS)}; use such a base."
         )
-    if base.backbone.slots[0].channels >= FULL_WIDTH and config.optimizer.learning_rate > FULL_WIDTH_RATE:
-        warnings.warn(
-            f"A learning rate of {config.optimizer.learning_rate:g} is made for narrow bases; Stable Diffusion's "
-            "ControlNets were trained at 1e-5.",
-            MaquetteWarning,
-            stacklevel=3,
-        )
+    warn_of_rate(config.optimizer.learning_rate, base)
 
 
 def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> tuple[Base, ControlNet]:
@@ -96,7 +91,7 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
     A base loaded here is converted to the training precision after its weights were copied; its autoencoder and text
     encoders stay in float32, since their outputs are cached.
     """
-    base = shared or load_base(config.base, device)
+    base = shared or load_base(config.base, device, "float32")
     check_base(base, config)
     model = config.model
     if model.start_from is None:
@@ -123,7 +118,7 @@ class TrainingData:
     """Pairs to train on, grouped by shape, and held-out pairs to evaluate on."""
 
     pairs: Pairs
-    groups: list[list[Rows]]  # blocks of rows of one shape
+    groups: list[Blocks]  # rows of one shape each
     evaluated: Pairs
     held_out: Sequence[int]  # rows of `evaluated`
     faults: Sequence[BadRow] = ()  # lines and shards that could not be parsed
@@ -135,32 +130,50 @@ def open_data(config: TrainingConfig, base: Base, world: World) -> TrainingData:
 
     Raises `MaquetteError` if there are too few readable pairs to hold out.
     """
-    data, held_out = config.data, config.monitor.held_out if config.monitor.evaluate_every else 0
-    if data.source is None:
-        return _scenes(config.condition, data.scenes, held_out, world)
-    pairs, faults = _custom_pairs(config.condition, data, base.size)
-    order = order_of(pairs)
+    if config.data.source is None:
+        return _scenes(config.condition, config.data, _count_held_out(config), world)
+    pairs, faults = _custom_pairs(config.condition, config.data, base.size)
     for message in warnings_of(pairs):
         warnings.warn(message, MaquetteWarning, stacklevel=4)
-    groups = [list(pairs.blocks())]
-    if data.buckets:
-        groups = grouped(groups[0], [pairs.shape(row) for row in range(len(pairs))])
-    if not held_out:
+    return hold_out(config, pairs, faults)
+
+
+def hold_out(config: TrainingConfig, pairs: SourcePairs, faults: Sequence[BadRow] = ()) -> TrainingData:
+    """Custom pairs grouped by shape, some of them set apart. Raises `MaquetteError` if there are too few readable."""
+    order, groups = (
+        order_of(pairs),
+        grouped(pairs.blocks(), pairs.shapes()) if config.data.buckets else [pairs.blocks()],
+    )
+    count = _count_held_out(config)
+    if not count:
         return TrainingData(pairs, groups, pairs, [], faults, order)
-    rows = _held_out(data.source, held_out, config.seed, pairs, groups)
+    rows = _held_out(str(config.data.source), count, config.seed, pairs, groups)
     return TrainingData(pairs, _without(groups, rows), pairs, rows, faults, order)
 
 
-def _scenes(condition: str, count: int, held_out: int, world: World) -> TrainingData:
-    """`count` scenes to train on and `held_out` validation scenes."""
-    seeds = [range(dataset.TRAIN, dataset.TRAIN + count)]
-    if held_out:
-        seeds.append(range(dataset.VALIDATION, dataset.VALIDATION + held_out))
-    for split in seeds if world.is_local_main else ():
-        dataset.prepare(split, diorama.SCENES)  # once per machine
+def _count_held_out(config: TrainingConfig) -> int:
+    return config.monitor.held_out if config.monitor.evaluate_every else 0
+
+
+def _scenes(condition: str, data: DataConfig, held_out: int, world: World) -> TrainingData:
+    """Scenes to train on, and `held_out` validation scenes that show the condition."""
+    detect = _detector(condition, data) if condition in DRAWS else None
+    seeds = range(dataset.TRAIN, dataset.TRAIN + data.scenes)
+    if world.is_local_main:  # once per machine
+        dataset.prepare(seeds, diorama.SCENES)
+        if held_out:
+            diorama.held_out_pairs(condition, held_out)
     world.barrier()
-    pairs, *validation = (diorama.Pairs.load(condition, split) for split in seeds)
-    return TrainingData(pairs, [list(pairs.blocks())], validation[0] if validation else pairs, range(held_out))
+    pairs = diorama.Pairs.load(condition, seeds, detect=detect)
+    evaluated, rows = diorama.held_out_pairs(condition, held_out, detect=detect) if held_out else (pairs, [])
+    return TrainingData(pairs, [pairs.blocks()], evaluated, rows)
+
+
+def _detector(condition: str, data: DataConfig) -> ConditionFn | None:
+    """What computes the conditions from the images, with the options that were set; None for the diorama's own."""
+    if data.source is None and not data.detect_options and data.detect_weights is None:
+        return None
+    return draw_named(condition, data.detect_options, data.detect_weights, data.detect_device)
 
 
 def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePairs, Sequence[BadRow]]:
@@ -168,17 +181,17 @@ def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePa
     columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
     source = open_source(data.source, columns)
     framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.kind(condition))
-    detect = draw_named(condition) if data.detect else None
+    detect = _detector(condition, data) if data.detect else None
     return SourcePairs.open(condition, source, framing, detect, data.palette), source.faults
 
 
-def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[list[Rows]]) -> list[int]:
+def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[Blocks]) -> list[int]:
     """`count` random readable rows of the most frequent shape."""
-    largest = np.concatenate(max(groups, key=lambda group: sum(map(len, group))))
+    largest = max(groups, key=len).rows
     of_shape = " of the most frequent shape" if len(groups) > 1 else ""
     found: list[int] = []
     if len(largest) > count:
-        found = _readable(pairs, np.random.default_rng(seed).permutation(largest).tolist(), count)
+        found = _readable(pairs, map(int, np.random.default_rng(seed).permutation(largest)), count)
     if len(found) < count:
         raise MaquetteError(
             f"{source!r} has {len(largest)} rows{of_shape}, too few to hold out {count} readable ones for evaluation "
@@ -187,34 +200,57 @@ def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[lis
     return found
 
 
-def _readable(pairs: Pairs, rows: list[int], count: int) -> list[int]:
-    """The first `count` readable rows."""
+def _readable(pairs: Pairs, rows: Iterable[int], count: int) -> list[int]:
+    """The first `count` readable rows, for poses of those with people. Warns of maps that show none."""
     found: list[int] = []
+    black = 0
     for row in rows:
         try:
-            pairs.pair(row, pairs.view(np.random.default_rng(0)), None)
+            condition = pairs.pair(row, pairs.view(np.random.default_rng(0)), None).condition
         except MaquetteError:
+            continue
+        if shows_people(pairs.condition) and condition is not None and condition.getbbox() is None:
+            black += 1
             continue
         found.append(row)
         if len(found) == count:
             break
+    if black:
+        warnings.warn(
+            f"{black} of the {len(found) + black} pairs read for evaluation have a black {pairs.condition} map, of "
+            "nobody; others are held out instead. Leave such pairs out of the data (data annotate --found 0.3 does).",
+            MaquetteWarning,
+            stacklevel=4,
+        )
     return found
 
 
-def _without(groups: list[list[Rows]], rows: list[int]) -> list[list[Rows]]:
-    remaining = [[block[~np.isin(block, rows)] for block in group] for group in groups]
-    return [[block for block in group if len(block)] for group in remaining if any(map(len, group))]
+def _without(groups: list[Blocks], rows: list[int]) -> list[Blocks]:
+    remaining = (group.select(~np.isin(group.rows, rows)) for group in groups)
+    return [group for group in remaining if len(group)]
 
 
 def make_monitor(config: TrainingConfig, base: Base, data: TrainingData) -> Monitor | None:
     """The monitor of the held-out pairs; None without evaluation."""
     if not config.monitor.evaluate_every:
         return None
-    has_metric = config.condition in NAMES
-    needs_model = needs_eye(config.condition) if has_metric else False
-    scored = has_metric and (config.data.source is None or not needs_model)  # the model knows diorama scenes only
-    perception = PerceptionModel(device=str(base.device)) if needs_model and scored else None
-    return Monitor(base, data.evaluated, data.held_out, perception, scored)
+    device = str(base.device)
+    try:
+        return Monitor(base, data.evaluated, data.held_out, scorer_of(config, data.evaluated, device))
+    except MaquetteError as error:
+        return Monitor(base, data.evaluated, data.held_out, None, str(error))
+
+
+def scorer_of(config: TrainingConfig, pairs: Pairs, device: str) -> Scorer:
+    """What scores images generated from pairs: scenes by their exact values, custom pairs by their maps.
+
+    Raises `MaquetteError` where custom pairs cannot be scored.
+    """
+    condition = config.condition
+    if config.data.source is None:
+        return SceneScorer(condition, PerceptionModel(device=device) if needs_eye(condition) else None)
+    detect = getattr(pairs, "detect", None)
+    return map_scorer(condition, device, partial(detect, rng=None) if detect is not None else None)
 
 
 def contract_of(
@@ -228,16 +264,12 @@ def contract_of(
     of_scenes = config.data.source is None
     kind = kind_of(drawn_by(config.condition, "diorama")) if of_scenes else config.data.kind(config.condition)
     detected = config.data.detect or of_scenes
-    as_scenes = of_scenes or (config.data.detect and config.condition in DRAWS)
-    options = diorama.CONDITIONS[config.condition].words if as_scenes else None
-    if config.data.palette is not None:
-        options = f"class numbers in the colours of {config.data.palette}"
     return replace(
         net.contract,  # with start_from, keeps the channel order and pooling
         stated=True,
         detector=f"diorama/{config.condition}" if of_scenes else config.condition,
         detector_version=f"maquette {version('maquette')}" if detected else None,
-        detector_options=options,
+        detector_options=_options_in_words(config),
         resize="none: drawn at the images' size" if detected else resizing_words(kind),
         order=order,
         categorical=kind == "classes",
@@ -247,3 +279,16 @@ def contract_of(
         prompt_drop=config.data.prompt_drop,
         optimizer_steps=steps,
     )
+
+
+def _options_in_words(config: TrainingConfig) -> str | None:
+    """How the detector's options were drawn; None for its defaults."""
+    data, condition = config.data, config.condition
+    if data.palette is not None:
+        return f"class numbers in the colours of {data.palette}"
+    if data.source is not None and not data.detect:
+        return None
+    is_set = data.detect_options or data.detect_weights or condition not in DRAWS
+    if detects(condition, data.source, data.detect) and is_set:
+        return str(random_detector(condition, data.detect_options, data.detect_weights)) or None
+    return diorama.CONDITIONS[condition].words

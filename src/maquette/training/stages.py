@@ -1,6 +1,7 @@
 """The paper's regimes as stages of a run (v1 §3.5), and the learning rate at every step of it."""
 
 import math
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +11,8 @@ from torch import nn
 from maquette.base import Base
 from maquette.controlnet.choices import Connect
 from maquette.controlnet.network import ControlNet
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.parts import ModelConfig, OptimizerConfig, Unlock
 
 
@@ -47,7 +49,7 @@ def stage_of(model: ModelConfig, step: int, converged: int | None) -> Stage:
     """The stage of a step.
 
     Args:
-        converged: the step at which convergence was detected.
+        converged: the step at which the date of convergence had settled.
     """
     since = converged if model.reconnect == "converged" else model.reconnect
     middle = model.connect == "middle" and (since is None or step < since)
@@ -78,6 +80,7 @@ def make_optimizer(
 
     The second parameter group, if any, is the base's.
     """
+    assert settings.learning_rate is not None, "follows from the base before the first step"
     groups: list[dict[str, object]] = [{"params": list(net.parameters())}]
     if unlock:
         groups.append({"params": unlocked_parameters(base, unlock)})
@@ -102,7 +105,51 @@ def _eight_bit() -> Any:
 def set_learning_rates(optimizer: torch.optim.Optimizer, settings: OptimizerConfig, step: int, steps: int) -> None:
     """Set the learning rates of the ControlNet and the base for `step` of `steps`."""
     factor = DECAYS[settings.decay](step, steps, settings.warmup)
+    assert settings.learning_rate is not None, "follows from the base before the first step"
     for group, peak in zip(
         optimizer.param_groups, (settings.learning_rate, settings.unlock_learning_rate), strict=False
     ):
         group["lr"] = peak * factor
+
+
+WIDE = 320
+"""Channels of the first block from which on a base counts as wide: Stable Diffusion has 320, the diorama 96."""
+
+WIDE_RATE = 1e-4  # warn above this learning rate on a wide base
+
+
+def usual_learning_rate(channels: int) -> float:
+    """The learning rate for a base by the channels of its first block: the published 1e-5 for wide ones, else 1e-3.
+
+    At 1e-5 the narrow diorama would take a day.
+    """
+    return 1e-5 if channels >= WIDE else 1e-3
+
+
+def with_rate_of_run(config: TrainingConfig) -> TrainingConfig:
+    """A configuration to resume with: a learning rate that is left out is that of the run."""
+    if not config.resume or config.optimizer.learning_rate is not None:
+        return config
+    kept = TrainingConfig.load(config.output / CONFIG).optimizer.learning_rate
+    return replace(config, optimizer=replace(config.optimizer, learning_rate=kept))
+
+
+def with_rate_of_base(config: TrainingConfig, base: Base) -> tuple[TrainingConfig, str]:
+    """The configuration with a learning rate, which follows from the base if it is left out; and why, in a sentence."""
+    rate, channels = config.optimizer.learning_rate, base.backbone.slots[0].channels
+    if rate is not None:
+        return config, f"learning rate {rate:g}, {'that of the run' if config.resume else 'as set'}"
+    rate = usual_learning_rate(channels)
+    width = f"{channels} channels, {'at least' if channels >= WIDE else 'less than'} Stable Diffusion's {WIDE}"
+    resolved = replace(config, optimizer=replace(config.optimizer, learning_rate=rate))
+    return resolved, f"learning rate {rate:g}: the default for a base of {width}"
+
+
+def warn_of_rate(rate: float | None, base: Base) -> None:
+    """Warn about a learning rate that was set and is too high for a wide base."""
+    if rate is not None and rate > WIDE_RATE and base.backbone.slots[0].channels >= WIDE:
+        warnings.warn(
+            f"A learning rate of {rate:g} is made for narrow bases; the published ControlNets were trained at 1e-5.",
+            MaquetteWarning,
+            stacklevel=4,
+        )

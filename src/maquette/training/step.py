@@ -11,8 +11,8 @@ from maquette.base import Base
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.pixels import signed, unit
 from maquette.text.conditioning import Conditioning
-from maquette.training.data import latent_cache
 from maquette.training.data.dataset import Batch
+from maquette.training.data.filling import encode
 from maquette.training.hardware import with_oom_hint
 from maquette.training.loss import loss
 from maquette.training.parts import Precision
@@ -52,7 +52,7 @@ def _loss(state: State, part: Batch) -> Tensor:
     moments = part.moments
     if moments is None:
         assert part.images is not None, "without a cache, the batch holds the images"
-        moments = latent_cache.encode(base, signed(part.images))
+        moments = encode(base, signed(part.images))
     latents = base.sample_latents(moments, part.sample).to(base.device)
     text = _text(base, part).to(base.device)
     condition = state.net.condition_input(unit(part.conditions.to(base.device)), base.encode_maps)

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from maquette.conditions.registry import detector_spec
-from maquette.diorama.constants import CONDITIONS
+from maquette.diorama.constants import CONDITIONS, DETECTED
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import Setting
 from maquette.foundation.registry import nearest
+from maquette.training.monitor.dating import LEAST_MEASUREMENTS
 
 Problem = tuple[str, str]  # a setting's flat name, and the problem
 
@@ -34,6 +35,7 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield "condition", f"cannot be {condition!r} on the diorama{nearest(condition, list(CONDITIONS))}"
     if values.get("detect") and data is not None and not _outputs_image(condition):
         yield "detect", f"needs a condition that names a detector of maps, not {condition!r}"
+    yield from _unfit_detector(values)
     if values.get("reconnect") is not None and values.get("connect") == "all":
         yield "reconnect", 'needs connect = "middle", which it ends'
     if values.get("reconnect") == "converged" and values.get("evaluate_every") == 0:
@@ -59,8 +61,32 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield "condition_column", "and detect both provide the condition; set only one of them"
     if values.get("detect") and values.get("palette") is not None:
         yield "palette", "is of condition maps that are read, and detect computes them; set only one of them"
-    if values.get("flip") and condition in ("normal", "pose"):
+    if values.get("flip") and condition in ("normal", "pose", "pose_pifpaf"):
         yield "flip", f"mirrors images but not the meaning of the colours of {condition}; leave it out"
+
+
+def detects(condition: Any, source: Any, detect: Any) -> bool:
+    """Whether conditions are computed from the images, by a detector whose options may be set."""
+    return condition in DETECTED if source is None else bool(detect)
+
+
+def _unfit_detector(values: Mapping[str, Any]) -> Iterator[Problem]:
+    condition = values.get("condition")
+    is_detected = detects(condition, values.get("data"), values.get("detect"))
+    if not is_detected or not _outputs_image(condition):
+        return
+    from maquette.data.random_detectors import random_detector  # loads OpenCV
+
+    try:
+        detector_spec(str(condition)).check_weights(values.get("detect_weights"))
+    except MaquetteError as error:
+        yield "detect_weights", f"cannot be used: {str(error).rstrip('.')}"
+    try:
+        random_detector(str(condition), values.get("detect_options"))
+    except MaquetteError as error:
+        yield "detect_options", f"cannot be drawn: {str(error).rstrip('.')}"
+    if values.get("detect_device") not in (None, "cpu") and values.get("workers"):
+        yield "detect_device", "other than cpu needs workers = 0, since worker processes share no device"
 
 
 def without_effect(items: Iterable[tuple[Setting, Any]]) -> list[str]:
@@ -76,7 +102,19 @@ def without_effect(items: Iterable[tuple[Setting, Any]]) -> list[str]:
     messages = [f"{s.flat} has no effect without {s.needs}." for s in idle]
     if values["data"] and "scenes" in changed:
         messages.append("scenes has no effect with custom data.")
+    if not detects(values["condition"], values["data"], values["detect"]):
+        why = "without detect" if values["data"] else f"on the diorama's {values['condition']}, which is exact"
+        messages += [f"{name} has no effect {why}." for name in sorted(changed) if name.startswith("detect_")]
     for name in ("reconnect", "unlock_at"):
         if isinstance(values[name], int) and values[name] >= values["max_steps"]:
             messages.append(f"{name} has no effect at {values[name]}, after the last step.")
+    every = values["evaluate_every"]
+    measurements = 1 + values["max_steps"] // every if every else 0
+    waits = [s.flat for s, value in settings if (s.flat == "stop_after" and value is not None) or value == "converged"]
+    if 0 < measurements < LEAST_MEASUREMENTS:
+        messages += [
+            f"{name} has no effect with {measurements} evaluations: convergence settles with {LEAST_MEASUREMENTS} or "
+            "more; set a smaller evaluate_every."
+            for name in waits
+        ]
     return messages

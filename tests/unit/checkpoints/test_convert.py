@@ -3,15 +3,17 @@
 import itertools
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import ControlNetModel
+from diffusers import ControlNetModel, UNet2DConditionModel
 from tests.conftest import randomise, tiny_base
 from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa: F401
 from typer.testing import CliRunner
 
 import maquette as mq
+from maquette.backbones.unet import UNetBackbone
 from maquette.checkpoints.convert import convert, largest_difference, transfer
 from maquette.checkpoints.info import info
 from maquette.checkpoints.names import bundled
@@ -128,8 +130,76 @@ def test_what_shapes_do_not_tell_is_kept(tmp_path) -> None:
     net = bundled()["diorama/canny"]
     file = convert(net, tmp_path / "canny.safetensors", "original")
     back = convert(file, tmp_path / "back", "diffusers")
-    assert (back / "config.json").read_text() == (net / "config.json").read_text()
+    before, after = (json.loads((folder / "config.json").read_text()) for folder in (net, back))
+    assert after.pop("_maquette") == before.pop("maquette")  # as 0.2 called it
+    assert after == before
     assert largest_difference(net, file) == 0
+
+
+def test_a_bundled_one_is_found_by_name(tmp_path) -> None:
+    """As `info` finds it, from Python and on the command line."""
+    convert("diorama/canny", tmp_path / "canny.safetensors", "original")
+    assert largest_difference("diorama/canny", tmp_path / "canny.safetensors") == 0
+    line = ["convert", "diorama/canny", str(tmp_path / "again"), "--to", "diffusers"]
+    assert CliRunner().invoke(app, line).exit_code == 0
+    with pytest.raises(MaquetteError, match="no ControlNet 'diorama/cany'"):
+        convert("diorama/cany", tmp_path / "x", "diffusers")
+
+
+def test_heads_that_shapes_do_not_tell(tmp_path) -> None:
+    """A .pth has no place for them: without --heads the file cannot become a folder, with them it is the same again."""
+    unet = UNet2DConditionModel(
+        sample_size=16, block_out_channels=(32, 32, 64, 96), attention_head_dim=2, use_linear_projection=True,
+        cross_attention_dim=24,
+    )  # fmt: skip
+    net = randomise(mq.ControlNet.attach(SimpleNamespace(backbone=UNetBackbone(unet))))
+    net.save(tmp_path / "net")
+    pth = convert(tmp_path / "net", tmp_path / "net.pth", "original")
+    line = ["convert", str(pth), str(tmp_path / "back"), "--to", "diffusers", "--verify"]
+    refused = CliRunner().invoke(app, line)
+    assert "give the number (heads=)" in str(refused.exception)
+    done = CliRunner().invoke(app, [*line, "--heads", "2"])
+    assert done.exit_code == 0, done.output
+    assert "largest difference of the residuals: 0" in done.output
+    assert largest_difference(tmp_path / "net", tmp_path / "back") == 0
+    stored = convert(pth, tmp_path / "stored.safetensors", "original", heads=2)
+    assert largest_difference(tmp_path / "net", stored) == 0
+    with pytest.warns(MaquetteWarning, match="heads has no effect"):
+        convert(stored, tmp_path / "again", "diffusers", heads=2)
+
+
+def test_norms_that_nothing_tells_are_refused(tmp_path) -> None:
+    pth = convert("diorama/canny", tmp_path / "canny.pth", "original")
+    with pytest.raises(MaquetteError, match="does not say how its norms group 112 channels"):
+        convert(pth, tmp_path / "back", "diffusers", heads=2)
+    assert not (tmp_path / "back").exists()
+
+
+def test_verifying_on_a_base_that_does_not_say_what_it_predicts(tokenizer, tmp_path) -> None:  # noqa: F811
+    base = model("sd2", tokenizer)
+    write_weights(whole(base, "sd2"), tmp_path / "base.safetensors", {})
+    randomise(mq.ControlNet.attach(base)).save(tmp_path / "net")
+    line = ["convert", str(tmp_path / "net"), str(tmp_path / "d.safetensors"), "--to", "difference", "--verify"]
+    line += ["--base", str(tmp_path / "base.safetensors"), "--prediction"]
+    done = CliRunner().invoke(app, [*line, "v_prediction"])
+    assert "largest difference of the residuals: 0" in done.output
+    refused = CliRunner().invoke(app, [*line, "v"])
+    assert "There is no prediction 'v'" in str(refused.exception)
+
+
+@pytest.mark.parametrize("design", [{"variant": "lite"}, {"encoder": "paper"}], ids=str)
+def test_what_no_other_program_knows_is_not_exported(design, base_folder, tmp_path) -> None:
+    base = mq.load_base(base_folder)
+    net = randomise(mq.ControlNet.attach(base, **design))
+    net.save(tmp_path / "net")
+    config = json.loads((tmp_path / "net" / "config.json").read_text())
+    assert config["_class_name"] == "maquette.ControlNet"
+    again = mq.load_controlnet(tmp_path / "net", base).state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in net.state_dict().items())
+    for to in ("diffusers", "original", "difference"):
+        with pytest.raises(MaquetteError, match="for which other programs have no format"):
+            convert(tmp_path / "net", tmp_path / "out", to, base_folder)
+    assert not (tmp_path / "out").exists()
 
 
 def test_pooling_and_channel_order_are_kept(base_folder, net_folder, tmp_path) -> None:

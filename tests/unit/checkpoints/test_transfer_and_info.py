@@ -1,5 +1,7 @@
 """Transferring a ControlNet to another base, and describing files without loading them."""
 
+import warnings
+
 import pytest
 import torch
 from tests.conftest import randomise, tiny_base
@@ -48,6 +50,26 @@ def test_copied_weights_move_with_the_bases(folder, tmp_path) -> None:
     assert moved.contract.base == str(folder / "base-1")
 
 
+def test_a_base_fine_tuned_by_a_lora_takes_the_controlnet_as_it_is_and_by_offset(folder, tmp_path) -> None:
+    """By offset, the copied weights gain exactly what the LoRA added to the base; as it is, they stay."""
+    old, new = (mq.load_base(folder / "base-0") for _ in range(2))
+    module = "mid_block.attentions.0.transformer_blocks.0.attn1.to_q"
+    down, up = torch.randn(4, 32), torch.randn(32, 4)
+    tensors = {f"unet.{module}.lora_A.weight": down, f"unet.{module}.lora_B.weight": up}
+    write_weights(tensors, tmp_path / "lora.safetensors", {})
+    new.add_lora(tmp_path / "lora.safetensors", 0.5)
+    save_base(new, tmp_path / "new")
+    net = mq.load_controlnet(folder / "net", old).trainable_copy.state_dict()
+    with warnings.catch_warnings(action="ignore"):  # that its base is another, if the sample of weights has this one
+        as_it_is = mq.load_controlnet(folder / "net", new).trainable_copy.state_dict()
+    path = transfer(folder / "net", folder / "base-0", tmp_path / "new", tmp_path / "moved")
+    moved = mq.load_controlnet(path, new).trainable_copy.state_dict()
+    change = {f"{module}.weight": 0.5 * up @ down}
+    for name, value in net.items():
+        assert torch.equal(as_it_is[name], value)
+        assert torch.allclose(moved[name], value + change.get(name, 0), atol=1e-6)
+
+
 def test_a_fresh_one_moves_to_a_fresh_one(folder, tmp_path) -> None:
     """A copy that equals the old base equals the new base afterwards."""
     old, new = (mq.load_base(folder / name) for name in ("base-0", "base-1"))
@@ -79,8 +101,12 @@ def test_info(folder, tokenizer, tmp_path) -> None:  # noqa: F811
     assert "format difference" in info(difference)
     assert "detector          canny" in info(difference)
     write_weights(whole(model("xl", tokenizer), "xl"), tmp_path / "xl.safetensors", {})
-    assert "a base\ntopology    SDXL, text 192 wide\nslots       10: 64×10" in info(tmp_path / "xl.safetensors")
+    assert "a base\ntopology    laid out as SDXL, text 192 wide\nslots       10: 64×10" in info(
+        tmp_path / "xl.safetensors"
+    )
     assert "float16" in info("diorama")
+    for name in ("diorama", "diorama/canny"):
+        assert "laid out as SD 2.x, text 128 wide" in info(name)
     with pytest.raises(MaquetteError, match="There is no base 'nothing'"):
         info("nothing")
 

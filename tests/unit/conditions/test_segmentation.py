@@ -17,6 +17,8 @@ from maquette.conditions.drawing.class_maps import (
     ADE20K,
     COCO,
     COCO_STUFF,
+    COCO_STUFF_171,
+    COCO_STUFF_182,
     PALETTES,
     Classes,
     class_map,
@@ -26,7 +28,7 @@ from maquette.conditions.drawing.class_maps import (
 )
 from maquette.errors import MaquetteError
 
-NETWORKS = {"upernet": 150, "mask2former": 150, "oneformer": 133}
+NETWORKS = {"upernet": 150, "mask2former": 150, "oneformer": 133, "maskformer": 171}
 
 
 def classes_of(image: Image.Image, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -49,7 +51,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
 @pytest.fixture
 def without_scipy(monkeypatch) -> None:
     """Transformers' own classes are made without SciPy, which their losses alone use."""
-    for name in ("mask2former", "oneformer"):
+    for name in ("maskformer", "mask2former", "oneformer"):
         monkeypatch.setattr(f"transformers.models.{name}.modeling_{name}.requires_backends", lambda *needed: None)
 
 
@@ -87,6 +89,19 @@ def test_mask2former_is_that_of_transformers(folders, without_scipy) -> None:
 
 
 @torch.no_grad()
+def test_maskformer_is_that_of_transformers(folders, without_scipy) -> None:
+    network = transformers.MaskFormerForInstanceSegmentation.from_pretrained(folders["maskformer"]).eval()
+    answer = network(pixels(photo()))
+    masks = nn.functional.interpolate(answer.masks_queries_logits, (64, 64), mode="bilinear").sigmoid()
+    scores = torch.einsum("bqc,bqhw->bchw", answer.class_queries_logits.softmax(-1)[..., :-1], masks)
+    expected = scores.argmax(dim=1)[0].numpy()
+    assert len(np.unique(expected)) > 1
+    (classes,) = mq.Detector("segmentation", folders["maskformer"], device="cpu").find([photo()])
+    assert np.array_equal(classes.numbers, expected)
+    assert classes.palette == "coco-stuff-171"
+
+
+@torch.no_grad()
 def test_oneformer_is_that_of_transformers(folders, without_scipy) -> None:
     network = transformers.OneFormerForUniversalSegmentation.from_pretrained(folders["oneformer"]).eval()
     tokenizer = transformers.CLIPTokenizer.from_pretrained(folders["oneformer"])
@@ -104,7 +119,8 @@ def test_oneformer_is_that_of_transformers(folders, without_scipy) -> None:
 def test_maps_have_colours_of_the_palette_alone(folders, name: str) -> None:
     detector = mq.Detector("segmentation", folders[name], device="cpu")
     images = [photo(size) for size in ((97, 61), (64, 64), (61, 97), (2000, 10), (1, 1))]
-    palette = {tuple(colour) for colour in (ADE20K if NETWORKS[name] == 150 else COCO)}
+    table = {150: ADE20K, 133: COCO, 171: COCO_STUFF_171}[NETWORKS[name]]
+    palette = {tuple(colour) for colour in table}
     for image, drawn in zip(images, detector(images), strict=True):
         assert drawn.size == image.size
         assert {tuple(colour) for colour in np.asarray(drawn).reshape(-1, 3)} <= palette
@@ -138,6 +154,27 @@ def test_palettes_are_the_published_ones() -> None:
     assert len({tuple(colour) for colour in COCO_STUFF}) == 183
     assert tuple(ADE20K[12]) == (150, 5, 61)  # person
     assert tuple(COCO[0]) == (220, 20, 60)  # person
+
+
+# category ids of COCO's 80 objects, as pycocotools lists them
+THINGS = [*range(1, 12), *range(13, 26), 27, 28, *range(31, 45), *range(46, 66), 67, 70, *range(72, 83), *range(84, 91)]
+
+
+def test_a_class_of_coco_stuff_has_one_colour_however_it_is_numbered() -> None:
+    ids = [*THINGS, *range(92, 183)]
+    assert (len(THINGS), len(COCO_STUFF_171), len(COCO_STUFF_182)) == (80, 171, 182)
+    by_id = draw_classes(Classes(np.array([ids]), "coco-stuff"))
+    assert draw_classes(Classes(np.array([ids]) - 1, "coco-stuff-182")) == by_id
+    assert draw_classes(Classes(np.arange(171)[None], "coco-stuff-171")) == by_id
+
+
+@pytest.mark.parametrize("name", PALETTES)
+def test_nothing_is_black_in_every_palette(tmp_path, name: str) -> None:
+    numbers = np.array([[0, 255], [255, len(PALETTES[name]) - 1]])
+    write_classes(Classes(numbers, name), tmp_path / "one.classes.png")
+    drawn = np.asarray(draw_classes(read_classes(tmp_path / "one.classes.png")))
+    assert not drawn[numbers == 255].any()
+    assert np.array_equal(drawn[numbers < 255], PALETTES[name][numbers[numbers < 255]])
 
 
 @pytest.mark.parametrize("name", PALETTES)

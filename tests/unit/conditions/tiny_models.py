@@ -14,17 +14,20 @@ from transformers import (
     ConvNextConfig,
     DepthAnythingConfig,
     DepthAnythingForDepthEstimation,
+    DetrConfig,
     Dinov2Config,
     DPTConfig,
     DPTForDepthEstimation,
     Mask2FormerConfig,
+    MaskFormerConfig,
     OneFormerConfig,
+    ResNetConfig,
     SwinConfig,
     UperNetConfig,
     UperNetForSemanticSegmentation,
 )
 
-from maquette.conditions.networks.masks import Mask2Former, OneFormer
+from maquette.conditions.networks.masks import Mask2Former, MaskFormer, OneFormer
 
 WIDE = 32  # the narrowest that groups of 32 channels allow
 STAGES = ["stage1", "stage2", "stage3", "stage4"]
@@ -44,6 +47,7 @@ def write_tiny(name: str, folder: Path) -> Path:
         "dpt_hybrid": write_dpt_hybrid,
         "oneformer": write_oneformer,
         "mask2former": write_mask2former,
+        "maskformer": write_maskformer,
         "upernet": write_upernet,
     }[name]
     with torch.random.fork_rng(devices=[]):
@@ -141,6 +145,22 @@ def write_mask2former(folder: Path) -> Path:
         num_labels=150,
     )
     return _write(folder, Mask2Former(config), 64, size_divisor=32)
+
+
+def write_maskformer(folder: Path) -> Path:
+    narrow = {"d_model": WIDE, "encoder_layers": 1, "decoder_layers": 2, "num_queries": 10}
+    narrow |= dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim"), 16)
+    narrow |= dict.fromkeys(("encoder_attention_heads", "decoder_attention_heads"), 2)
+    config = MaskFormerConfig(
+        backbone_config=ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 8, 16, 16], depths=[1, 1, 1, 1], out_features=STAGES
+        ),
+        decoder_config=DetrConfig(use_timm_backbone=False, backbone_config=ResNetConfig(), **narrow),
+        fpn_feature_size=WIDE,
+        mask_feature_size=WIDE,
+        num_labels=171,
+    )
+    return _write(folder, MaskFormer(config), {"shortest_edge": 64, "longest_edge": 256}, size_divisor=32)
 
 
 def write_oneformer(folder: Path) -> Path:

@@ -18,8 +18,8 @@ SEEN = {"height": 64, "width": 48}  # by the tiny ViTPose
 
 
 def write_tiny(name: str, folder: Path) -> Path:
-    """A folder with boxes/ and points/, as the detector `pose` takes them; it sees people nearly everywhere."""
-    assert name == "pose"
+    """A folder with boxes/ and points/, as detectors of poses take them; it sees people nearly everywhere."""
+    assert name in ("pose", "pose_pifpaf")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         boxes, points = _boxes(), _points()

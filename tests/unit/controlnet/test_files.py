@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import diffusers
 import pytest
 import torch
 from tests.conftest import tiny_base
@@ -11,6 +12,8 @@ import maquette as mq
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.formats.write import write_weights
+from maquette.foundation.weights import open_weights
 
 
 @pytest.fixture
@@ -97,6 +100,30 @@ def test_a_contract_is_kept_in_both_places(base, tmp_path) -> None:
     net.save(tmp_path)
     assert mq.load_controlnet(tmp_path, base).contract == net.contract
     assert mq.load_controlnet(tmp_path / WEIGHTS, base).contract == net.contract
+
+
+def test_diffusers_reads_the_folder_without_a_word(base, tmp_path, caplog) -> None:
+    net = mq.ControlNet.attach(base)
+    net.contract = Contract(stated=True, base_fingerprint=fingerprint(base.backbone.network.state_dict()))
+    net.save(tmp_path)
+    diffusers.utils.logging.enable_propagation()
+    try:
+        diffusers.ControlNetModel.from_pretrained(tmp_path)
+    finally:
+        diffusers.utils.logging.disable_propagation()
+    assert not [record.message for record in caplog.records if record.levelname == "WARNING"]
+
+
+def test_the_configuration_of_0_2_is_read(base, tmp_path) -> None:
+    net = mq.ControlNet.attach(base, connect="middle")
+    net.contract = Contract(stated=True, detector="canny")
+    net.save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "maquette": config.pop("_maquette")}))
+    weights = open_weights(tmp_path / WEIGHTS)
+    write_weights(dict(weights), tmp_path / WEIGHTS, {})
+    again = mq.load_controlnet(tmp_path, base)
+    assert (again.config, again.contract) == (net.config, net.contract)
 
 
 def test_another_base_is_noticed(base, tmp_path) -> None:

@@ -217,7 +217,7 @@ def test_a_target_takes_one_annotation(folder, tmp_path) -> None:
     assert not (folder / ".annotation").exists()
     with pytest.raises(MaquetteError, match="is a file; shards go into a folder"):
         annotated(folder, folder / "0.png")
-    with Target(out).lock(), pytest.raises(MaquetteError, match="is being written by another run"):
+    with Target(out).lock(), pytest.raises(MaquetteError, match="is being written by process"):
         annotated(folder, out, options={"low": 80})
 
 

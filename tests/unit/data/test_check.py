@@ -128,3 +128,11 @@ def test_the_command(tmp_path) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == 0
     with pytest.raises(MaquetteError, match="--size is WIDTHxHEIGHT"):
         CliRunner().invoke(app, ["data", "check", str(pairs), "--size", "big"], catch_exceptions=False)
+
+
+def test_black_condition_maps_are_noted(tmp_path) -> None:
+    folder = as_folder([kept(0), kept(1)], tmp_path / "pairs")
+    Image.new("RGB", (96, 64)).save(folder / "edges" / "1.png")
+    report = check(open_source(folder), ResizeCrop((64, 64)))
+    (note,) = report.notes
+    assert note.startswith(f"{folder / 'metadata.jsonl'}:2: the condition map is black: it shows nothing to follow")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 import pickle
 import re
 import tarfile
@@ -46,7 +47,8 @@ def test_sizes_beyond_what_octal_digits_hold(tmp_path) -> None:
         info.size = 9 * 2**30
         with path.open("wb") as file:
             file.write(info.tobuf(kind))
-            file.truncate(file.tell() + info.size)  # a sparse file
+            file.seek(info.size, os.SEEK_CUR)  # a sparse file
+            file.write(bytes(2 * tarfile.BLOCKSIZE))
         ((_, _, size),) = members(path)
         assert size == info.size
 
@@ -134,8 +136,53 @@ def test_a_broken_header_is_reported(tmp_path) -> None:
     assert source.faults[0].reason == f"is broken: there is no header at byte {place:,}"
 
 
+def header(size: bytes, kind: bytes = b"0") -> bytes:
+    """A member's header that states a size as given, with a valid checksum."""
+    info = tarfile.TarInfo("a.txt")
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.USTAR_FORMAT))
+    block[124:136] = size.ljust(12, b"\0")
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+PAX = b"x"
+HUGE = 5 * 2**20
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    {
+        "negative size": (header(b"-1000"), "no header at byte 0|not a tar"),
+        "size with a sign": (header(b"+10"), "not a tar"),
+        "negative long name": (header(b"-1000", b"L"), "not a tar"),
+        "negative in GNU's binary form": (header(b"\xff" * 12), "cut off"),
+        "long name": (header(b"%o" % HUGE, b"L") + bytes(HUGE), "extended header of 5,242,880 bytes"),
+        "size that is no number": (header(b"%o" % 9, PAX) + b"9 size=x\n".ljust(512, b"\0"), "states the size b'x'"),
+        "negative size in pax": (header(b"%o" % 10, PAX) + b"10 size=-1\n".ljust(512, b"\0"), "impossible|states"),
+        "endless size": (header(b"%o" % 108, PAX) + (b"108 size=" + b"9" * 98 + b"\n").ljust(512, b"\0"), "states"),
+        "many records": (header(b"%o" % 2**20, PAX) + b"8 a=bcd\n" * 2**17, "without the mark of an end"),
+        "no end": (header(b"0"), "without the mark of an end"),
+        "preallocated": (header(b"0") + bytes(HUGE), "and goes on"),
+        "hole": (header(b"0") + bytes(512) + header(b"0") + bytes(1024), "and goes on"),
+    }.values(),
+)
+def test_no_number_in_a_header_is_trusted(content: bytes, words: str, tmp_path) -> None:
+    path = tmp_path / "0.tar"
+    path.write_bytes(content)
+    with pytest.raises(tarfile.ReadError, match=words):
+        list(members(path))
+
+
+def test_a_pipe_is_not_waited_for(tmp_path) -> None:
+    os.mkfifo(tmp_path / "0.tar")
+    with pytest.raises(MaquetteError, match="not a regular file"):
+        Shards([tmp_path / "0.tar"])
+
+
 def test_unreadable_texts(tmp_path) -> None:
-    texts = [b'{"caption": "a"}', b"[1]", b'{"text": 1}', b"{", b"\xff"]
+    texts = [b'{"caption": "a"}', b"[1]", b'{"text": 1}', b"{", b"\xff", rb'{"text": "\ud83d"}', b"[" * 10**5]
     rows = [
         (f"{n}.{ending}", content) for n, text in enumerate(texts) for ending, content in (("png", PNG), ("json", text))
     ]

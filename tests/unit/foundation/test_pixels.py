@@ -1,7 +1,9 @@
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 
+from maquette.errors import MaquetteError
 from maquette.foundation.pixels import from_signed, to_signed, to_unit
 
 
@@ -16,3 +18,11 @@ def test_bytes_survive_the_round_trip() -> None:
 
 def test_values_outside_are_clipped() -> None:
     assert np.asarray(from_signed(torch.full((1, 3, 2, 2), 3.0))[0]).min() == 255
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_an_image_that_is_not_finite_is_not_made(value) -> None:
+    pixels = torch.zeros(2, 3, 8, 8)
+    pixels[1, 0, 3, 4] = value
+    with pytest.raises(MaquetteError, match="not finite"):
+        from_signed(pixels)

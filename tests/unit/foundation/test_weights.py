@@ -1,5 +1,6 @@
 """Weight files: every format is read lazily; broken or dangerous files raise a clear error."""
 
+import json
 import os
 import pickle
 from pathlib import Path
@@ -112,3 +113,42 @@ def test_files_without_weights(tmp_path) -> None:
         open_weights(tmp_path / "list.pth")
     with pytest.raises(MaquetteError, match="cannot be read"):
         open_weights(tmp_path / "missing.pth")
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_weights_that_are_not_finite_are_refused_when_they_are_read(value, dtype, tmp_path) -> None:
+    tensors = {"good": torch.ones(1000, dtype=dtype), "bad": torch.ones(1000, dtype=dtype)}
+    tensors["bad"][617] = value
+    save_file(tensors, tmp_path / "a.safetensors")
+    weights = open_weights(tmp_path / "a.safetensors")
+    assert torch.equal(weights["good"], tensors["good"])
+    with pytest.raises(MaquetteError, match="'bad' that are not finite"):
+        weights["bad"]
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.ones(3, 3).to_sparse(), torch.empty(3, device="meta")],
+)
+def test_tensors_that_are_no_plain_weights_are_refused(tensor, tmp_path) -> None:
+    torch.save({"odd": tensor}, tmp_path / "a.pth")
+    with pytest.raises(MaquetteError, match=r"sparse, quantized, nested|cut off or broken|more than weights"):
+        open_weights(tmp_path / "a.pth")
+
+
+def test_weights_keyed_by_numbers_are_refused(tmp_path) -> None:
+    torch.save({0: torch.ones(3)}, tmp_path / "a.pth")
+    with pytest.raises(MaquetteError, match="no named tensors"):
+        open_weights(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("name", ["../b.safetensors", "/etc/passwd", "model.safetensors.index.json", 5, ["a"]])
+def test_an_index_names_files_beside_it_only(name, tmp_path) -> None:
+    save_file({"x": torch.ones(1)}, tmp_path / "b.safetensors")
+    folder = tmp_path / "model"
+    folder.mkdir()
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"x": name}}))
+    with pytest.raises(MaquetteError, match=r"beside it|not an index"):
+        open_weights(index)

@@ -1,9 +1,14 @@
 """Perfect input scores at the ceiling, a wrong image at the floor, a slightly wrong one in between."""
 
+import itertools
+
 import numpy as np
 import pytest
+from PIL import Image
 
 from maquette import diorama
+from maquette.errors import MaquetteError
+from maquette.metrics import condition_maps
 from maquette.metrics.fidelity import NAMES, fidelity
 from maquette.metrics.frechet import frechet_distance
 from maquette.metrics.maps import depth_accuracy, edge_f1, mean_iou, normal_accuracy, pck
@@ -109,3 +114,76 @@ def test_fidelity_by_the_perception_model(condition: str, ceiling: float, floor:
     images = [scene.image for scene in scenes]
     assert np.nanmean(fidelity(condition, images, truth)) > ceiling
     assert np.nanmean(fidelity(condition, [*images[1:], images[0]], truth)) < floor
+
+
+def grey(values: np.ndarray) -> Image.Image:
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
+
+
+def test_disparities_have_no_scale_and_no_offset() -> None:
+    ramp = np.tile(np.linspace(0, 255, 64), (64, 1))
+    assert condition_maps.disparities(grey(ramp), grey(ramp)) == 1
+    assert condition_maps.disparities(grey(0.4 * ramp + 30), grey(ramp)) == 1
+    flat = condition_maps.disparities(grey(np.full((64, 64), 90.0)), grey(ramp))
+    assert flat == pytest.approx(0.2, abs=0.03)  # the middle of the ramp, a tenth to each side
+    assert condition_maps.disparities(grey(255 - ramp), grey(ramp)) == pytest.approx(flat, abs=0.03)  # far is not near
+
+
+def test_class_maps_are_compared_by_colour() -> None:
+    left = np.zeros((8, 8, 3), np.uint8)
+    left[:, :4] = (1, 2, 3)
+    shifted = np.roll(left, 2, axis=1)
+    assert condition_maps.classes(Image.fromarray(left), Image.fromarray(left)) == 1
+    assert condition_maps.classes(Image.fromarray(shifted), Image.fromarray(left)) == pytest.approx(1 / 3)
+
+
+def test_normal_maps_are_compared_by_angle(scenes) -> None:
+    from maquette.conditions.drawing.surfaces import normal_map
+
+    maps = [normal_map(scene.normals) for scene in scenes[:4]]
+    assert condition_maps.normals(maps[0], maps[0]) == 1
+    tilted = normal_map(np.full((8, 8, 3), (0.0, 0.5, 0.866)))
+    assert condition_maps.normals(tilted, normal_map(np.full((8, 8, 3), (0.0, 0.0, 1.0)))) == 0  # 30 degrees
+
+
+def test_poses_are_compared_limb_by_limb(scenes) -> None:
+    from maquette.conditions.drawing.skeletons import pose_map
+
+    maps = [pose_map(scene.keypoints, (128, 128)) for scene in scenes if len(scene.keypoints)]
+    assert len(maps) >= 3
+    assert all(condition_maps.limbs(one, one) == 1 for one in maps)
+    shifted = Image.fromarray(np.roll(np.asarray(maps[0]), 2, axis=1))
+    assert condition_maps.limbs(shifted, maps[0]) > 0.8
+    assert np.mean([condition_maps.limbs(a, b) for a, b in itertools.pairwise(maps)]) < 0.3
+    mirrored = Image.fromarray(np.asarray(maps[0])[..., ::-1].copy())  # the same strokes, of other limbs
+    assert condition_maps.limbs(mirrored, maps[0]) < 0.6
+    assert np.isnan(condition_maps.limbs(maps[0], Image.new("RGB", (128, 128))))
+
+
+@pytest.mark.parametrize("name", ["canny", "scribble", "depth", "normal", "segmentation", "pose"])
+def test_every_kind_of_map_has_a_metric(name, scenes) -> None:
+    """1 for a map itself, less for another's."""
+    from maquette.data.diorama import CONDITIONS
+    from maquette.metrics.registry import metric_of
+
+    fields = {"canny": "image", "scribble": "image", "depth": "depth", "normal": "normals", "segmentation": "classes"}
+    scenes = [scene for scene in scenes if len(scene.keypoints)][:3]
+    maps = []
+    for scene in scenes:
+        value = getattr(scene, fields.get(name, "keypoints"))
+        value = np.asarray(value) * 127 if name == "normal" else np.asarray(value)
+        maps.append(CONDITIONS[name].draw(value, *([None] if name in ("canny", "scribble") else [])))
+    score = metric_of(name).score
+    assert all(score(one, one) == 1 for one in maps)
+    assert np.mean([score(a, b) for a, b in itertools.pairwise(maps)]) < 0.8
+
+
+def test_a_taken_name_is_refused_and_class_maps_need_no_metric() -> None:
+    import maquette as mq
+    from maquette.metrics.registry import CLASSES, metric_of
+
+    with pytest.raises(MaquetteError, match="'canny' has a metric already"):
+        mq.register_metric("canny")
+    assert metric_of("nothing") is None
+    mq.register_detector("tiles", lambda image: image, categorical=True)
+    assert metric_of("tiles") is CLASSES

@@ -16,7 +16,7 @@ from maquette.data.crop import CropView
 from maquette.data.diorama import Pairs
 from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_signed
-from maquette.training.data import latent_cache
+from maquette.training.data import filling, latent_cache
 from maquette.training.data.tensor_store import Store
 from maquette.training.distributed.world import World
 
@@ -32,6 +32,12 @@ def base():
 def pairs() -> Pairs:
     images = np.stack([np.asarray(mq.diorama.scene(seed).image) for seed in range(3)])
     return Pairs("canny", range(3), ["a", "b c", "a"], images, (images,))
+
+
+def posteriors(cache: latent_cache.Cache) -> set[bytes]:
+    """The keys of the posteriors of all rows."""
+    stored = [cache.store.get(key.tobytes())["keys"].numpy() for key in cache.chunks]
+    return {key.tobytes() for keys in stored for key in keys.reshape(-1, filling.DIGEST)}
 
 
 def test_cached_is_fresh(base, pairs, tmp_path) -> None:
@@ -51,7 +57,8 @@ def test_cached_is_fresh(base, pairs, tmp_path) -> None:
 
 def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> None:
     latent_cache.precompute(base, pairs, tmp_path, ALONE)
-    monkeypatch.setattr(latent_cache, "encode", None)
+    monkeypatch.setattr(filling, "encode", None)
+    monkeypatch.setattr(Pairs, "pair", None)
     monkeypatch.setattr(type(base), "encode_text", None)
     assert latent_cache.precompute(base, pairs, tmp_path, ALONE).moments(2, CropView()) is not None
 
@@ -59,11 +66,11 @@ def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> No
 def test_keys_depend_on_the_content(base, pairs, tmp_path) -> None:
     """Different images, autoencoders and text encoders have different entries."""
     cache = latent_cache.precompute(base, pairs, tmp_path, ALONE)
-    keys = set(cache.images.values())
-    assert len(keys) == 3
+    keys = posteriors(cache)
+    assert len(keys) == cache.count == 3
     other = tiny_base("diorama", "v_prediction", seed=1, context=96)
     again = latent_cache.precompute(other, pairs, tmp_path, ALONE)
-    assert keys.isdisjoint(again.images.values())
+    assert keys.isdisjoint(posteriors(again))
     assert cache.encoder != again.encoder
     assert not torch.equal(cache.text("a").hidden_states, again.text("a").hidden_states)
 

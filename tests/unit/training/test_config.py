@@ -8,6 +8,8 @@ import pytest
 
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.declared import settings_of
+from maquette.foundation.flags import read_flags
+from maquette.foundation.settings import read_named
 from maquette.training.config import TrainingConfig, read_settings
 from maquette.training.parts import OptimizerConfig
 from maquette.training.validation import without_effect
@@ -58,6 +60,23 @@ def test_all_problems_are_reported_at_once() -> None:
             "flip mirrors images but not the meaning of the colours of pose",
         ),
         (
+            {"detect_options": {"low": 3000}},
+            "detect_options cannot be drawn: canny: low is a number from 0 to 2040, not 3000",
+        ),
+        (
+            {"condition": "softedge", "data": "x", "detect": True, "detect_options": {"sigma": "uniform(0, 2)"}},
+            r"detect_options cannot be drawn: softedge: sigma is a number from 0\.1 to 20, not 0",
+        ),
+        (
+            {"detect_options": {"low": "unifrom(1, 2)"}},
+            r"detect_options has low = 'unifrom\(1, 2\)'; an option is a value, uniform\(a, b\)",
+        ),
+        ({"detect_weights": "x"}, "detect_weights cannot be used: canny takes no weights"),
+        (
+            {"condition": "hed", "data": "x", "detect": True, "detect_device": "cuda", "workers": 2},
+            "detect_device other than cpu needs workers = 0",
+        ),
+        (
             {"condition": "segmentation", "data": "x", "detect": True, "palette": "ade20k"},
             "palette is of condition maps that are read, and detect computes them",
         ),
@@ -78,7 +97,7 @@ def test_problems_of_a_file_are_reported_together(tmp_path) -> None:
         TrainingConfig.of(read_settings(path))
     for message in (
         "There is no setting 'condtion'; did you mean 'condition'",
-        "condition is missing; output is missing",
+        "condition is missing (on the command line --condition); output is missing (on the command line --output)",
         "data.batch_size is a whole number of 1 or more, not '32'",
         "There is no setting 'optimizer.learningrate'; did you mean 'optimizer.learning_rate'",
         "resume is true or false, not 1",
@@ -119,7 +138,7 @@ BOUNDS = {
     **dict.fromkeys(("held_out", "reconnect"), 1),
     **dict.fromkeys(("seed", "workers", "unlock_at", "warmup", "evaluate_every", "stop_after"), 0),
 }
-SHARES = ("flip", "prompt_drop", "condition_drop", "broken")
+SHARES = ("flip", "prompt_drop", "prompt_conflict", "condition_drop", "broken")
 POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
 NONNEGATIVE = ("weight_decay", "ema", "min_snr")
 SWITCHES = (
@@ -127,7 +146,7 @@ SWITCHES = (
 )  # fmt: skip
 TEXTS = (
     "condition", "output", "base", "data", "image_column", "condition_column", "text_column", "cache_folder",
-    "start_from", "track", "device",
+    "start_from", "track", "device", "detect_weights", "detect_device",
 )  # fmt: skip
 CHOICES = ("crop", "palette", "encoder", "connect", "variant", "unlock", "decay", "optimizer_name", "precision")
 WRONG = [
@@ -138,6 +157,7 @@ WRONG = [
     *((name, "yes", f"{name} is true or false, not 'yes'") for name in SWITCHES),
     *((name, 3, f"{name} is a text, not 3") for name in TEXTS),
     *((name, "paper-like", f"{name} cannot be 'paper-like'") for name in CHOICES),
+    ("detect_options", 3, "detect_options is a table of a detector's options, such as {low = "),
     ("size", 32, "size is a whole number of 64 or more, or two, not 32"),
 ]
 
@@ -156,6 +176,35 @@ def test_the_bounds_of_every_setting_are_tested() -> None:
 def test_parts_check_themselves() -> None:
     with pytest.raises(MaquetteError, match=r"^learning_rate is above 0, not 0; ema is below 1, not 1\.5\.$"):
         OptimizerConfig(learning_rate=0, ema=1.5)
+
+
+def test_options_of_the_detector_come_from_files_flags_and_python(tmp_path) -> None:
+    options = {"low": "uniform(20, 120)", "high": "uniform(120, 240)"}
+    (tmp_path / "table.toml").write_text(
+        'condition = "canny"\noutput = "runs/x"\n[data.detect_options]\nlow = "uniform(20, 120)"\n'
+        'high = "uniform(120, 240)"\n'
+    )
+    text = '{high = "uniform(120, 240)", low = "uniform(20, 120)"}'
+    (tmp_path / "inline.toml").write_text(f'condition = "canny"\noutput = "runs/x"\n[data]\ndetect_options = {text}\n')
+    flags = dict.fromkeys(settings_of(TrainingConfig)) | {"detect_options": text}
+    typed = read_flags(flags, settings_of(TrainingConfig).values())
+    named = read_named([f"data.detect_options={text}"], "--set", "")
+    expected = config(detect_options=options)
+    assert expected.data.detect_options == options
+    assert expected == config(data={"detect_options": options}) == config(**typed) == config(**named)
+    for name in ("table", "inline"):
+        assert TrainingConfig.of(read_settings(tmp_path / f"{name}.toml")) == expected
+    expected.save(tmp_path / "training.json")
+    assert TrainingConfig.of(read_settings(tmp_path / "training.json")) == expected
+
+
+def test_options_of_a_detector_that_does_not_run_are_named() -> None:
+    def idle(**changes) -> list[str]:
+        return without_effect(config(detect_options={"resolution": 64}, **changes).items())
+
+    assert idle(condition="depth") == ["detect_options has no effect on the diorama's depth, which is exact."]
+    assert idle(data="x") == ["detect_options has no effect without detect."]
+    assert idle(data="x", condition="hed", detect=True) == []
 
 
 def test_flat_names_tables_and_parts_are_equivalent() -> None:
@@ -213,6 +262,6 @@ def test_what_a_resumed_run_may_change() -> None:
     )
     assert cosine == {
         "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",
-        "track", "gradient_checkpointing", "compile",
+        "track", "gradient_checkpointing", "compile", "detect_device",
     }  # fmt: skip
     assert constant == {*cosine, "max_steps"}

@@ -1,6 +1,7 @@
 """Randomness of samples: prompts and conditions are dropped at their rates, the same way in any process."""
 
 import numpy as np
+import pytest
 import torch
 from tests.own_pairs import write_pairs
 
@@ -25,6 +26,19 @@ def test_prompts_and_conditions_are_dropped_at_their_rates(tmp_path) -> None:
     found = [dataset[SampleIndex(step, 0, step % 12)] for step in range(400)]
     assert 160 < sum(sample["prompts"] == "" for sample in found) < 240
     assert 70 < sum(not sample["conditions"].any() for sample in found) < 130
+
+
+def test_prompts_conflict_at_their_rate_and_nothing_else_changes(tmp_path) -> None:
+    folder = write_pairs(tmp_path / "pairs")
+    plain, conflicting = samples(folder, prompt_drop=0.5), samples(folder, prompt_drop=0.5, prompt_conflict=0.6)
+    others = 0
+    for step in range(400):
+        index = SampleIndex(step, 0, step % 12)
+        before, after = plain[index], conflicting[index]
+        assert all(torch.equal(before[name], after[name]) for name in ("images", "conditions", "noise", "timesteps"))
+        assert (before["prompts"] == "") == (after["prompts"] == "")
+        others += before["prompts"] != after["prompts"]
+    assert others == pytest.approx(0.5 * 0.6 * 400, abs=40)
 
 
 def test_the_randomness_of_a_sample_depends_on_its_index_only(tmp_path) -> None:

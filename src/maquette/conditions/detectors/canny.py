@@ -61,4 +61,11 @@ def _detect(image: Image.Image, low: float, high: float, seed: int | None) -> Im
     return _edges(image, *((low, high) if seed is None else random_thresholds(np.random.default_rng(seed))))
 
 
-CANNY = DetectorSpec("canny", "edges, white on black", per_image(_detect), CannyOptions, lines=True)
+CANNY = DetectorSpec(
+    "canny",
+    "edges, white on black",
+    per_image(_detect),
+    CannyOptions,
+    lines=True,
+    unseeded=lambda options: "low" in options or "high" in options,
+)

@@ -1,4 +1,4 @@
-"""Detectors for the embedded world: maps of images by its perception model, exact maps of its scenes.
+"""Detectors for the embedded world: maps and captions by its perception model, exact maps of its scenes.
 
 The model was trained on rendered scenes of 128 pixels and is useless on photographs.
 """
@@ -16,9 +16,11 @@ from PIL import Image
 
 from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE, RECORD, Classes, class_map
 from maquette.conditions.drawing.people import People, read_people, whole_body_completeness, write_people
+from maquette.conditions.drawing.pifpaf import pifpaf_map
+from maquette.conditions.drawing.scene_words import describe
 from maquette.conditions.drawing.skeletons import people_map, pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
-from maquette.conditions.inference import batch_pixels, resize_batches, resized_back, working_size
+from maquette.conditions.inference import batch_pixels, resize_batches, resized, resized_back, working_size
 from maquette.conditions.spec import DetectorSpec, Load, Options, Predict, Record, option
 
 if TYPE_CHECKING:
@@ -56,14 +58,24 @@ def key_points(heat: NDArray[np.floating], classes: NDArray[np.integer]) -> NDAr
     return people[people[..., 2].any(axis=1)]
 
 
-def _people(perceived: "Perceived", row: int, size: tuple[int, int]) -> People:
+def _people(perceived: "Perceived", row: int, image: Image.Image) -> People:
     bodies = key_points(perceived.keypoints[row], perceived.classes[row])
-    bodies[..., :2] *= np.divide(size, perceived.classes.shape[:0:-1])
-    return People.of_bodies(bodies, size)
+    bodies[..., :2] *= np.divide(image.size, perceived.classes.shape[:0:-1])
+    return People.of_bodies(bodies, image.size)
 
 
-def _loader(render: Callable[["Perceived", int, tuple[int, int]], Any]) -> Load:
-    """The loader of a detector that renders row `row` of the model's output at an image's size (width, height)."""
+def _caption(perceived: "Perceived", row: int, image: Image.Image) -> str:
+    classes = perceived.classes[row]
+    pixels = np.asarray(resized(image, classes.shape[::-1]))
+    return describe(pixels, classes, perceived.colours[row])
+
+
+Render = Callable[["Perceived", int, Image.Image], Any]
+"""Takes the model's output, the row in it of an image, and the image, whose size the result has."""
+
+
+def _loader(render: Render) -> Load:
+    """The loader of a detector that renders the model's output."""
 
     def load(weights: str | Path | None, device: str) -> Predict:
         from maquette.conditions.networks.perception import PerceptionModel
@@ -78,16 +90,14 @@ def _loader(render: Callable[["Perceived", int, tuple[int, int]], Any]) -> Load:
 
             size_of = partial(working_size, short=options.resolution, multiple=MULTIPLE)
             results = resize_batches(images, size_of, predict_batch, batch_pixels(model.network))
-            return [render(perceived, row, image.size) for (perceived, row), image in zip(results, images, strict=True)]
+            return [render(perceived, row, image) for (perceived, row), image in zip(results, images, strict=True)]
 
         return predict
 
     return load
 
 
-def _spec(
-    name: str, draws: str, render: Callable[["Perceived", int, tuple[int, int]], Any], **more: Any
-) -> DetectorSpec:
+def _spec(name: str, draws: str, render: Render, **more: Any) -> DetectorSpec:
     return DetectorSpec(f"diorama/{name}", draws, _loader(render), SceneOptions, library="PyTorch", **more)
 
 
@@ -95,21 +105,23 @@ def _spec(
 DEPTH = _spec(
     "depth",
     "depth of the embedded world, near is bright",
-    lambda perceived, row, size: depth_map(resized_back(perceived.depth[row], size)),
+    lambda perceived, row, image: depth_map(resized_back(perceived.depth[row], image.size)),
     of_scene=lambda scene: depth_map(scene.depth.astype(np.float16)),
 )
 NORMAL = _spec(
     "normal",
     "normals of the embedded world",
-    lambda perceived, row, size: normal_map(
-        resized_back(perceived.normals[row] * (perceived.classes[row] != SKY)[..., None], size)
+    lambda perceived, row, image: normal_map(
+        resized_back(perceived.normals[row] * (perceived.classes[row] != SKY)[..., None], image.size)
     ),
     of_scene=lambda scene: normal_map(np.round(scene.normals * 127) / 127),
 )
 SEGMENTATION = _spec(
     "segmentation",
     "classes of the embedded world",
-    lambda perceived, row, size: Classes(resized_back(perceived.classes[row], size, categorical=True), "diorama"),
+    lambda perceived, row, image: Classes(
+        resized_back(perceived.classes[row], image.size, categorical=True), "diorama"
+    ),
     of_scene=lambda scene: class_map(scene.classes),
     categorical=True,
     record=RECORD,
@@ -122,3 +134,13 @@ POSE = _spec(
     completeness=whole_body_completeness,
     of_scene=lambda scene: pose_map(scene.keypoints[scene.keypoints[:, :, 2].any(axis=1)], scene.image.size),
 )
+POSE_PIFPAF = _spec(
+    "pose_pifpaf",
+    "people of the embedded world, as Openpifpaf draws them",
+    _people,
+    record=Record(".json", pifpaf_map, write_people, read_people),
+    completeness=whole_body_completeness,
+    of_scene=lambda scene: pifpaf_map(People.of_bodies(scene.keypoints, scene.image.size)),
+)
+
+CAPTION = _spec("caption", "a caption of the embedded world", _caption, outputs_text=True)

@@ -1,13 +1,14 @@
 """Skeletons of the people in an image: options, published weights, and which people and points count."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 
 from PIL import Image
 
 from maquette.conditions.drawing.people import People, completeness, read_people, whole_body_completeness, write_people
+from maquette.conditions.drawing.pifpaf import pifpaf_map
 from maquette.conditions.drawing.skeletons import people_map
 from maquette.conditions.spec import DetectorSpec, Options, Predict, Record, option
 from maquette.conditions.weight_sources import Parts, WeightSource, local_weights, locate, locate_parts
@@ -78,12 +79,16 @@ Finder = Callable[[Sequence[Image.Image], float], list[People]]
 
 
 @dataclass(frozen=True)
-class PoseOptions(Options):
+class BodyOptions(Options):
     person: float = option(0.5, "Score from which a box counts as a person.", 0, 1)
     confidence: float = option(0.3, "Confidence from which a key point counts as found.", 0, 1)
     least: float = option(
         0, "Fraction of a body's key points that must be found, else the person is left out; the paper uses 0.3.", 0, 1
     )
+
+
+@dataclass(frozen=True)
+class PoseOptions(BodyOptions):
     hands: bool = option(False, "Draw hands; all points are then found by DWPose.")
     face: bool = option(False, "Draw faces; all points are then found by DWPose.")
 
@@ -119,6 +124,12 @@ def load_pose(weights: str | Path | None, device: str) -> Predict:
     return predict
 
 
+def load_bodies(weights: str | Path | None, device: str) -> Predict:
+    """As `load_pose`, for bodies alone. Raises `MaquetteError` for weights that cannot be found or loaded."""
+    predict = load_pose(weights, device)
+    return lambda images, options: predict(images, PoseOptions(**asdict(options)))
+
+
 def _has_parts(folder: Path) -> bool:
     if (folder / "boxes").is_dir() and (folder / "points").is_dir():
         return True
@@ -147,4 +158,13 @@ POSE = DetectorSpec(
     weights=WEIGHTS,
     record=Record(".json", people_map, write_people, read_people),
     completeness=whole_body_completeness,
+)
+
+POSE_PIFPAF = replace(
+    POSE,
+    name="pose_pifpaf",
+    draws="skeletons of people as Openpifpaf draws them, COCO's 17 key points",
+    load=load_bodies,
+    options=BodyOptions,
+    record=Record(".json", pifpaf_map, write_people, read_people),
 )

@@ -123,5 +123,6 @@ SCRIBBLE = DetectorSpec(
     ScribbleOptions,
     weights=HED.weights,
     weights_by_option=True,
+    unseeded=lambda options: options.get("source") == "drawing",
     lines=True,
 )

@@ -1,4 +1,4 @@
-"""Segmentation by OneFormer, Mask2Former and UperNet: a class for each pixel."""
+"""Segmentation by OneFormer, MaskFormer, Mask2Former and UperNet: a class for each pixel."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,6 +78,12 @@ WEIGHTS = {
         "other (see its page)",
         "85b535928a783691eaf27467a573b26d543336ea",
     ),
+    "maskformer-coco-stuff": WeightSource(
+        "facebook/maskformer-resnet101-coco-stuff",
+        dict.fromkeys(("config.json", "preprocessor_config.json", "model.safetensors")),
+        242,
+        "other (see its page)",
+    ),
 }
 """OneFormer on ADE20K is the default, as in the paper's reconstruction table and ControlNet 1.1."""
 
@@ -96,10 +102,10 @@ def _load(weights: str | Path | None, device: str) -> Predict:
     import torch
     from transformers import AutoModelForSemanticSegmentation
 
-    from maquette.conditions.networks.masks import Mask2Former, OneFormer
+    from maquette.conditions.networks.masks import Mask2Former, MaskFormer, OneFormer
     from maquette.conditions.networks.pretrained import Pretrained
 
-    mask_classifiers = {"mask2former": Mask2Former, "oneformer": OneFormer}
+    mask_classifiers = {"maskformer": MaskFormer, "mask2former": Mask2Former, "oneformer": OneFormer}
     network = Pretrained("segmentation", WEIGHTS, weights, device, AutoModelForSemanticSegmentation, mask_classifiers)
     palette = _palette(network.config.num_labels)
     task = _task(network) if network.config.model_type == "oneformer" else {}
@@ -127,10 +133,11 @@ def _load(weights: str | Path | None, device: str) -> Predict:
 
 
 def _palette(count: int) -> str:
-    """The palette for a network with `count` classes; COCO-Stuff's is left out, as its class numbers differ."""
-    matching = [name for name, colours in PALETTES.items() if len(colours) == count and name != "coco-stuff"]
+    """The palette for a network with `count` classes; networks never number COCO-Stuff's classes from 1."""
+    known_sizes = {name: len(colours) for name, colours in PALETTES.items() if name != "coco-stuff"}
+    matching = [name for name, size in known_sizes.items() if size == count]
     if not matching:
-        known = ", ".join(f"{name} of {len(colours)}" for name, colours in PALETTES.items())
+        known = ", ".join(f"{name} of {size}" for name, size in known_sizes.items())
         raise MaquetteError(
             f"These weights have {count} classes, for which there is no palette; use weights for {known}."
         )

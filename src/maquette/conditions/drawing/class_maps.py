@@ -65,6 +65,18 @@ COCO_STUFF = _table(
 in its example results (nightrome/cocostuffapi) and as computed by cmapThings.m and cmapStuff.m (cocostuff10k). No
 annotator for these classes was published with ControlNet."""
 
+UNUSED = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
+"""Numbers of COCO's things that no image shows: 171 of the 182 classes are left."""
+
+COCO_STUFF_182 = COCO_STUFF[1:]
+"""The same colours for 0 to 181, as the data set's PNG files number its classes (stuffthingmaps): one less."""
+
+COCO_STUFF_171 = np.delete(COCO_STUFF, (0, *UNUSED), axis=0)
+"""The same colours for 0 to 170, as networks number the classes that occur: 80 things, then 91 stuff."""
+
+NOTHING = 255
+"""The number of pixels without a class in the files of COCO-Stuff and other data sets: black in every palette."""
+
 
 DIORAMA_PALETTE = np.array(
     [
@@ -83,7 +95,14 @@ DIORAMA_PALETTE = np.array(
 )
 """Colour of each class of the diorama."""
 
-PALETTES = {"ade20k": ADE20K, "coco": COCO, "coco-stuff": COCO_STUFF, "diorama": DIORAMA_PALETTE}
+PALETTES = {
+    "ade20k": ADE20K,
+    "coco": COCO,
+    "coco-stuff": COCO_STUFF,
+    "coco-stuff-182": COCO_STUFF_182,
+    "coco-stuff-171": COCO_STUFF_171,
+    "diorama": DIORAMA_PALETTE,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,17 +119,19 @@ def class_map(classes: NDArray[np.integer], palette: NDArray[np.uint8] = DIORAMA
 
 
 def draw_classes(classes: Classes) -> Image.Image:
-    """Class numbers as an RGB image in their palette.
+    """Class numbers as an RGB image in their palette; 255 is nothing, and black.
 
     Raises `MaquetteError` for an unknown palette, and for a class that it does not have.
     """
     if classes.palette not in PALETTES:
         raise MaquetteError(unknown("palette", classes.palette, list(PALETTES)))
     palette = PALETTES[classes.palette]
-    largest = int(classes.numbers.max(initial=0))
+    is_nothing = classes.numbers == NOTHING
+    numbers = np.where(is_nothing, 0, classes.numbers)
+    largest = int(numbers.max(initial=0))
     if largest >= len(palette):
         raise MaquetteError(f"The palette {classes.palette!r} has classes 0 to {len(palette) - 1}, no {largest}.")
-    return class_map(classes.numbers, palette)
+    return Image.fromarray(np.where(is_nothing[..., None], np.uint8(0), palette[numbers]))
 
 
 def write_classes(classes: Classes, path: Path) -> None:

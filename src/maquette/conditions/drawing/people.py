@@ -70,6 +70,13 @@ def from_coco(points: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.insert(np.asarray(points, np.float64)[:, list(COCO)], 1, neck, axis=1)
 
 
+def to_coco(body: NDArray[np.floating]) -> NDArray[np.float64]:
+    """COCO's 17 key points (P, 17, 3) from OpenPose's 18 (P, 18, 3), without the neck; `from_coco` undone."""
+    points = np.zeros((len(body), len(COCO), 3))
+    points[:, list(COCO)] = np.delete(np.asarray(body, np.float64), 1, axis=1)
+    return points
+
+
 def completeness(people: People) -> NDArray[np.float64]:
     """Fraction of the 18 body key points found for each person, (P,) in [0, 1]."""
     return (people.body[..., 2] > 0).mean(axis=1)

@@ -12,14 +12,20 @@ def depth_map(depth: NDArray[np.floating]) -> Image.Image:
     return Image.fromarray((levels * 255 + 0.5).astype(np.uint8)).convert("RGB")
 
 
-def disparity_map(disparity: NDArray[np.floating], clip: float = 0) -> Image.Image:
+def disparity_map(
+    disparity: NDArray[np.floating], clip: float = 0, measured: NDArray[np.bool_] | None = None
+) -> Image.Image:
     """Disparity (H, W) of any scale and offset as a grey image, from black (far) to white (near).
 
     Args:
         clip: fraction of the pixels to clip at each end, 0 to 0.4; 0 as for the published ControlNets.
+        measured: (H, W), which pixels count; all others are black. By default all count.
     """
-    low, high = np.quantile(disparity, [clip, 1 - clip])
+    counted = disparity if measured is None else disparity[measured]
+    low, high = np.quantile(counted, [clip, 1 - clip]) if counted.size else (0, 0)
     levels = np.clip((disparity - low) / max(float(high - low), 1e-9), 0, 1)
+    if measured is not None:
+        levels = np.where(measured, levels, 0)
     return Image.fromarray((levels * 255).astype(np.uint8)).convert("RGB")
 
 

@@ -27,12 +27,30 @@ class ImageRef(Protocol):
     def read(self) -> bytes:
         """Its encoded bytes. Raises `OSError` if they cannot be read."""
 
+    def mark(self) -> bytes | None:
+        """What changes when it is written anew, found without reading it; None where only its bytes tell.
+
+        Raises `OSError` if it is gone.
+        """
+
+
+def mark_of(path: Path, *place: int) -> bytes:
+    """What changes when a file is written anew: its size, time and inode, and the place of a part in it.
+
+    Raises `OSError` if there is no such file.
+    """
+    seen = path.stat()
+    return repr((seen.st_size, seen.st_mtime_ns, seen.st_ino, *place)).encode()
+
 
 @dataclass(frozen=True)
 class File:
     """An image in a file."""
 
     path: Path
+
+    def mark(self) -> bytes:
+        return mark_of(self.path)
 
     @property
     def name(self) -> str:

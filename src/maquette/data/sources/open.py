@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
+from maquette.data.sources.diode import Diode, is_diode
 from maquette.data.sources.folder import LAYOUTS, Folder, ImageFolder, find_index, images_in
 from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Source
 from maquette.data.sources.parquet import HUB, open_hub, open_parquet
@@ -25,7 +26,7 @@ def open_source(name: str | Path, columns: Columns = DEFAULT_COLUMNS) -> Source:
     Args:
         name: a folder with metadata.jsonl or prompt.json; tar shards or Parquet files as a file, a folder of them or a
             pattern ("train-{000..099}.tar", "train-*.parquet"); a data set on the Hub (org/name, see `parquet.HUB`);
-            or, if no conditions are to be read, a folder of images alone.
+            a folder of DIODE; or, if no conditions are to be read, a folder of images alone.
         columns: column names other than the format's defaults.
 
     Raises `MaquetteError` if there are no such files, or none that can be read as pairs.
@@ -60,6 +61,8 @@ def _of_folder(folder: Path, columns: Columns) -> Callable[[], Source]:
         files = sorted(file for file in folder.glob(f"*{suffix}") if not file.name.startswith("."))  # not half-written
         if files:
             return partial(reader, files, columns)
+    if is_diode(folder):
+        return partial(Diode, folder, columns)
     needs_columns = columns.has_conditions or columns.image or columns.text  # a folder of images alone has none
     if not needs_columns and (images := images_in(folder)):
         return partial(ImageFolder, folder, images, columns)

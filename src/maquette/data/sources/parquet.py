@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maquette.data.sources.jsonl import DEFAULT_COLUMNS, BadRow, Columns, Names, Row, RowError
+from maquette.data.sources.jsonl import DEFAULT_COLUMNS, BadRow, Columns, Names, Row, RowError, mark_of
 from maquette.errors import MaquetteError
 
 DEFAULT_NAMES = Names("image", "conditioning_image", "text")
@@ -27,12 +27,17 @@ class Cell:
     Args:
         table: a `datasets.Dataset` of this column alone.
         folder: the folder that a path in the cell is relative to.
+        files: what changes when the table's files do; None where that does not tell, as with paths to other files.
     """
 
     name: str
     table: Any
     number: int
     folder: Path
+    files: bytes | None = None
+
+    def mark(self) -> bytes | None:
+        return None if self.files is None else self.files + repr((self.name, self.number)).encode()
 
     def read(self) -> bytes:
         """Its encoded bytes. Raises `OSError` if the cell is empty or its file cannot be read."""
@@ -59,7 +64,8 @@ class Table:
         self._names, self._places = names, places
         self._firsts = list(itertools.accumulate((count for _, count, _ in places), initial=0))
         self._texts = dataset.select_columns([names.text]) if names.text else None
-        self._images = [(name, _encoded(dataset, name)) for name in (names.image, names.condition) if name]
+        columns = [(name, _encoded(dataset, name)) for name in (names.image, names.condition) if name]
+        self._images = [(name, column, _files_of(column, name)) for name, column in columns]
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -72,7 +78,9 @@ class Table:
         text = "" if self._texts is None else self._texts[number][self._names.text]
         if text is None:
             raise RowError(where, f"{self._names.text!r} is empty; write '' for an image without text")
-        image, *condition = (Cell(f"{where}:{column}", table, number, folder) for column, table in self._images)
+        image, *condition = (
+            Cell(f"{where}:{column}", table, number, folder, files) for column, table, files in self._images
+        )
         return Row(where, image, condition[0] if condition else None, text)
 
 
@@ -181,6 +189,20 @@ def _encoded(dataset: Any, name: str) -> Any:
     column = dataset.select_columns([name])
     is_decoded = isinstance(dataset.features[name], Image)
     return column.cast_column(name, Image(decode=False)) if is_decoded else column
+
+
+def _files_of(column: Any, name: str) -> bytes | None:
+    """What changes when the files of a column of images do; None where cells lie in memory, or may name other files."""
+    from pyarrow import types
+
+    cells = column.data.column(name)
+    of_bytes = [chunk.field("bytes") if types.is_struct(cells.type) else chunk for chunk in cells.chunks]
+    is_embedded = all(
+        (types.is_binary(part.type) or types.is_large_binary(part.type)) and not part.null_count for part in of_bytes
+    )
+    if not (is_embedded and column.cache_files):
+        return None
+    return b"".join(mark_of(Path(file["filename"])) for file in column.cache_files)
 
 
 def _library(purpose: str) -> Any:

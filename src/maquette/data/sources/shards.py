@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Names, Row, RowError
+from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Names, Row, RowError, mark_of
 from maquette.data.sources.tar import scan
 from maquette.errors import MaquetteError
 
@@ -38,6 +38,9 @@ class Member:
     @property
     def name(self) -> str:
         return f"{self.shard}:{self.key}.{self.ending}"
+
+    def mark(self) -> bytes:
+        return mark_of(self.shard, self.start, self.size)
 
     def read(self) -> bytes:
         """Its bytes. Raises `OSError` if the shard cannot be read or has been cut."""
@@ -94,9 +97,10 @@ def _text(member: Member) -> str:
     try:
         content = member.read().decode()
         values = json.loads(content) if member.ending.endswith("json") else {"text": content}
+        json.dumps(values, ensure_ascii=False).encode()  # half of an emoji, escaped in JSON, is no text
     except OSError as error:
         raise RowError(member.name, f"cannot be read ({error.strerror or error})") from error
-    except ValueError as error:  # of UTF-8, or of JSON
+    except (ValueError, RecursionError) as error:  # of UTF-8, or of JSON
         raise RowError(member.name, f"is not UTF-8 text, or not JSON ({error})") from error
     if not isinstance(values, dict) or not isinstance(values.get("text"), str):
         raise RowError(member.name, "is not a JSON object with a string 'text'; store texts as .txt instead")

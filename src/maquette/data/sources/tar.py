@@ -1,15 +1,18 @@
 """The members of a tar and their offsets: its headers are read in turn, and nothing is unpacked or kept.
 
-`tarfile` takes three times as long, and stops silently at a broken header, as if there were no more members.
+`tarfile` takes three times as long, and stops silently at a broken header, as if there were no more members. Every
+number that a file states is held against the length of the file.
 """
 
 import os
 import re
+import stat
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tarfile import ReadError
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +21,11 @@ from maquette.data.sources.jsonl import BadRow
 
 BLOCK = 512  # bytes: the size of a header; contents are padded to a multiple
 END = bytes(BLOCK)
+PADDING = 2**20  # bytes: the largest record that a tar is padded to, by any usual blocking factor
+LONGEST = 2**20  # bytes of an extension of a header
 FILES = (b"0", b"\0", b"7")  # type flags of regular files
 LONG_NAME, RECORDS = b"L", (b"x", b"X")  # type flags of GNU's and POSIX's extensions of the next header
+RECORD_LENGTH = re.compile(rb"([0-9]{1,9}) ")
 COMPRESSED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -28,6 +34,8 @@ def members(path: Path) -> Iterator[tuple[bytes, int, int]]:
 
     Raises `tarfile.ReadError`, after the members before it, if the file is compressed, cut off or not a tar.
     """
+    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+        raise ReadError("is not a regular file")
     with path.open("rb", buffering=0) as file:
         end = os.fstat(file.fileno()).st_size
         offset = 0
@@ -36,6 +44,7 @@ def members(path: Path) -> Iterator[tuple[bytes, int, int]]:
             file.seek(offset)
             header = file.read(BLOCK)
             if header == END:
+                _check_end(file, offset, end)
                 return
             flag, short_name, length = _header(header, offset)
             length = length if size is None else size
@@ -44,16 +53,40 @@ def members(path: Path) -> Iterator[tuple[bytes, int, int]]:
                 raise ReadError(f"is cut off: {start + length - end:,} bytes of a member are missing")
             offset = start + (length + BLOCK - 1) // BLOCK * BLOCK
             if flag == LONG_NAME:
-                name = file.read(length).rstrip(b"\0")
+                name = _extension(file, length).rstrip(b"\0")
             elif flag in RECORDS:
-                records = _records(file.read(length))
-                name, size = records.get(b"path", name), int(records[b"size"]) if b"size" in records else None
+                records = _records(_extension(file, length))
+                name, size = records.get(b"path", name), _stated_size(records)
             else:
                 if flag in FILES:
                     yield name or short_name, start, length
                 name, size = None, None
-    if not end:
-        raise ReadError("is empty")
+    raise ReadError("ends without the mark of an end, so that members may be missing" if end else "is empty")
+
+
+def _check_end(file: BinaryIO, offset: int, end: int) -> None:
+    """Check that nothing but padding follows the first block of zeros, at `offset`.
+
+    Raises `tarfile.ReadError` for a file that goes on, such as one that was allocated and not downloaded whole.
+    """
+    file.seek(offset)
+    if end - offset > PADDING or any(file.read(end - offset)):
+        raise ReadError(f"ends at byte {offset:,} of {end:,}, and goes on; copy it again")
+
+
+def _extension(file: BinaryIO, length: int) -> bytes:
+    """The content of an extension of the next header."""
+    if length > LONGEST:
+        raise ReadError(f"is broken: an extended header of {length:,} bytes")
+    return file.read(length)
+
+
+def _stated_size(records: Mapping[bytes, bytes]) -> int | None:
+    """The size in bytes of the next member, if an extended header states it."""
+    stated = records.get(b"size")
+    if stated is not None and not re.fullmatch(rb"[0-9]{1,19}", stated):
+        raise ReadError(f"is broken: an extended header states the size {stated[:20]!r}")
+    return None if stated is None else int(stated)
 
 
 def _header(block: bytes, offset: int) -> tuple[bytes, bytes, int]:
@@ -79,19 +112,23 @@ def _number(field: bytes) -> int:
     """An integer as octal digits, or for large ones in GNU's binary form, marked by the highest bit."""
     if field[0] & 0x80:
         return int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
-    return int(field.strip(b" \0") or b"0", 8)
+    digits = field.strip(b" \0") or b"0"
+    if not digits.isdigit():  # `int` takes signs, spaces and underscores too
+        raise ValueError(digits)
+    return int(digits, 8)
 
 
 def _records(content: bytes) -> dict[bytes, bytes]:
     """POSIX's extended header, lines of `length keyword=value`; the length includes itself and the line break."""
-    records = {}
-    while content.strip(b"\0"):
-        length, _, rest = content.partition(b" ")
-        if not length.isdigit() or not len(length) < int(length) <= len(content):
+    records, start, end = {}, 0, len(content.rstrip(b"\0"))
+    while start < end:
+        length = RECORD_LENGTH.match(content, start)
+        if length is None or not len(length[0]) < int(length[1]) <= len(content) - start:
             raise ReadError("is broken: an extended header has an impossible length")
-        keyword, _, value = rest[: int(length) - len(length) - 2].partition(b"=")
+        stop = start + int(length[1])
+        keyword, _, value = content[length.end() : stop - 1].partition(b"=")
         records[keyword] = value
-        content = content[int(length) :]
+        start = stop
     return records
 
 

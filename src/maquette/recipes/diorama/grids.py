@@ -38,7 +38,7 @@ class Recipe:
 
 def make(recipe: Recipe) -> None:
     """Write the grids."""
-    base = load_base("diorama", recipe.device)
+    base = load_base("diorama", recipe.device, "float32")
     recipe.output.mkdir(parents=True, exist_ok=True)
     for pair in PAIRS:
         combined_controls(base, pair).save(recipe.output / f"{'-and-'.join(pair)}.png")

@@ -7,22 +7,22 @@ training never sees.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from maquette.base import Base
 from maquette.checkpoints import load_base
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.diorama import Scene, dataset, scene
-from maquette.evaluation.base import prompt_alignment, reconstruction
+from maquette.evaluation.base import prompt_alignment, reconstruction, shapes
 from maquette.evaluation.plain_words import plain_words
 from maquette.foundation.files import atomic_write
 from maquette.foundation.images import image_grid
 from maquette.foundation.progress import steps_bar
-from maquette.metrics.frechet import frechet_distance
+from maquette.metrics.frechet import frechet_interval
+from maquette.metrics.intervals import Interval
 from maquette.recipes.command import run
 from maquette.recipes.diorama import scenes as rendered
 from maquette.sampling.generate import generate
@@ -46,8 +46,11 @@ class Recipe:
     dtype: str = "float32"
 
 
-def report(recipe: Recipe) -> dict[str, float]:
-    """Measure the base; write numbers.json and image grids to the output folder, and return the numbers."""
+def report(recipe: Recipe) -> dict[str, Interval]:
+    """Measure the base; write numbers.json and image grids to the output folder, and return the numbers.
+
+    "Of true scenes": the same measure of what the base should have drawn.
+    """
     base, perception = load_base(recipe.base, recipe.device, recipe.dtype), PerceptionModel(recipe.eye, recipe.device)
     true = _images(2 * recipe.images)
     scenes = [scene(dataset.TEST + row) for row in range(recipe.judged)]
@@ -62,13 +65,15 @@ def report(recipe: Recipe) -> dict[str, float]:
     numbers = {
         "psnr": reconstruction(base, true[: recipe.reconstructed]),
         "found": on_generated.found,
-        "found in true scenes": on_true.found,
+        "found of true scenes": on_true.found,
         "coloured": on_generated.coloured,
-        "coloured in true scenes": on_true.coloured,
-        "plain words found": plain["found"].mean,
-        "plain words coloured": plain["coloured"].mean,
-        "frechet": frechet_distance(features[0], features[1]),
-        "frechet of true scenes": frechet_distance(features[2], features[1]),
+        "coloured of true scenes": on_true.coloured,
+        "plain words found": plain["found"],
+        "plain words coloured": plain["coloured"],
+        "frechet": frechet_interval(features[0], features[1]),
+        "frechet of true scenes": frechet_interval(features[2], features[1]),
+        **shapes(generated[: recipe.judged], perception),
+        **{f"{name} of true scenes": score for name, score in shapes(true[: recipe.judged], perception).items()},
     }
     _save(recipe, base, numbers, captions, generated, true)
     return numbers
@@ -99,7 +104,7 @@ def _names_its_things(scene: Scene) -> bool:
 def _save(
     recipe: Recipe,
     base: Base,
-    numbers: dict[str, float],
+    numbers: dict[str, Interval],
     captions: list[str],
     generated: list[Image.Image],
     true: list[Image.Image],
@@ -111,7 +116,9 @@ def _save(
     decoded = base.decode_latents(base.encode_images(true[: 3 * COLUMNS]))
     pairs = [part[row] for row in rows[:3] for part in (true, decoded)]
     image_grid(pairs, labels=("true", "through the autoencoder") * 3).save(recipe.output / "reconstructions.png")
-    rounded = {name: round(float(np.float64(value)), 4) for name, value in numbers.items()}
+    rounded = {
+        name: {which: round(value, 4) for which, value in asdict(score).items()} for name, score in numbers.items()
+    }
     with atomic_write(recipe.output / "numbers.json") as path:
         path.write_text(json.dumps(rounded, indent=2) + "\n")
     print(json.dumps(rounded, indent=2))

@@ -51,7 +51,7 @@ def ship(recipe: Recipe) -> None:
     if (recipe.run / "perception.safetensors").exists():
         shutil.copy(recipe.run / "perception.safetensors", recipe.target / "perception.safetensors")
     finished = [name for name in CONDITIONS if (recipe.run / "controlnets" / name / "config.json").exists()]
-    base = load_base(recipe.target / "base")
+    base = load_base(recipe.target / "base", "cpu", "float32")
     for name in finished:
         net = load_controlnet(recipe.run / "controlnets" / name, base).half()
         net.contract = replace(net.contract, base="diorama")

@@ -8,50 +8,54 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.intp]
+from maquette.data.blocks import Blocks, Rows
 
 
-def epoch(blocks: Sequence[Rows], window: int, rng: np.random.Generator) -> Rows:
-    """All rows once: the blocks shuffled, then each row moved by up to `window` places.
-
-    Blocks of one row are shuffled uniformly. Larger blocks, such as tar shards, are still read almost sequentially:
-    the window acts as a shuffle buffer, but of row numbers, not images.
-    """
-    rows = np.concatenate([blocks[number] for number in rng.permutation(len(blocks))])
-    if len(rows) == len(blocks):
-        return rows
-    return rows[np.argsort(np.arange(len(rows)) + rng.uniform(0, window, len(rows)))]
-
-
-def endless(blocks: Sequence[Rows], window: int, seed: int, group: int) -> Iterator[int]:
+class Endless:
     """The rows of one epoch after another."""
-    number = 0
-    while True:
-        yield from epoch(blocks, window, np.random.default_rng((seed, group, number))).tolist()
-        number += 1
+
+    def __init__(self, blocks: Blocks, window: int, seed: int, group: int) -> None:
+        self.blocks, self.window, self.seed, self.group = blocks, window, seed, group
+        self.number = 0  # of the epoch to be shuffled next
+        self.rows: Rows = blocks.rows[:0]  # of this epoch, those to come
+
+    def take(self, count: int) -> list[int]:
+        """The next `count` rows."""
+        taken: list[int] = []
+        while len(taken) < count:
+            if not len(self.rows):
+                rng = np.random.default_rng((self.seed, self.group, self.number))
+                self.rows = self.blocks.shuffled(self.window, rng)
+                self.number += 1
+            part = count - len(taken)
+            taken += self.rows[:part].tolist()
+            self.rows = self.rows[part:]
+        return taken
 
 
-def batches(groups: Sequence[Sequence[Rows]], batch_size: int, window: int, seed: int) -> Iterator[list[int]]:
+def batches(groups: Sequence[Blocks], batch_size: int, window: int, seed: int) -> Iterator[list[int]]:
     """The rows of steps 0, 1, ...; a batch comes from one group, and groups take turns in proportion to their size.
 
     Args:
-        groups: blocks of rows; all rows of a group have the same shape.
+        groups: rows of the same shape each.
+        window: how far a row of a block may move within an epoch, in rows.
     """
-    streams = [endless(blocks, window, seed, number) for number, blocks in enumerate(groups)]
-    sizes = np.array([sum(map(len, blocks)) for blocks in groups])
+    streams = [Endless(blocks, window, seed, number) for number, blocks in enumerate(groups)]
+    sizes = np.array([len(blocks) for blocks in groups])
     due = np.random.default_rng(seed).uniform(0, 1, len(groups))  # credit of each group; the largest goes next
     while True:
         due += sizes / sizes.sum()
         chosen = int(due.argmax())
         due[chosen] -= 1
-        yield [next(streams[chosen]) for _ in range(batch_size)]
+        yield streams[chosen].take(batch_size)
 
 
-def grouped(blocks: Sequence[Rows], shapes: Sequence[tuple[int, int]]) -> list[list[Rows]]:
-    """Blocks split by the shapes of their rows; `shapes` is indexed by row number."""
-    distinct = sorted(set(shapes))
-    if len(distinct) == 1:
-        return [list(blocks)]
-    shape_index = np.array([distinct.index(shape) for shape in shapes])
-    groups = [[block[shape_index[block] == index] for block in blocks] for index in range(len(distinct))]
-    return [[block for block in group if len(block)] for group in groups if any(map(len, group))]
+def grouped(blocks: Blocks, shapes: NDArray[np.integer]) -> list[Blocks]:
+    """Blocks split by the shapes of their rows, in ascending order of the shapes.
+
+    Args:
+        shapes: (rows of the data set, 2): width and height of each row, in pixels.
+    """
+    codes = shapes[blocks.rows, 0].astype(np.int64) << 32 | shapes[blocks.rows, 1]
+    groups = (blocks.select(codes == code) for code in np.unique(codes))
+    return [group for group in groups if len(group)]

@@ -136,7 +136,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         (timestep,) = self.spec.process.sample_times(1, generator, self.spec.tokens(size))
         sample, noise = torch.randn((2, *self.spec.latents(size)), generator=generator)
         view = self.pairs.view(rng)
-        prompt = "" if drop_text < self.settings.prompt_drop else self.pairs.text(row)
+        prompt = "" if drop_text < self.settings.prompt_drop else self._prompt(row, seed)
         moments = self.cache.moments(row, view) if self.cache else None
         image, condition = self._images(row, view, rng, cached=moments is not None)
         pixels = to_pixels(condition)
@@ -151,6 +151,11 @@ class TrainingDataset(Dataset[dict[str, Any]]):
             "sample": sample,
             "noise": noise,
         }
+
+    def _prompt(self, row: int, seed: tuple[int, int, int]) -> str:
+        """The row's text, or in `prompt_conflict` of the samples one that contradicts the image."""
+        conflicts = np.random.default_rng((*seed, 2)).random() < self.settings.prompt_conflict
+        return self.pairs.conflicting(row) if conflicts else self.pairs.text(row)
 
     def _images(
         self, row: int, view: CropView, rng: np.random.Generator, cached: bool

@@ -39,8 +39,15 @@ class Store:
             raise KeyError(key)
         return safetensors.torch.load(found[0])
 
-    def put(self, entries: Iterable[tuple[bytes, Mapping[str, Tensor]]]) -> None:
-        """Add entries atomically; existing keys are left unchanged.
+    def find(self, key: bytes) -> dict[str, Tensor] | None:
+        """The tensors of an entry by name, in any shape; None if there is no such entry."""
+        try:
+            return self.get(key)
+        except KeyError:
+            return None
+
+    def put(self, entries: Iterable[tuple[bytes, Mapping[str, Tensor]]], anew: bool = False) -> None:
+        """Add entries atomically; existing keys are left unchanged, or with `anew` written again.
 
         Args:
             entries: a key and its tensors by name, in any shape.
@@ -50,7 +57,7 @@ class Store:
         rows = [(key, safetensors.torch.save(dict(tensors))) for key, tensors in entries]
         try:
             with self._connection() as connection:
-                connection.executemany("INSERT OR IGNORE INTO entries VALUES (?, ?)", rows)
+                connection.executemany(f"INSERT OR {'REPLACE' if anew else 'IGNORE'} INTO entries VALUES (?, ?)", rows)
         except sqlite3.OperationalError as error:
             free = shutil.disk_usage(self.path.parent).free
             raise MaquetteError(

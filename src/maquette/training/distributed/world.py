@@ -1,12 +1,13 @@
 """Communication between the processes of a training, as started by `accelerate launch` or `torchrun`."""
 
 import os
+from operator import itemgetter
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, gather_object
 from torch import Tensor
 
 from maquette.foundation.devices import find_placement
@@ -37,11 +38,23 @@ class World:
         """This process's share of a list that all processes have."""
         return rows[self.rank :: self.count]
 
-    def owns(self, key: bytes) -> bool:
-        """Whether this process handles `key`; the processes of one machine share the keys by hash."""
-        local_count = int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
-        local_rank: int = self._state.local_process_index
-        return int.from_bytes(key[:8], "little") % local_count == local_rank
+    @property
+    def local_count(self) -> int:
+        """The number of processes on this machine."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if self.count > 1 else 1
+
+    @property
+    def local_rank(self) -> int:
+        """This process among those on its machine."""
+        return int(self._state.local_process_index)
+
+    def gather_local(self, value: T) -> list[T]:
+        """The values of all processes on this machine, by local rank."""
+        if self.count == 1:
+            return [value]
+        first = self.rank - self.local_rank
+        found: list[tuple[int, T]] = gather_object([(self.rank, value)])
+        return [one for rank, one in sorted(found, key=itemgetter(0)) if first <= rank < first + self.local_count]
 
     @property
     def is_local_main(self) -> bool:

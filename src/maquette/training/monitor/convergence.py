@@ -1,4 +1,4 @@
-"""Detecting sudden convergence with two metrics on fixed held-out pairs.
+"""Two metrics on fixed held-out pairs, whose curves show sudden convergence.
 
 Fidelity: generate images with the code that users sample with, detect the condition in them, and compare.
 Gain: how much the condition lowers the loss at several noise levels; cheap, and not drowned in the noise of the loss.
@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from PIL import Image
 
 from maquette.base import Base
-from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.crop import CropView
@@ -24,7 +23,7 @@ from maquette.data.pairs import Pairs
 from maquette.diorama.captions import DEFAULT_PROMPT
 from maquette.foundation.images import image_grid
 from maquette.foundation.pixels import to_unit
-from maquette.metrics.fidelity import fidelity
+from maquette.metrics.fidelity import Scorer
 from maquette.sampling.generate import generate
 from maquette.training.hardware import at_once
 
@@ -51,25 +50,26 @@ class Monitor:
 
     Args:
         rows: rows of `pairs`, all of one shape.
-        perception: the perception model, for conditions whose metric needs it.
-        scored: whether the condition has a fidelity metric.
+        scorer: measures fidelity; None where nothing can.
+        unscored: why nothing can, in a sentence.
     """
 
     base: Base
     pairs: Pairs
     rows: Sequence[int]
-    perception: PerceptionModel | None
-    scored: bool
+    scorer: Scorer | None
+    unscored: str = ""
 
     def measure(self, net: ControlNet) -> tuple[float, Image.Image]:
         """Mean fidelity over the held-out pairs (NaN if the condition has no metric), and an image grid of some."""
         maps = [self.pairs.condition_map(row, CropView(), None) for row in self.rows]
         images = self._generate(net, maps, [""] * len(maps))
         grid = self._grid(net, maps, images)
-        if not self.scored:
+        if self.scorer is None:
             return math.nan, grid
         truth: list[Any] = [self.pairs.ground_truth(row) for row in self.rows]
-        return float(np.nanmean(fidelity(self.pairs.condition, images, truth, self.perception))), grid
+        scores = np.array(self.scorer(images, truth))
+        return float(scores[~np.isnan(scores)].mean()) if not np.isnan(scores).all() else math.nan, grid
 
     def gain(self, net: ControlNet) -> dict[int, Gain]:
         """By noise level, the loss without control and how much control lowers it, for the same noise; no prompt."""
@@ -135,16 +135,3 @@ def _evaluating(net: ControlNet) -> Iterator[None]:
         yield
     finally:
         net.train(training)
-
-
-def convergence_step(steps: list[int], scores: list[float], least: float = 0.05) -> int | None:
-    """The step of sudden convergence, from which on the score stays above the middle between first and best.
-
-    None with fewer than three measurements, or if the score rose by less than `least`.
-    """
-    if len(scores) < 3 or math.isnan(scores[0]) or max(scores) - scores[0] < least:
-        return None
-    middle = (scores[0] + max(scores)) / 2
-    below = [number for number, score in enumerate(scores) if score < middle]
-    after = below[-1] + 1
-    return steps[after] if after < len(steps) else None

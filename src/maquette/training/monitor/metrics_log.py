@@ -3,14 +3,13 @@
 import json
 import math
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from maquette.foundation.files import atomic_write
 from maquette.metrics.fidelity import NAMES
-from maquette.training.monitor.convergence import convergence_step
+from maquette.training.monitor.dating import LEAST_RISE, convergence_step, is_settled, settled_at
 
 METRICS = "metrics.jsonl"
 LEAST_GAIN = 0.01  # relative reduction of the loss that counts as convergence without a fidelity metric
@@ -22,12 +21,13 @@ class Log:
 
     folder: Path
     condition: str
+    label: str | None = None  # of the score; by default that of the diorama's condition
     started: float = field(default_factory=time.perf_counter)
 
     @property
     def score(self) -> str:
         """The name of the fidelity metric."""
-        return NAMES.get(self.condition, "fidelity")
+        return self.label or NAMES.get(self.condition, "fidelity")
 
     def rewind(self, step: int) -> None:
         """Drop lines after the step that a run resumes from, and continue its clock."""
@@ -61,19 +61,31 @@ class Log:
 
     def converged(self) -> int | None:
         """The step of sudden convergence, from all measurements so far."""
-        return self._convergence(*self.curve())
+        return convergence_step(*self.curve(), self._least)
 
-    def convergence_detected_at(self) -> int | None:
-        """The step whose measurement first revealed convergence; the step of convergence may be an earlier one."""
-        (steps, scores), convergence = self.curve(), self._convergence
-        detected = (step for end, step in enumerate(steps, 1) if convergence(steps[:end], scores[:end]) is not None)
-        return next(detected, None)
+    def verdict(self) -> str:
+        """Whether and when the run converged, in words; a date that may still change is called provisional."""
+        step = self.converged()
+        if step is None:
+            return "not converged yet"
+        return f"converged at step {step}" + (" (provisional)" * (not is_settled(self.curve()[1], self._least)))
+
+    def settled_at(self, every: int = 1) -> int | None:
+        """The step whose measurement settled the date of convergence: from then on, a run may act on it.
+
+        Args:
+            every: only measurements at multiples of so many steps count. The last step of a run that was extended
+                later has a measurement that an uninterrupted run does not have.
+        """
+        steps, scores = self.curve()
+        kept = [number for number, step in enumerate(steps) if step % every == 0]
+        return settled_at([steps[number] for number in kept], [scores[number] for number in kept], self._least)
 
     def best(self) -> tuple[int, float] | None:
         """The step with the best score, and the score."""
         return max(zip(*self.curve(), strict=True), key=lambda point: point[1], default=None)
 
     @property
-    def _convergence(self) -> Callable[[list[int], list[float]], int | None]:
-        least = 0.05 if self.column("fidelity")[0] else LEAST_GAIN
-        return lambda steps, scores: convergence_step(steps, scores, least)
+    def _least(self) -> float:
+        """The least rise of the curve that counts as convergence."""
+        return LEAST_RISE if self.column("fidelity")[0] else LEAST_GAIN

@@ -33,7 +33,7 @@ def plot_curve(log: Log, title: str) -> None:
     other.set_ylabel("loss, and its reduction by control")
     step = log.converged()
     if step is not None:
-        axes.axvline(step, color="tab:red", linestyle="--", label=f"converges at step {step}")
+        axes.axvline(step, color="tab:red", linestyle="--", label=log.verdict())
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     figure.savefig(log.folder / CURVE, dpi=110)
 
@@ -92,12 +92,14 @@ def write_report(config: TrainingConfig, log: Log, faults: list[BadRow]) -> None
 
 def _summary(log: Log) -> str:
     lines = log.lines()
-    progress = (
-        f"{lines[-1]['step']} optimizer steps in {lines[-1]['seconds'] / 60:.0f} minutes" if lines else "no step yet"
-    )
-    converged, best = log.converged(), log.best()
-    verdict = f"converged at step {converged}" if converged is not None else "not converged yet"
-    return f"{progress}; {verdict}" + (f"; best score {best[1]:.3f} at step {best[0]}." if best else ".")
+    progress = f"{lines[-1]['step']} optimizer steps in {_minutes(lines[-1]['seconds'])}" if lines else "no step yet"
+    best = log.best()
+    return f"{progress}; {log.verdict()}" + (f"; best score {best[1]:.3f} at step {best[0]}." if best else ".")
+
+
+def _minutes(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes} minute{'' if minutes == 1 else 's'}"
 
 
 def _grids(folder: Path) -> str:

@@ -1,0 +1,109 @@
+"""The networks of a command, each loaded once, and what is generated with them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from PIL import Image
+
+from maquette.checkpoints import load_base, load_controlnet
+from maquette.controlnet.control import Control
+from maquette.controlnet.network import ControlNet
+from maquette.foundation.progress import steps_bar
+from maquette.sampling.generate import generate
+from maquette.sampling.hashes import base_hash, net_hash
+from maquette.sampling.metadata import Record, unpack
+from maquette.sampling.prompts import Captioner, automatic
+
+
+class Studio:
+    """A base and the ControlNets that are asked for.
+
+    Raises `MaquetteError` where they cannot be loaded.
+    """
+
+    def __init__(self, base: str, device: str, dtype: str, low_memory: bool) -> None:
+        self.base = load_base(base, device, dtype, low_memory=low_memory)
+        self._nets: dict[str, ControlNet] = {}
+
+    def net(self, name: str) -> ControlNet:
+        """A ControlNet by name. Raises `MaquetteError` if it cannot be loaded."""
+        if name not in self._nets:
+            self._nets[name] = load_controlnet(name, self.base)
+        return self._nets[name]
+
+    def generate(self, records: Sequence[Record]) -> Iterator[Image.Image]:
+        """The images that records describe, in their order; those that only differ in a row of seeds as one batch."""
+        done = 0
+        for batch in batches(records):
+            numbers = f"{done + 1} to {done + len(batch)}" if len(batch) > 1 else f"{done + 1}"
+            label = f"generating {numbers} of {len(records)}" if len(batch) < len(records) else "generating"
+            done += len(batch)
+            prompts = [record.prompt for record in batch]
+            with steps_bar(label) as progress:
+                settings = {**arguments(batch[0]), "progress": progress}
+                images = generate(self.base, prompts, self.controls(batch[0]), **settings)
+            yield from images
+
+    def captioned(self, records: Sequence[Record], captioner: Captioner) -> list[Record]:
+        """The records with captions as prompts: of the images that they make with the default prompt."""
+        found = []
+        for batch in batches(records):
+            with steps_bar("generating with the default prompt") as progress:
+                settings = {**arguments(batch[0]), "count": len(batch), "progress": progress}
+                prompts = automatic(self.base, self.controls(batch[0]), captioner, **settings)
+            found += [replace(record, prompt=prompt) for record, prompt in zip(batch, prompts, strict=True)]
+        return found
+
+    def controls(self, record: Record) -> list[Control]:
+        """The controls of a record. Raises `MaquetteError` if a ControlNet cannot be loaded."""
+        return [
+            Control(
+                self.net(control.controlnet),
+                control.image(),
+                control.weight,
+                control.start,
+                control.end,
+                mask=None if control.mask is None else unpack(control.mask),
+                balance=control.balance,
+                curve=None if control.curve is None else [(done, factor) for done, factor in control.curve],
+                branch=control.branch,
+            )
+            for control in record.controls
+        ]
+
+    def changes(self, record: Record) -> list[str]:
+        """What has other weights than when a record was written, in words; what it has no hash of is left out."""
+        found = []
+        if record.base_hash not in (None, base_hash(self.base)):
+            found.append(f"the base {record.base!r} has changed since")
+        for control in record.controls:
+            if control.hash not in (None, net_hash(self.net(control.controlnet))):
+                found.append(f"the ControlNet {control.controlnet!r} has changed since")
+        return list(dict.fromkeys(found))
+
+
+def arguments(record: Record) -> dict[str, Any]:
+    """Keyword arguments of `generate` for a record, other than the prompt and the controls."""
+    settings = {**record.settings, "size": tuple(record.settings["size"])}
+    for name, packed in (("image", record.image), ("mask", record.mask)):
+        settings[name] = None if packed is None else unpack(packed)
+    return settings
+
+
+def batches(records: Sequence[Record]) -> Iterator[list[Record]]:
+    """Runs of records that one call generates: equal but for their prompts, with seeds in a row."""
+    batch: list[Record] = []
+    for record in records:
+        if batch and not _follows(record, batch):
+            yield batch
+            batch = []
+        batch.append(record)
+    if batch:
+        yield batch
+
+
+def _follows(record: Record, batch: Sequence[Record]) -> bool:
+    first = batch[0]
+    settings = {**record.settings, "seed": record.settings["seed"] - len(batch)}
+    return replace(record, prompt=first.prompt, settings=settings) == first

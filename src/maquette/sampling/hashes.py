@@ -1,0 +1,64 @@
+"""Hashes of the networks that take part in a generation, so that a record can tell whether they are still the same."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from maquette.base import Base
+from maquette.controlnet.network import ControlNet
+from maquette.sampling.metadata import text_hash
+
+_known: WeakKeyDictionary[nn.Module, tuple[Any, str]] = WeakKeyDictionary()
+"""The last hash of each network, with the state of its tensors at that time."""
+
+
+def base_hash(base: Base) -> str:
+    """Hash of all that a base adds to a generation: weights, tokenizers and the noise schedule."""
+    parts = [base.backbone.network, base.autoencoder, *base.text.modules]
+    schedule = sorted((name, str(value)) for name, value in base.scheduler_config.items() if name[0] != "_")
+    return text_hash(repr([*map(module_hash, parts), base.text.vocabulary, schedule]))
+
+
+def net_hash(net: ControlNet) -> str:
+    """Hash of a ControlNet's weights and of the settings that its output depends on."""
+    return text_hash(repr([module_hash(net), net.config, net.contract.channel_order, net.contract.pooled]))
+
+
+def module_hash(module: nn.Module) -> str:
+    """SHA-256 of a network's tensors, by name: their types, shapes and bits, wherever they were loaded from.
+
+    Kept until one of them changes, which torch counts. Kernels from outside of torch, as of 8-bit optimizers, do not
+    count, but they change all weights, and so the first and last ones.
+    """
+    tensors: Mapping[str, Tensor] = module.state_dict()
+    state = [(name, value.data_ptr(), _version(value)) for name, value in tensors.items()], _ends(tensors.values())
+    known = _known.get(module)
+    if known is None or known[0] != state:
+        with ThreadPoolExecutor() as threads:  # hashing releases Python's lock
+            hashes = list(threads.map(_tensor_hash, tensors.values()))
+        known = _known[module] = (state, text_hash(repr(sorted(zip(tensors, hashes, strict=True)))))
+    return known[1]
+
+
+def _version(value: Tensor) -> int:
+    """How often a tensor of any shape was written to; those made in inference mode do not count."""
+    return 0 if value.is_inference() else value._version
+
+
+def _ends(tensors: Iterable[Tensor]) -> list[float]:
+    """The first and last number of each tensor of any shape."""
+    ends = [value[(place,) * value.ndim].detach().float() for value in tensors if value.numel() for place in (0, -1)]
+    return torch.stack(ends).tolist() if ends else []
+
+
+def _tensor_hash(value: Tensor) -> str:
+    """SHA-256 of a tensor of any shape."""
+    bits: NDArray[np.uint8] = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    return f"{value.dtype} {tuple(value.shape)} {hashlib.sha256(bits.data).hexdigest()}"

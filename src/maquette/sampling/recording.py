@@ -1,0 +1,126 @@
+"""What `generate` writes down of each image, in `image.info`: all that generates it again by itself."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maquette.base import Base
+from maquette.controlnet.control import Control
+from maquette.foundation.images import as_rgb, fit
+from maquette.foundation.pixels import to_unit
+from maquette.sampling.config import Sampling
+from maquette.sampling.denoiser import EncodedControl
+from maquette.sampling.hashes import base_hash, net_hash
+from maquette.sampling.metadata import KEY, ControlRecord, Record, image_hash, pack
+
+PACKAGES = ("maquette", "torch", "diffusers")  # their versions affect the last bits
+
+
+def with_records(
+    images: list[Image.Image],
+    base: Base,
+    prompts: Sequence[str],
+    negative_prompt: str,
+    conditions: Sequence[EncodedControl],
+    sampling: Sampling,
+    size: tuple[int, int],
+    start: tuple[Image.Image | None, Image.Image | None],
+    altered: bool,
+) -> list[Image.Image]:
+    """The images of a generation, each with its own record: its seed, its prompt and its condition maps.
+
+    Args:
+        conditions: the controls with their maps at the images' size.
+        size: (width, height) in pixels.
+        start: the start image and where it may change, as they were read.
+        altered: whether a callback may have changed what was computed, which cannot be recorded.
+    """
+    image, mask = start
+    functions = [name for name in RECORDED if callable(getattr(sampling, name))]
+    settings = {name: getattr(sampling, name) for name in RECORDED if name not in functions}
+    shared = Record(
+        base.name,
+        "",
+        str(base.dtype).removeprefix("torch."),
+        {**settings, "negative_prompt": negative_prompt, "seed": sampling.seed, "count": 1, "size": list(size)},
+        device=base.device.type,
+        base_hash=base_hash(base),
+        image=None if image is None else pack(fit(image, size)),
+        mask=None if mask is None else pack(as_rgb(mask)),
+        versions=versions(),
+        unrecorded=[
+            *(f"the {name}, a function" for name in functions),
+            *_unrecorded(conditions),
+            *(["the callback"] if altered else []),
+        ],
+    )
+    controls = [_Recorder(condition) for condition in conditions]
+    for row, (made, prompt) in enumerate(zip(images, prompts, strict=True)):
+        made.info[KEY] = replace(
+            shared,
+            prompt=prompt,
+            settings={**shared.settings, "seed": sampling.seed + row},
+            controls=[control.record(row) for control in controls],
+            pixels=image_hash(made),
+        ).to_json()
+    return images
+
+
+@cache
+def versions() -> dict[str, str]:
+    """The packages whose versions affect the last bits."""
+    return {package: version(package) for package in PACKAGES}
+
+
+RECORDED = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather")
+
+
+class _Recorder:
+    """Records of one control, whose map is packed once where the images share it."""
+
+    def __init__(self, condition: EncodedControl) -> None:
+        control: Control = condition.control
+        self._maps = condition.maps
+        self._settings: dict[str, Any] = {
+            "controlnet": control.net.name or "",
+            "weight": list(control.weight) if isinstance(control.weight, Sequence) else control.weight,
+            "start": control.start,
+            "end": control.end,
+            "mask": None if control.region is None else pack(as_rgb(control.region)),
+            "balance": control.balance,
+            "curve": None if control.curve is None or callable(control.curve) else [list(p) for p in control.curve],
+            "branch": control.branch,
+            "hash": net_hash(control.net),
+        }
+        self._packed = cache(self._pack)
+
+    def record(self, row: int) -> ControlRecord:
+        """For one of the images."""
+        map_, map_hash = self._packed(row if len(self._maps) > 1 else 0)
+        return ControlRecord(map=map_, map_hash=map_hash, **self._settings)
+
+    def _pack(self, row: int) -> tuple[str, str]:
+        image = _image(self._maps[row])
+        return pack(image), image_hash(image)
+
+
+def _unrecorded(conditions: Sequence[EncodedControl]) -> Iterator[str]:
+    """What cannot be stored of the controls, in words."""
+    for number, condition in enumerate(conditions, start=1):
+        if condition.control.net.name is None:
+            yield f"the ControlNet of control {number}, which came from no file"
+        if callable(condition.control.curve):
+            yield f"the curve of control {number}, a function"
+        if any(not torch.equal(to_unit(_image(one)), one.float().cpu()) for one in condition.maps):
+            yield f"the condition of control {number}, which is finer than the 256 levels of an image"
+
+
+def _image(pixels: Tensor) -> Image.Image:
+    """(3, H, W) in [0, 1] as an image."""
+    return Image.fromarray((pixels.float().clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy())
