@@ -81,9 +81,9 @@ def start(rows: int, folder: Path, step: int) -> None:
     from maquette.data.crop import ResizeCrop
     from maquette.data.pairs import SourcePairs
     from maquette.training.config import TrainingConfig
+    from maquette.training.data.split import hold_out
     from maquette.training.distributed.world import World
     from maquette.training.loop import training_batches
-    from maquette.training.setup import hold_out
 
     base, world = tiny_base("sd15", context=96), World("cpu")
     config = TrainingConfig(

@@ -14,8 +14,8 @@ from maquette.cli.main import app
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.training import checkpoint
+from maquette.training.data.split import open_data
 from maquette.training.distributed.world import World
-from maquette.training.setup import open_data
 
 
 def test_sdxl_trains_with_pooled_text_and_size_conditioning(settings, tmp_path) -> None:

@@ -262,7 +262,7 @@ def test_a_map_of_class_numbers_is_coloured(maquette, base, net, tmp_path) -> No
     assert "no effect" not in err and "class numbers" not in err
     fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image())
     assert (fed == np.asarray(fit(colour_labels(numbers, "ade20k"), (64, 64), "classes"))).all()
-    assert "If they are numbers, give their palette: ade20k" in maquette(*command, "--overwrite")[2]
+    assert "If they are numbers, give their palette: ade20k" in maquette(*command)[2]
     code, _, err = maquette(*command, "--option", "palette=diorama")
     assert (code, "Class numbers of diorama are 0 to 9" in err) == (2, True), err
     code, _, err = maquette(*command, "--option", "palette=ade")

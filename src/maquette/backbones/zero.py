@@ -1,17 +1,17 @@
 """Zero layers: between a trainable copy and the backbone it steers, so that initially nothing changes."""
 
+from collections.abc import Callable
 from typing import TypeVar
 
 from torch import nn
 
-Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Layer = TypeVar("Layer", bound=nn.Module)
 
 
-def zero_convolution(in_channels: int, out_channels: int, dimensions: int = 2) -> Convolution:
+def zero_convolution(in_channels: int, out_channels: int, dimensions: int = 2) -> nn.Module:
     """Z for features (B, C, H, W), or as many `dimensions` behind B and C: a kernel of 1, with weight and bias zero."""
-    kinds: dict[int, type[Convolution]] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-    return _zeroed(kinds[dimensions](in_channels, out_channels, kernel_size=1))
+    kind: Callable[..., nn.Module] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
+    return _zeroed(kind(in_channels, out_channels, kernel_size=1))
 
 
 def zero_linear(in_features: int, out_features: int) -> nn.Linear:

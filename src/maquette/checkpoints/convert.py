@@ -96,16 +96,8 @@ def encoder_weights(unet: Weights) -> Weights:
 
 
 def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
-    """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published.
-
-    Raises `MaquetteError` for widths that the published norms do not divide.
-    """
+    """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published."""
     shapes = control.shapes
-    if odd := [width for width in topology.slot_channels(shapes) if width % topology.NORM_GROUPS]:
-        raise MaquetteError(
-            f"{str(control.source)!r} does not say how its norms group {odd[0]} channels, which is not as published; "
-            "convert the folder it comes from, or a .safetensors file made from that."
-        )
     blocks = topology.count(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
     layers = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
     return {
@@ -132,6 +124,8 @@ def largest_difference(
         first, second: as the source of `convert`.
         base: their base; by default a U-Net of the right shape with random weights.
         prediction: of a base in a file that does not say it, as for `load_base`.
+
+    Raises `MaquetteError` for what is no ControlNet, and where a base is needed to run it.
     """
     paths = [controlnets.find_controlnet(name) for name in (first, second)]
     backbone = (
@@ -146,6 +140,11 @@ def _stand_in(paths: list[Path]) -> Backbone:
     """By the first configuration that either has; shapes do not tell everything."""
     opened = [controlnets.opened(path) for path in paths]
     config = next((config for config, _ in opened if config), None) or describe(read_control(opened[0][1]))
+    if any(width % config.get("norm_num_groups", topology.NORM_GROUPS) for width in config["block_out_channels"]):
+        raise MaquetteError(
+            f"How the norms of {str(paths[0])!r} group its channels is not as published and stated nowhere; give the "
+            "base, to compare on that."
+        )
     return family_of_controlnet(config).stand_in(config)
 
 

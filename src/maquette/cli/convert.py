@@ -14,7 +14,7 @@ def run(
     to: Annotated[str, typer.Option(help="Format: diffusers, original or difference.")],
     base: Annotated[str | None, typer.Option(help="The base that a difference or Control-LoRA refers to.")] = None,
     heads: Annotated[
-        int | None, typer.Option(help="Heads of each attention layer, of a file whose shapes do not tell.")
+        int | None, typer.Option(min=1, help="Heads of each attention layer, of a file whose shapes do not tell.")
     ] = None,
     prediction: Annotated[
         str | None, typer.Option(help="Of an SD 2.x base in one file: v_prediction or epsilon; with --verify.")
@@ -23,13 +23,10 @@ def run(
 ) -> None:
     """Write a ControlNet in another format, tensor by tensor."""
     from maquette.checkpoints.names import check_conversion
-    from maquette.errors import MaquetteError
     from maquette.foundation.settings import check_prediction
 
     check_conversion(source, to, base)
     check_prediction(prediction)
-    if heads is not None and heads < 1:
-        raise MaquetteError(f"--heads is a whole number of 1 or more, not {heads}.")
     from maquette.checkpoints.convert import convert, largest_difference
 
     print(convert(source, target, to, base, heads))  # type: ignore[arg-type]

@@ -101,8 +101,9 @@ def _own_pairs(name: str) -> "TrainingConfig | None":
 def _held_out(config: "TrainingConfig", base: "Base") -> "Examples":
     """The pairs that a run held out. Raises `MaquetteError` where nothing can score them."""
     from maquette.evaluation.controlnet import Examples
+    from maquette.training.data.split import open_data
     from maquette.training.distributed.world import World
-    from maquette.training.setup import open_data, scorer_of
+    from maquette.training.setup import scorer_of
 
     data = open_data(config, base, World(str(base.device)))
     scorer = scorer_of(config, data.evaluated, str(base.device))

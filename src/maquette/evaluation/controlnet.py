@@ -103,10 +103,11 @@ class Report:
         ]
         intervals = self.intervals
         for prompt in PROMPTS:
-            score = intervals[prompt]
-            share = f"{score.between(self.floor, self.ceiling).mean:.2f}" if self.ceiling > self.floor else "–"
-            spread = f"{score.low:.3f} to {score.high:.3f}"
-            cells = (f"{score.mean:.3f}", spread, share, f"{self.uncontrolled[prompt]:.3f}")
+            score, spread = self.controlled[prompt], intervals[prompt]
+            span = self.ceiling - self.floor
+            share = f"{(score - self.floor) / span:.2f}" if span > 0 else "–"
+            ends = f"{spread.low:.3f} to {spread.high:.3f}"
+            cells = (f"{score:.3f}", ends, share, f"{self.uncontrolled[prompt]:.3f}")
             lines.append(f"| {prompt} | {' | '.join(cells)} |")
         return "\n".join(lines)
 

@@ -9,7 +9,7 @@ This module does not import torch.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detector_spec, detectors
@@ -70,4 +70,5 @@ def check_captioner(name: str | None, base: str) -> str:
 def _opened(captioner: str | Captioner | None, base: "Base") -> Captioner:
     if captioner is not None and not isinstance(captioner, str):
         return captioner
-    return cast(Captioner, Detector(check_captioner(captioner, base.name), device=str(base.device)))  # writes texts
+    detector = Detector(check_captioner(captioner, base.name), device=str(base.device))
+    return lambda images: [str(text) for text in detector(images)]

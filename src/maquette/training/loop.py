@@ -12,16 +12,15 @@ from maquette.training.config import TrainingConfig
 from maquette.training.data import latent_cache
 from maquette.training.data.batch_sampler import batches as batches_of
 from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset, load
+from maquette.training.data.split import TrainingData, open_data
 from maquette.training.distributed.world import World
 from maquette.training.hardware import checkpointed, faster_attention, keep_pages
 from maquette.training.run import Run, load_best
 from maquette.training.setup import (
-    TrainingData,
     check_folder,
     check_shares,
     contract_of,
     make_monitor,
-    open_data,
     open_networks,
 )
 from maquette.training.signals import stop_signal

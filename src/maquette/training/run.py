@@ -17,13 +17,13 @@ from maquette.errors import MaquetteError
 from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.data.dataset import Batch
+from maquette.training.data.split import TrainingData
 from maquette.training.distributed import fsdp
 from maquette.training.distributed.world import World
 from maquette.training.monitor.convergence import Monitor
 from maquette.training.monitor.metrics_log import Log
 from maquette.training.monitor.report import plot_curve, write_report
 from maquette.training.monitor.tracking import Tracker
-from maquette.training.setup import TrainingData
 from maquette.training.state import State
 from maquette.training.step import precision
 

@@ -168,11 +168,14 @@ def test_heads_that_shapes_do_not_tell(tmp_path) -> None:
         convert(stored, tmp_path / "again", "diffusers", heads=2)
 
 
-def test_norms_that_nothing_tells_are_refused(tmp_path) -> None:
+def test_norms_that_nothing_tells_need_the_base(tmp_path) -> None:
     pth = convert("diorama/canny", tmp_path / "canny.pth", "original")
-    with pytest.raises(MaquetteError, match="does not say how its norms group 112 channels"):
-        convert(pth, tmp_path / "back", "diffusers", heads=2)
-    assert not (tmp_path / "back").exists()
+    back = convert(pth, tmp_path / "back", "diffusers", heads=2)
+    with pytest.raises(
+        MaquetteError, match=r"How the norms of .* is not as published and stated nowhere; give the base"
+    ):
+        largest_difference(pth, back)
+    assert largest_difference(pth, back, "diorama") == 0
 
 
 def test_verifying_on_a_base_that_does_not_say_what_it_predicts(tokenizer, tmp_path) -> None:  # noqa: F811

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
 
 from PIL import Image
 
@@ -39,8 +38,8 @@ def open_captioner(plan: Plan) -> Captioner | None:
     """What writes the prompts, if they are automatic. Raises `MaquetteError` for weights that are missing."""
     if plan.options.prompt.prompt_mode != "auto":
         return None
-    name = check_captioner(None, plan.template.base)
-    return cast(Captioner, Detector(name, device=plan.options.model.device))  # it writes texts
+    detector = Detector(check_captioner(None, plan.template.base), device=plan.options.model.device)
+    return lambda images: list(map(str, detector(images)))
 
 
 class Jobs:
