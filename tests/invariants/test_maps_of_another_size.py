@@ -16,7 +16,7 @@ from maquette.checkpoints.controlnets import load_contract
 from maquette.checkpoints.info import info
 from maquette.conditions.detect import Detector
 from maquette.conditions.labels import colour_labels
-from maquette.controlnet.contract import Contract
+from maquette.controlnet.contract import OURS, Contract
 from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.data.crop import CropView, ResizeCrop
@@ -142,7 +142,7 @@ def test_the_order_is_in_both_places_that_hold_the_contract(base, net, tmp_path)
     assert load_contract(tmp_path) == net.contract
     assert load_contract(tmp_path / "diffusion_pytorch_model.safetensors") == net.contract
     config = json.loads((tmp_path / "config.json").read_text())
-    del config["maquette"]["contract"]
+    del config[OURS]["contract"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert load_contract(tmp_path) == net.contract
 

@@ -255,16 +255,16 @@ def test_a_controlnet_is_served_in_the_order_it_was_trained_in(maquette, base, n
 def test_a_map_of_class_numbers_is_coloured(maquette, base, net, tmp_path) -> None:
     numbers = np.random.default_rng(0).integers(0, 151, (130, 90))
     Image.fromarray(numbers.astype(np.uint8)).save(tmp_path / "labels.png")
-    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png")
+    options = ("--base", base, "--controlnet", net, "--steps", 1, "--size", "64x64", "-o", "made.png", "--overwrite")
     command = ("generate", "labels.png", "--map", "--condition", "segmentation", *options)
     code, _, err = maquette(*command, "--option", "palette=ade20k")
     assert code == 0, err
     assert "no effect" not in err and "class numbers" not in err
     fed = np.asarray(Record.load(tmp_path / "made.png").controls[0].image())
     assert (fed == np.asarray(fit(colour_labels(numbers, "ade20k"), (64, 64), "classes"))).all()
-    assert "If they are numbers, give their palette: ade20k" in maquette(*command, "--overwrite")[2]
+    assert "If they are numbers, give their palette: ade20k" in maquette(*command)[2]
     code, _, err = maquette(*command, "--option", "palette=diorama")
-    assert (code, "Class numbers of diorama are 0 to 9" in err) == (2, True)
+    assert (code, "Class numbers of diorama are 0 to 9" in err) == (2, True), err
     code, _, err = maquette(*command, "--option", "palette=ade")
     assert (code, "no palette 'ade'" in err) == (2, True)
 
