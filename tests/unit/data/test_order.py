@@ -25,7 +25,7 @@ from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit, open_image
 
-PHOTOS = Path("/work/shared/data/photos")
+PHOTOS = Path(__file__).resolve().parents[4] / "shared/data/photos"
 SIZES = [(400, 300), (300, 500), (128, 128), (100, 90), (640, 200)]
 VIEW = CropView()
 
