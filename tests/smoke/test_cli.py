@@ -119,7 +119,7 @@ MISTAKES = {
     "evaluate diorama/canny --dtype int8": "There is no dtype 'int8'.",
     "info missing": "There is no base 'missing'",
     "info house.png": "'house.png' holds no weights: it begins neither as .safetensors nor as a file of torch",
-    "convert missing out --to diffusers": "The weights 'missing' cannot be read (No such file or directory).",
+    "convert missing out --to diffusers": "There is no ControlNet 'missing'. Known: diorama/canny",
     "convert missing out --to nonsense": "There is no format to convert to 'nonsense'. Known: diffusers, original",
     "convert missing out --to diffusers --base nowhere": "There is no base 'nowhere'",
     "transfer missing --from diorama --to diorama -o out": "There is no ControlNet 'missing'.",
