@@ -246,3 +246,9 @@ def test_save_refuses_what_its_record_would_not_make(base, tmp_path) -> None:
     with pytest.raises(MaquetteError, match=r"Images are written as \.png"):
         mq.save(image, tmp_path / "x.gif")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_images_carry_no_record_where_none_is_asked_for() -> None:
+    base = tiny_base("sd15")
+    assert "maquette" in mq.generate(base, "a", steps=1, size=(64, 64))[0].info
+    assert "maquette" not in mq.generate(base, "a", steps=1, size=(64, 64), record=False)[0].info

@@ -225,6 +225,7 @@ def _generate(
             guidance=protocol.guidance,
             seed=protocol.seed,
             batch_size=protocol.batch_size,
+            record=False,
             progress=progress,
             size=size,
         )

@@ -72,7 +72,7 @@ def plain_words(
 ) -> dict[str, Interval]:
     """Shares of things `found` and `coloured`, each prompt counting alike, in `each` images of every prompt."""
     asked = [prompt for prompt in PROMPTS for _ in range(each)]
-    images = generate(base, asked, steps=steps, batch_size=batch_size)
+    images = generate(base, asked, steps=steps, batch_size=batch_size, record=False)
     found, coloured = [], []
     for row, named in enumerate(PROMPTS.values()):
         seen = eye.predict(images[row * each : (row + 1) * each])

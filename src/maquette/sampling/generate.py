@@ -50,6 +50,7 @@ class Settings(TypedDict, total=False):
     strength: float
     batch_size: int
     callback: Callback | None
+    record: bool
     progress: Progress | None
 
 
@@ -92,6 +93,7 @@ def generate(
     batch_size: int = 8,
     callback: Callback | None = None,
     returns: Returns = "images",
+    record: bool = True,
     progress: Progress | None = None,
 ) -> list[Image.Image] | Tensor:
     """Generate `count` images, or one for each of several prompts.
@@ -131,6 +133,8 @@ def generate(
             may assign, `latents`, `residuals` and `prediction`; `step.preview()` shows the images so far.
         returns: "images", or "latents": (count, C, h, w) in float32, scaled for the backbone, without the composition
             in pixels that follows a masked edit. `base.decode_latents` makes images of them.
+        record: whether images carry the record of how they were made (`mq.save` writes it). Every network's weights are
+            then hashed once, at about a second per GB; leave it out while weights change, as in training.
         progress: called with (runs of the network done, total).
 
     Raises `MaquetteError` for arguments out of range, and for controls, sizes or images that do not suit the base.
@@ -154,6 +158,8 @@ def generate(
         return torch.cat(list(batches))
     images = [image for latents in batches for image in base.decode_latents(latents)]
     images = masked.compose(images) if masked is not None else images
+    if not record:
+        return images
     given = (start_image, white)
     return with_records(images, base, prompts, negative_prompt, conditions, sampling, size, given, callback is not None)
 

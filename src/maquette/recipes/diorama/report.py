@@ -92,6 +92,7 @@ def _generate(base: Base, prompts: list[str], recipe: Recipe) -> list[Image.Imag
             steps=recipe.steps,
             guidance=recipe.guidance,
             batch_size=recipe.batch_size,
+            record=False,
             progress=progress,
         )
 

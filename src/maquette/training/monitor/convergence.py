@@ -113,7 +113,13 @@ class Monitor:
         batch_size = at_once((condition.shape[3], condition.shape[2]))
         with _evaluating(net), torch.no_grad():
             return generate(
-                self.base, prompts, [Control(net, condition)], steps=STEPS, guidance=guidance, batch_size=batch_size
+                self.base,
+                prompts,
+                [Control(net, condition)],
+                steps=STEPS,
+                guidance=guidance,
+                batch_size=batch_size,
+                record=False,
             )
 
     def _grid(self, net: ControlNet, maps: list[Image.Image], plain: list[Image.Image]) -> Image.Image:
