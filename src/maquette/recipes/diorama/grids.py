@@ -16,7 +16,7 @@ from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.controlnet.control import Control
 from maquette.data.diorama import Pairs
-from maquette.diorama import SIZE, dataset
+from maquette.diorama import SIZE, dataset, scene
 from maquette.foundation.images import image_grid
 from maquette.recipes.command import run
 from maquette.sampling.config import ConditionIn, ResolutionWeights
@@ -40,8 +40,8 @@ STRENGTHS: dict[str, dict[str, Any]] = {
 }
 """Settings of a control."""
 
-EDITED = {7: "a red ball", 20: "a green tree", 57: "a person in a white shirt"}
-"""Scenes, and what is put into each."""
+EDITED = {27: "a red ball", 192: "a green tree", 246: "a blue cube", 408: "a red house in the desert"}
+"""Scenes with room on the left, and what is put there."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def strengths(base: Base, condition: str) -> Image.Image:
                 for row, other in others.items()
             ]
         )
-    captions = [[pairs.captions[other] for other in others.values()]] * len(rows)
+    captions = [[pairs.captions[other] for other in others.values()], *([[]] * len(STRENGTHS))]
     return image_grid(rows, labels=(condition, *STRENGTHS), captions=captions)
 
 
@@ -133,10 +133,10 @@ def regions(base: Base, condition: str) -> Image.Image:
 def edits(base: Base) -> Image.Image:
     """Scenes with something put into them, and where they differ from the original; one column per scene."""
     mask = Image.new("L", (SIZE, SIZE))
-    ImageDraw.Draw(mask).ellipse((44, 44, 104, 112), fill=255)
-    pairs, columns = _pairs("canny"), []
+    ImageDraw.Draw(mask).rounded_rectangle((6, 44, 68, 116), 12, fill=255)
+    columns = []
     for row, prompt in EDITED.items():
-        original = Image.fromarray(pairs.images[row])
+        original = scene(dataset.TEST + row).image
         edited = generate(base, prompt, image=original, mask=mask, seed=row)[0]
         changed = ImageChops.difference(edited, original).convert("L").point(lambda level: 255 * (level > 0))
         columns.append([original, mask, edited, changed])
