@@ -55,6 +55,17 @@ def test_cached_is_fresh(base, pairs, tmp_path) -> None:
         assert torch.allclose(cache.text(prompt).hidden_states, base.encode_text([prompt]).hidden_states[0], atol=1e-6)
 
 
+def test_conflicting_texts_are_cached_where_they_are_asked_for(base, pairs, tmp_path) -> None:
+    """Also in a cache that was filled without them."""
+    latent_cache.precompute(base, pairs, tmp_path, ALONE)
+    cache = latent_cache.precompute(base, pairs, tmp_path, ALONE, conflicting=True)
+    for row in range(3):
+        prompt = pairs.conflicting(row)
+        assert prompt not in pairs.captions
+        assert torch.allclose(cache.text(prompt).hidden_states, base.encode_text([prompt]).hidden_states[0], atol=1e-6)
+        assert cache.moments(row, CropView()) is not None
+
+
 def test_a_second_run_computes_nothing(base, pairs, tmp_path, monkeypatch) -> None:
     latent_cache.precompute(base, pairs, tmp_path, ALONE)
     monkeypatch.setattr(filling, "encode", None)
