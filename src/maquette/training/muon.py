@@ -46,6 +46,7 @@ class Muon(torch.optim.Optimizer):
             {"params": matrices, "orthogonal": True, "momentum": momentum},
             {"params": others, "orthogonal": False, "share": other_rate, "betas": betas, "weight_decay": weight_decay},
         ]
+        groups[1]["fused"] = True  # so that a restored state keeps its step counts on the weights' device
         super().__init__([group for group in groups if group["params"]], {"lr": lr})
 
     @torch.no_grad()
@@ -63,24 +64,26 @@ class Muon(torch.optim.Optimizer):
 
     def _step_matrices(self, group: dict[str, Any]) -> None:
         """Equal shapes together, since a matrix alone is too small to keep a machine busy."""
-        alike: dict[tuple[int, int], list[nn.Parameter]] = defaultdict(list)
-        for matrix in group["params"]:
-            if matrix.grad is not None:
-                alike[len(matrix), matrix[0].numel()].append(matrix)
-        for (out, rest), weights in alike.items():
-            updates = torch.stack([self._momentum(weight, group["momentum"]).reshape(out, rest) for weight in weights])
+        alike: dict[tuple[int, int], list[tuple[nn.Parameter, Tensor]]] = defaultdict(list)
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        for weight, momentum in zip(weights, self._momenta(weights, group["momentum"]), strict=True):
+            alike[len(weight), weight[0].numel()].append((weight, momentum))
+        for (out, rest), moved in alike.items():
+            updates = orthogonal(torch.stack([momentum.reshape(out, rest) for _, momentum in moved]))
             rate = group["lr"] * math.sqrt(max(1, out / rest))
-            for weight, update in zip(weights, orthogonal(updates), strict=True):
+            for (weight, _), update in zip(moved, updates, strict=True):
                 weight.add_(update.reshape(weight.shape), alpha=-rate)
 
-    def _momentum(self, weight: nn.Parameter, decay: float) -> Tensor:
-        """Nesterov's, in the shape of the weight: the running average moved once more by the gradient."""
-        assert weight.grad is not None
-        state = self.state[weight]
-        if "momentum" not in state:
-            state["momentum"] = torch.zeros_like(weight.grad)
-        average: Tensor = state["momentum"].lerp_(weight.grad, 1 - decay)
-        return weight.grad.lerp(average, decay)
+    def _momenta(self, weights: list[nn.Parameter], decay: float) -> list[Tensor]:
+        """Nesterov's, in the shapes of the weights: the running averages moved once more by the gradients."""
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            if "momentum" not in self.state[weight]:
+                self.state[weight]["momentum"] = torch.zeros_like(gradient)
+        averages = [self.state[weight]["momentum"] for weight in weights]
+        torch._foreach_lerp_(averages, gradients, 1 - decay)  # type: ignore[arg-type]
+        momenta: list[Tensor] = torch._foreach_lerp(gradients, averages, decay)  # type: ignore[arg-type,assignment]
+        return momenta
 
     def _step_others(self, group: dict[str, Any]) -> None:
         moving = [weight for weight in group["params"] if weight.grad is not None]

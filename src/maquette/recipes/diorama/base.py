@@ -66,6 +66,7 @@ class Recipe:
     dense: float = 0.2  # weight of the dense tasks
     prompt_drop: float = 0.1
     ema: float = 0.998  # of the averaged weights, every fourth step
+    keep_every: int = 200  # steps between states on disk
     channels: tuple[int, ...] = (96, 112, 112, 80)
     seed: int = 0
     device: str = "cpu"
@@ -121,6 +122,9 @@ def train(recipe: Recipe) -> TextAndUNet:
     empty = tokenize(tokenizer, [""]).to(recipe.device)
     torch.manual_seed(recipe.seed)
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
+    if recipe.device != "cpu":
+        torch.set_float32_matmul_precision("high")
+        model.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if recipe.start_from:
         start(model, Path(recipe.start_from))
     average = averaged(model, recipe.ema)
@@ -132,8 +136,9 @@ def train(recipe: Recipe) -> TextAndUNet:
     losses: list[Tensor] = []
     held_out = autoencoder.posteriors(recipe.run, recipe.held_out, recipe.device, dataset.VALIDATION)
     asked = tokenize(tokenizer, scenes.captions(recipe.held_out, dataset.VALIDATION)).to(recipe.device)
+    last, every = recipe.stop or recipe.steps, recipe.keep_every
     rate, report = partial(_rate, recipe), partial(_report, average, held_out, asked, losses)
-    for step, generator in stage.steps("base", recipe, recipe.stop or recipe.steps, rate, parts, report, every=200):
+    for step, generator in stage.steps("base", recipe, last, rate, parts, report, every):
         rows = torch.randint(len(tokens), (recipe.batch_size,), generator=generator, device=recipe.device)
         posteriors = moments[rows]
         latents = sample_posterior(

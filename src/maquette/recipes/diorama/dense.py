@@ -36,6 +36,9 @@ class Truth:
     def __getitem__(self, rows: Tensor) -> "Truth":
         return Truth(*(getattr(self, field.name)[rows].float() for field in fields(self)))
 
+    def on(self, device: str) -> "Truth":
+        return Truth(*(getattr(self, field.name).to(device) for field in fields(self)))
+
     def channels(self) -> list[int]:
         return [getattr(self, field.name).shape[1] for field in fields(self)]
 
@@ -96,16 +99,17 @@ def truth(run: Path, count: int, device: str) -> Truth:
     """The cells of the training scenes, averaged once and kept (12.5 KiB a scene)."""
     cache = run / f"cells-{count}.pt"
     if not cache.exists():
-        parts = [averaged(*_fields(first, min(CHUNK, count - first))) for first in range(0, count, CHUNK)]
+        chunks = [(first, min(CHUNK, count - first)) for first in range(0, count, CHUNK)]
+        parts = [averaged(*_fields(*chunk, device)).on("cpu") for chunk in chunks]
         whole = {name: torch.cat([getattr(part, name) for part in parts]) for name in NAMES}
         with atomic_write(cache) as path:
             torch.save(whole, path)
     return Truth(**torch.load(cache, weights_only=True, map_location=device))
 
 
-def _fields(first: int, count: int) -> list[Tensor]:
+def _fields(first: int, count: int, device: str) -> list[Tensor]:
     """Classes, colours and depth, (N, H, W) each, and normals, (N, H, W, 3), of the scenes from `first` on."""
-    return scenes.load(count, "cpu", *NAMES, first=first)
+    return scenes.load(count, device, *NAMES, first=first)
 
 
 def averaged(classes: Tensor, colours: Tensor, depth: Tensor, normals: Tensor) -> Truth:
