@@ -80,6 +80,8 @@ class Muon(torch.optim.Optimizer):
         for weight, gradient in zip(weights, gradients, strict=True):
             if "momentum" not in self.state[weight]:
                 self.state[weight]["momentum"] = torch.zeros_like(gradient)
+        if not weights:
+            return []
         averages = [self.state[weight]["momentum"] for weight in weights]
         torch._foreach_lerp_(averages, gradients, 1 - decay)  # type: ignore[arg-type]
         momenta: list[Tensor] = torch._foreach_lerp(gradients, averages, decay)  # type: ignore[arg-type,assignment]
