@@ -44,9 +44,15 @@ class Muon(torch.optim.Optimizer):
         assert all(matrix.ndim >= 2 for matrix in matrices), "vectors have no singular values"
         groups = [
             {"params": matrices, "orthogonal": True, "momentum": momentum},
-            {"params": others, "orthogonal": False, "share": other_rate, "betas": betas, "weight_decay": weight_decay},
+            {
+                "params": others,
+                "orthogonal": False,
+                "share": other_rate,
+                "betas": betas,
+                "weight_decay": weight_decay,
+                "fused": True,  # torch then restores the step counts to the weights' device
+            },
         ]
-        groups[1]["fused"] = True  # so that a restored state keeps its step counts on the weights' device
         super().__init__([group for group in groups if group["params"]], {"lr": lr})
 
     @torch.no_grad()
