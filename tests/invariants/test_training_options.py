@@ -41,6 +41,18 @@ def test_options_run_and_learn(settings, tmp_path, changes) -> None:
     assert weights(run)[slot].any() and not torch.equal(weights(run)[slot], weights(plain)[slot])
 
 
+def test_added_channels_learn_in_all_of_the_base(settings, tmp_path) -> None:
+    """Evaluated while it trains, and saved as what the training ended with."""
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sd15", context=96)
+    run = mq.train(settings(variant="channels", evaluate_every=2), base)
+    last = base.backbone.unet.up_blocks[-1].resnets[0].conv1.weight
+    assert weights(run)["condition_encoder.conv_out.weight"].any()
+    assert not torch.equal(weights(run)["trainable_copy.up_blocks.3.resnets.0.conv1.weight"], last)
+    kept = mq.load_controlnet(run, base).state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in weights(run).items())
+
+
 def test_the_ema_is_evaluated_and_saved(settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sd15", context=96)

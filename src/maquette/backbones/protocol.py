@@ -69,6 +69,9 @@ class ControlFamily(Protocol):
     def config(self, encoder: nn.Module) -> dict[str, Any]:
         """config.json of a ControlNet with this condition encoder, for other libraries to load."""
 
+    def widened_config(self, channels: int) -> dict[str, Any]:
+        """config.json of the backbone's network with that many more input channels, where variant "channels" exists."""
+
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
         """A ControlNet's tensors under their published names, loaded lazily.
 

@@ -1,19 +1,30 @@
 """What ControlNets add to a backbone: the one type shared by composition, weighting and backbones."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from maquette.backbones.wiring import Wiring
+from maquette.errors import MaquetteError
+
+
+class Own(NamedTuple):
+    """What a network that predicts by itself (variant "channels") says in place of the base."""
+
+    prediction: Tensor  # (B, C, h, w)
+    factor: float | Tensor = 1.0  # how far the base's prediction moves towards it; (1 or B, 1, h or 1, w or 1)
 
 
 class Residuals(Sequence[Tensor | None]):
-    """One tensor (B, C, h, w) for each slot of the backbone, None where nothing is added."""
+    """One tensor (B, C, h, w) for each slot of the backbone, None where nothing is added.
 
-    def __init__(self, values: Iterable[Tensor | None]) -> None:
-        self.values = tuple(values)
+    Networks that predict by themselves add to no slot; their predictions are in `own`.
+    """
+
+    def __init__(self, values: Iterable[Tensor | None], own: Iterable[Own] = ()) -> None:
+        self.values, self.own = tuple(values), tuple(own)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -26,7 +37,7 @@ class Residuals(Sequence[Tensor | None]):
 
     def __add__(self, other: "Residuals") -> "Residuals":
         assert len(self) == len(other), "residuals of different families cannot be added"
-        return Residuals(_plus(a, b) for a, b in zip(self, other, strict=True))
+        return Residuals((_plus(a, b) for a, b in zip(self, other, strict=True)), self.own + other.own)
 
     @staticmethod
     def wired(outputs: Sequence[Tensor | None], wiring: Wiring, slots: int) -> "Residuals":
@@ -43,15 +54,26 @@ class Residuals(Sequence[Tensor | None]):
         return tuple(feature if value is None else feature + value for feature, value in pairs)
 
     def scaled(self, factors: float | Sequence[float]) -> "Residuals":
-        """Each slot multiplied by its factor."""
+        """Each slot multiplied by its factor.
+
+        Raises `MaquetteError` if factors differ for a network that predicts by itself.
+        """
         per_slot = factors if isinstance(factors, Sequence) else [factors] * len(self)
-        return Residuals(_times(value, factor) for value, factor in zip(self, per_slot, strict=True))
+        if self.own and len(set(per_slot)) > 1:
+            raise MaquetteError(
+                "A ControlNet with added channels predicts by itself, so it has one weight: a number, balance other "
+                'than "prompt", and condition_in other than "weighted".'
+            )
+        own = (Own(prediction, factor * per_slot[0]) for prediction, factor in self.own)
+        return Residuals((_times(value, factor) for value, factor in zip(self, per_slot, strict=True)), own)
 
     def masked(self, masks: Sequence[Tensor] | None) -> "Residuals":
         """Each slot multiplied by its mask (1, 1, h, w) in [0, 1]; None: no masks. Pooled ones get the mask's shape."""
         if masks is None:
             return self
-        return Residuals(None if value is None else value * mask for value, mask in zip(self, masks, strict=True))
+        pairs = zip(self, masks, strict=True)
+        own = (Own(prediction, factor * masks[0]) for prediction, factor in self.own)  # the first slot is as large
+        return Residuals((None if value is None else value * mask for value, mask in pairs), own)
 
     def pooled(self) -> "Residuals":
         """Each slot averaged over the image, (B, C, 1, 1): style without layout."""
@@ -59,7 +81,20 @@ class Residuals(Sequence[Tensor | None]):
 
     def pad_front(self, rows: int) -> "Residuals":
         """With `rows` rows of zeros in front of the batch, which leave those rows unchanged."""
-        return Residuals(_padded(value, rows) for value in self)
+        return Residuals((_padded(value, rows) for value in self), (_padded_own(own, rows) for own in self.own))
+
+    @property
+    def alone(self) -> Tensor | None:
+        """The prediction (B, C, h, w) that takes the place of the base's, if there is one such, in full."""
+        whole = len(self.own) == 1 and isinstance(self.own[0].factor, float) and self.own[0].factor == 1
+        return self.own[0].prediction if whole else None
+
+    def blended(self, prediction: Tensor) -> Tensor:
+        """The base's prediction p (B, C, h, w) moved towards each own one q by its factor: p + Σ f (q − p)."""
+        if self.alone is not None:
+            return self.alone
+        moves = [factor * (own - prediction) for own, factor in self.own]
+        return sum(moves, start=prediction)
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
@@ -79,3 +114,13 @@ def _padded(value: Tensor | None, rows: int) -> Tensor | None:
     if value is None or rows == 0:
         return value
     return torch.cat([value.new_zeros(rows, *value.shape[1:]), value])
+
+
+def _padded_own(own: Own, rows: int) -> Own:
+    """With `rows` rows in front of the batch in which the base's prediction stays."""
+    if rows == 0:
+        return own
+    prediction, factor = own
+    factors = torch.as_tensor(factor, dtype=prediction.dtype, device=prediction.device)
+    per_row = factors.expand(len(prediction), 1, *(factors.shape[2:] or (1, 1)))
+    return Own(*(torch.cat([part.new_zeros(rows, *part.shape[1:]), part]) for part in (prediction, per_row)))

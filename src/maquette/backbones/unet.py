@@ -1,7 +1,7 @@
 """Stable Diffusion's U-Net: 1.x, 2.x, XL and any `UNet2DConditionModel` with one of their topologies."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -98,6 +98,44 @@ def _run(block: nn.Module, x: Tensor, time: Tensor, text: Tensor, **more: Any) -
     return block(hidden_states=x, temb=time, **more)
 
 
+class WholeUNet(UNetEncoder):
+    """All of a U-Net, as a copy that predicts by itself."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        super().__init__(unet)
+        self.up_blocks = unet.up_blocks
+        self.conv_norm_out, self.conv_act, self.conv_out = unet.conv_norm_out, unet.conv_act, unet.conv_out
+
+    def forward(  # type: ignore[override]
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        text: Tensor | Conditioning,
+        control_features: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction for latents, both (B, C, h, w).
+
+        Args:
+            control_features: (B or 1, C, h, w), added to the first layer's output.
+        """
+        state = self.run(latents, timestep, text, control_features)
+        return decoded(self, state, state.features)
+
+
+def decoded(unet: Any, state: UNetState, features: Sequence[Tensor]) -> Tensor:
+    """The second half of a U-Net, or of a whole copy: the prediction (B, C, h, w) from features, one per slot."""
+    features = list(features)
+    x = features.pop()
+    for block in unet.up_blocks:
+        count = len(block.resnets)
+        skips, features = tuple(features[-count:]), features[:-count]
+        size = features[-1].shape[2:] if features else None  # restores odd sizes
+        x = _run(block, x, state.time, state.text, res_hidden_states_tuple=skips, upsample_size=size)
+    if unet.conv_norm_out is not None:
+        x = unet.conv_act(unet.conv_norm_out(x))
+    return cast(Tensor, unet.conv_out(x))
+
+
 class UNetBackbone:
     """A U-Net as a `Backbone`, described by its own configuration.
 
@@ -127,6 +165,10 @@ class UNetBackbone:
         assert outputs == len(self.slots), "a U-Net is copied up to its middle block"
         return copy.deepcopy(self.encoder).requires_grad_(True)
 
+    def make_whole_copy(self) -> WholeUNet:
+        """For a ControlNet of variant "channels"; other families have none."""
+        return WholeUNet(copy.deepcopy(self.unet)).requires_grad_(True)
+
     def decoder_parameters(self) -> list[nn.Parameter]:
         in_encoder = {id(parameter) for parameter in self.encoder.parameters()}
         return [parameter for parameter in self.unet.parameters() if id(parameter) not in in_encoder]
@@ -137,16 +179,9 @@ class UNetBackbone:
             return self.encoder.run(latents, timestep, text)
 
     def finish(self, state: UNetState, residuals: Residuals | None = None) -> Tensor:
-        features = list(state.features if residuals is None else residuals.add_to(state.features))
-        x = features.pop()
-        for block in self.unet.up_blocks:
-            count = len(block.resnets)
-            skips, features = tuple(features[-count:]), features[:-count]
-            size = features[-1].shape[2:] if features else None  # restores odd sizes
-            x = _run(block, x, state.time, state.text, res_hidden_states_tuple=skips, upsample_size=size)
-        if self.unet.conv_norm_out is not None:
-            x = self.unet.conv_act(self.unet.conv_norm_out(x))
-        return cast(Tensor, self.unet.conv_out(x))
+        if residuals is None:
+            return decoded(self.unet, state, state.features)
+        return residuals.blended(decoded(self.unet, state, residuals.add_to(state.features)))
 
 
 def _slots(unet: UNet2DConditionModel) -> tuple[Slot, ...]:

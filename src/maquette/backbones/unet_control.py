@@ -49,6 +49,12 @@ class UNetControl(ControlFamily):
             "conditioning_embedding_out_channels": list(encoder.channels),  # type: ignore[arg-type]
         }
 
+    def widened_config(self, channels: int) -> dict[str, Any]:
+        """The configuration of a diffusers `UNet2DConditionModel` that takes the latents and `channels` more."""
+        plain = {name: value for name, value in self.unet.items() if not name.startswith("_")}
+        wider = self.unet["in_channels"] + channels
+        return {"_class_name": "UNet2DConditionModel", **plain, "in_channels": wider}
+
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
         """Tensors from any format that `formats.control` knows.
 

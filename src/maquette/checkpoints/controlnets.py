@@ -18,6 +18,7 @@ from maquette.controlnet.contract import OURS, Contract, fingerprint
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.controlnet.save import CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.formats.channels import narrowed
 from maquette.foundation.hub import snapshot
 from maquette.foundation.weights import Weights, find_weights, open_weights
 
@@ -71,9 +72,12 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     config = found or {}
     net = ControlNet.build(backbone, ControlNetConfig.read(config), config)
     state = net.published()
-    copied_names = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
-    copied = {name: value for name, value in state.items() if name in copied_names}
-    weights = net.control.read(config, weights, Weights.held(copied, Path("base")))
+    if net.config.variant == "channels":
+        weights = narrowed(weights, backbone.latent_channels)
+    else:
+        copied_names = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
+        copied = {name: value for name, value in state.items() if name in copied_names}
+        weights = net.control.read(config, weights, Weights.held(copied, Path("base")))
     check_tensors(
         weights,
         {name: name for name in weights},

@@ -175,8 +175,11 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     from_base, to_base = base_weights(old), base_weights(new)
     _check_alike(from_base, to_base)
     kept, weights = controlnets.opened(source)
-    if ControlNetConfig.read(kept or {}).variant == "lite":
+    variant = ControlNetConfig.read(kept or {}).variant
+    if variant == "lite":
         raise MaquetteError(f"{str(source)!r} is lite: it copies nothing of its base that could move; use it as it is.")
+    if variant == "channels":
+        raise MaquetteError(f"{str(source)!r} is a whole U-Net with added channels, of its own base; train one anew.")
     control = read_control(weights, encoder_weights(from_base))
     config = kept or describe(control)
     contract = controlnets.read_contract(source, config, weights.metadata)

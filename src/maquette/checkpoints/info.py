@@ -26,6 +26,8 @@ def info(name: str | Path) -> str:
         path = Path(name)  # perhaps a base
     if controlnets.weights_path(path).is_file():
         config, weights = controlnets.opened(path)
+        if ControlNetConfig.read(config or {}).variant == "channels":
+            return _added_channels(path, config or {}, weights)
         if recognise(weights) is not None:
             return _controlnet(path, config or {}, weights)
     return _base(str(name), base_weights(name))
@@ -43,6 +45,12 @@ def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
             lines.append("copied weights minus the base's: load it with any base of its family")
         lines += _network(read_names(weights).shapes, weights)
     return "\n".join([*lines, *_contract(controlnets.read_contract(path, config, weights.metadata))])
+
+
+def _added_channels(path: Path, config: dict[str, Any], weights: Weights) -> str:
+    lines = [f"{path}: added channels, a whole U-Net that takes the condition beside the latents"]
+    contract = _contract(controlnets.read_contract(path, config, weights.metadata))
+    return "\n".join([*lines, *_network(weights.shapes, weights), *contract])
 
 
 def _base(name: str, unet: Weights) -> str:

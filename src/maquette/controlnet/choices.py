@@ -13,8 +13,10 @@ EncoderName = Literal["release", "paper"]
 """Layout of the condition encoder: the published one, or the one the paper describes."""
 Connect = Literal["all", "middle"]
 """Which residuals are used: those of every slot, or only the middle block's (small-scale training)."""
-Variant = Literal["zero", "gaussian", "lite"]
-"""Zero convolutions; or, for ablations, Gaussian ones, or plain convolutions instead of the copy ("lite")."""
+Variant = Literal["zero", "gaussian", "lite", "channels"]
+"""Zero convolutions; or, for ablations, Gaussian ones, or plain convolutions instead of the copy ("lite"); or no
+ControlNet: a copy of the whole base that takes the condition as further channels of its first convolution ("channels").
+"""
 
 Balance = Literal["balanced", "prompt", "control"]
 """What is more important: neither, the prompt (shallow slots count less), or the control (in the prompt's branch)."""

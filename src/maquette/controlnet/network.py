@@ -1,7 +1,7 @@
 """A ControlNet: a trainable copy of part of a backbone between zero layers, and a condition encoder."""
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, get_args
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from maquette.backbones.protocol import Backbone, Slot
-from maquette.backbones.residuals import Residuals
+from maquette.backbones.residuals import Own, Residuals
 from maquette.backbones.wiring import Wiring, last_alone, used
 from maquette.controlnet.choices import Connect, EncoderName, Variant
 from maquette.controlnet.condition_encoder import ENCODERS, LatentEncoder
 from maquette.controlnet.contract import Contract, ours
 from maquette.controlnet.save import save
-from maquette.controlnet.variants import LiteEncoder
+from maquette.controlnet.variants import AddedChannels, LiteEncoder
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import unknown
 from maquette.text.conditioning import Conditioning, TextInputs
@@ -75,13 +75,10 @@ class ControlNet(nn.Module):
         self.text: TextInputs = backbone.text
         self.downscale: int = backbone.downscale
         self.latent_channels: int = backbone.latent_channels
-        lite = net_config.variant == "lite"
-        outputs = control.outputs
-        self.trainable_copy = (
-            LiteEncoder(backbone.latent_channels, outputs) if lite else backbone.make_copy(len(outputs))
-        )
-        self.condition_encoder = _condition_encoder(backbone, net_config, control.condition_space, outputs[0])
-        self.zero_convs = nn.ModuleList(control.zero_layer(output) for output in outputs)
+        whole = net_config.variant == "channels"
+        self.trainable_copy = _copy(backbone, net_config.variant, control.outputs)
+        self.condition_encoder = _condition_encoder(backbone, net_config, control.condition_space, control.outputs[0])
+        self.zero_convs = nn.ModuleList(() if whole else map(control.zero_layer, control.outputs))
 
     @classmethod
     def attach(
@@ -94,16 +91,12 @@ class ControlNet(nn.Module):
     ) -> "ControlNet":
         """A new ControlNet on a base, in its dtype and on its device; the base's output stays bitwise the same.
 
-        Only the blocks that train are copied. `seed` determines the condition encoder's Gaussian weights.
-        With variant="gaussian" the output does change: that is what the ablation shows.
+        Only the blocks that train are copied: with variant="channels" all. `seed` determines the condition encoder's
+        Gaussian weights. With variant="gaussian" the output does change: that is what the ablation shows.
         """
         net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant))
-        if encoder != "release" and net.control.condition_space == "latents":
-            warnings.warn(
-                f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents.",
-                MaquetteWarning,
-                stacklevel=2,
-            )
+        for message in _without_effect(net):
+            warnings.warn(message, MaquetteWarning, stacklevel=2)
         _initialise(net, torch.Generator().manual_seed(seed))
         return net
 
@@ -126,11 +119,11 @@ class ControlNet(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.zero_convs[-1].weight.device  # type: ignore[return-value]
+        return next(self.condition_encoder.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        return self.zero_convs[-1].weight.dtype  # type: ignore[return-value]
+        return next(self.condition_encoder.parameters()).dtype
 
     def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor], Tensor]) -> Tensor:
         """The input of `encode` for condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
@@ -158,7 +151,7 @@ class ControlNet(nn.Module):
     def forward(
         self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning, features: Tensor
     ) -> Residuals:
-        """What to add to each slot of the backbone.
+        """What to add to each slot of the backbone; with added channels, what to predict in its place.
 
         Args:
             features: (B or 1, C, h, w), from `encode`.
@@ -166,6 +159,9 @@ class ControlNet(nn.Module):
         Raises `MaquetteError` for a condition map in place of its features.
         """
         self._check_features(latents, features)
+        if self.config.variant == "channels":
+            own = Own(self.trainable_copy(latents, timestep, text, features))
+            return Residuals([None] * len(self.slots), [own])
         wiring = self.wiring
         copied: Sequence[Tensor] = self.trainable_copy(latents, timestep, text, features, used(wiring))
         outputs = [
@@ -201,7 +197,8 @@ class ControlNet(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype.
 
-        For a lite ControlNet or the paper's condition encoder diffusers has no class, and config.json names none.
+        For a lite ControlNet or the paper's condition encoder diffusers has no class, and config.json names none; added
+        channels are written as the U-Net that they are.
         """
         save(self, Path(folder))
 
@@ -222,8 +219,33 @@ def _shape(slots: Sequence[Slot]) -> list[tuple[int, int]]:
     return [(slot.channels, slot.downscale) for slot in slots]
 
 
+def _copy(backbone: Backbone, variant: Variant, outputs: tuple[Slot, ...]) -> nn.Module:
+    """What is trained beside the condition encoder and the zero layers."""
+    if variant == "lite":
+        return LiteEncoder(backbone.latent_channels, outputs)
+    if variant != "channels":
+        return backbone.make_copy(len(outputs))
+    make: Callable[[], nn.Module] | None = getattr(backbone, "make_whole_copy", None)
+    if make is None:
+        raise MaquetteError(f"variant='channels' is for U-Nets, and this base is of the family {backbone.family!r}.")
+    return make()
+
+
+def _without_effect(net: ControlNet) -> Iterator[str]:
+    """What of a new net's design changes nothing."""
+    encoder, connect, added = net.config.encoder, net.config.connect, net.config.variant == "channels"
+    if encoder != "release" and net.control.condition_space == "latents":
+        yield f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents."
+    if encoder != "release" and added:
+        yield f"encoder={encoder!r} has no effect: added channels take the map as it is, at the size of the latents."
+    if connect != "all" and added:
+        yield f"connect={connect!r} has no effect: added channels have no residuals."
+
+
 def _condition_encoder(backbone: Backbone, net_config: ControlNetConfig, space: str, first: Slot) -> nn.Module:
     """A condition encoder with the shape of the copy's first output."""
+    if net_config.variant == "channels":
+        return AddedChannels(first.channels, backbone.downscale * first.downscale)
     if space == "latents":
         return LatentEncoder(backbone.latent_channels, first.channels, first.downscale)
     return ENCODERS[net_config.encoder](first.channels, backbone.downscale * first.downscale)

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import ControlFamily
 from maquette.controlnet.contract import METADATA, OURS, Contract, ours
+from maquette.controlnet.variants import CONDITION_CHANNELS
+from maquette.formats.channels import widened
 from maquette.formats.write import write_weights
 from maquette.foundation.files import atomic_write
 
@@ -34,16 +36,23 @@ class Written(Protocol):
 def save(net: Written, folder: Path) -> None:
     """Write config.json and the weights, in the net's dtype; config.json names a class of diffusers where it fits."""
     contract = net.contract.to_json() if net.contract.stated else None
+    own = {OURS: {**vars(net.config), **({"contract": contract} if contract else {})}}
+    if net.config.variant == "channels":
+        tensors, config = widened(net.published()), net.control.widened_config(CONDITION_CHANNELS)
+    else:
+        tensors, config = net.published(), _config(net, own_layout(own) is not None)
+    write_weights(tensors, folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
+    write_config(folder, {**config, **own})
+
+
+def _config(net: Written, is_own: bool) -> dict[str, Any]:
+    """The part of config.json that diffusers reads; its class is ours where diffusers has none."""
     config = {
         **net.control.config(net.condition_encoder),
         "global_pool_conditions": net.contract.pooled,
         "controlnet_conditioning_channel_order": net.contract.channel_order,
-        OURS: {**vars(net.config), **({"contract": contract} if contract else {})},
     }
-    if own_layout(config) and net.control.condition_space == "pixels":
-        config["_class_name"] = OWN_CLASS
-    write_weights(net.published(), folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
-    write_config(folder, config)
+    return {**config, "_class_name": OWN_CLASS} if is_own and net.control.condition_space == "pixels" else config
 
 
 def own_layout(config: Mapping[str, Any]) -> str | None:
@@ -51,6 +60,8 @@ def own_layout(config: Mapping[str, Any]) -> str | None:
     stored = ours(config)
     if "lite" in (stored.get("variant"), stored.get("kind")):
         return "is a lite ControlNet"
+    if stored.get("variant") == "channels":
+        return "is a whole U-Net with added channels"
     return "has the paper's condition encoder" if stored.get("encoder") == "paper" else None
 
 

@@ -1,4 +1,4 @@
-"""The paper's ablations of the copy: ControlNet-lite."""
+"""The paper's ablations of the copy: ControlNet-lite, and added channels in place of a ControlNet."""
 
 import itertools
 from collections.abc import Sequence
@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import Slot
 from maquette.text.conditioning import Conditioning
+
+CONDITION_CHANNELS = 3  # RGB
 
 
 class LiteEncoder(nn.Module):
@@ -38,3 +40,23 @@ class LiteEncoder(nn.Module):
             x = nn.functional.silu(block(nn.functional.silu(x)))
             features.append(x)
         return tuple(features)
+
+
+class AddedChannels(nn.Module):
+    """What further input channels add to a backbone's first convolution (v1, fig. 20; Stability's depth model).
+
+    The first convolution of (latents, condition) is that of the latents plus this one, since both are linear. The
+    condition is averaged over each latent cell. Initially zero, so that training starts as the base.
+    """
+
+    channels = ()  # of convolutions before the last
+
+    def __init__(self, width: int, downscale: int) -> None:
+        super().__init__()
+        self.downscale = downscale
+        self.conv_out = nn.Conv2d(CONDITION_CHANNELS, width, 3, padding=1, bias=False)
+
+    def forward(self, condition: Tensor) -> Tensor:
+        """(B, 3, H, W) in [0, 1] to (B, width, H / downscale, W / downscale)."""
+        features: Tensor = self.conv_out(nn.functional.avg_pool2d(condition, self.downscale))
+        return features

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from maquette.backbones.protocol import Backbone
+from maquette.backbones.residuals import Residuals
 from maquette.controlnet.network import ControlNet
 from maquette.noise.process import NoiseProcess
 from maquette.text.conditioning import Conditioning
@@ -19,9 +20,10 @@ class Controlled(nn.Module):
 
     def forward(self, noisy: Tensor, timesteps: Tensor, text: Conditioning, condition: Tensor) -> Tensor:
         """The prediction (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,); condition as for `encode`."""
-        prepared = self.backbone.prepare(noisy, timesteps, text)
-        residuals = self.net(noisy, timesteps, text, self.net.encode(condition))
-        return self.backbone.finish(prepared, residuals)
+        residuals: Residuals = self.net(noisy, timesteps, text, self.net.encode(condition))
+        if residuals.alone is not None:
+            return residuals.alone
+        return self.backbone.finish(self.backbone.prepare(noisy, timesteps, text), residuals)
 
 
 def loss(

@@ -89,9 +89,8 @@ class Muon(torch.optim.Optimizer):
         if not weights:
             return []
         averages = [self.state[weight]["momentum"] for weight in weights]
-        torch._foreach_lerp_(averages, gradients, 1 - decay)  # type: ignore[arg-type]
-        momenta: list[Tensor] = torch._foreach_lerp(gradients, averages, decay)  # type: ignore[arg-type,assignment]
-        return momenta
+        torch._foreach_lerp_(averages, gradients, 1 - decay)
+        return list(torch._foreach_lerp(gradients, averages, decay))
 
     def _step_others(self, group: dict[str, Any]) -> None:
         moving = [weight for weight in group["params"] if weight.grad is not None]

@@ -137,7 +137,9 @@ class ModelConfig(Declared):
     connect: Connect = setting(
         "all", 'Which residuals are used: "all", or "middle" for the middle block only (v1, small-scale training).'
     )
-    variant: Variant = setting("zero", 'Initialization and copy: "zero", or the ablations "gaussian" and "lite".')
+    variant: Variant = setting(
+        "zero", 'Initialization and copy: "zero", or the ablations "gaussian", "lite" and "channels" (no ControlNet).'
+    )
     reconnect: int | Literal["converged"] | None = setting(
         None,
         'The step from which all residuals are used after "middle", or "converged": once that has settled.',

@@ -57,6 +57,11 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
         for name, usual in (("variant", "zero"), ("encoder", "release")):
             if values.get(name) != usual:
                 yield name, "is determined by start_from; leave it out"
+    if values.get("variant") == "channels":
+        plain = {"encoder": "release", "connect": "all", "unlock": None, "reconnect": None}
+        for name in plain:
+            if values.get(name) not in (plain[name], None):
+                yield name, 'is of ControlNets, and variant = "channels" is none; leave it out'
     if values.get("detect") and values.get("condition_column") is not None:
         yield "condition_column", "and detect both provide the condition; set only one of them"
     if values.get("detect") and values.get("palette") is not None:

@@ -124,7 +124,7 @@ def train(recipe: Recipe) -> TextAndUNet:
     model = TextAndUNet(recipe, tokenizer, moments.shape[1] // 2).to(recipe.device)
     if recipe.device != "cpu":
         torch.set_float32_matmul_precision("high")
-        model.unet.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model.unet.to(memory_format=torch.channels_last)
     if recipe.start_from:
         start(model, Path(recipe.start_from))
     average = averaged(model, recipe.ema)
