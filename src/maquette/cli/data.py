@@ -90,6 +90,9 @@ def _finish(report: "Report", output: Path) -> None:
 def cache(
     source: Source,
     base: Annotated[str, typer.Option(help="The base to train on.")] = "diorama",
+    prediction: Annotated[
+        str | None, typer.Option(help="Of an SD 2.x base in one file: v_prediction or epsilon.")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT in pixels, or one number; default: the base's size.")
     ] = None,
@@ -110,9 +113,10 @@ def cache(
     from maquette.data.crop import ResizeCrop
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import find_reader
-    from maquette.foundation.settings import check_device, read_size
+    from maquette.foundation.settings import check_device, check_prediction, read_size
 
     check_device(device)
+    check_prediction(prediction)
     local_base(base)
     columns = Columns(image_column, condition_column, text_column, not no_conditions)
     frame = read_size(size, one_number=True) if size else None
@@ -125,7 +129,7 @@ def cache(
     from maquette.training.distributed.world import World
 
     world = World(device)
-    model = load_base(base, str(world.device), "float32")
+    model = load_base(base, str(world.device), "float32", prediction=prediction)  # type: ignore[arg-type]
     framing = framing or ResizeCrop((model.size, model.size), buckets, flip=flip_share)
     pairs = SourcePairs.open("", reader(), framing)
     latents = precompute(model, pairs, folder, world)

@@ -14,7 +14,7 @@ from maquette.base import Base
 from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.formats.module_hash import module_hash, text_hash
-from maquette.foundation.images import as_rgb, fit
+from maquette.foundation.images import fit
 from maquette.foundation.pixels import to_unit
 from maquette.sampling.config import Sampling
 from maquette.sampling.denoiser import EncodedControl
@@ -53,7 +53,8 @@ def with_records(
         device=base.device.type,
         base_hash=base.hash(),
         image=None if image is None else pack(fit(image, size)),
-        mask=None if mask is None else pack(as_rgb(mask)),
+        mask=None if mask is None else pack(mask),
+        prediction=base.requested_prediction,
         loras=list(base.loras),
         versions=versions(),
         unrecorded=[
@@ -99,7 +100,7 @@ class _Recorder:
             "weight": list(control.weight) if isinstance(control.weight, Sequence) else control.weight,
             "start": control.start,
             "end": control.end,
-            "mask": None if control.region is None else pack(as_rgb(control.region)),
+            "mask": None if control.region is None else pack(control.region),
             "balance": control.balance,
             "curve": None if control.curve is None or callable(control.curve) else [list(p) for p in control.curve],
             "branch": control.branch,

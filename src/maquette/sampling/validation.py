@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maquette.base import Base
 from maquette.controlnet.control import Control
-from maquette.controlnet.maps import Picture, map_size, read_picture
+from maquette.controlnet.maps import Picture, map_size, read_mask, read_picture
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb
 from maquette.sampling.config import Sampling
@@ -26,7 +26,7 @@ def read_start(image: Picture | None, mask: Picture | None) -> tuple[Image.Image
         raise MaquetteError("A mask says which part of a start image may change; give image= too.")
     return (
         None if image is None else read_picture(image, "start image"),
-        None if mask is None else read_picture(mask, "mask"),
+        None if mask is None else read_mask(mask),
     )
 
 
@@ -110,7 +110,7 @@ def _reasons(control: Control, steps: int) -> dict[str, bool]:
         "its curve is 0 in all of its steps": (
             on and bool(inside) and not any(control.active(step, steps) for step in inside)
         ),
-        "its mask is black everywhere": control.region is not None and not as_rgb(control.region).getbbox(),
+        "its mask is black everywhere": control.region is not None and not control.region.getbbox(),
     }
 
 

@@ -17,7 +17,7 @@ from maquette.cli.generation.varied import Sweep, check_cells, nets_of
 from maquette.errors import MaquetteError
 from maquette.formats.lora_file import LoraFile
 from maquette.foundation.hub import require_repository
-from maquette.foundation.images import open_image
+from maquette.foundation.images import as_mask, open_image
 from maquette.foundation.settings import check_device, check_dtype, read_named, read_size
 from maquette.sampling.metadata import ControlRecord, Record
 
@@ -159,7 +159,8 @@ def _template(options: Options, controls: Sequence[ControlRequest], loras: list[
         ControlRecord(c.net_name(base), "", c.weight, c.start, c.end, None, c.balance, c.curve, c.branch)
         for c in controls
     ]
-    return Record(base, "", options.model.dtype, settings, records, loras=loras)
+    model = options.model
+    return Record(base, "", model.dtype, settings, records, prediction=model.prediction, loras=loras)
 
 
 def _start(options: StartOptions, typed: Sequence[str]) -> tuple[Image.Image | None, Image.Image | None]:
@@ -167,9 +168,8 @@ def _start(options: StartOptions, typed: Sequence[str]) -> tuple[Image.Image | N
     for name, needed in (("mask", "image"), ("strength", "image"), ("feather", "mask")):
         if name in typed and needed not in typed:
             raise MaquetteError(f"--{name} has no effect without --{needed}; give it too.")
-    images = (None if path is None else open_image(path) for path in (options.image, options.mask))
-    start, mask = images
-    return start, mask
+    start = None if options.image is None else open_image(options.image)
+    return start, None if options.mask is None else open_image(options.mask, as_mask)
 
 
 def _targets(given: Given, sources: Sequence[Path], count: int) -> list[list[Path]]:

@@ -28,7 +28,9 @@ class Studio:
     """
 
     def __init__(self, template: Record, nets: Sequence[str], device: str, low_memory: bool) -> None:
-        self.base = load_base(template.base, device, template.dtype, low_memory=low_memory)
+        self.base = load_base(
+            template.base, device, template.dtype, low_memory=low_memory, prediction=template.prediction
+        )
         self._nets: dict[str, ControlNet] = {}
         for name in nets:
             self.net(name)

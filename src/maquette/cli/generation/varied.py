@@ -9,14 +9,14 @@ from maquette.controlnet.choices import check_strength
 from maquette.errors import MaquetteError
 from maquette.formats.lora_file import LoraFile
 from maquette.foundation.registry import unknown
-from maquette.foundation.settings import read_value
+from maquette.foundation.settings import check_prediction, read_value
 from maquette.sampling.config import Sampling
 from maquette.sampling.metadata import ControlRecord, Record
 
 T = TypeVar("T", ControlRecord, LoraFile)
 
 SAMPLING = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather", "seed")
-TEXTS = ("prompt", "negative_prompt", "base")
+TEXTS = ("prompt", "negative_prompt", "base", "prediction")
 OF_CONTROLS: dict[str, Callable[[str], Any]] = {
     "weight": read_weight, "start": read_value, "end": read_value, "balance": str, "curve": read_curve, "branch": str,
     "controlnet": str,
@@ -123,7 +123,7 @@ def varied(record: Record, settings: dict[str, Any]) -> Record:
             record = replace(record, controls=_changed(record.controls, "control", field, number, {field: value}))
         elif field in OF_LORAS:
             record = replace(record, loras=_changed(record.loras, "LoRA", field, number, {OF_LORAS[field][0]: value}))
-        elif name in ("prompt", "base"):
+        elif name in ("prompt", "base", "prediction"):
             record = replace(record, **{name: value})
         else:
             record = replace(record, settings={**record.settings, name: value})
@@ -133,6 +133,7 @@ def varied(record: Record, settings: dict[str, Any]) -> Record:
 
 def check_settings(record: Record) -> None:
     """Raises `MaquetteError` for a setting out of range."""
+    check_prediction(record.prediction)
     Sampling.check(**{name: record.settings.get(name) for name in SAMPLING})
     for control in record.controls:
         curve = [(done, factor) for done, factor in control.curve] if control.curve else None
