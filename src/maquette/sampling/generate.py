@@ -21,6 +21,7 @@ from maquette.sampling.step import Callback, Step
 from maquette.sampling.validation import (
     check_controls,
     read_start,
+    warn_of_classes,
     warn_of_maps,
     warn_of_precision,
     warn_of_unused,
@@ -151,6 +152,7 @@ def generate(
     size = choose_size(base, size, controls, start_image)
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
     warn_of_maps(controls, size)
+    warn_of_classes(controls, size)
     masked = Masked.of(base, start_image, white, size, sampling.feather) if start_image is not None else None
     negative = base.encode_negative(negative_prompt, size)
     batches = _batches(base, prompts, negative, conditions, masked, sampling, size, callback, progress)

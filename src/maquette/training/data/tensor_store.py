@@ -17,6 +17,7 @@ from torch import Tensor
 from maquette.errors import MaquetteError
 
 PATIENCE = 120  # seconds to wait for another process's write
+FILE = "cache.sqlite"  # of a cache folder
 AT_ONCE = 500  # keys per query; older SQLite versions allow 999
 
 
