@@ -1,6 +1,7 @@
 """LoRAs on the command line do what Python does, and records hold them: the same image again, or why not."""
 
 import hashlib
+import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from maquette.checkpoints.convert import convert
 from maquette.errors import MaquetteError
 from maquette.formats.lora_file import LoraFile
 from maquette.formats.write import write_weights
-from maquette.sampling.metadata import Record, record_of
+from maquette.sampling.metadata import KEY, Record, record_of
 
 STEPS = {"steps": 2, "size": (64, 64), "seed": 4}
 
@@ -142,6 +143,14 @@ def test_only_what_a_record_has_is_set(maquette, made) -> None:
     for setting, message in (("lora.3=x", "LoRAs are numbered from 1 to 2"), ("lora_weight=a", "not 'a'")):
         code, _, err = maquette("generate", "--again", made, "--set", setting)
         assert (code, message in err) == (2, True), err
+
+
+@pytest.mark.parametrize("broken", [{"file": 5}, {"file": "x", "weight": "much"}, {"weight": 1}, 3])
+def test_a_record_that_was_tampered_with_is_refused(made, broken) -> None:
+    with Image.open(made) as image:
+        values = {**json.loads(image.info[KEY]), "loras": [broken]}
+    with pytest.raises((ValueError, TypeError)):
+        Record.from_json(json.dumps(values))
 
 
 def test_a_colon_in_a_name(tmp_path) -> None:

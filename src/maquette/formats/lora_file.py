@@ -13,7 +13,7 @@ from maquette.foundation.weight_files import weights_kind
 class LoraFile:
     """A LoRA file, and how strongly it is added.
 
-    Raises `MaquetteError` for a weight that is not a number.
+    Raises `MaquetteError` for a file that is not a text, and for a weight that is not a number.
     """
 
     file: str
@@ -21,6 +21,8 @@ class LoraFile:
     sha256: str | None = None  # of the file
 
     def __post_init__(self) -> None:
+        if not isinstance(self.file, str):
+            raise MaquetteError(f"A LoRA's file is a path as text, not {self.file!r}.")
         if isinstance(self.weight, bool) or not isinstance(self.weight, int | float) or not isfinite(self.weight):
             raise MaquetteError(f"The weight of a LoRA is a number, usually 0 to 1, not {self.weight!r}.")
 
