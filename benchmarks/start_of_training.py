@@ -118,7 +118,7 @@ def sizes_of_files(count: int) -> dict[str, object]:
     from maquette.data.sizes import read_sizes
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import open_source
-    from maquette.training.data.tensor_store import Store
+    from maquette.training.data.tensor_store import SizeStore
 
     seconds = []
     with tempfile.TemporaryDirectory() as name:
@@ -133,7 +133,7 @@ def sizes_of_files(count: int) -> dict[str, object]:
         source = open_source(Path(name) / "pairs", Columns(has_conditions=False, has_texts=False))
         for _ in range(2):
             started = time.perf_counter()
-            read_sizes(source, Store(Path(name) / "cache.sqlite"))
+            read_sizes(source, SizeStore.at(Path(name)))
             seconds.append(round(time.perf_counter() - started, 2))
     return {"files": count, "kB each": len(content) // 1000, "seconds to read": seconds[0], "to find": seconds[1]}
 

@@ -19,7 +19,6 @@ from maquette.formats import lora
 from maquette.formats.lora_file import LoraFile
 from maquette.formats.module_hash import ends, module_hash, text_hash
 from maquette.foundation.pixels import from_signed, to_signed
-from maquette.foundation.settings import FilePrediction
 from maquette.foundation.weights import open_weights
 from maquette.noise.config import noise_process
 from maquette.noise.process import image_tokens
@@ -71,7 +70,7 @@ class Base:
         if text is not None:
             self._check_text(text)
         self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
-        self.requested_prediction: FilePrediction | None = None  # of a file that does not say it, see `load_base`
+        self.requested_prediction: str | None = None  # of a file that does not say it, see `load_base`
         self.loras: list[LoraFile] = []  # that were added, in this order
         self._before_loras: tuple[list[float], str] | None = None  # some of its numbers since, and its hash before
 

@@ -94,6 +94,8 @@ def test_info_tells_it(file, maquette) -> None:
     assert "predicts    not told: epsilon" in info(file)
     assert "predicts    epsilon" in maquette("info", file, "--prediction", "epsilon")[1]
     assert "There is no prediction 'v'" in maquette("info", file, "--prediction", "v")[2]
+    with pytest.raises(MaquetteError, match="There is no prediction 'sample'"):
+        mq.load_base(file, prediction="sample")
     with pytest.raises(MaquetteError, match="says that it predicts 'v_prediction', not 'epsilon'"):
         info("diorama", "epsilon")
     assert "predicts    v_prediction" in info("diorama")

@@ -56,9 +56,9 @@ def load_base(
     if path.is_file():
         family = family_of_file(open_weights(path))
         base = family.read_file(path, offload, prediction=prediction, tokenizer=tokenizer)
+        base.requested_prediction = prediction
     else:
         base = _load_folder(str(name), path, offload, prediction)
-    base.requested_prediction = prediction
     if where.device != offload.device:
         base.execution_device = where.device
     elif low_memory:

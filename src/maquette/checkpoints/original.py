@@ -32,6 +32,7 @@ from maquette.errors import MaquetteError
 from maquette.formats import text_names, topology, unet_names, vae_names
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
+from maquette.foundation.settings import check_prediction
 from maquette.foundation.weights import Weights, open_weights
 from maquette.noise.process import Prediction
 from maquette.text.clip import Clip, ClipText, MissingTokenizer, XLText, read_tokenizer
@@ -142,8 +143,10 @@ def version_of(unet: Weights) -> Version:
 def known_prediction(weights: Weights, version: Version, requested: Prediction | None) -> Prediction | None:
     """From the file, a .yaml next to it, or the caller; otherwise what all published models of the version predict.
 
-    None if these differ. Raises `MaquetteError` for a file that says otherwise than was requested.
+    None if these differ. Raises `MaquetteError` for a file that says otherwise than was requested, and for a request of
+    what no file predicts.
     """
+    check_prediction(requested)
     stated = _stated_prediction(weights)
     if stated and requested and stated != requested:
         raise MaquetteError(

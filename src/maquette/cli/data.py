@@ -127,12 +127,12 @@ def cache(
     from maquette.checkpoints import load_base
     from maquette.data.pairs import SourcePairs
     from maquette.training.data.latent_cache import precompute
-    from maquette.training.data.tensor_store import FILE, Store
+    from maquette.training.data.tensor_store import SizeStore
     from maquette.training.distributed.world import World
 
     world = World(device)
     model = load_base(base, str(world.device), "float32", prediction=prediction)  # type: ignore[arg-type]
     framing = framing or ResizeCrop((model.size, model.size), buckets, flip=flip_share)
-    pairs = SourcePairs.open("", reader(), framing, kept=Store(folder / FILE))
+    pairs = SourcePairs.open("", reader(), framing, kept=SizeStore.at(folder))
     latents = precompute(model, pairs, folder, world)
     print(f"{latents.count} views of {len(pairs)} rows are cached in {latents.store.path}.")

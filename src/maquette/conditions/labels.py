@@ -1,7 +1,7 @@
 """Class maps that hold numbers: label images as data sets publish them, coloured as ControlNets were trained."""
 
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -130,7 +130,7 @@ def seem_numbers(image: Image.Image) -> int | None:
 def palette_of(image: Image.Image) -> str | None:
     """The palette that all colours of an image belong to, besides black; None for an image in other or no colours."""
     colours = as_rgb(image).getcolors(len(COCO_STUFF_182) + 1)
-    found = {colour for _, colour in colours or () if colour != (0, 0, 0)}
+    found: set[Any] = {colour for _, colour in colours or () if colour != (0, 0, 0)}
     if not any(len(set(colour)) > 1 for colour in found):  # grey alone
         return None
     return next((name for name, palette in PALETTES.items() if found <= set(map(tuple, palette.tolist()))), None)

@@ -1,15 +1,15 @@
-"""The sizes of a data set's images, which aspect ratio buckets need before the first step: read once, then kept."""
+"""The sizes of a data set's images, which aspect ratio buckets need before the first step: read once, then kept.
+
+This module does not import torch.
+"""
 
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from maquette.data.sources.jsonl import Source, size_of
 from maquette.errors import MaquetteError
@@ -24,11 +24,11 @@ UNREADABLE, SQUARE = 0, 1  # the sides that are kept, and used, for an image tha
 class Kept(Protocol):
     """Where sizes are kept between starts."""
 
-    def find(self, key: bytes) -> Mapping[str, Tensor] | None:
-        """The tensors of an entry by name, in any shape; None if there is no such entry."""
+    def find(self, key: bytes) -> Sizes | None:
+        """The sizes of some rows; None if there are none under this key."""
 
-    def put(self, entries: Iterable[tuple[bytes, Mapping[str, Tensor]]], anew: bool = False) -> None:
-        """Add entries of tensors by name, in any shape; with `anew`, in place of those with the same keys."""
+    def put(self, key: bytes, sizes: Sizes) -> None:
+        """Keep the sizes of some rows, in place of those under the same key."""
 
 
 def read_sizes(source: Source, kept: Kept | None = None) -> Sizes:
@@ -52,12 +52,12 @@ def _part(source: Source, rows: range, pool: Executor, kept: Kept | None) -> Siz
     """The sizes of some rows, (rows, 2)."""
     key = None if kept is None else _key(source, rows, pool)
     found = kept.find(key) if kept is not None and key is not None else None
-    sizes = np.zeros((len(rows), 2), np.int32) if found is None else found["sizes"].numpy().copy()
+    sizes = np.zeros((len(rows), 2), np.int32) if found is None else found.copy()
     missing = np.flatnonzero(sizes[:, 0] == UNREADABLE)
     if len(missing):
         sizes[missing] = list(pool.map(lambda place: _size(source, rows[place]), missing.tolist()))
         if kept is not None and key is not None and (found is None or sizes[missing].any()):
-            kept.put([(key, {"sizes": torch.from_numpy(sizes)})], anew=True)
+            kept.put(key, sizes)
     return sizes
 
 

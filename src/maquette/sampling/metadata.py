@@ -18,7 +18,6 @@ from maquette.controlnet.choices import Balance, Branch
 from maquette.errors import MaquetteError
 from maquette.formats.lora_file import LoraFile
 from maquette.foundation.files import atomic_write
-from maquette.foundation.settings import FilePrediction
 
 KEY = "maquette"  # in the metadata of a PNG, and in `image.info`
 
@@ -84,7 +83,7 @@ class Record:
     base_hash: str | None = None
     image: str | None = None  # the start image, packed
     mask: str | None = None  # where it may change, packed
-    prediction: FilePrediction | None = None  # what `load_base` was told of a base that does not say it
+    prediction: str | None = None  # what `load_base` was told of a base that does not say it
     loras: list[LoraFile] = field(default_factory=list)  # added to the base, which `base_hash` leaves out
     versions: dict[str, str] = field(default_factory=dict)  # of the packages that compute; empty up to version 0.2
     unrecorded: list[str] = field(default_factory=list)  # what took part and cannot be stored, such as a function

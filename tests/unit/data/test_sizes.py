@@ -15,7 +15,7 @@ from maquette.data.sources.jsonl import File, Source
 from maquette.data.sources.open import open_source
 from maquette.training.config import TrainingConfig
 from maquette.training.data.split import open_data
-from maquette.training.data.tensor_store import Store
+from maquette.training.data.tensor_store import SizeStore
 from maquette.training.distributed.world import World
 
 
@@ -47,12 +47,12 @@ def slow(source: Source) -> np.ndarray:
 
 
 def test_later_starts_read_no_image_that_is_as_it_was(folder, tmp_path, reads) -> None:
-    source, store = open_source(folder), Store(tmp_path / "cache.sqlite")
+    source, store = open_source(folder), SizeStore.at(tmp_path)
     first = read_sizes(source, store)
     assert np.array_equal(first, slow(source))
     assert len(reads) == 12
     reads.clear()
-    assert np.array_equal(read_sizes(open_source(folder), Store(tmp_path / "cache.sqlite")), first)
+    assert np.array_equal(read_sizes(open_source(folder), SizeStore.at(tmp_path)), first)
     assert not reads
     Image.new("RGB", (300, 70)).save(folder / "7.png")
     changed = read_sizes(open_source(folder), store)
@@ -63,7 +63,7 @@ def test_later_starts_read_no_image_that_is_as_it_was(folder, tmp_path, reads) -
 
 
 def test_an_image_that_could_not_be_read_is_tried_again_alone(folder, tmp_path, reads) -> None:
-    store, path = Store(tmp_path / "cache.sqlite"), folder / "7.png"
+    store, path = SizeStore.at(tmp_path), folder / "7.png"
     whole, seen = path.read_bytes(), path.stat()
     path.write_bytes(b"\0" * len(whole))
     os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))

@@ -28,9 +28,8 @@ class Studio:
     """
 
     def __init__(self, template: Record, nets: Sequence[str], device: str, low_memory: bool) -> None:
-        self.base = load_base(
-            template.base, device, template.dtype, low_memory=low_memory, prediction=template.prediction
-        )
+        predicts: Any = template.prediction  # has been checked
+        self.base = load_base(template.base, device, template.dtype, low_memory=low_memory, prediction=predicts)
         self._nets: dict[str, ControlNet] = {}
         for name in nets:
             self.net(name)

@@ -21,7 +21,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import Order
 from maquette.training.config import TrainingConfig
 from maquette.training.data.batch_sampler import grouped
-from maquette.training.data.tensor_store import FILE, Store
+from maquette.training.data.tensor_store import SizeStore
 from maquette.training.distributed.world import World
 from maquette.training.parts import DataConfig
 
@@ -93,7 +93,7 @@ def _custom_pairs(condition: str, data: DataConfig, size: int, world: World) -> 
     source = open_source(data.source, columns)
     framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.kind(condition))
     detect = _detector(condition, data) if data.detect else None
-    kept = Store(data.cache_folder / FILE) if data.buckets and data.cache else None
+    kept = SizeStore.at(data.cache_folder) if data.buckets and data.cache else None
     if kept is not None and not world.is_local_main:
         world.barrier()
     pairs = SourcePairs.open(condition, source, framing, detect, data.palette, kept)
