@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,8 @@ from maquette.backbones.protocol import Backbone
 from maquette.backbones.residuals import Residuals
 from maquette.errors import MaquetteError
 from maquette.formats import lora
+from maquette.formats.lora_file import LoraFile
+from maquette.formats.module_hash import ends, module_hash, text_hash
 from maquette.foundation.pixels import from_signed, to_signed
 from maquette.foundation.weights import open_weights
 from maquette.noise.config import noise_process
@@ -69,6 +70,9 @@ class Base:
         if text is not None:
             self._check_text(text)
         self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
+        self.requested_prediction: str | None = None  # of a file that does not say it, see `load_base`
+        self.loras: list[LoraFile] = []  # that were added, in this order
+        self._before_loras: tuple[list[float], str] | None = None  # some of its numbers since, and its hash before
 
     def _check_text(self, text: TextEncoder) -> None:
         """The text encoder's widths must match the backbone's."""
@@ -121,11 +125,33 @@ class Base:
         Raises `MaquetteError` for a file that is missing or holds no LoRA, a LoRA for another base, and a weight that
         is not a number.
         """
-        if not isinstance(weight, int | float) or not isfinite(weight):
-            raise MaquetteError(f"The weight of a LoRA is a number, usually 0 to 1, not {weight!r}.")
-        networks = (self.backbone.network, *(self.text_encoder.modules if self.text_encoder else ()))
-        parts = {part: network.state_dict() for part, network in zip(lora.PARTS, networks, strict=False)}
+        file, before = LoraFile(str(path), weight).hashed(), self.hash()
+        parts = {part: network.state_dict() for part, network in zip(lora.PARTS, self._steered(), strict=False)}
         lora.add_lora(open_weights(Path(path)), parts, weight)
+        self.loras.append(file)
+        self._before_loras = self._ends(), before
+
+    def hash(self) -> str:
+        """SHA-256 of all that it adds to a generation: weights, tokenizers and noise schedule.
+
+        With LoRAs it is that from before they were added, as long as nothing else changes the weights: the last bits of
+        a sum differ between machines. `loras` holds the hashes of their files.
+        """
+        if self._before_loras is not None and self._before_loras[0] == self._ends():
+            return self._before_loras[1]
+        network, *text_encoders = self._steered()
+        parts = [network, *([self._autoencoder] if self._autoencoder else []), *text_encoders]
+        schedule = sorted((name, str(value)) for name, value in self.scheduler_config.items() if name[0] != "_")
+        vocabulary = self.text_encoder and self.text_encoder.vocabulary
+        return text_hash(repr([*map(module_hash, parts), vocabulary, schedule]))
+
+    def _steered(self) -> list[nn.Module]:
+        """The networks that a LoRA can change, in the order of `lora.PARTS`."""
+        return [self.backbone.network, *(self.text_encoder.modules if self.text_encoder else ())]
+
+    def _ends(self) -> list[float]:
+        """A few numbers of every tensor that a LoRA can change, which tell whether anything else did."""
+        return [value for network in self._steered() for value in ends(network.state_dict().values())]
 
     @contextmanager
     def on_device(self, *parts: nn.Module) -> Iterator[None]:

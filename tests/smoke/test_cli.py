@@ -4,14 +4,16 @@ import json
 import subprocess
 import sys
 import time
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import typer
 from PIL import Image, PngImagePlugin
 
 from maquette.checkpoints import load_base, load_controlnet
-from maquette.cli.main import VERBS
+from maquette.cli.main import VERBS, app
 from maquette.conditions.detect import Detector
 from maquette.conditions.labels import colour_labels
 from maquette.controlnet.contract import Contract
@@ -37,6 +39,30 @@ def test_help_is_fast() -> None:
     )
     imported = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert imported.strip() == "[]"
+
+
+def commands(group, *names: str) -> dict[str, Any]:
+    """Every command by the words that call it, those of `data` too."""
+    found = {}
+    for name, command in group.commands.items():
+        inner = isinstance(command, typer.core.TyperGroup)
+        found |= commands(command, *names, name) if inner else {" ".join([*names, name]): command}
+    return found
+
+
+COMMANDS = commands(typer.main.get_command(app))
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_no_value_is_lost_where_an_option_is_given_twice(words, maquette) -> None:
+    options = [parameter for parameter in COMMANDS[words].params if parameter.param_type_name == "option"]
+    assert {"data check", "data annotate", "data cache"} < set(COMMANDS)
+    for option in options:
+        if option.multiple or "--help" in option.opts:
+            continue
+        name, value = max([*option.opts, *option.secondary_opts], key=len), [] if option.is_flag else ["1"]
+        code, _, err = maquette(*words.split(), name, *value, name, *value)
+        assert (code, f"{name} is given twice" in err) == (2, True), err
 
 
 MISTAKES = {

@@ -41,6 +41,17 @@ def scene(tmp_path) -> Image.Image:
     return image
 
 
+def test_masks_painted_on_transparency(generate, net, scene) -> None:
+    plain, layer = Image.new("L", (128, 128)), Image.new("RGBA", (128, 128), (255, 255, 255, 0))
+    for mask, colour, name in ((plain, 255, "plain"), (layer, "white", "layer")):
+        mask.paste(colour, (32, 32, 96, 96))
+        mask.save(f"{name}.png")
+        control = f"canny:scene.png,net={net},mask={name}.png"
+        start = ("--image", "scene.png", "--mask", f"{name}.png", "--strength", 0.8)
+        generate("--control", control, *start, "--prompt", "a", "-o", f"by-{name}.png")
+    assert np.array_equal(pixels("by-plain.png"), pixels("by-layer.png"))
+
+
 def test_several_controls(generate, python, net, scene, tmp_path) -> None:
     left = Image.new("RGB", (64, 64))
     left.paste("white", (0, 0, 32, 64))

@@ -56,6 +56,7 @@ def load_base(
     if path.is_file():
         family = family_of_file(open_weights(path))
         base = family.read_file(path, offload, prediction=prediction, tokenizer=tokenizer)
+        base.requested_prediction = prediction
     else:
         base = _load_folder(str(name), path, offload, prediction)
     if where.device != offload.device:
@@ -63,6 +64,21 @@ def load_base(
     elif low_memory:
         warnings.warn("low_memory has no effect on the CPU: leave it out.", MaquetteWarning, stacklevel=2)
     return base
+
+
+def base_prediction(name: str | Path, prediction: Prediction | None = None, token: str | None = None) -> str | None:
+    """What a base predicts: a `Prediction`; None for a file that does not say it, of a family that has several.
+
+    Args:
+        prediction: as for `load_base`.
+
+    Raises `MaquetteError` for a base that says otherwise, or cannot be read.
+    """
+    path = _path(str(name), token)
+    if path.is_file():
+        weights = open_weights(path)
+        return family_of_file(weights).file_prediction(weights, prediction)
+    return noise_process(_scheduler_config(path, prediction, family_of_folder(path, _index(path)))).prediction
 
 
 def base_weights(name: str | Path, token: str | None = None) -> Weights:

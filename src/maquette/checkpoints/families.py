@@ -14,6 +14,7 @@ from maquette.checkpoints.networks import part_settings
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
+from maquette.noise.process import Prediction
 from maquette.text.conditioning import TextEncoder
 
 
@@ -64,6 +65,13 @@ class Family:
         Raises `MaquetteError` if there is no network.
         """
         raise NotImplementedError
+
+    def file_prediction(self, weights: Weights, requested: Prediction | None) -> Prediction | None:
+        """What such a file predicts, as it says or as requested; None where neither tells.
+
+        Raises `MaquetteError` for a file that says otherwise than was requested.
+        """
+        return requested
 
     def stand_in(self, config: Mapping[str, Any]) -> Backbone:
         """A backbone with random weights that fits a ControlNet with this config.json.

@@ -2,23 +2,28 @@
 
 import itertools
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
 from maquette.checkpoints import controlnets
-from maquette.checkpoints.bases import base_weights
+from maquette.checkpoints.bases import base_prediction, base_weights
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNetConfig
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import topology
 from maquette.formats.control import read_names, recognise
 from maquette.foundation.weights import Weights
+from maquette.noise.process import Prediction
 
 
-def info(name: str | Path) -> str:
+def info(name: str | Path, prediction: Prediction | None = None) -> str:
     """A description of a base or ControlNet: family, slots, parameters, precision, and a ControlNet's contract.
 
-    Raises `MaquetteError` if it is neither.
+    Args:
+        prediction: what a base in a file predicts, as for `load_base`.
+
+    Raises `MaquetteError` if it is neither, and for a base that says it predicts something else.
     """
     try:
         path = controlnets.find_controlnet(name)
@@ -26,11 +31,12 @@ def info(name: str | Path) -> str:
         path = Path(name)  # perhaps a base
     if controlnets.weights_path(path).is_file():
         config, weights = controlnets.opened(path)
-        if ControlNetConfig.read(config or {}).variant == "channels":
-            return _added_channels(path, config or {}, weights)
-        if recognise(weights) is not None:
-            return _controlnet(path, config or {}, weights)
-    return _base(str(name), base_weights(name))
+        added = ControlNetConfig.read(config or {}).variant == "channels"
+        if added or recognise(weights) is not None:
+            if prediction is not None:
+                warnings.warn(f"prediction has no effect: {str(name)!r} is no base.", MaquetteWarning, stacklevel=2)
+            return (_added_channels if added else _controlnet)(path, config or {}, weights)
+    return _base(str(name), base_weights(name), base_prediction(name, prediction))
 
 
 def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
@@ -53,8 +59,9 @@ def _added_channels(path: Path, config: dict[str, Any], weights: Weights) -> str
     return "\n".join([*lines, *_network(weights.shapes, weights), *contract])
 
 
-def _base(name: str, unet: Weights) -> str:
-    return "\n".join([f"{name}: a base", *_network(unet.shapes, unet)])
+def _base(name: str, unet: Weights, prediction: str | None) -> str:
+    told = prediction or "not told: epsilon as 2.1-base or v_prediction as 2.1, which loading it needs (--prediction)"
+    return "\n".join([f"{name}: a base", *_network(unet.shapes, unet), f"predicts    {told}"])
 
 
 def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:

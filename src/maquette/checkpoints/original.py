@@ -32,6 +32,7 @@ from maquette.errors import MaquetteError
 from maquette.formats import text_names, topology, unet_names, vae_names
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
+from maquette.foundation.settings import check_prediction
 from maquette.foundation.weights import Weights, open_weights
 from maquette.noise.process import Prediction
 from maquette.text.clip import Clip, ClipText, MissingTokenizer, XLText, read_tokenizer
@@ -102,7 +103,7 @@ def load_original_base(
     weights = open_weights(path)
     unet_weights = read_unet(weights)
     _refuse_continuous_noise(weights)
-    version = VERSIONS[topology.family(unet_weights.shapes)]
+    version = version_of(unet_weights)
     predicts = _prediction(weights, version, prediction)
     text_encoders = _clips(weights, version, tokenizer, where)
     pooled = text_encoders[-1].encoder.config.projection_dim if version is XL and text_encoders else None
@@ -134,19 +135,35 @@ def _refuse_continuous_noise(weights: Weights) -> None:
         )
 
 
-def _prediction(weights: Weights, version: Version, requested: Prediction | None) -> Prediction:
-    """From the file, a .yaml next to it, or the caller; otherwise what all published models of the version predict."""
+def version_of(unet: Weights) -> Version:
+    """The version of a U-Net under diffusers' names."""
+    return VERSIONS[topology.family(unet.shapes)]
+
+
+def known_prediction(weights: Weights, version: Version, requested: Prediction | None) -> Prediction | None:
+    """From the file, a .yaml next to it, or the caller; otherwise what all published models of the version predict.
+
+    None if these differ. Raises `MaquetteError` for a file that says otherwise than was requested, and for a request of
+    what no file predicts.
+    """
+    check_prediction(requested)
     stated = _stated_prediction(weights)
     if stated and requested and stated != requested:
         raise MaquetteError(
             f"{str(weights.source)!r} says that it predicts {stated!r}, not {requested!r}; leave out prediction."
         )
-    if (known := stated or requested) is None and version is SD2:
+    return stated or requested or (None if version is SD2 else "epsilon")
+
+
+def _prediction(weights: Weights, version: Version, requested: Prediction | None) -> Prediction:
+    known = known_prediction(weights, version, requested)
+    if known is None:
         raise MaquetteError(
             f"{str(weights.source)!r} does not say what it predicts, and of SD 2.x both kinds are published; give "
-            "prediction='v_prediction' (2.1, 768 pixels) or 'epsilon' (2.1-base, 512), or put its .yaml next to it."
+            "prediction='v_prediction' (2.1, 768 pixels) or 'epsilon' (2.1-base, 512), --prediction on the command "
+            "line, or put its .yaml next to it."
         )
-    return known or "epsilon"
+    return known
 
 
 def _stated_prediction(weights: Weights) -> Prediction | None:

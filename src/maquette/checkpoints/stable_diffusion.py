@@ -13,10 +13,11 @@ from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.families import Family, register
 from maquette.checkpoints.networks import filled, filled_clip, part_settings, part_weights
-from maquette.checkpoints.original import UNET, load_original_base, read_unet
+from maquette.checkpoints.original import UNET, known_prediction, load_original_base, read_unet, version_of
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
+from maquette.noise.process import Prediction
 from maquette.text.clip import Clip, ClipText, XLText, read_tokenizer, read_words
 from maquette.text.conditioning import TextEncoder
 
@@ -62,6 +63,9 @@ class StableDiffusion(Family):
 
     def file_network(self, weights: Weights) -> Weights:
         return read_unet(weights)
+
+    def file_prediction(self, weights: Weights, requested: Prediction | None) -> Prediction | None:
+        return known_prediction(weights, version_of(read_unet(weights)), requested)
 
     def stand_in(self, config: Mapping[str, Any]) -> Backbone:
         up_blocks = [block.replace("Down", "Up") for block in reversed(config["down_block_types"])]

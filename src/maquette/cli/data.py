@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from maquette.cli import annotate
+from maquette.cli.command import Command
 
 if TYPE_CHECKING:
     from maquette.data.check import Report
@@ -29,10 +30,10 @@ def run() -> None:
     """Check, annotate and cache your training pairs."""
 
 
-app.command("annotate", epilog=f"Example: {annotate.EXAMPLE}")(annotate.run)
+app.command("annotate", cls=Command, epilog=f"Example: {annotate.EXAMPLE}")(annotate.run)
 
 
-@app.command(epilog=f"Example: {EXAMPLE}")
+@app.command(cls=Command, epilog=f"Example: {EXAMPLE}")
 def check(
     source: Source,
     size: Size = "512",
@@ -86,10 +87,13 @@ def _finish(report: "Report", output: Path) -> None:
         raise typer.Exit(1)
 
 
-@app.command(epilog=f"Example: {EXAMPLE_OF_CACHE}")
+@app.command(cls=Command, epilog=f"Example: {EXAMPLE_OF_CACHE}")
 def cache(
     source: Source,
     base: Annotated[str, typer.Option(help="The base to train on.")] = "diorama",
+    prediction: Annotated[
+        str | None, typer.Option(help="Of an SD 2.x base in one file: v_prediction or epsilon.")
+    ] = None,
     size: Annotated[
         str | None, typer.Option(help="WIDTHxHEIGHT in pixels, or one number; default: the base's size.")
     ] = None,
@@ -110,9 +114,10 @@ def cache(
     from maquette.data.crop import ResizeCrop
     from maquette.data.sources.jsonl import Columns
     from maquette.data.sources.open import find_reader
-    from maquette.foundation.settings import check_device, read_size
+    from maquette.foundation.settings import check_device, check_prediction, read_size
 
     check_device(device)
+    check_prediction(prediction)
     local_base(base)
     columns = Columns(image_column, condition_column, text_column, not no_conditions)
     frame = read_size(size, one_number=True) if size else None
@@ -122,11 +127,12 @@ def cache(
     from maquette.checkpoints import load_base
     from maquette.data.pairs import SourcePairs
     from maquette.training.data.latent_cache import precompute
+    from maquette.training.data.tensor_store import SizeStore
     from maquette.training.distributed.world import World
 
     world = World(device)
-    model = load_base(base, str(world.device), "float32")
+    model = load_base(base, str(world.device), "float32", prediction=prediction)  # type: ignore[arg-type]
     framing = framing or ResizeCrop((model.size, model.size), buckets, flip=flip_share)
-    pairs = SourcePairs.open("", reader(), framing)
+    pairs = SourcePairs.open("", reader(), framing, kept=SizeStore.at(folder))
     latents = precompute(model, pairs, folder, world)
     print(f"{latents.count} views of {len(pairs)} rows are cached in {latents.store.path}.")

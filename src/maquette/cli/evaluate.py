@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from maquette.base import Base
     from maquette.evaluation.controlnet import Examples
+    from maquette.foundation.settings import FilePrediction
     from maquette.training.config import TrainingConfig
 
 EXAMPLE = "maquette evaluate diorama/canny runs/mine --scenes 100"
@@ -29,6 +30,10 @@ def run(
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for the reports.")] = Path("runs/evaluation"),
     base: Annotated[str | None, typer.Option(help="Base model; default: the one they were trained on.")] = None,
+    prediction: Annotated[
+        str | None,
+        typer.Option(help="Of an SD 2.x base in one file: v_prediction or epsilon; default: as in their training."),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps, or auto.")] = "cpu",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16, or auto.")] = "float32",
 ) -> None:
@@ -40,7 +45,7 @@ def run(
     from maquette.errors import MaquetteWarning
     from maquette.evaluation.protocol import Protocol
     from maquette.foundation.files import check_pngs
-    from maquette.foundation.settings import check_device, check_dtype
+    from maquette.foundation.settings import check_device, check_dtype, check_prediction
     from maquette.sampling.config import Sampling
 
     protocol = Protocol(SCENES if scenes is None else scenes, steps, guidance, batch_size)
@@ -49,6 +54,7 @@ def run(
     check_pngs([output / f"{name}.png" for name in names])
     check_device(device)
     check_dtype(dtype)
+    check_prediction(prediction)
     if base is not None:
         local_base(base)
     for name in nets:
@@ -67,7 +73,9 @@ def run(
     conditions = [
         _of_scenes(net, found) if not config else "" for net, found, config in zip(nets, contracts, own, strict=True)
     ]
-    model = load_base(base or _only([contract.base for contract in contracts]), device, dtype)
+    trained_on = _only([contract.base for contract in contracts]) if base is None else base
+    predicts: Any = prediction if prediction or base else _prediction(nets)
+    model = load_base(trained_on, device, dtype, prediction=predicts)
     loaded = [load_controlnet(net, model) for net in nets]
     uncontrolled = Uncontrolled(model, protocol)
     for name, condition, config, net in zip(names, conditions, own, loaded, strict=True):
@@ -136,6 +144,14 @@ def _of_scenes(name: str, contract: Any) -> str:
         )
     condition_named(condition)
     return condition
+
+
+def _prediction(names: Sequence[str]) -> "FilePrediction | None":
+    """What the base of runs predicts, where their settings say so. Raises `MaquetteError` for settings that are bad."""
+    from maquette.training.config import CONFIG, TrainingConfig
+
+    configs = [TrainingConfig.load(path) for name in names if (path := Path(name) / CONFIG).is_file()]
+    return next((config.prediction for config in configs if config.prediction), None)
 
 
 def _only(bases: Sequence[str | None]) -> str:

@@ -27,6 +27,12 @@ def _run(
         ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="A detector option, as NAME=VALUE; may be repeated.")] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="FILE[:WEIGHT]", help="A LoRA to add to the base, with a factor, by default 1; may be repeated."
+        ),
+    ] = None,
     sweep: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=VALUE,...", help="One sheet over a setting's values; twice for columns and rows."),
@@ -53,10 +59,10 @@ def _run(
     from maquette.cli.generation.varied import read_set, read_sweeps
 
     typed = read_flags(flags, SETTINGS.values())
-    listed = {"control": control, "option": option, "sweep": sweep, "varied": varied, "output": output}
+    listed = {"control": control, "option": option, "lora": lora, "sweep": sweep, "varied": varied, "output": output}
     names = [*typed, *(name for name, value in listed.items() if value)]
     sweeps = read_sweeps(sweep or [])
-    given = Given(Options.read(typed), names, sources or [], control or [], option or [], sweeps, output)
+    given = Given(Options.read(typed), names, sources or [], control or [], option or [], lora or [], sweeps, output)
     if given.options.again.again is not None:
         Repeat.of(given, read_set(varied or [])).carry_out()
         return

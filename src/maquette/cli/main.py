@@ -2,14 +2,12 @@
 
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
 from maquette.cli import convert, data, demo, detect, evaluate, generate, info, train, transfer
+from maquette.cli.command import Command
 from maquette.errors import MaquetteError, MaquetteWarning
 
 VERBS = {
@@ -22,19 +20,6 @@ VERBS = {
     "transfer": transfer,
     "demo": demo,
 }
-
-
-class Command(TyperCommand):
-    """A command that refuses an option given twice where only the last would count."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse a command's arguments. Raises `MaquetteError` for a repeated option that takes one value."""
-        _, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        counted = Counter(parameter for parameter in order if parameter.param_type_name == "option")
-        twice = [max(item.opts, key=len) for item, count in counted.items() if count > 1 and not item.multiple]
-        if twice:
-            raise MaquetteError(f"{', '.join(twice)} is given twice, and only one value can count; give it once.")
-        return super().parse_args(ctx, args)
 
 
 app = typer.Typer(

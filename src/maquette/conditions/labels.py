@@ -1,7 +1,7 @@
 """Class maps that hold numbers: label images as data sets publish them, coloured as ControlNets were trained."""
 
 from pathlib import Path
-from typing import IO, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -109,6 +109,31 @@ def unpainted(source: Path | IO[bytes], name: str) -> str | None:
         f"{name!r} has one channel with values up to {largest}, as images of class numbers have; they are taken as "
         f"greys. If they are numbers, give their palette: {', '.join(get_args(LabelPalette))}."
     )
+
+
+MOST_CLASSES = 64  # that one image shows; shades of grey have more values
+
+
+def seem_numbers(image: Image.Image) -> int | None:
+    """The largest value of an image that seems to hold class numbers; None for any other.
+
+    It is grey, and besides 255 and 0 it has a few values, none above the largest class's number.
+    """
+    numbers = _numbers(image) if image.mode != "P" else None
+    values = np.unique(numbers) if numbers is not None else np.zeros(0, np.int64)
+    values = values[(values != NOTHING) & (values != 0)]
+    if not 0 < len(values) <= MOST_CLASSES or values[0] < 0 or values[-1] > LARGEST:
+        return None
+    return int(values[-1])
+
+
+def palette_of(image: Image.Image) -> str | None:
+    """The palette that all colours of an image belong to, besides black; None for an image in other or no colours."""
+    colours = as_rgb(image).getcolors(len(COCO_STUFF_182) + 1)
+    found: set[Any] = {colour for _, colour in colours or () if colour != (0, 0, 0)}
+    if not any(len(set(colour)) > 1 for colour in found):  # grey alone
+        return None
+    return next((name for name, palette in PALETTES.items() if found <= set(map(tuple, palette.tolist()))), None)
 
 
 def _numbers(image: Image.Image) -> NDArray[np.integer] | None:

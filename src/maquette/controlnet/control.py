@@ -9,7 +9,7 @@ from PIL import Image
 
 from maquette.backbones.residuals import Residuals
 from maquette.controlnet.choices import Balance, Branch, Curve, check_strength, factor_at, slot_factors
-from maquette.controlnet.maps import Condition, Maps, Picture, read_maps, read_picture
+from maquette.controlnet.maps import Condition, Maps, Picture, read_maps, read_mask
 from maquette.controlnet.network import ControlNet
 
 
@@ -26,7 +26,7 @@ class Control:
         weight: factor on its residuals from 0 (off) to 10, usually up to 2; or a list with one for each slot of the
             base, shallow to deep and the middle last: 13 for Stable Diffusion, 10 for XL.
         start, end: fractions of the steps, in [0, 1], between which it is active. end=0.5: the paper's coarse control.
-        mask: an image, path or array: white where it acts, black where it does not, grey for a share of it.
+        mask: an image, path or array: white where it acts, black or transparent where it does not, grey for a share.
         balance: "prompt" multiplies slot i of n by 0.825 ** (n − 1 − i), so that the prompt counts more; "control" lets
             it enter the conditional branch alone, so that guidance amplifies it.
         curve: a factor, from 0 to 10, by the fraction of the steps done, in [0, 1): a function, or a list of
@@ -51,7 +51,7 @@ class Control:
     def __post_init__(self) -> None:
         check_strength(self.weight, self.start, self.end, self.balance, self.curve, self.branch)
         object.__setattr__(self, "maps", read_maps(self.condition))
-        object.__setattr__(self, "region", None if self.mask is None else read_picture(self.mask, "mask"))
+        object.__setattr__(self, "region", None if self.mask is None else read_mask(self.mask))
 
     def in_range(self, step: int, steps: int) -> bool:
         """Whether a step lies between start and end, by the same rule as diffusers."""

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from maquette.errors import MaquetteError
-from maquette.foundation.images import as_rgb, open_image
+from maquette.foundation.images import as_mask, as_rgb, open_image
 
 Picture = Image.Image | str | Path | NDArray[Any]
 """An image, its path, or an array (H, W) or (H, W, 3): bytes, or floats in [0, 1]."""
@@ -61,6 +61,16 @@ def read_picture(picture: Picture, what: str) -> Image.Image:
         array = _from_array(picture, what)
         return array[0] if isinstance(array, list) else _to_image(array[0])
     raise MaquetteError(f"A {what} is an image, a path or an array (H, W) or (H, W, 3), not {_named(picture)}.")
+
+
+def read_mask(mask: Picture) -> Image.Image:
+    """A mask, RGB, from an image, a path, or an array (H, W) or (H, W, 3); see `as_mask`.
+
+    Raises `MaquetteError` for anything else, and for a file that cannot be read.
+    """
+    if isinstance(mask, str | Path):
+        return open_image(mask, as_mask)
+    return as_mask(read_picture(mask, "mask"))
 
 
 def map_size(maps: Maps) -> tuple[int, int]:

@@ -1,9 +1,7 @@
 """Training pairs by row number: an image, its condition map and its text."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -14,6 +12,7 @@ from PIL import Image
 
 from maquette.data.blocks import Blocks
 from maquette.data.crop import CropView, ResizeCrop
+from maquette.data.sizes import Kept, read_sizes
 from maquette.data.sources.jsonl import (
     Example,
     OpenImage,
@@ -23,11 +22,7 @@ from maquette.data.sources.jsonl import (
     condition_opener,
     read,
     read_condition,
-    size_of,
 )
-from maquette.errors import MaquetteError
-
-AT_ONCE = 8192  # images whose sizes are read together
 
 ConditionFn = Callable[[Image.Image, np.random.Generator | None], Image.Image]
 """An image and a random generator for the detector's parameters (None: the default ones) in; a condition map out."""
@@ -104,15 +99,14 @@ class SourcePairs:
         framing: ResizeCrop,
         detect: ConditionFn | None = None,
         palette: str | None = None,
+        kept: Kept | None = None,
     ) -> "SourcePairs":
-        """With buckets, this reads the size of every image first."""
-        sizes = None
-        if framing.buckets:
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                sizes = np.empty((len(source), 2), np.int32)
-                for start in range(0, len(source), AT_ONCE):
-                    rows = range(start, min(start + AT_ONCE, len(source)))
-                    sizes[rows.start : rows.stop] = list(pool.map(lambda row: _size(source, row), rows))
+        """With buckets, this reads the size of every image first.
+
+        Args:
+            kept: the sizes of earlier starts, and where those that are read now are kept.
+        """
+        sizes = read_sizes(source, kept) if framing.buckets else None
         return SourcePairs(condition, source, framing, detect, sizes, palette)
 
     def __len__(self) -> int:
@@ -202,11 +196,3 @@ def _readable(row: Row) -> Iterator[None]:
         yield
     except OSError as error:
         raise RowError(row.where, f"{row.image.name!r} cannot be read ({error})") from error
-
-
-def _size(source: Source, row: int) -> tuple[int, int]:
-    """(width, height); a square for an unreadable image, which is reported when its row is loaded."""
-    try:
-        return size_of(source[row].image)
-    except MaquetteError:
-        return (1, 1)

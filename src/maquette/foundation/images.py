@@ -13,15 +13,18 @@ from maquette.errors import MaquetteError
 ORIENTATION = 274  # EXIF's tag of an image's rotation
 
 
-def open_image(path: str | Path) -> Image.Image:
+def open_image(path: str | Path, convert: Callable[[Image.Image], Image.Image] | None = None) -> Image.Image:
     """Read an image as it is displayed: rotated as its EXIF says, transparency on white, RGB.
+
+    Args:
+        convert: as for `read_image`, such as `as_mask`.
 
     Raises `MaquetteError` for a file that is missing, is not an image, is broken or unreasonably large.
     """
     path = Path(path)
     if not path.is_file():
         raise MaquetteError(f"There is no image at {str(path)!r}; give the path of a PNG, JPEG or WebP file.")
-    return read_image(path, str(path))
+    return read_image(path, str(path), convert)
 
 
 def read_image(
@@ -48,8 +51,16 @@ def read_image(
         raise MaquetteError(f"{name!r} is broken ({error}); save it anew or give another image.") from error
 
 
-def as_rgb(image: Image.Image) -> Image.Image:
-    """Any PIL image as RGB bytes, rotated as its EXIF says, transparency on white."""
+def as_mask(image: Image.Image) -> Image.Image:
+    """Any PIL image as a mask, RGB bytes, rotated as its EXIF says: of one with transparency white times opacity.
+
+    So white painted on nothing is white where it was painted, and nothing is black.
+    """
+    return as_rgb(image, "black")
+
+
+def as_rgb(image: Image.Image, behind: str = "white") -> Image.Image:
+    """Any PIL image as RGB bytes, rotated as its EXIF says, what is transparent on the colour `behind` it."""
     if type(image) is Image.Image and image.mode == "RGB" and not image.info and not image.getexif():
         return image
     if image.getexif().get(ORIENTATION, 1) != 1:
@@ -58,8 +69,7 @@ def as_rgb(image: Image.Image) -> Image.Image:
         image = _to_bytes(image)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
+        image = Image.alpha_composite(Image.new("RGBA", image.size, behind), image)
     return image.convert("RGB")
 
 

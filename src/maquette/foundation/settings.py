@@ -13,7 +13,8 @@ from maquette.errors import MaquetteError
 from maquette.foundation.registry import nearest, unknown
 
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
-PREDICTIONS = ("epsilon", "v_prediction")  # of a base in a single file
+FilePrediction = Literal["epsilon", "v_prediction"]
+PREDICTIONS = get_args(FilePrediction)  # of a base in a single file
 DEVICE_TYPES = (
     "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "meta", "ipu", "mkldnn", "opengl", "opencl", "ideep", "hip",
     "ve", "fpga", "maia", "lazy", "vulkan", "privateuseone",

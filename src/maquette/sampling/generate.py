@@ -21,6 +21,7 @@ from maquette.sampling.step import Callback, Step
 from maquette.sampling.validation import (
     check_controls,
     read_start,
+    warn_of_classes,
     warn_of_maps,
     warn_of_precision,
     warn_of_unused,
@@ -123,8 +124,8 @@ def generate(
         size: (width, height) in pixels, multiples of `base.size_multiple` up to 4096; by default the first condition
             map's or the start image's, else the base's.
         image: a start image: a PIL image, a path or an array (H, W, 3).
-        mask: of the same kinds; white where `image` may change, grey for a share of it. Where it is black, the result
-            is `image` (as framed to the size), pixel for pixel (v3 §3.4, masked diffusion).
+        mask: of the same kinds; white where `image` may change, grey for a share of it. Where it is black or
+            transparent, the result is `image` (as framed to the size), pixel for pixel (v3 §3.4, masked diffusion).
         feather: width in pixels, 0 to 128, of the mask's soft edge, which lies inside the mask; 0 for a hard one; None
             for one latent cell, 8 pixels in Stable Diffusion.
         strength: share of the noise that is added to `image`, and of the steps that are taken: above 0, up to 1.
@@ -151,6 +152,7 @@ def generate(
     size = choose_size(base, size, controls, start_image)
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
     warn_of_maps(controls, size)
+    warn_of_classes(controls, size)
     masked = Masked.of(base, start_image, white, size, sampling.feather) if start_image is not None else None
     negative = base.encode_negative(negative_prompt, size)
     batches = _batches(base, prompts, negative, conditions, masked, sampling, size, callback, progress)

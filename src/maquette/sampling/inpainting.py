@@ -74,7 +74,7 @@ class Masked:
 
 def _warn_of_shape(mask: Image.Image, image_size: tuple[int, int], size: tuple[int, int]) -> None:
     """Warn of a mask that is cropped otherwise than its image, unless it has the result's `size` (width, height)."""
-    (width, height), (image_width, image_height) = as_rgb(mask).size, image_size
+    (width, height), (image_width, image_height) = mask.size, image_size
     if (width, height) != size and abs(width * image_height / (height * image_width) - 1) > ALIKE:
         warnings.warn(
             f"The mask is {width}×{height} pixels and its image {image_width}×{image_height}: each is cropped at its "

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from maquette.backbones.protocol import Slot
-from maquette.foundation.images import as_rgb
+from maquette.foundation.images import as_mask
 from maquette.foundation.pixels import to_unit
 
 
@@ -20,7 +20,7 @@ def framed_mask(mask: Image.Image, size: tuple[int, int]) -> Tensor:
 
     Scaled by area, since other filters ring: they would lighten black beside an edge.
     """
-    white = as_rgb(mask)
+    white = as_mask(mask)
     if white.size != size:
         white = ImageOps.fit(white, size, Image.Resampling.BOX)
     return to_unit(white).mean(dim=0)[None, None]

@@ -16,6 +16,7 @@ from PIL import Image, PngImagePlugin
 
 from maquette.controlnet.choices import Balance, Branch
 from maquette.errors import MaquetteError
+from maquette.formats.lora_file import LoraFile
 from maquette.foundation.files import atomic_write
 
 KEY = "maquette"  # in the metadata of a PNG, and in `image.info`
@@ -42,11 +43,6 @@ def unpack(text: str) -> Image.Image:
 def image_hash(image: Image.Image) -> str:
     """SHA-256 of an image's size, mode and pixels."""
     return hashlib.sha256(f"{image.size} {image.mode}".encode() + image.tobytes()).hexdigest()
-
-
-def text_hash(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -87,6 +83,8 @@ class Record:
     base_hash: str | None = None
     image: str | None = None  # the start image, packed
     mask: str | None = None  # where it may change, packed
+    prediction: str | None = None  # what `load_base` was told of a base that does not say it
+    loras: list[LoraFile] = field(default_factory=list)  # added to the base, which `base_hash` leaves out
     versions: dict[str, str] = field(default_factory=dict)  # of the packages that compute; empty up to version 0.2
     unrecorded: list[str] = field(default_factory=list)  # what took part and cannot be stored, such as a function
     pixels: str | None = None  # hash of the generated image
@@ -116,7 +114,8 @@ class Record:
         controls = [ControlRecord(**control) for control in values.get("controls", [])]
         for control in controls:
             control.image()
-        record = Record(**{**values, "controls": controls})
+        loras = [LoraFile(**lora) for lora in values.get("loras", [])]
+        record = Record(**{**values, "controls": controls, "loras": loras})
         if not 0 <= record.number < record.settings["count"] or len(record.settings["size"]) != 2:
             raise ValueError("it names an image that its settings do not make")
         return record.alone()

@@ -12,11 +12,12 @@ from torch import Tensor
 
 from maquette.base import Base
 from maquette.controlnet.control import Control
-from maquette.foundation.images import as_rgb, fit
+from maquette.controlnet.network import ControlNet
+from maquette.formats.module_hash import module_hash, text_hash
+from maquette.foundation.images import fit
 from maquette.foundation.pixels import to_unit
 from maquette.sampling.config import Sampling
 from maquette.sampling.denoiser import EncodedControl
-from maquette.sampling.hashes import base_hash, net_hash
 from maquette.sampling.metadata import KEY, ControlRecord, Record, image_hash, pack
 
 PACKAGES = ("maquette", "torch", "diffusers")  # their versions affect the last bits
@@ -50,9 +51,11 @@ def with_records(
         str(base.dtype).removeprefix("torch."),
         {**settings, "negative_prompt": negative_prompt, "seed": sampling.seed, "count": 1, "size": list(size)},
         device=base.device.type,
-        base_hash=base_hash(base),
+        base_hash=base.hash(),
         image=None if image is None else pack(fit(image, size)),
-        mask=None if mask is None else pack(as_rgb(mask)),
+        mask=None if mask is None else pack(mask),
+        prediction=base.requested_prediction,
+        loras=list(base.loras),
         versions=versions(),
         unrecorded=[
             *(f"the {name}, a function" for name in functions),
@@ -70,6 +73,11 @@ def with_records(
             pixels=image_hash(made),
         ).to_json()
     return images
+
+
+def net_hash(net: ControlNet) -> str:
+    """Hash of a ControlNet's weights and of the settings that its output depends on."""
+    return text_hash(repr([module_hash(net), net.config, net.contract.channel_order, net.contract.pooled]))
 
 
 @cache
@@ -92,7 +100,7 @@ class _Recorder:
             "weight": list(control.weight) if isinstance(control.weight, Sequence) else control.weight,
             "start": control.start,
             "end": control.end,
-            "mask": None if control.region is None else pack(as_rgb(control.region)),
+            "mask": None if control.region is None else pack(control.region),
             "balance": control.balance,
             "curve": None if control.curve is None or callable(control.curve) else [list(p) for p in control.curve],
             "branch": control.branch,

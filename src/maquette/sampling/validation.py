@@ -8,8 +8,9 @@ from PIL import Image
 from torch import Tensor
 
 from maquette.base import Base
+from maquette.conditions.labels import palette_of, seem_numbers
 from maquette.controlnet.control import Control
-from maquette.controlnet.maps import Picture, map_size, read_picture
+from maquette.controlnet.maps import Picture, map_size, read_mask, read_picture
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb
 from maquette.sampling.config import Sampling
@@ -26,7 +27,7 @@ def read_start(image: Picture | None, mask: Picture | None) -> tuple[Image.Image
         raise MaquetteError("A mask says which part of a start image may change; give image= too.")
     return (
         None if image is None else read_picture(image, "start image"),
-        None if mask is None else read_picture(mask, "mask"),
+        None if mask is None else read_mask(mask),
     )
 
 
@@ -110,7 +111,7 @@ def _reasons(control: Control, steps: int) -> dict[str, bool]:
         "its curve is 0 in all of its steps": (
             on and bool(inside) and not any(control.active(step, steps) for step in inside)
         ),
-        "its mask is black everywhere": control.region is not None and not as_rgb(control.region).getbbox(),
+        "its mask is black everywhere": control.region is not None and not control.region.getbbox(),
     }
 
 
@@ -134,6 +135,36 @@ def warn_of_maps(controls: list[Control], size: tuple[int, int]) -> None:
             warnings.warn(
                 f"The condition of {name}, {width}×{height} pixels, is enlarged to {size[0]}×{size[1]} and gets "
                 "blurred; give one of about the images' size.",
+                MaquetteWarning,
+                stacklevel=3,
+            )
+
+
+def warn_of_classes(controls: list[Control], size: tuple[int, int]) -> None:
+    """Warn of class numbers where colours are due, and of class maps that are resized smoothly to `size`.
+
+    The contract of a ControlNet that was trained here says whether it takes classes. Published ones have none, so their
+    maps are looked at.
+    """
+    for number, control in enumerate(controls, start=1):
+        name, contract = f"control {number} of {len(controls)}", control.net.contract
+        if not isinstance(control.maps, list) or (contract.stated and not contract.categorical):
+            continue
+        largest = seem_numbers(control.maps[0])
+        if largest is not None:
+            warnings.warn(
+                f"The condition of {name} has a few levels of grey up to {largest}, as images of class numbers have. "
+                "ControlNets of segmentation take colours, the published ones ADE20K's (control_v11p_sd15_seg COCO's "
+                "too): read it with maquette.conditions.labels.read_class_map(path, path, 'ade20k').",
+                MaquetteWarning,
+                stacklevel=3,
+            )
+        palette = None if contract.categorical or map_size(control.maps) == size else palette_of(control.maps[0])
+        if palette is not None:
+            warnings.warn(
+                f"The condition of {name} is in the class colours of {palette}, and its ControlNet has no contract "
+                f"that says so: resized to {size[0]}×{size[1]} by averages, it shows colours of no class. Say it once: "
+                "net.contract = dataclasses.replace(net.contract, categorical=True).",
                 MaquetteWarning,
                 stacklevel=3,
             )

@@ -11,6 +11,7 @@ from maquette.errors import MaquetteError
 from maquette.foundation.declared import REQUIRED, Setting, When, setting, settings_of
 from maquette.foundation.files import atomic_write
 from maquette.foundation.flags import Given, flag
+from maquette.foundation.settings import FilePrediction
 from maquette.training.legacy import modern
 from maquette.training.parts import DataConfig, HardwareConfig, ModelConfig, MonitorConfig, OptimizerConfig
 from maquette.training.validation import problems_of
@@ -41,6 +42,9 @@ class TrainingConfig:
     )
     output: Path = setting(REQUIRED, "Folder of the run.", may_differ=True)
     base: str = setting("diorama", "The frozen base model: a name, folder, file or Hub id.")
+    prediction: FilePrediction | None = setting(
+        None, "What the base predicts, if it is a single file that does not say it (SD 2.x)."
+    )
     max_steps: int = setting(
         1000,
         "Optimizer steps; all other settings in steps count these too.",

@@ -58,7 +58,7 @@ def check_base(base: Base, config: TrainingConfig) -> None:
     """Check that the base can be trained on, and warn about a learning rate that is too high for it.
 
     Raises `MaquetteError` if it has no text encoder, is in half precision where float32 is needed, or predicts
-    something unknown.
+    something unknown or other than `prediction` says.
     """
     if base.text_encoder is None:
         raise MaquetteError(f"The base {base.name!r} came without a text encoder; load one that has it.")
@@ -66,6 +66,11 @@ def check_base(base: Base, config: TrainingConfig) -> None:
         raise MaquetteError(
             f"The base {base.name!r} was loaded in {str(base.dtype).removeprefix('torch.')}; to "
             f"{'train it (unlock)' if config.model.unlock else 'compute in float32 (precision)'}, load it in float32."
+        )
+    if config.prediction not in (None, base.noise.prediction):
+        raise MaquetteError(
+            f"The base {base.name!r} predicts {base.noise.prediction!r}, not {config.prediction!r}; leave "
+            "prediction out."
         )
     if base.noise.prediction not in PREDICTIONS:
         raise MaquetteError(
@@ -81,7 +86,7 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
     A base loaded here is converted to the training precision after its weights were copied; its autoencoder and text
     encoders stay in float32, since their outputs are cached.
     """
-    base = shared or load_base(config.base, device, "float32")
+    base = shared or load_base(config.base, device, "float32", prediction=config.prediction)
     check_base(base, config)
     model = config.model
     if model.start_from is None:

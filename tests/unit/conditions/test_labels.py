@@ -1,14 +1,18 @@
 """Class numbers become the colours that their data set's class maps have, and are told from colours."""
 
 import io
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from tests.conftest import randomise, tiny_base
 
+import maquette as mq
 from maquette.conditions.drawing.class_maps import ADE20K, COCO_STUFF, DIORAMA_PALETTE, Classes, write_classes
-from maquette.conditions.labels import COLOURS, colour_labels, read_class_map, unpainted
-from maquette.errors import MaquetteError
+from maquette.conditions.labels import COLOURS, colour_labels, palette_of, read_class_map, seem_numbers, unpainted
+from maquette.errors import MaquetteError, MaquetteWarning
 
 BLACK = (0, 0, 0)
 
@@ -84,3 +88,47 @@ def test_a_dark_image_of_one_channel_is_said_to_hold_numbers() -> None:
     for image in (coloured, mask, Image.new("L", (8, 8)), mask.convert("1"), Image.new("L", (8, 8), 230)):
         assert unpainted(stored(image), "map") is None
         assert (np.asarray(read_class_map(stored(image), "map")) == np.asarray(image.convert("RGB"))).all()
+
+
+def test_numbers_are_told_from_maps_in_shades_of_grey() -> None:
+    numbers = Image.fromarray(np.array([[0, 3, 120], [255, 3, 3]], np.uint8))
+    assert seem_numbers(numbers) == seem_numbers(numbers.convert("RGB")) == 120
+    shades = Image.fromarray(np.arange(120, dtype=np.uint8).reshape(10, 12))
+    edges = Image.fromarray(np.array([[0, 255]], np.uint8))
+    colours = colour_labels(np.array([[1, 2]]), "ade20k")
+    assert [seem_numbers(image) for image in (shades, edges, colours, mq.diorama.scene(0).image)] == [None] * 4
+
+
+def test_a_palette_is_told_by_its_colours() -> None:
+    for palette in COLOURS:
+        assert palette_of(colour_labels(np.array([[0, 1, 2, 5, 255]]), palette)) == palette
+    photo = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    edges = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("RGB")
+    assert [palette_of(image) for image in (photo, edges, mq.diorama.scene(0).image)] == [None] * 3
+
+
+def class_maps(size: int) -> tuple[Image.Image, Image.Image]:
+    """Class numbers and the colours of the same classes."""
+    numbers = np.arange(1, size * size + 1).reshape(size, size) % 20 + 1
+    return Image.fromarray(numbers.astype(np.uint8)), colour_labels(numbers, "ade20k")
+
+
+def test_published_controlnets_are_given_colours_that_stay_whole() -> None:
+    base = tiny_base("sd15")
+    net = randomise(mq.ControlNet.attach(base))
+    assert not net.contract.stated
+
+    def warned(condition: Image.Image) -> list[str]:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", MaquetteWarning)
+            mq.generate(base, "a", mq.Control(net, condition), steps=1, size=(64, 64))
+        return [str(one.message) for one in caught]
+
+    numbers, colours = class_maps(128)
+    assert "as images of class numbers have" in " ".join(warned(numbers))
+    assert "in the class colours of ade20k" in " ".join(warned(colours))
+    assert not warned(class_maps(64)[1])  # of the images' size, nothing is averaged
+    net.contract = replace(net.contract, categorical=True)
+    assert not warned(colours)
+    net.contract = replace(net.contract, stated=True, categorical=False)
+    assert not warned(numbers)

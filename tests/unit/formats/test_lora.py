@@ -244,7 +244,7 @@ def test_what_is_no_lora_for_this_base_is_refused_and_changes_nothing(tmp_path) 
     refused({**tensors, f"{stem}.dora_scale": torch.ones(1)}, "no LoRA that can be added: .*dora_scale.*no DoRA")
     refused({"conv.weight": torch.ones(1)}, r"no LoRA that can be added: it has a tensor 'conv\.weight'")
     refused({f"{stem}.lora_up.weight": torch.ones(32, 4, 1, 1)}, "lacks half of its update")
-    with pytest.raises(MaquetteError, match="cannot be read"):
+    with pytest.raises(MaquetteError, match="There is no LoRA"):
         base.add_lora(tmp_path / "nothing.safetensors")
     with pytest.raises(MaquetteError, match="weight of a LoRA is a number, usually 0 to 1, not nan"):
         base.add_lora(tmp_path / "lora.safetensors", float("nan"))

@@ -9,8 +9,9 @@ from tests.conftest import randomise, tiny_base
 from torch import nn
 
 from maquette.controlnet.network import ControlNet
-from maquette.sampling import hashes
-from maquette.sampling.hashes import base_hash, module_hash, net_hash
+from maquette.formats import module_hash as hashes
+from maquette.formats.module_hash import module_hash
+from maquette.sampling.recording import net_hash
 
 
 def layers() -> nn.Sequential:
@@ -71,9 +72,9 @@ def test_layout_and_device_memory_do_not_matter() -> None:
 
 def test_what_acts_beside_the_weights_counts() -> None:
     base = tiny_base("diorama", "v_prediction")
-    assert base_hash(base) == base_hash(tiny_base("diorama", "v_prediction"))
-    assert base_hash(base) != base_hash(tiny_base("diorama", "epsilon"))
-    assert base_hash(base) != base_hash(tiny_base("diorama", "v_prediction", context=32))
+    assert base.hash() == tiny_base("diorama", "v_prediction").hash()
+    assert base.hash() != tiny_base("diorama", "epsilon").hash()
+    assert base.hash() != tiny_base("diorama", "v_prediction", context=32).hash()
     net = randomise(ControlNet.attach(base))
     assert net_hash(net) == net_hash(randomise(ControlNet.attach(base)))
     middle = randomise(ControlNet.attach(base, connect="middle"))

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from tests.conftest import randomise, tiny_base
 
+import maquette as mq
 from maquette.backbones.protocol import Slot
 from maquette.sampling.masks import framed_mask, free_cells, slot_masks, soft_edge
 
@@ -98,3 +100,47 @@ def test_a_resized_mask_has_no_white_beyond_its_edge() -> None:
     framed = framed_mask(mask, (128, 128))
     assert framed.shape == (1, 1, 128, 128)
     assert not framed[..., :64].any() and framed[..., 64:].min() == 1
+
+
+def painted(mode: str) -> tuple[Image.Image, np.ndarray]:
+    """White and grey strokes on nothing, of any opacity; and what they are as a mask: level times opacity."""
+    rng = np.random.default_rng(0)
+    level, opacity = rng.integers(0, 256, (16, 24), dtype=np.uint8), rng.integers(0, 256, (16, 24), dtype=np.uint8)
+    opacity[:, :12] = 0
+    if mode == "P":  # one colour of the palette is transparent
+        indices = (opacity > 0).astype(np.uint8)
+        image = Image.fromarray(indices, "P")
+        image.putpalette([255, 255, 255] * 2)
+        image.info["transparency"] = 0
+        return image, indices.astype(float)
+    layers = [Image.fromarray(level)] * (3 if mode == "RGBA" else 1)
+    return Image.merge(mode, [*layers, Image.fromarray(opacity)]), level / 255 * (opacity / 255)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_transparency_is_black_whoever_reads_the_mask(mode, tmp_path) -> None:
+    image, wanted = painted(mode)
+    image.save(tmp_path / "mask.png")
+    net = mq.ControlNet.attach(tiny_base())
+    for given in (image, tmp_path / "mask.png"):
+        read = mq.Control(net, Image.new("RGB", (8, 8)), mask=given).region
+        assert np.abs(framed_mask(read, (24, 16))[0, 0].numpy() - wanted).max() < 1 / 255
+    assert np.abs(framed_mask(image, (24, 16))[0, 0].numpy() - wanted).max() < 1 / 255
+
+
+def test_an_edit_by_a_mask_painted_on_transparency(tmp_path) -> None:
+    base, scene = tiny_base("sd15"), mq.diorama.scene(7).image.resize((64, 64))
+    plain = Image.new("L", (64, 64))
+    plain.paste(255, (20, 20, 40, 40))
+    layer = Image.new("RGBA", (64, 64), (255, 255, 255, 0))
+    layer.paste("white", (20, 20, 40, 40))
+    layer.save(tmp_path / "layer.png")
+    control = mq.Control(randomise(mq.ControlNet.attach(base)), scene)
+    images = []
+    for mask in (plain, layer, tmp_path / "layer.png"):
+        inside = mq.Control(control.net, scene, mask=mask)
+        made = mq.generate(base, "a", inside, image=scene, mask=mask, steps=2, size=(64, 64))[0]
+        images.append(np.asarray(made))
+        assert np.array_equal(images[-1][:20], np.asarray(scene)[:20])
+    assert np.array_equal(images[0], images[1])
+    assert np.array_equal(images[0], images[2])

@@ -148,7 +148,18 @@ TEXTS = (
     "condition", "output", "base", "data", "image_column", "condition_column", "text_column", "cache_folder",
     "start_from", "track", "device", "detect_weights", "detect_device",
 )  # fmt: skip
-CHOICES = ("crop", "palette", "encoder", "connect", "variant", "unlock", "decay", "optimizer_name", "precision")
+CHOICES = (
+    "prediction",
+    "crop",
+    "palette",
+    "encoder",
+    "connect",
+    "variant",
+    "unlock",
+    "decay",
+    "optimizer_name",
+    "precision",
+)
 WRONG = [
     *((name, low - 1, f"{name} is a whole number of {low} or more, not {low - 1}") for name, low in BOUNDS.items()),
     *((name, value, f"{name} is a number from 0 to 1, not {value}") for name in SHARES for value in (-0.1, 1.1)),

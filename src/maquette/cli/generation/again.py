@@ -11,7 +11,7 @@ from PIL import Image
 from maquette.cli.generation.options import flags
 from maquette.cli.generation.outputs import targets
 from maquette.cli.generation.plan import Given, require_networks
-from maquette.cli.generation.varied import check_cells, varied
+from maquette.cli.generation.varied import check_cells, nets_of, varied
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb, open_image
 from maquette.foundation.settings import check_device
@@ -52,11 +52,13 @@ class Repeat:
         check_cells(record, given.sweeps)
         _check_complete(record, source, given.options.again.anyway)
         try:
-            require_networks(record.base, [control.controlnet for control in record.controls])
+            require_networks(record.base, nets_of(record, given.sweeps))
+            changed = [f"the LoRA {lora.file!r}" for lora in record.loras if lora.sha256 != lora.hashed().sha256]
         except MaquetteError as error:
             raise MaquetteError(
-                f"{error} If it was moved, say where: --set base=... or --set controlnet=..."
+                f"{error} If it was moved, say where: --set base=..., --set controlnet=... or --set lora=..."
             ) from error
+        _check_changes([f"{name} has changed since" for name in changed], source, given.options.again.anyway)
         default = source.with_stem(f"{source.stem}-again")
         (target,) = targets(given.output, default, 1, given.options.output.overwrite)
         return Repeat(given, source, record, bool(settings or given.sweeps), target)
@@ -72,19 +74,13 @@ class Repeat:
 
         options, record = self.given.options, self.record
         device = options.model.device if "device" in self.given.typed else record.device
-        studio = Studio(record.base, device, record.dtype, options.model.low_memory)
-        self._check_weights(studio.changes(record))
+        studio = Studio(record, nets_of(record, self.given.sweeps), device, options.model.low_memory)
+        _check_changes(studio.changes(record), self.source, options.again.anyway)
         self._warn_of_versions(versions(), studio.base.device.type)
         fresh = [replace(record, device=studio.base.device.type)]
         write(studio, fresh, self.given.sweeps, [self.target], options.output.keep_images)
         if not self.is_varied:
             self._compare()
-
-    def _check_weights(self, changes: list[str]) -> None:
-        if changes and not self.given.options.again.anyway:
-            raise MaquetteError(
-                f"{str(self.source)!r} cannot be made again: {'; '.join(changes)}. --anyway takes what is there now."
-            )
 
     def _warn_of_versions(self, here: dict[str, str], device: str) -> None:
         """Say what may change the last bits."""
@@ -120,6 +116,13 @@ def _check_complete(record: Record, source: Path, anyway: bool) -> None:
         raise MaquetteError(
             f"{str(source)!r} cannot be made again: its record lacks {', '.join(record.unrecorded)}. --anyway goes on "
             "without."
+        )
+
+
+def _check_changes(changes: list[str], source: Path, anyway: bool) -> None:
+    if changes and not anyway:
+        raise MaquetteError(
+            f"{str(source)!r} cannot be made again: {'; '.join(changes)}. --anyway takes what is there now."
         )
 
 

@@ -12,7 +12,7 @@ from maquette.cli.generation.plan import Plan
 from maquette.cli.generation.studio import Studio
 from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
-from maquette.foundation.images import open_image
+from maquette.foundation.images import as_mask, open_image
 from maquette.sampling.metadata import ControlRecord, Record, pack
 from maquette.sampling.prompts import Captioner, check_captioner
 from maquette.sampling.size import check_size
@@ -83,7 +83,7 @@ class Jobs:
         found = []
         for number, (control, record) in enumerate(zip(self._plan.controls, self._template.controls, strict=True)):
             map_ = self._kept[number] if number in self._kept else self._map(control, source)
-            mask = None if control.mask is None else self._mask(open_image(control.mask))
+            mask = None if control.mask is None else self._mask(open_image(control.mask, as_mask))
             found.append(replace(record, map=map_, mask=mask))
         return found
 

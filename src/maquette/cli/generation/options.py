@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from maquette.foundation.declared import Declared, Setting, setting, settings_of
+from maquette.foundation.settings import FilePrediction
 
 Fit = Literal["cut", "pad", "stretch"]
 
@@ -41,7 +42,7 @@ class StartOptions(Declared):
     fit: Fit = setting("cut", "How an image of another shape gets the size: cut off, pad with black, or stretch.")
     image: Path | None = setting(None, "A start image, which is changed instead of beginning from noise.")
     strength: float = setting(1.0, "Share of the noise added to the start image: above 0, up to 1.")
-    mask: Path | None = setting(None, "White where the start image may change; the rest is kept.")
+    mask: Path | None = setting(None, "White where the start image may change; black or transparent is kept.")
     feather: int | None = setting(None, "Width of the mask's soft edge in pixels; default: one latent cell, such as 8.")
 
 
@@ -67,6 +68,9 @@ class ModelOptions(Declared):
     """What computes."""
 
     base: str = setting("diorama", "Base model: diorama; a folder, a file, or a name on the Hub.")
+    prediction: FilePrediction | None = setting(
+        None, "What the base predicts, if it is a single file that does not say it (SD 2.x)."
+    )
     device: str = setting("auto", "cpu, cuda, mps; auto: the fastest one.")
     dtype: str = setting("auto", "float32, bfloat16, float16; auto: bfloat16 on a GPU that has it, else float32.")
     low_memory: bool = setting(False, "Keep only the running part of the model on the device.")

@@ -13,10 +13,11 @@ from maquette.cli.generation.outputs import targets, targets_in
 from maquette.cli.generation.prompts import read_prompts
 from maquette.cli.generation.seeds import read_seeds
 from maquette.cli.generation.sources import images_in
-from maquette.cli.generation.varied import Sweep, check_cells
+from maquette.cli.generation.varied import Sweep, check_cells, nets_of
 from maquette.errors import MaquetteError
+from maquette.formats.lora_file import LoraFile
 from maquette.foundation.hub import require_repository
-from maquette.foundation.images import open_image
+from maquette.foundation.images import as_mask, open_image
 from maquette.foundation.settings import check_device, check_dtype, read_named, read_size
 from maquette.sampling.metadata import ControlRecord, Record
 
@@ -30,6 +31,7 @@ class Given:
     sources: list[Path] = field(default_factory=list)
     controls: list[str] = field(default_factory=list)
     detector_options: list[str] = field(default_factory=list)
+    loras: list[str] = field(default_factory=list)
     sweeps: list[Sweep] = field(default_factory=list)
     output: Path | None = None
 
@@ -60,7 +62,7 @@ class Plan:
         sources, controls = images_in(given.sources), _controls(given)
         _check_images(sources, controls)
         prompts, seeds = read_prompts(options.prompt, given.typed), _seeds(given)
-        template = _template(options, controls)
+        template = _template(options, controls, _loras(given.loras))
         check_cells(template, given.sweeps)
         size = read_size(options.sampling.size) if options.sampling.size is not None else None
         check_device(options.model.device)
@@ -69,7 +71,7 @@ class Plan:
         local_base(template.base)
         for control in controls:
             control.detector(template.base)
-        require_networks(template.base, _nets(template, given.sweeps))
+        require_networks(template.base, nets_of(template, given.sweeps))
         written = _targets(given, sources, len(prompts) * len(seeds))
         return Plan(options, template, controls, sources, prompts, seeds, given.sweeps, size, start, mask, written)
 
@@ -130,7 +132,15 @@ def _seeds(given: Given) -> list[int]:
     return read_seeds(sampling.seed, sampling.seeds, sampling.count)
 
 
-def _template(options: Options, controls: Sequence[ControlRequest]) -> Record:
+def _loras(texts: Sequence[str]) -> list[LoraFile]:
+    """The files that are there and hold weights."""
+    loras = [LoraFile.read(text) for text in texts]
+    for lora in loras:
+        lora.check()
+    return loras
+
+
+def _template(options: Options, controls: Sequence[ControlRequest], loras: list[LoraFile]) -> Record:
     sampling = options.sampling
     settings = {
         "negative_prompt": options.prompt.negative_prompt,
@@ -149,7 +159,8 @@ def _template(options: Options, controls: Sequence[ControlRequest]) -> Record:
         ControlRecord(c.net_name(base), "", c.weight, c.start, c.end, None, c.balance, c.curve, c.branch)
         for c in controls
     ]
-    return Record(base, "", options.model.dtype, settings, records)
+    model = options.model
+    return Record(base, "", model.dtype, settings, records, prediction=model.prediction, loras=loras)
 
 
 def _start(options: StartOptions, typed: Sequence[str]) -> tuple[Image.Image | None, Image.Image | None]:
@@ -157,15 +168,8 @@ def _start(options: StartOptions, typed: Sequence[str]) -> tuple[Image.Image | N
     for name, needed in (("mask", "image"), ("strength", "image"), ("feather", "mask")):
         if name in typed and needed not in typed:
             raise MaquetteError(f"--{name} has no effect without --{needed}; give it too.")
-    images = (None if path is None else open_image(path) for path in (options.image, options.mask))
-    start, mask = images
-    return start, mask
-
-
-def _nets(template: Record, sweeps: Sequence[Sweep]) -> list[str]:
-    """All ControlNets that take part."""
-    swept = [value for sweep in sweeps if sweep.name.startswith("controlnet") for _, value in sweep.values]
-    return [*(control.controlnet for control in template.controls), *swept]
+    start = None if options.image is None else open_image(options.image)
+    return start, None if options.mask is None else open_image(options.mask, as_mask)
 
 
 def _targets(given: Given, sources: Sequence[Path], count: int) -> list[list[Path]]:

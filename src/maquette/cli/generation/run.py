@@ -7,7 +7,7 @@ from maquette.cli.generation.jobs import Jobs, open_captioner, open_detectors, s
 from maquette.cli.generation.plan import Plan
 from maquette.cli.generation.sheet import write_sheet
 from maquette.cli.generation.studio import Studio
-from maquette.cli.generation.varied import Sweep, cells, varied
+from maquette.cli.generation.varied import Sweep, cells, nets_of, varied
 from maquette.errors import MaquetteError
 from maquette.foundation.files import numbered
 from maquette.sampling.metadata import Record, save
@@ -19,7 +19,8 @@ def carry_out(plan: Plan) -> None:
     Raises `MaquetteError` at the end for images that could not be read, where there are several.
     """
     opened, captioner, model = open_detectors(plan), open_captioner(plan), plan.options.model
-    studio = Studio(plan.template.base, model.device, model.dtype, model.low_memory)
+    nets = nets_of(plan.template, plan.sweeps)
+    studio = Studio(plan.template, nets, model.device, model.low_memory)
     jobs, sources, failed = Jobs(plan, studio, opened), sources_of(plan), []
     for source, targets in zip(sources, plan.targets, strict=True):
         try:

@@ -11,20 +11,30 @@ from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
 from maquette.foundation.progress import steps_bar
 from maquette.sampling.generate import generate
-from maquette.sampling.hashes import base_hash, net_hash
 from maquette.sampling.metadata import Record, unpack
 from maquette.sampling.prompts import Captioner, automatic
+from maquette.sampling.recording import net_hash
 
 
 class Studio:
-    """A base and the ControlNets that are asked for.
+    """A base with its LoRAs, and the ControlNets that are asked for.
+
+    Args:
+        template: a record that names the base and its LoRAs.
+        nets: ControlNets to load before LoRAs are added: those that are stored as a difference are completed by the
+            weights of the base that they were trained on.
 
     Raises `MaquetteError` where they cannot be loaded.
     """
 
-    def __init__(self, base: str, device: str, dtype: str, low_memory: bool) -> None:
-        self.base = load_base(base, device, dtype, low_memory=low_memory)
+    def __init__(self, template: Record, nets: Sequence[str], device: str, low_memory: bool) -> None:
+        predicts: Any = template.prediction  # has been checked
+        self.base = load_base(template.base, device, template.dtype, low_memory=low_memory, prediction=predicts)
         self._nets: dict[str, ControlNet] = {}
+        for name in nets:
+            self.net(name)
+        for lora in template.loras:
+            self.base.add_lora(lora.file, lora.weight)
 
     def net(self, name: str) -> ControlNet:
         """A ControlNet by name. Raises `MaquetteError` if it cannot be loaded."""
@@ -75,7 +85,7 @@ class Studio:
     def changes(self, record: Record) -> list[str]:
         """What has other weights than when a record was written, in words; what it has no hash of is left out."""
         found = []
-        if record.base_hash not in (None, base_hash(self.base)):
+        if record.base_hash not in (None, self.base.hash()):
             found.append(f"the base {record.base!r} has changed since")
         for control in record.controls:
             if control.hash not in (None, net_hash(self.net(control.controlnet))):

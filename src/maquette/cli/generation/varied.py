@@ -2,23 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from maquette.cli.generation.controls import read_curve, read_weight
 from maquette.controlnet.choices import check_strength
 from maquette.errors import MaquetteError
+from maquette.formats.lora_file import LoraFile
 from maquette.foundation.registry import unknown
-from maquette.foundation.settings import read_value
+from maquette.foundation.settings import check_prediction, read_value
 from maquette.sampling.config import Sampling
-from maquette.sampling.metadata import Record
+from maquette.sampling.metadata import ControlRecord, Record
+
+T = TypeVar("T", ControlRecord, LoraFile)
 
 SAMPLING = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather", "seed")
-TEXTS = ("prompt", "negative_prompt", "base")
+TEXTS = ("prompt", "negative_prompt", "base", "prediction")
 OF_CONTROLS: dict[str, Callable[[str], Any]] = {
     "weight": read_weight, "start": read_value, "end": read_value, "balance": str, "curve": read_curve, "branch": str,
     "controlnet": str,
 }  # fmt: skip
 """Settings of every control; with a number, as in weight.2, of that one."""
+
+OF_LORAS: dict[str, tuple[str, Callable[[str], Any]]] = {"lora": ("file", str), "lora_weight": ("weight", read_value)}
+"""Settings of every LoRA, numbered likewise: the field of `LoraFile`, and how it is parsed."""
 
 
 def read_setting(name: str, text: str) -> Any:
@@ -26,7 +32,9 @@ def read_setting(name: str, text: str) -> Any:
     plain = name.partition(".")[0]
     if plain in OF_CONTROLS:
         return OF_CONTROLS[plain](text)
-    known = [*SAMPLING, *TEXTS, *OF_CONTROLS]
+    if plain in OF_LORAS:
+        return OF_LORAS[plain][1](text)
+    known = [*SAMPLING, *TEXTS, *OF_CONTROLS, *OF_LORAS]
     if name not in known:
         raise MaquetteError(unknown("setting to vary", name, known) + " Of the second control: weight.2.")
     return text if name in TEXTS else read_value(text)
@@ -62,6 +70,8 @@ class Sweep:
         name, _, listed = text.partition("=")
         if name in TEXTS:
             raise MaquetteError(f"{name} cannot be swept over; several prompts are given with --prompts FILE.")
+        if name.partition(".")[0] in OF_LORAS:
+            raise MaquetteError(f"{name} cannot be swept over: a LoRA is added once; run the command for each value.")
         values = [(value.strip(), read_setting(name, value.strip())) for value in listed.split(",") if value.strip()]
         if len(values) < 2:
             raise MaquetteError(f"--sweep is NAME=VALUE,VALUE,..., such as weight=0,0.5,1, not {text!r}.")
@@ -86,6 +96,12 @@ def cells(sweeps: Sequence[Sweep]) -> list[list[dict[str, Any]]]:
     return [[{columns.name: value} | row for _, value in columns.values] for row in rows]
 
 
+def nets_of(record: Record, sweeps: Sequence[Sweep]) -> list[str]:
+    """All ControlNets that take part in a record and its variations on a sheet."""
+    swept = [value for sweep in sweeps if sweep.name.startswith("controlnet") for _, value in sweep.values]
+    return [*(control.controlnet for control in record.controls), *swept]
+
+
 def check_cells(record: Record, sweeps: Sequence[Sweep]) -> None:
     """Check a record, and every variation of it on a sheet.
 
@@ -99,13 +115,15 @@ def check_cells(record: Record, sweeps: Sequence[Sweep]) -> None:
 def varied(record: Record, settings: dict[str, Any]) -> Record:
     """A record with other settings.
 
-    Raises `MaquetteError` for a value out of range, and for a control that the record does not have.
+    Raises `MaquetteError` for a value out of range, and for a control or LoRA that the record does not have.
     """
     for name, value in settings.items():
         field, _, number = name.partition(".")
         if field in OF_CONTROLS:
-            record = _with_control(record, field, number, value)
-        elif name in ("prompt", "base"):
+            record = replace(record, controls=_changed(record.controls, "control", field, number, {field: value}))
+        elif field in OF_LORAS:
+            record = replace(record, loras=_changed(record.loras, "LoRA", field, number, {OF_LORAS[field][0]: value}))
+        elif name in ("prompt", "base", "prediction"):
             record = replace(record, **{name: value})
         else:
             record = replace(record, settings={**record.settings, name: value})
@@ -115,18 +133,25 @@ def varied(record: Record, settings: dict[str, Any]) -> Record:
 
 def check_settings(record: Record) -> None:
     """Raises `MaquetteError` for a setting out of range."""
+    check_prediction(record.prediction)
     Sampling.check(**{name: record.settings.get(name) for name in SAMPLING})
     for control in record.controls:
         curve = [(done, factor) for done, factor in control.curve] if control.curve else None
         check_strength(control.weight, control.start, control.end, control.balance, curve, control.branch)
 
 
-def _with_control(record: Record, field: str, number: str, value: Any) -> Record:
-    count = len(record.controls)
+def _changed(items: Sequence[T], kind: str, name: str, number: str, change: dict[str, Any]) -> list[T]:
+    """Controls or LoRAs with a change to the one of a number, or to all of them.
+
+    Args:
+        name: of the setting, for messages.
+    """
+    count = len(items)
     if not count:
-        raise MaquetteError(f"There is no control whose {field} could be set.")
+        raise MaquetteError(f"There is no {kind} whose {name} could be set.")
     if number and not (number.isdecimal() and 1 <= int(number) <= count):
-        raise MaquetteError(f"Controls are numbered from 1 to {count}; there is no {field}.{number}.")
+        raise MaquetteError(
+            f"{kind[0].upper()}{kind[1:]}s are numbered from 1 to {count}; there is no {name}.{number}."
+        )
     chosen = range(count) if not number else [int(number) - 1]
-    controls = [replace(c, **{field: value}) if n in chosen else c for n, c in enumerate(record.controls)]
-    return replace(record, controls=controls)
+    return [replace(item, **change) if place in chosen else item for place, item in enumerate(items)]

@@ -40,6 +40,10 @@ STRENGTHS: dict[str, dict[str, Any]] = {
 }
 """Settings of a control."""
 
+WEIGHTS, ENDS = (0, 0.2, 0.5, 1), (0.1, 0.3, 1)
+"""Columns and rows of the sweep, of scene `SWEPT`."""
+SWEPT = 20
+
 EDITED = {27: "a red ball", 192: "a green tree", 246: "a blue cube", 408: "a red house in the desert"}
 """Scenes with room on the left, and what is put there."""
 
@@ -58,6 +62,7 @@ def make(recipe: Recipe) -> None:
         combined_controls(base, pair).save(recipe.output / f"{'-and-'.join(pair)}.png")
     guidance_variants(base, "canny").save(recipe.output / "guidance.png")
     strengths(base, "canny").save(recipe.output / "strengths.png")
+    weight_by_end(base, "canny").save(recipe.output / "sweep.png")
     regions(base, "canny").save(recipe.output / "regions.png")
     edits(base).save(recipe.output / "edits.png")
 
@@ -114,6 +119,21 @@ def strengths(base: Base, condition: str) -> Image.Image:
         )
     captions = [[pairs.captions[other] for other in others.values()], *([[]] * len(STRENGTHS))]
     return image_grid(rows, labels=(condition, *STRENGTHS), captions=captions)
+
+
+def weight_by_end(base: Base, condition: str) -> Image.Image:
+    """One scene under its caption, with its control at each of `WEIGHTS` until each of `ENDS`; above it scene and map.
+
+    As `maquette generate MAP --map --sweep weight=... --sweep end=...` has it.
+    """
+    net, pairs = load_controlnet(f"diorama/{condition}", base), _pairs(condition)
+    condition_map, prompt = pairs.standard(SWEPT), pairs.captions[SWEPT]
+    rows = [[Image.fromarray(pairs.images[SWEPT]), condition_map]]
+    for end in ENDS:
+        controls = [Control(net, condition_map, weight=weight, end=end) for weight in WEIGHTS]
+        rows.append([_generate(base, prompt, [control], SWEPT) for control in controls])
+    captions = [["source", condition], *([[f"weight {weight:g}" for weight in WEIGHTS]] * len(ENDS))]
+    return image_grid(rows, labels=("", *(f"end {end:g}" for end in ENDS)), captions=captions)
 
 
 def regions(base: Base, condition: str) -> Image.Image:

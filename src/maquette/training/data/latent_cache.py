@@ -26,7 +26,7 @@ from maquette.data.pairs import Pairs
 from maquette.errors import MaquetteError
 from maquette.text.conditioning import Conditioning
 from maquette.training.data.filling import CHUNK, DIGEST, NONE, Filling, Keys, text_key
-from maquette.training.data.tensor_store import Store
+from maquette.training.data.tensor_store import FILE, Store
 from maquette.training.distributed.world import World
 
 SPARE = 1.1  # size of a store, relative to its tensors
@@ -66,7 +66,7 @@ def precompute(base: Base, pairs: Pairs, folder: Path, world: World, conflicting
     views = pairs.views()
     assert views is not None, "random crops cannot be cached"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        filling = Filling(base, pairs, views, Store(folder / "cache.sqlite"), pool, conflicting)
+        filling = Filling(base, pairs, views, Store(folder / FILE), pool, conflicting)
         mine, count = _fill_share(filling, len(pairs), folder, world)
     shares = world.gather_local((mine, count))  # also waits for all
     chunks = np.zeros((sum(len(share) for share, _ in shares), DIGEST), np.uint8)

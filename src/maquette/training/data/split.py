@@ -21,6 +21,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import Order
 from maquette.training.config import TrainingConfig
 from maquette.training.data.batch_sampler import grouped
+from maquette.training.data.tensor_store import SizeStore
 from maquette.training.distributed.world import World
 from maquette.training.parts import DataConfig
 
@@ -44,7 +45,7 @@ def open_data(config: TrainingConfig, base: Base, world: World) -> TrainingData:
     """
     if config.data.source is None:
         return _scenes(config.condition, config.data, _count_held_out(config), world)
-    pairs, faults = _custom_pairs(config.condition, config.data, base.size)
+    pairs, faults = _custom_pairs(config.condition, config.data, base.size, world)
     for message in warnings_of(pairs):
         warnings.warn(message, MaquetteWarning, stacklevel=4)
     return hold_out(config, pairs, faults)
@@ -85,13 +86,20 @@ def _detector(condition: str, data: DataConfig) -> ConditionFn | None:
     return draw_named(condition, data.detect_options, data.detect_weights, data.detect_device)
 
 
-def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePairs, Sequence[BadRow]]:
+def _custom_pairs(condition: str, data: DataConfig, size: int, world: World) -> tuple[SourcePairs, Sequence[BadRow]]:
+    """The pairs, and what could not be parsed of them. One process of a machine reads sizes, and others find them."""
     assert data.source is not None, "without a source, training uses scenes"
     columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
     source = open_source(data.source, columns)
     framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.kind(condition))
     detect = _detector(condition, data) if data.detect else None
-    return SourcePairs.open(condition, source, framing, detect, data.palette), source.faults
+    kept = SizeStore.at(data.cache_folder) if data.buckets and data.cache else None
+    if kept is not None and not world.is_local_main:
+        world.barrier()
+    pairs = SourcePairs.open(condition, source, framing, detect, data.palette, kept)
+    if kept is not None and world.is_local_main:
+        world.barrier()
+    return pairs, source.faults
 
 
 def _held_out(source: str, count: int, seed: int, pairs: Pairs, groups: list[Blocks]) -> list[int]:

@@ -9,14 +9,19 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
+import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from maquette.errors import MaquetteError
 
 PATIENCE = 120  # seconds to wait for another process's write
+FILE = "cache.sqlite"  # of a cache folder
 AT_ONCE = 500  # keys per query; older SQLite versions allow 999
 
 
@@ -102,3 +107,24 @@ class Store:
 
     def __getstate__(self) -> dict[str, object]:
         return {"path": self.path, "_opened": {}}
+
+
+@dataclass(frozen=True)
+class SizeStore:
+    """Sizes of images in a tensor store (`data.sizes.Kept`)."""
+
+    store: Store
+
+    @staticmethod
+    def at(folder: Path) -> "SizeStore":
+        """In the store of a cache folder."""
+        return SizeStore(Store(folder / FILE))
+
+    def find(self, key: bytes) -> NDArray[np.int32] | None:
+        """The sizes (rows, 2) under a key; None without any."""
+        found = self.store.find(key)
+        return None if found is None else found["sizes"].numpy()
+
+    def put(self, key: bytes, sizes: NDArray[np.int32]) -> None:
+        """Keep sizes (rows, 2), in place of those under the same key."""
+        self.store.put([(key, {"sizes": torch.from_numpy(sizes)})], anew=True)

@@ -1,4 +1,4 @@
-"""Hashes of the networks that take part in a generation, so that a record can tell whether they are still the same."""
+"""Hashes of networks, so that a record can tell whether they are still the same."""
 
 import hashlib
 from collections.abc import Iterable, Mapping
@@ -11,24 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from maquette.base import Base
-from maquette.controlnet.network import ControlNet
-from maquette.sampling.metadata import text_hash
-
 _known: WeakKeyDictionary[nn.Module, tuple[Any, str]] = WeakKeyDictionary()
 """The last hash of each network, with the state of its tensors at that time."""
 
 
-def base_hash(base: Base) -> str:
-    """Hash of all that a base adds to a generation: weights, tokenizers and the noise schedule."""
-    parts = [base.backbone.network, base.autoencoder, *base.text.modules]
-    schedule = sorted((name, str(value)) for name, value in base.scheduler_config.items() if name[0] != "_")
-    return text_hash(repr([*map(module_hash, parts), base.text.vocabulary, schedule]))
-
-
-def net_hash(net: ControlNet) -> str:
-    """Hash of a ControlNet's weights and of the settings that its output depends on."""
-    return text_hash(repr([module_hash(net), net.config, net.contract.channel_order, net.contract.pooled]))
+def text_hash(text: str) -> str:
+    """SHA-256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def module_hash(module: nn.Module) -> str:
@@ -38,7 +27,7 @@ def module_hash(module: nn.Module) -> str:
     count, but they change all weights, and so the first and last ones.
     """
     tensors: Mapping[str, Tensor] = module.state_dict()
-    state = [(name, value.data_ptr(), _version(value)) for name, value in tensors.items()], _ends(tensors.values())
+    state = [(name, value.data_ptr(), _version(value)) for name, value in tensors.items()], ends(tensors.values())
     known = _known.get(module)
     if known is None or known[0] != state:
         with ThreadPoolExecutor() as threads:  # hashing releases Python's lock
@@ -52,7 +41,7 @@ def _version(value: Tensor) -> int:
     return 0 if value.is_inference() else value._version
 
 
-def _ends(tensors: Iterable[Tensor]) -> list[float]:
+def ends(tensors: Iterable[Tensor]) -> list[float]:
     """The first and last number of each tensor of any shape."""
     ends = [value[(place,) * value.ndim].detach().float() for value in tensors if value.numel() for place in (0, -1)]
     return torch.stack(ends).tolist() if ends else []
