@@ -1,6 +1,5 @@
 """Sharing a ControlNet on the Hub: its folder and a model card."""
 
-import json
 import re
 import shutil
 import tempfile
@@ -13,6 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from maquette.controlnet.contract import OURS, Contract
 from maquette.controlnet.save import Written, own_layout, save
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.rules import check_values
 
 HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, optionally @revision
 CARD, CURVE, GRID = "README.md", "curve.png", "grid.png"
@@ -53,7 +54,12 @@ def prepare(net: Written, folder: Path, name: str, run: Path | None = None) -> N
 
 def _settings(run: Path | None) -> dict[str, Any]:
     kept = run / "training.json" if run is not None else None
-    return json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
+    if kept is None or not kept.is_file():
+        return {}
+    try:
+        return check_values(read_json(kept), {}, str(kept))
+    except (OSError, ValueError) as error:
+        raise MaquetteError(f"The settings of the run in {str(kept)!r} cannot be read ({error}).") from error
 
 
 def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) -> str:

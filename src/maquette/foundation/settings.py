@@ -115,10 +115,13 @@ def problem(value: Any, hint: Any, low: float | None = None, high: float | None 
 
 
 def _is_number(value: Any, low: float | None, high: float | None) -> bool:
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    number = float(value)
-    return (low is None or number >= low) and (high is None or number <= high)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+    return math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high)
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -1,7 +1,6 @@
 """The configuration of a training run, in parts by the module that uses them."""
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from maquette.errors import MaquetteError
 from maquette.foundation.declared import REQUIRED, Setting, When, setting, settings_of
 from maquette.foundation.files import atomic_write
 from maquette.foundation.flags import Given, flag
+from maquette.foundation.reading.documents import read_json, read_toml
 from maquette.training.legacy import modern
 from maquette.training.parts import DataConfig, HardwareConfig, ModelConfig, MonitorConfig, OptimizerConfig
 from maquette.training.validation import problems_of
@@ -108,9 +108,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises `MaquetteError` if the file is neither.
     """
     try:
-        text = path.read_text("utf-8")
-        settings = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except ValueError as error:  # from TOML, JSON or UTF-8 decoding
+        settings = read_toml(path) if path.suffix == ".toml" else read_json(path)
+    except (OSError, ValueError) as error:  # of the file, TOML, JSON or UTF-8
         raise MaquetteError(f"{str(path)!r} is neither TOML nor a run's training.json ({error}).") from error
     if not isinstance(settings, dict):
         raise MaquetteError(f"{str(path)!r} is not a table of named settings.")
