@@ -20,6 +20,7 @@ from maquette.conditions.weight_sources import WeightSource, locate
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import find_placement
 from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.files import TEXT, check_folder
 from maquette.foundation.reading.networks import check_network
 from maquette.foundation.weights import find_weights, open_weights
 
@@ -179,6 +180,7 @@ def load_errors(folder: Path, what: str) -> Iterator[None]:
     Raises `MaquetteError` for any exception in the block.
     """
     try:
+        check_folder(folder, (".json", ".txt"), TEXT)
         yield
     except Exception as error:  # broken files cause errors of any type, even bare `Exception` in tokenizers
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -87,7 +87,7 @@ def _detector(condition: str, data: DataConfig) -> ConditionFn | None:
 
 def _custom_pairs(condition: str, data: DataConfig, size: int) -> tuple[SourcePairs, Sequence[BadRow]]:
     assert data.source is not None, "without a source, training uses scenes"
-    columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
+    columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect, outside=data.outside)
     source = open_source(data.source, columns)
     framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.kind(condition))
     detect = _detector(condition, data) if data.detect else None
