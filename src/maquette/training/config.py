@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 from maquette.foundation.declared import REQUIRED, Setting, When, setting, settings_of
 from maquette.foundation.files import atomic_write
 from maquette.foundation.flags import Given, flag
@@ -124,5 +124,5 @@ def _checked(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
     problems = [*given.problems, *(f"{flat} is missing (on the command line {flag(known[flat])})" for flat in missing)]
     problems += [f"{given.typed.get(flat, flat)} {problem}" for flat, problem in problems_of(values, known)]
     if problems:
-        raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
+        raise MaquetteError("This training cannot run: " + "; ".join(shortened(one, 300) for one in problems) + ".")
     return values

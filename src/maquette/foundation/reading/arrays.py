@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,7 @@ def read_array(path: Path, most: int) -> NDArray[Any]:
     Raises `OSError` or `ValueError` for a file that cannot be read, and where its header states more than it holds.
     """
     with open_regular(path) as file:
-        version = np.lib.format.read_magic(file)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(file)
+        shape, dtype = _header(file)
         size = math.prod(shape) * dtype.itemsize
         if size > most or min(shape, default=0) < 0:
             raise ValueError(f"it states an array {shape} of {dtype}; {most:,} bytes are the most")
@@ -27,3 +25,14 @@ def read_array(path: Path, most: int) -> NDArray[Any]:
             raise ValueError("it is cut off")
         file.seek(0)
         return np.asarray(np.load(file, allow_pickle=False))
+
+
+def _header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """The shape and type that a file states. Raises `ValueError` for a header that is broken."""
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read(file)
+    except Exception as error:  # it is parsed as Python's, whose parser has errors of its own
+        raise ValueError(f"it has no header of an array ({error})") from error
+    return shape, dtype

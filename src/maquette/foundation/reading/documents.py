@@ -36,9 +36,9 @@ def parse_json(content: bytes | str) -> Any:
 def _is_deep(value: Any) -> bool:
     """Whether lists and tables are nested more than `NESTING` deep."""
     level = [value]
-    for _ in range(NESTING + 1):
+    for _ in range(NESTING):
         level = [item for held in level if isinstance(held, list | dict) for item in _items(held)]
-    return bool(level)
+    return any(isinstance(held, list | dict) for held in level)
 
 
 def _items(held: list[Any] | dict[str, Any]) -> Iterable[Any]:
