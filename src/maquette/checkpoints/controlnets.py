@@ -73,7 +73,6 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     """
     found, weights = opened(path)
     config = found or {}
-    check_network(config, CONTROLNET, len(weights), str(path))
     net = _built(backbone, config, path)
     state = net.published()
     copied_names = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
@@ -153,7 +152,7 @@ def opened(path: Path) -> tuple[dict[str, Any] | None, Weights]:
     weights = open_weights(weights_path(path))
     if config is None and KEPT_CONFIG in weights.metadata:
         config = _read(weights.metadata[KEPT_CONFIG], str(path))
-    return config, weights
+    return config and check_network(config, CONTROLNET, len(weights), str(path)), weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -76,8 +76,8 @@ def read_record(text: str, source: str, names: Mapping[str, set[str]]) -> dict[s
     needed = ("base", "prompt", "dtype", "settings")
     read = check_values(values, RECORD, source, ADVICE, needed)
     for control in read.get("controls", []):
-        check_values(control, {}, source, ADVICE, ("controlnet", "map"))
-    check_values(read["settings"], {}, source, ADVICE, ("seed", "count", "size"))
+        check_values(control, CONTROL, source, ADVICE, ("controlnet", "map"))
+    check_values(read["settings"], SETTINGS, source, ADVICE, ("seed", "count", "size"))
     strange = read.keys() - names["record"] | read["settings"].keys() - SETTINGS.keys()
     strange |= {name for control in read.get("controls", []) for name in control.keys() - names["control"]}
     if strange:

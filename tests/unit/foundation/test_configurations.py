@@ -157,6 +157,8 @@ def with_record(path: Path, **changes: object) -> Path:
 def test_a_record_of_many_images_makes_one(tmp_path) -> None:
     record = Record.load(with_record(tmp_path / "a.png", count=10**9, number=10**8))
     assert (record.settings["count"], record.settings["seed"], record.number) == (1, 4 + 10**8, 0)
+    largest = Record.load(with_record(tmp_path / "a.png", seed=2**63 - 2))
+    assert largest.settings["seed"] == 2**63 - 1
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ def test_images_for_detectors(image) -> None:
 
 
 def test_detectors_say_how_large_an_image_may_be(monkeypatch) -> None:
-    """Lines of LSD and the diorama's depth take 28 bytes of memory for each pixel."""
+    """Lines of LSD and the diorama's depth take 30 bytes of memory for each pixel."""
     monkeypatch.setattr(detecting, "MOST_PIXELS", 99)
     with pytest.raises(MaquetteError, match=r"has 99 pixels at most.*this one has 10×10"):
         mq.detect("canny", Image.new("RGB", (10, 10)))
