@@ -19,6 +19,7 @@ from maquette.conditions.labels import read_class_map
 from maquette.controlnet.network import ControlNet
 from maquette.data.check import check
 from maquette.data.crop import ResizeCrop
+from maquette.data.pairs import SourcePairs
 from maquette.data.sources.diode import depth_drawn
 from maquette.data.sources.jsonl import Columns, RowError, Source, read
 from maquette.data.sources.open import open_source
@@ -106,11 +107,12 @@ def _index(path: Path, _: str) -> None:
 
 def _every_row(source: Source) -> None:
     """Read all rows, the broken ones to their sentence; then check the whole as `data check` does."""
+    pairs = SourcePairs("canny", source, ResizeCrop((64, 64)))
     for number in range(min(len(source), 20)):
         try:
-            row = source[number]
-            row.image.mark()
-            read(row)
+            read(source[number])
+            pairs.signature(number)
+            pairs.content(number)
         except RowError:
             continue
     if len(source) <= 20:

@@ -23,6 +23,7 @@ from maquette.foundation.weight_files import find_weights, weights_kind
 __all__ = ["Shape", "Weights", "find_weights", "open_weights"]
 
 Shape = tuple[int, ...]
+LONGEST_NAME = 1000  # characters of a tensor's name
 
 
 class Weights(Mapping[str, Tensor]):
@@ -92,8 +93,12 @@ def open_weights(path: Path) -> Weights:
     """
     kind = weights_kind(path)
     if kind == "index":
-        return _open_shards(path)
-    return _open_safetensors(path) if kind == "safetensors" else _open_torch(path, mapped=kind == "zip")
+        weights = _open_shards(path)
+    else:
+        weights = _open_safetensors(path) if kind == "safetensors" else _open_torch(path, mapped=kind == "zip")
+    if long := next((name for name in weights if len(name) > LONGEST_NAME), None):
+        raise MaquetteError(f"{str(path)!r} has a tensor called {shortened(long)!r}; give a file of weights.")
+    return weights
 
 
 def _open_safetensors(path: Path) -> Weights:
@@ -164,7 +169,10 @@ def _open_shards(index: Path) -> Weights:
     shards = {shard: open_weights(index.parent / shard) for shard in sorted(set(shard_of.values()))}
     for name, shard in shard_of.items():
         if name not in shards[shard]:
-            raise MaquetteError(f"{str(index)!r} says that {name!r} is in {shard!r}, but it is not; fetch both anew.")
+            raise MaquetteError(
+                f"{str(index)!r} says that {shortened(name)!r} is in {shortened(shard)!r}, but it is not; fetch both "
+                "anew."
+            )
     shapes = {name: shards[shard].shapes[name] for name, shard in shard_of.items()}
     return Weights(index, shapes, lambda name: shards[shard_of[name]][name], {})
 
@@ -181,5 +189,7 @@ def _shard_names(index: Path) -> dict[str, str]:
         raise MaquetteError(f"{str(index)!r} is not an index of shards ({error!r}); fetch it anew.") from error
     for name in names:
         if not isinstance(name, str) or name != PurePath(name).name or ".index." in name:
-            raise MaquetteError(f"{str(index)!r} names the shard {name!r}; shards are files of weights beside it.")
+            raise MaquetteError(
+                f"{str(index)!r} names the shard {shortened(repr(name))}; shards are files of weights beside it."
+            )
     return dict(shard_of)

@@ -22,7 +22,7 @@ def parse_json(content: bytes | str) -> Any:
     text = content if isinstance(content, str) else content.removeprefix(codecs.BOM_UTF8).decode()
     try:
         value = json.loads(text)
-        if _HALF.search(text) or isinstance(content, str):
+        if isinstance(content, str) or ("\\u" in text and _HALF.search(text)):
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
