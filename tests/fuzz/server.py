@@ -10,6 +10,7 @@ import resource
 import signal
 import subprocess
 import sys
+import traceback
 import warnings
 from pathlib import Path
 from typing import NoReturn
@@ -100,12 +101,9 @@ def _carry_out(read, answer: int, seconds: int) -> NoReturn:
     except MaquetteError as error:
         tell("sentence", str(error)) if len(str(error)) <= LONGEST else tell("else", f"long: {error}")
     except BaseException as error:  # a panic of Rust is no Exception
-        trace = error.__traceback__
-        while (
-            trace is not None and trace.tb_next is not None and "maquette" in trace.tb_next.tb_frame.f_code.co_filename
-        ):
-            trace = trace.tb_next
-        place = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else ""
+        frames = traceback.extract_tb(error.__traceback__)
+        ours = [frame for frame in frames if "/maquette/" in frame.filename] or frames
+        place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
         tell("else", f"{type(error).__name__} at {place}: {str(error)[:200]}")
     tell("loads", "")
 

@@ -186,7 +186,9 @@ def _shard_names(index: Path) -> dict[str, str]:
         shard_of = read_json(index)["weight_map"]
         names = set(shard_of.values())
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise MaquetteError(f"{str(index)!r} is not an index of shards ({error!r}); fetch it anew.") from error
+        raise MaquetteError(
+            f"{str(index)!r} is not an index of shards ({shortened(str(error))}); fetch it anew."
+        ) from error
     for name in names:
         if not isinstance(name, str) or name != PurePath(name).name or ".index." in name:
             raise MaquetteError(
