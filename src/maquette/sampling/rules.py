@@ -55,6 +55,7 @@ RECORD: dict[str, Rule] = {
     "base_hash": optional(_TEXT),
     "image": optional(_TEXT),
     "mask": optional(_TEXT),
+    "versions": table({}),
     "unrecorded": listed(_TEXT, 0, 1000),
     "pixels": optional(_TEXT),
 }
