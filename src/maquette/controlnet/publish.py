@@ -13,7 +13,6 @@ from maquette.controlnet.contract import OURS, Contract
 from maquette.controlnet.save import Written, own_layout, save
 from maquette.errors import MaquetteError
 from maquette.foundation.reading.documents import read_json
-from maquette.foundation.reading.rules import check_values
 
 HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, optionally @revision
 CARD, CURVE, GRID = "README.md", "curve.png", "grid.png"
@@ -57,9 +56,10 @@ def _settings(run: Path | None) -> dict[str, Any]:
     if kept is None or not kept.is_file():
         return {}
     try:
-        return check_values(read_json(kept), {}, str(kept))
+        settings = read_json(kept)
     except (OSError, ValueError) as error:
         raise MaquetteError(f"The settings of the run in {str(kept)!r} cannot be read ({error}).") from error
+    return settings if isinstance(settings, dict) else {}
 
 
 def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) -> str:
