@@ -5,8 +5,9 @@ BIN := .venv/bin
 IMAGE ?=
 PROMPT ?=
 OUTPUT ?= demo.png
+MINUTES ?= 120
 
-.PHONY: setup demo test test-slow lint bench wheels clean
+.PHONY: setup demo test test-slow fuzz lint bench wheels clean
 
 setup: .venv/ready
 
@@ -33,6 +34,10 @@ test: lint
 
 test-slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow
+
+# Broken files of every kind against what reads them, for two hours; what breaks is kept in runs/fuzz.
+fuzz: setup
+	HF_HUB_OFFLINE=1 $(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
 lint: setup
 	$(BIN)/ruff format --check .

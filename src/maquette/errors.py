@@ -7,3 +7,8 @@ class MaquetteError(ValueError):
 
 class MaquetteWarning(UserWarning):
     """Something was not done quite as asked; its message says what."""
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """A text of at most about `most` characters, for a message: a longer one without its middle."""
+    return text if len(text) <= most else f"{text[: most // 2].rstrip()} … {text[-most // 2 :].lstrip()}"

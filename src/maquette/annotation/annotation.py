@@ -89,7 +89,8 @@ class Annotation:
     @property
     def read_columns(self) -> Columns:
         """The columns that are read from the source."""
-        return Columns(self.columns.image, None, self.columns.text, False, self.columns.has_texts and not self.caption)
+        texts = self.columns.has_texts and not self.caption
+        return Columns(self.columns.image, None, self.columns.text, False, texts, self.columns.outside)
 
     def options_of(self, row: int) -> dict[str, Any]:
         """The detector's options for a row of the source."""
@@ -101,6 +102,8 @@ class Annotation:
         """The settings as JSON values, including the detector's default options; saved beside the shards."""
         chosen = self.spec.options.given(self.condition, self.options)
         values = {**asdict(self), "options": asdict(chosen)}
+        if not self.columns.outside:  # as versions before 0.3 saved it
+            del values["columns"]["outside"]
         if self.size is None:
             del values["buckets"]  # targets that versions before 0.3 started have neither
         return values

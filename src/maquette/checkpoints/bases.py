@@ -1,23 +1,25 @@
 """Loading bases: the bundled one, a folder in diffusers' format, a file in the original layout, or one from the Hub."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
 
 from maquette.base import Base, Defaults
 from maquette.checkpoints import stable_diffusion  # noqa: F401 - registers its family
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
-from maquette.checkpoints.networks import filled_vae, part_settings, part_weights
+from maquette.checkpoints.networks import filled_vae, part_config, part_settings, part_weights
 from maquette.checkpoints.original import TOKENIZER
 from maquette.checkpoints.save import DEFAULTS
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.formats.configurations import DEFAULTS as DEFAULTS_RULES
+from maquette.formats.configurations import INDEX, SCHEDULE, VAE
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import snapshot
+from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.rules import check_values
 from maquette.foundation.weights import Weights, find_weights, open_weights
 from maquette.noise.config import noise_process
 from maquette.noise.process import Prediction
@@ -92,8 +94,9 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
 
 def _load_folder(name: str, folder: Path, where: Placement, prediction: Prediction | None) -> Base:
     index = _index(folder)
-    vae_config = part_settings(folder, "vae", AutoencoderKL.load_config)
-    autoencoder = filled_vae(vae_config, part_weights(folder, "vae"), where)
+    vae_weights = part_weights(folder, "vae")
+    vae_config = part_config(folder, "vae", VAE, tensors=len(vae_weights))
+    autoencoder = filled_vae(vae_config, vae_weights, where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     family = family_of_folder(folder, index)
     scheduler_config = _scheduler_config(folder, prediction, family)
@@ -111,11 +114,8 @@ def _defaults(folder: Path, scheduler_config: dict[str, Any]) -> Defaults | None
     if not path.exists():
         return None
     try:
-        fallback = {"sampler": noise_process(scheduler_config).samplers[0]}
-        defaults = Defaults(**{**fallback, **json.loads(path.read_text("utf-8"))})
-        types = (int, int | float, str)
-        if not all(isinstance(value, type_) for value, type_ in zip(vars(defaults).values(), types, strict=True)):
-            raise ValueError("a value has the wrong type")
+        stated = check_values(read_json(path), DEFAULTS_RULES, str(path))
+        defaults = Defaults(**{"sampler": noise_process(scheduler_config).samplers[0], **stated})
     except (OSError, ValueError, TypeError) as error:
         raise MaquetteError(
             f"The {DEFAULTS} of the base in {str(folder)!r} cannot be read ({error}); it holds steps, guidance and "
@@ -126,12 +126,12 @@ def _defaults(folder: Path, scheduler_config: dict[str, Any]) -> Defaults | None
 
 def _index(folder: Path) -> dict[str, Any]:
     """The contents of model_index.json: which classes load the parts."""
-    return part_settings(folder, ".", lambda path: json.loads((path / "model_index.json").read_text("utf-8")))
+    return part_config(folder, ".", INDEX, "model_index.json")
 
 
 def _scheduler_config(folder: Path, prediction: Prediction | None, family: Family) -> dict[str, Any]:
     """The noise schedule's configuration, including what the network predicts."""
-    config: dict[str, Any] = part_settings(folder, "scheduler", DDIMScheduler.load_config)
+    config = part_config(folder, "scheduler", SCHEDULE, "scheduler_config.json")
     scheduler = str(config.get("_class_name", ""))
     if scheduler.startswith(family.foreign_schedules):
         raise MaquetteError(
@@ -143,7 +143,14 @@ def _scheduler_config(folder: Path, prediction: Prediction | None, family: Famil
         raise MaquetteError(
             f"The base in {str(folder)!r} says that it predicts {stated!r}, not {prediction!r}; leave out prediction."
         )
+    part_settings(folder, "scheduler", lambda _: _try_schedule(config))
     return config
+
+
+def _try_schedule(config: dict[str, Any]) -> None:
+    """Make a sampler on a schedule, since settings that are valid alone may not fit together."""
+    process = noise_process(config)
+    process.sampler(process.samplers[0], 1, 1)
 
 
 def _path(name: str, token: str | None) -> Path:

@@ -1,6 +1,5 @@
 """Loading ControlNets: by name, from a folder in diffusers' format, or from a file in any known format."""
 
-import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -14,12 +13,17 @@ from maquette.backbones.protocol import Backbone
 from maquette.base import Base
 from maquette.checkpoints.names import local_controlnet
 from maquette.checkpoints.networks import check_tensors
-from maquette.controlnet.contract import OURS, Contract, fingerprint
+from maquette.controlnet.contract import OURS, Contract, fingerprint, ours
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.controlnet.save import CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.channels import narrowed
+from maquette.formats.configurations import CONTROLNET, DESIGN
 from maquette.foundation.hub import snapshot
+from maquette.foundation.reading.documents import parse_json
+from maquette.foundation.reading.files import TEXT, read_bytes, read_text
+from maquette.foundation.reading.networks import check_network
+from maquette.foundation.reading.rules import check_values
 from maquette.foundation.weights import Weights, find_weights, open_weights
 
 KEPT_CONFIG = "maquette.config"  # metadata of a file: the config.json of the folder it was converted from
@@ -70,7 +74,7 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     """
     found, weights = opened(path)
     config = found or {}
-    net = ControlNet.build(backbone, ControlNetConfig.read(config), config)
+    net = _built(backbone, config, path)
     state = net.published()
     if net.config.variant == "channels":
         weights = narrowed(weights, backbone.latent_channels)
@@ -94,6 +98,18 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     return net
 
 
+def _built(backbone: Backbone, config: Mapping[str, Any], path: Path) -> ControlNet:
+    """A ControlNet as its config.json describes it. Raises `MaquetteError` where that describes none."""
+    try:
+        return ControlNet.build(backbone, ControlNetConfig.read(config), config)
+    except MaquetteError:
+        raise
+    except Exception as error:  # settings that are valid alone but not together
+        raise MaquetteError(
+            f"The configuration of the ControlNet in {str(path)!r} fits no network ({error}); download it again."
+        ) from error
+
+
 def load_contract(name: str | Path, token: str | None = None) -> Contract:
     """A ControlNet's contract alone; no tensor is read. `name` and errors are those of `load_controlnet`."""
     path = find_controlnet(name, token)
@@ -105,10 +121,18 @@ def read_contract(path: Path, config: Mapping[str, Any], metadata: Mapping[str, 
     """A ControlNet's contract, or the published defaults; v1.1 states pooling (shuffle) in a .yaml next to the file."""
     contract, yaml = Contract.read(config, metadata), path.with_suffix(".yaml")
     if not contract.stated and path.is_file() and yaml.is_file():
-        text = yaml.read_text("utf-8", errors="replace")
+        text = read_yaml(yaml)
         found = re.search(r"global_average_pooling:\s*true", text, re.IGNORECASE)
         return replace(contract, pooled=found is not None)
     return contract
+
+
+def read_yaml(path: Path) -> str:
+    """The text of a configuration in the original layout. Raises `MaquetteError` if it cannot be read."""
+    try:
+        return read_text(path, errors="replace")
+    except OSError as error:
+        raise MaquetteError(f"The configuration {str(path)!r} cannot be read ({error.strerror or error}).") from error
 
 
 def _warn_of_another_base(contract: Contract, path: Path, backbone: Backbone) -> None:
@@ -132,26 +156,27 @@ def opened(path: Path) -> tuple[dict[str, Any] | None, Weights]:
     weights = open_weights(weights_path(path))
     if config is None and KEPT_CONFIG in weights.metadata:
         config = _read(weights.metadata[KEPT_CONFIG], str(path))
-    return config, weights
+    return config and check_network(config, CONTROLNET, len(weights), str(path)), weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """A ControlNet's config.json. Raises `MaquetteError` if it is missing or broken."""
     try:
-        return _read((folder / CONFIG).read_text("utf-8"), str(folder / CONFIG))
+        return _read(read_bytes(folder / CONFIG, TEXT), str(folder / CONFIG))
     except FileNotFoundError as error:
         raise MaquetteError(
             f"There is no {CONFIG} in {str(folder)!r}; give a folder that holds a ControlNet."
         ) from error
-    except UnicodeDecodeError as error:
-        raise MaquetteError(f"{str(folder / CONFIG)!r} is not text ({error}); download the folder again.") from error
+    except OSError as error:
+        raise MaquetteError(f"{str(folder / CONFIG)!r} cannot be read ({error.strerror or error}).") from error
 
 
-def _read(text: str, source: str) -> dict[str, Any]:
+def _read(content: bytes | str, source: str) -> dict[str, Any]:
     try:
-        config = json.loads(text)
-    except json.JSONDecodeError as error:
+        config = parse_json(content)
+    except ValueError as error:
         raise MaquetteError(f"{source!r} is not JSON ({error}); download it again.") from error
     if not isinstance(config, dict) or not all(isinstance(config.get(key, {}), dict) for key in (OURS, "maquette")):
         raise MaquetteError(f"{source!r} is not the configuration of a ControlNet; download it again.")
-    return config
+    check_values(ours(config), DESIGN, source)
+    return check_values(config, CONTROLNET, source)

@@ -140,7 +140,12 @@ def _stand_in(paths: list[Path]) -> Backbone:
     """By the first configuration that either has; shapes do not tell everything."""
     opened = [controlnets.opened(path) for path in paths]
     config = next((config for config, _ in opened if config), None) or describe(read_control(opened[0][1]))
-    if any(width % config.get("norm_num_groups", topology.NORM_GROUPS) for width in config["block_out_channels"]):
+    lacking = [name for name in ("block_out_channels", "down_block_types", "in_channels") if not config.get(name)]
+    if lacking:
+        raise MaquetteError(
+            f"The configuration of {str(paths[0])!r} lacks {lacking[0]!r}; give the base, to compare on that."
+        )
+    if any(width % (config.get("norm_num_groups") or topology.NORM_GROUPS) for width in config["block_out_channels"]):
         raise MaquetteError(
             f"How the norms of {str(paths[0])!r} group its channels is not as published and stated nowhere; give the "
             "base, to compare on that."

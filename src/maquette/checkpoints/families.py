@@ -3,14 +3,13 @@
 One registry: a new family is a backbone (`maquette.backbones`), its text encoder and a `Family` passed to `register`.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from maquette.backbones.protocol import Backbone
 from maquette.base import Base
-from maquette.checkpoints.networks import part_settings
+from maquette.checkpoints.networks import part_config
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
@@ -112,7 +111,7 @@ def family_of_folder(folder: Path, index: Mapping[str, Any]) -> Family:
         known = dict.fromkeys(family.part for family in FAMILIES)
         parts = " or ".join(repr(part) for part in [part for part in known if part in index] or known)
         raise MaquetteError(f"The base in {str(folder)!r} has no folder {parts}; download it again.")
-    names = [part_settings(folder, family.part, _class_name) for family in present]
+    names = [part_config(folder, family.part, {}).get("_class_name") for family in present]
     for family, name in zip(present, names, strict=True):
         if name in (None, family.network_class):
             return family
@@ -134,8 +133,3 @@ def family_of_controlnet(config: Mapping[str, Any]) -> Family:
     name = config.get("_class_name")
     recognised = next((family for family in FAMILIES if family.controlnet_class == name), None)
     return recognised or family_named(DEFAULT)
-
-
-def _class_name(part: Path) -> str | None:
-    name = json.loads((part / "config.json").read_text("utf-8")).get("_class_name")
-    return None if name is None else str(name)

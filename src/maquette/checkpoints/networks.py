@@ -9,9 +9,12 @@ from diffusers import AutoencoderKL
 from torch import nn
 from transformers import CLIPTextConfig
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 from maquette.formats.vae_names import modern
 from maquette.foundation.devices import Placement
+from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.networks import check_network
+from maquette.foundation.reading.rules import Rule, check_values
 from maquette.foundation.weights import Shape, Weights, find_weights, open_weights
 
 T = TypeVar("T", bound=nn.Module)
@@ -23,15 +26,38 @@ def part_settings(folder: Path, part: str, read: Callable[[Path], V]) -> V:
 
     Raises `MaquetteError` if the part's folder is missing or cannot be read.
     """
-    if not (folder / part).is_dir():
-        raise MaquetteError(f"The base in {str(folder)!r} has no folder {part!r}; download it again.")
+    _require_part(folder, part)
     try:
         return read(folder / part)
-    except (OSError, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    except MaquetteError:
+        raise
+    except Exception as error:  # libraries read settings with errors of any type
+        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
         raise MaquetteError(
             f"The {part} of the base in {str(folder)!r} cannot be read ({reason}); download it again."
         ) from error
+
+
+def _require_part(folder: Path, part: str) -> None:
+    if not (folder / part).is_dir():
+        raise MaquetteError(f"The base in {str(folder)!r} has no folder {part!r}; download it again.")
+
+
+def part_config(
+    folder: Path, part: str, rules: Mapping[str, Rule], name: str = "config.json", tensors: int | None = None
+) -> dict[str, Any]:
+    """The settings in a JSON file of one part of a base, checked.
+
+    Args:
+        rules: for its values (`formats.configurations`).
+        name: of the file.
+        tensors: the number of its weights, if it is a network.
+
+    Raises `MaquetteError` if it is missing, is no JSON, or holds a value that is out of range.
+    """
+    values = part_settings(folder, part, lambda path: read_json(path / name))
+    source = str(folder / part / name)
+    return check_values(values, rules, source) if tensors is None else check_network(values, rules, tensors, source)
 
 
 def part_weights(folder: Path, part: str) -> Weights:
@@ -39,6 +65,7 @@ def part_weights(folder: Path, part: str) -> Weights:
 
     Raises `MaquetteError` if there are none.
     """
+    _require_part(folder, part)
     path = find_weights(folder / part)
     if path is None:
         raise MaquetteError(f"The base in {str(folder)!r} has no weights in its folder {part!r}; download it again.")
@@ -48,10 +75,18 @@ def part_weights(folder: Path, part: str) -> Weights:
 def filled(build: Callable[[], T], weights: Weights, where: Placement) -> T:
     """A locked network with these weights; no others are ever allocated.
 
-    Raises `MaquetteError` if a tensor is missing, does not belong, or has the wrong shape.
+    Raises `MaquetteError` if there is no such network, and if a tensor is missing, does not belong, or has the wrong
+    shape.
     """
-    with torch.device("meta"):
-        network = build()
+    try:
+        with torch.device("meta"):
+            network = build()
+    except Exception as error:  # settings that are valid alone but not together
+        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
+        raise MaquetteError(
+            f"The configuration of the weights in {str(weights.source)!r} describes no network ({reason}); download "
+            "both again."
+        ) from error
     expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     names = {_name(name, expected): name for name in weights if not name.endswith("position_ids")}
     check_tensors(

@@ -25,7 +25,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
-from maquette.checkpoints.controlnets import read_controlnet
+from maquette.checkpoints.controlnets import read_controlnet, read_yaml
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError
@@ -172,7 +172,7 @@ def _stated_prediction(weights: Weights) -> Prediction | None:
     name = weights.metadata.get("modelspec.prediction_type", "")
     yaml = weights.source.with_suffix(".yaml")
     if yaml.is_file():
-        text = yaml.read_text("utf-8", errors="replace")
+        text = read_yaml(yaml)
         found = re.search(r"parameterization:\s*[\"']?(\w+)", text)
         default = "eps" if re.search(r"LatentDiffusion|ControlLDM", text) else ""  # the default of these classes
         name = found[1] if found else default or name

@@ -12,9 +12,10 @@ from maquette.backbones.protocol import Backbone
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.families import Family, register
-from maquette.checkpoints.networks import filled, filled_clip, part_settings, part_weights
+from maquette.checkpoints.networks import filled, filled_clip, part_config, part_settings, part_weights
 from maquette.checkpoints.original import UNET, known_prediction, load_original_base, read_unet, version_of
 from maquette.errors import MaquetteError
+from maquette.formats import configurations
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
@@ -31,8 +32,9 @@ class StableDiffusion(Family):
     foreign_schedules = ("EDM", "FlowMatch")
 
     def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
-        config = part_settings(folder, self.part, UNet2DConditionModel.load_config)
-        unet = filled(lambda: UNet2DConditionModel.from_config(config), part_weights(folder, self.part), where)
+        weights = part_weights(folder, self.part)
+        config = part_config(folder, self.part, configurations.UNET, tensors=len(weights))
+        unet = filled(lambda: UNet2DConditionModel.from_config(config), weights, where)
         backbone = UNetBackbone(unet, downscale)
         return backbone, _side(unet.config.sample_size, folder) * downscale
 
@@ -77,8 +79,11 @@ class StableDiffusion(Family):
 
 def _clip(folder: Path, number: str, encoder_class: Any, where: Placement) -> Clip:
     part = f"text_encoder{number}"
-    config = part_settings(folder, part, CLIPTextConfig.from_pretrained)
-    encoder = filled_clip(encoder_class, config, part_weights(folder, part), where)
+    weights = part_weights(folder, part)
+    values = part_config(folder, part, configurations.CLIP, tensors=len(weights))
+    whole = values.get("model_type") == "clip"  # with CLIP's images
+    config = part_settings(folder, part, lambda _: CLIPTextConfig.from_dict(values["text_config"] if whole else values))
+    encoder = filled_clip(encoder_class, config, weights, where)
     tokenizer = part_settings(folder, f"tokenizer{number}", read_tokenizer)
     return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
 

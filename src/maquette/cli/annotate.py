@@ -45,6 +45,9 @@ def run(
     ] = None,
     image_column: Annotated[str | None, typer.Option(help="Name of SOURCE's image column or ending.")] = None,
     text_column: Annotated[str | None, typer.Option(help="Name of its text column or ending.")] = None,
+    outside: Annotated[
+        bool, typer.Option("--outside", help="Read also images outside of SOURCE, where its rows name such.")
+    ] = False,
 ) -> None:
     """Compute the condition map of every image of a data set, and write shards that maquette train reads.
 
@@ -64,7 +67,7 @@ def run(
         options=read_named(option or [], "--option", "low=80"),
         weights=str(Path(weights).absolute()) if weights and Path(weights).exists() else weights,
         caption=CAPTIONERS.get(caption or "", caption),
-        columns=Columns(image_column, None, text_column, False, not no_texts),
+        columns=Columns(image_column, None, text_column, False, not no_texts, outside),
         size=None if size == "original" else read_size(size, one_number=True),
         buckets=buckets,
         seed=seed,

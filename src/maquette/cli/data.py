@@ -21,6 +21,9 @@ ImageColumn = Annotated[str | None, typer.Option(help="Name of the image column 
 ConditionColumn = Annotated[str | None, typer.Option(help="Name of the condition column or ending.")]
 TextColumn = Annotated[str | None, typer.Option(help="Name of the text column or ending.")]
 NoConditions = Annotated[bool, typer.Option("--no-conditions", help="A detector will compute the conditions.")]
+Outside = Annotated[
+    bool, typer.Option("--outside", help="Read also images outside of the data set's folder, where rows name such.")
+]
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -48,6 +51,7 @@ def check(
     condition_column: ConditionColumn = None,
     text_column: TextColumn = None,
     no_conditions: NoConditions = False,
+    outside: Outside = False,
     output: Annotated[Path, typer.Option("-o", "--output", help="PNG file for the grid.")] = Path("check.png"),
 ) -> None:
     """Read every row, report what is broken or unusual, and show the first pairs as the model sees them.
@@ -67,7 +71,7 @@ def check(
         check_palette(palette)
     kind = kind_of(condition, categorical or palette is not None)
     framing = ResizeCrop(read_size(size, one_number=True), buckets, kind=kind)
-    columns = Columns(image_column, condition_column, text_column, not no_conditions)
+    columns = Columns(image_column, condition_column, text_column, not no_conditions, outside=outside)
     rows = find_reader(source, columns)()
     from maquette.data.check import check as check_rows
 
@@ -103,6 +107,7 @@ def cache(
     condition_column: ConditionColumn = None,
     text_column: TextColumn = None,
     no_conditions: NoConditions = False,
+    outside: Outside = False,
     folder: Annotated[Path, typer.Option(help="The cache's folder.")] = Path("runs/cache"),
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
 ) -> None:
@@ -119,7 +124,7 @@ def cache(
     check_device(device)
     check_prediction(prediction)
     local_base(base)
-    columns = Columns(image_column, condition_column, text_column, not no_conditions)
+    columns = Columns(image_column, condition_column, text_column, not no_conditions, outside=outside)
     frame = read_size(size, one_number=True) if size else None
     flip_share = 0.5 if flip else 0.0
     framing = ResizeCrop(frame, buckets, flip=flip_share) if frame else None

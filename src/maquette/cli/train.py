@@ -72,7 +72,9 @@ def _check_names(config: TrainingConfig) -> None:
     if config.model.start_from is not None:
         local_controlnet(config.model.start_from)
     if data.source is not None:
-        columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
+        columns = Columns(
+            data.image_column, data.condition_column, data.text_column, not data.detect, outside=data.outside
+        )
         find_reader(data.source, columns)
 
 

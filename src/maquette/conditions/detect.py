@@ -10,6 +10,7 @@ from maquette.conditions.registry import detector_spec
 from maquette.errors import MaquetteError
 from maquette.foundation.images import Order, as_rgb, fit
 
+MOST_PIXELS = 110_000_000  # about what the largest camera sensors have
 LONGEST = 32_766  # pixels per side: the limit of OpenCV's remap
 
 
@@ -80,14 +81,20 @@ class Detector:
 
 def _readable(image: Image.Image) -> Image.Image:
     """The image as RGB. PIL decodes lazily, so a broken file may only show here."""
-    assert isinstance(image, Image.Image), "detectors take PIL images"
+    if not isinstance(image, Image.Image):
+        raise MaquetteError(f"Detectors take PIL images, not {type(image).__name__}.")
     if not 0 < min(image.size) <= max(image.size) <= LONGEST:
         raise MaquetteError(
             f"An image for detectors has 1 to {LONGEST:,} pixels per side; this one has {image.width}×{image.height}."
         )
+    if image.width * image.height > MOST_PIXELS:
+        raise MaquetteError(
+            f"An image for detectors has {MOST_PIXELS:,} pixels at most, whose maps some of them make in 4 GB of "
+            f"memory; this one has {image.width}×{image.height}. Make it smaller first."
+        )
     try:
         return as_rgb(image)
-    except (OSError, SyntaxError) as error:
+    except Exception as error:  # broken images make decoders fail in more ways than can be listed
         raise MaquetteError(f"The image cannot be read ({error}); save it again or use another.") from error
 
 

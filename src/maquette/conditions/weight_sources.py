@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.reading.files import open_regular
 from maquette.foundation.registry import unknown
 
 
@@ -133,7 +134,7 @@ def fetch(detector: str, published: WeightSource) -> Path:
 def _check(path: Path, digest: str | None, name: str, repository: str) -> None:
     if digest is None:
         return
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         actual = hashlib.file_digest(stream, "sha256").hexdigest()
     if actual != digest:
         path.resolve().unlink()

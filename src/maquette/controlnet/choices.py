@@ -1,13 +1,12 @@
 """The options of a ControlNet and of a control, and their limits, without importing torch."""
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
-from numbers import Real
 from typing import Any, Literal, get_args
 
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
+from maquette.foundation.settings import problem
 
 EncoderName = Literal["release", "paper"]
 """Layout of the condition encoder: the published one, or the one the paper describes."""
@@ -116,4 +115,4 @@ def _check_points(points: Any) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return problem(value, float) is None

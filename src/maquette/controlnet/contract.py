@@ -4,7 +4,6 @@ Saved as JSON both in config.json ("_maquette": {"contract": ...}) and in the me
 ("maquette.contract"); either one is enough.
 """
 
-import json
 import warnings
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -14,6 +13,8 @@ from torch import Tensor
 
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import MapKind, Order
+from maquette.foundation.reading.documents import parse_json
+from maquette.foundation.reading.rules import Rule, check_values, listed, optional, typed
 
 SAMPLES = 64  # weights in a fingerprint
 METADATA = "maquette.contract"
@@ -41,12 +42,33 @@ def ours(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
-        contract = json.loads(text)
-    except json.JSONDecodeError:
+        contract = parse_json(text)
+    except ValueError:
         contract = text
     if contract is not None and not isinstance(contract, dict):
         raise MaquetteError(f"The contract in the weights' metadata is not JSON: {text[:40]!r}; download them again.")
     return contract
+
+
+_TEXT, _NUMBER = typed(str), typed(float, -1e6, 1e6)
+RULES: dict[str, Rule] = {
+    "condition_range": listed(_NUMBER, 2, 2),
+    "channel_order": typed(Literal["rgb", "bgr"]),
+    "detector": optional(_TEXT),
+    "detector_version": optional(_TEXT),
+    "detector_options": optional(_TEXT),
+    "resize": optional(_TEXT),
+    "order": optional(typed(Order)),
+    "categorical": typed(bool),
+    "lines": typed(bool),
+    "base": optional(_TEXT),
+    "base_fingerprint": optional(listed(_NUMBER, 0, 1000)),
+    "prompt_drop": optional(typed(float, 0, 1)),
+    "optimizer_steps": optional(typed(int, 0)),
+    "optimiser_steps": optional(typed(int, 0)),
+    "pooled": typed(bool),
+}
+"""What a stored contract may hold."""
 
 
 def _told_by(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -93,6 +115,11 @@ class Contract:
 
     @staticmethod
     def from_json(values: Mapping[str, Any]) -> "Contract":
+        """Read what `to_json` wrote, in this version or an earlier one.
+
+        Raises `MaquetteError` for a value of another type or out of range.
+        """
+        check_values(values, RULES, "the contract of a ControlNet", "take the ControlNet as it was saved")
         if "optimiser_steps" in values:  # as version 0.1 wrote it
             values = {"optimizer_steps": values["optimiser_steps"], **values}
         if "categorical" not in values:  # as versions before 0.3 wrote it

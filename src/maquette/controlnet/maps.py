@@ -29,8 +29,10 @@ def read_maps(condition: Condition) -> Maps:
     if isinstance(condition, np.ndarray):
         return _from_array(condition, "condition")
     if isinstance(condition, Tensor):
-        if condition.ndim != 4:
-            shape = tuple(condition.shape)
+        plain = condition.layout == torch.strided and not condition.is_meta and not condition.is_complex()
+        if not plain or condition.ndim != 4:
+            kind = f"of {condition.dtype} on {condition.device}, {condition.layout}" if not plain else ""
+            shape = " ".join(filter(None, (str(tuple(condition.shape)), kind)))
             raise MaquetteError(f"A condition tensor is (1 or N, 3, height, width) in [0, 1], not {shape}.")
         _check_range(condition, "condition tensor")
         return condition
@@ -54,6 +56,8 @@ def read_picture(picture: Picture, what: str) -> Image.Image:
     Raises `MaquetteError` for anything else, and for a file that cannot be read.
     """
     if isinstance(picture, Image.Image):
+        if 0 in picture.size:
+            raise MaquetteError(f"A {what} has pixels; this image is {picture.width}×{picture.height}.")
         return picture
     if isinstance(picture, str | Path):
         return open_image(picture)

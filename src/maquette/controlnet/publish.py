@@ -1,6 +1,5 @@
 """Sharing a ControlNet on the Hub: its folder and a model card."""
 
-import json
 import re
 import shutil
 import tempfile
@@ -13,6 +12,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError, Offl
 from maquette.controlnet.contract import OURS, Contract
 from maquette.controlnet.save import Written, own_layout, save
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.documents import read_json
 
 HUB_ID = r"[\w.-]+/[\w.-]+(@.+)?"  # org/name, optionally @revision
 CARD, CURVE, GRID = "README.md", "curve.png", "grid.png"
@@ -53,7 +53,13 @@ def prepare(net: Written, folder: Path, name: str, run: Path | None = None) -> N
 
 def _settings(run: Path | None) -> dict[str, Any]:
     kept = run / "training.json" if run is not None else None
-    return json.loads(kept.read_text()) if kept is not None and kept.is_file() else {}
+    if kept is None or not kept.is_file():
+        return {}
+    try:
+        settings = read_json(kept)
+    except (OSError, ValueError) as error:
+        raise MaquetteError(f"The settings of the run in {str(kept)!r} cannot be read ({error}).") from error
+    return settings if isinstance(settings, dict) else {}
 
 
 def card(net: Written, name: str, shown: list[str], settings: dict[str, Any]) -> str:

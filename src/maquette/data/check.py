@@ -115,9 +115,10 @@ def _examine(
     try:
         row = source[number]
         example = read(row, open_condition)
+        found = [f"{row.where}: {note}" for note in notes(row, example)]
     except RowError as error:
         return error.fault
-    return _RowStats(example.image.size, len(row.text.split()), [f"{row.where}: {n}" for n in notes(row, example)])
+    return _RowStats(example.image.size, len(row.text.split()), found)
 
 
 def _notes(row: Row, example: Example, seeks_numbers: bool) -> Iterator[str]:

@@ -12,7 +12,6 @@ Kohya writes dots as underscores, so names are never taken apart: every weight o
 the file's are looked up.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from torch import Tensor
 
 from maquette.errors import MaquetteError
 from maquette.formats.unet_names import UnknownNameError, attentive_levels, to_original
+from maquette.foundation.reading.documents import parse_json
 from maquette.foundation.weights import Weights
 
 PARTS = UNET, TEXT, TEXT_2 = "unet", "text_encoder", "text_encoder_2"
@@ -170,8 +170,8 @@ def _scale(target: _Target, update: _Update, lora: Weights, rank: int, settings:
 def _peft_settings(lora: Weights) -> dict[str, Any]:
     """peft's settings by part, such as "unet.lora_alpha", from the file's metadata; empty without any."""
     try:
-        settings = json.loads(lora.metadata.get(METADATA, "{}"))
-    except json.JSONDecodeError:
+        settings = parse_json(lora.metadata.get(METADATA, "{}"))
+    except ValueError:
         settings = None
     if not isinstance(settings, dict):
         raise MaquetteError(f"The settings in the metadata of {str(lora.source)!r} are not JSON; fetch the file anew.")

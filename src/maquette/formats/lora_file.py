@@ -6,6 +6,7 @@ from math import isfinite
 from pathlib import Path
 
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.files import open_regular
 from maquette.foundation.weight_files import weights_kind
 
 
@@ -46,5 +47,5 @@ class LoraFile:
     def hashed(self) -> "LoraFile":
         """With the SHA-256 of the file as it is now. Raises `MaquetteError` where `check` does."""
         self.check()
-        with Path(self.file).open("rb") as stream:
+        with open_regular(Path(self.file)) as stream:
             return replace(self, sha256=hashlib.file_digest(stream, "sha256").hexdigest())

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import IO, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from maquette.errors import MaquetteError
+from maquette.foundation.reading.pictures import opened_picture
 
 ORIENTATION = 274  # EXIF's tag of an image's rotation
 
@@ -21,10 +21,7 @@ def open_image(path: str | Path, convert: Callable[[Image.Image], Image.Image] |
 
     Raises `MaquetteError` for a file that is missing, is not an image, is broken or unreasonably large.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise MaquetteError(f"There is no image at {str(path)!r}; give the path of a PNG, JPEG or WebP file.")
-    return read_image(path, str(path), convert)
+    return read_image(Path(path), str(path), convert)
 
 
 def read_image(
@@ -35,20 +32,11 @@ def read_image(
     Args:
         convert: makes the result of the image in its stored mode; by default `as_rgb`.
 
-    Raises `MaquetteError` for a file that is not an image, is broken or unreasonably large.
+    Raises `MaquetteError` for a file that is missing, is not an image, is broken or unreasonably large.
     """
-    try:
-        with Image.open(source) as image:
-            image.load()
-            return (convert or as_rgb)(image)
-    except UnidentifiedImageError as error:
-        raise MaquetteError(f"{name!r} is not an image that can be read; give a PNG, JPEG or WebP file.") from error
-    except Image.DecompressionBombError as error:
-        raise MaquetteError(
-            f"{name!r} unpacks to more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels; make it smaller first."
-        ) from error
-    except (OSError, SyntaxError, ValueError) as error:
-        raise MaquetteError(f"{name!r} is broken ({error}); save it anew or give another image.") from error
+    with opened_picture(source, name) as image:
+        image.load()
+        return (convert or as_rgb)(image)
 
 
 def as_mask(image: Image.Image) -> Image.Image:

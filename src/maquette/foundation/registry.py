@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 
 T = TypeVar("T")
 
@@ -66,14 +66,15 @@ class Registry(Generic[T]):
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """The error message for a name that is not among the known ones."""
-    return f"There is no {kind} {name!r}{nearest(name, list(known))}."
+    return f"There is no {kind} {shortened(repr(name))}{nearest(name, list(known))}."
 
 
 def nearest(name: object, known: list[str]) -> str:
     """The end of an error message on an unknown name: the closest known name, and all known ones or the nearest few."""
-    matches = difflib.get_close_matches(str(name), known, n=1)
+    name = shortened(str(name))
+    matches = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {matches[0]!r}?" if matches else "."
     if len(known) <= MOST_LISTED:
         return f"{hint} Known: {', '.join(known)}"
-    few = difflib.get_close_matches(str(name), known, n=NEAREST, cutoff=0)
+    few = difflib.get_close_matches(name, known, n=NEAREST, cutoff=0)
     return f"{hint} Nearest of the {len(known)} known: {', '.join(few)}"

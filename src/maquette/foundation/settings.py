@@ -9,7 +9,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 from maquette.foundation.registry import nearest, unknown
 
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
@@ -98,28 +98,32 @@ def problem(value: Any, hint: Any, low: float | None = None, high: float | None 
         hint: bool, int, float, str, Path or a Literal of strings, alone or in a union, also with None.
         low, high: inclusive bounds of a number.
     """
+    shown = shortened(repr(value))
     hints = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
     if value is None and types.NoneType in hints:
         return None
     if bool in hints:
-        return None if isinstance(value, bool) else f"is true or false, not {value!r}"
+        return None if isinstance(value, bool) else f"is true or false, not {shown}"
     choices = [choice for hint in hints if get_origin(hint) is Literal for choice in get_args(hint)]
     if choices and (isinstance(value, str) or not {int, float} & set(hints)):
-        return None if value in choices else f"cannot be {value!r}{nearest(value, choices)}"
+        return None if value in choices else f"cannot be {shown}{nearest(value, choices)}"
     if {str, Path} & set(hints) and not isinstance(value, str | Path):
-        return f"is a text, not {value!r}"
+        return f"is a text, not {shown}"
     if float in hints:
-        return None if _is_number(value, low, high) else f"is a number{_range(low, high)}, not {value!r}"
+        return None if _is_number(value, low, high) else f"is a number{_range(low, high)}, not {shown}"
     if int in hints and not (isinstance(value, Integral) and _is_number(value, low, high)):
-        return f"is a whole number{_range(low, high)}, not {value!r}"
+        return f"is a whole number{_range(low, high)}, not {shown}"
     return None
 
 
 def _is_number(value: Any, low: float | None, high: float | None) -> bool:
-    if not isinstance(value, Real) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, Real) or isinstance(value, bool):
         return False
-    number = float(value)
-    return (low is None or number >= low) and (high is None or number <= high)
+    try:
+        number = float(value)
+    except OverflowError:  # a whole number of hundreds of digits
+        return False
+    return math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high)
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Literal
 
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.files import open_regular
 
 LONGEST_HEADER = 100_000_000  # bytes: the limit of the safetensors format
 
@@ -30,7 +31,7 @@ def weights_kind(path: Path) -> Literal["index", "safetensors", "zip", "pickle"]
     Raises `MaquetteError` for a file that cannot be read or has no known format.
     """
     try:
-        with path.open("rb") as stream:
+        with open_regular(path) as stream:
             head = stream.read(9)
     except OSError as error:
         raise MaquetteError(f"The weights {str(path)!r} cannot be read ({error.strerror}).") from error

@@ -4,10 +4,9 @@ The format follows from the content, never from the name. Pickled files are read
 that would run code is refused without running any.
 """
 
-import json
 import pickle
-import struct
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -16,12 +15,15 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
+from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.files import open_regular
 from maquette.foundation.weight_files import find_weights, weights_kind
 
 __all__ = ["Shape", "Weights", "find_weights", "open_weights"]
 
 Shape = tuple[int, ...]
+LONGEST_NAME = 1000  # characters of a tensor's name
 
 
 class Weights(Mapping[str, Tensor]):
@@ -45,8 +47,11 @@ class Weights(Mapping[str, Tensor]):
         return Weights(source, shapes, tensors.__getitem__, metadata or {})
 
     def __getitem__(self, name: str) -> Tensor:
-        """A tensor. Raises `MaquetteError` if it holds anything but finite numbers."""
-        tensor = self._read(name)
+        """A tensor. Raises `MaquetteError` if it cannot be read or holds anything but finite numbers."""
+        try:
+            tensor = self._read(name)
+        except (SafetensorError, RuntimeError, OSError) as error:
+            raise MaquetteError(f"{name!r} in {str(self.source)!r} cannot be read ({error}); fetch it anew.") from error
         if not _is_finite(tensor):
             raise MaquetteError(
                 f"{str(self.source)!r} holds values in {name!r} that are not finite numbers, so that every image would "
@@ -88,8 +93,12 @@ def open_weights(path: Path) -> Weights:
     """
     kind = weights_kind(path)
     if kind == "index":
-        return _open_shards(path)
-    return _open_safetensors(path) if kind == "safetensors" else _open_torch(path, mapped=kind == "zip")
+        weights = _open_shards(path)
+    else:
+        weights = _open_safetensors(path) if kind == "safetensors" else _open_torch(path, mapped=kind == "zip")
+    if long := next((name for name in weights if len(name) > LONGEST_NAME), None):
+        raise MaquetteError(f"{str(path)!r} has a tensor called {shortened(long)!r}; give a file of weights.")
+    return weights
 
 
 def _open_safetensors(path: Path) -> Weights:
@@ -97,13 +106,15 @@ def _open_safetensors(path: Path) -> Weights:
         file: Any = safe_open(path, "pt", backend="pread")  # mapped pages would count as used memory
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         return Weights(path, shapes, file.get_tensor, file.metadata() or {})
-    except SafetensorError as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise MaquetteError(f"{str(path)!r} is cut off or broken ({error}); fetch it anew.") from error
 
 
 def _open_torch(path: Path, mapped: bool) -> Weights:
     try:
-        with path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+        if mapped:
+            _check_archive(path)
+        with open_regular(path) as stream, warnings.catch_warnings(action="ignore"):
             # torch.load decides by the name where it ends in .safetensors
             named = mapped and path.suffix != ".safetensors"
             content = torch.load(path if named else stream, map_location="cpu", weights_only=True, mmap=named)
@@ -112,10 +123,22 @@ def _open_torch(path: Path, mapped: bool) -> Weights:
             f"{str(path)!r} holds more than weights: loading it would run code that it contains. It was not loaded; "
             "use a .safetensors file of the same weights."
         ) from error
-    except (RuntimeError, OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, struct.error) as error:
-        reason = next(iter(str(error).splitlines()), type(error).__name__)
+    except Exception as error:  # an unpickler's instructions fail in more ways than can be listed
+        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
         raise MaquetteError(f"{str(path)!r} is cut off or broken ({reason}); fetch it anew.") from error
     return Weights.held(_flat(content, path), path)
+
+
+def _check_archive(path: Path) -> None:
+    """Check that an archive is as torch writes it: stored, so that it takes no more memory than it has bytes.
+
+    Raises `ValueError` for one that would unpack to more.
+    """
+    with open_regular(path) as stream, zipfile.ZipFile(stream) as archive:
+        parts = archive.infolist()
+        stated = sum(part.file_size for part in parts)
+        if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or stated > stream.seek(0, 2):
+            raise ValueError(f"it is packed and would take {stated:,} bytes; torch stores weights as they are")
 
 
 def _flat(content: Any, path: Path) -> dict[str, Tensor]:
@@ -126,11 +149,19 @@ def _flat(content: Any, path: Path) -> dict[str, Tensor]:
     if not tensors or not all(isinstance(name, str) for name in tensors):
         raise MaquetteError(f"{str(path)!r} contains no named tensors; give a file of weights.")
     for name, value in tensors.items():
-        if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta:
+        if not _is_plain(value):
             raise MaquetteError(
-                f"{str(path)!r} holds {name!r} as a sparse, quantized, nested or empty tensor; save plain tensors."
+                f"{str(path)!r} holds {name!r} as a sparse, quantized, nested, complex, repeated or empty tensor; save "
+                "plain tensors."
             )
     return tensors
+
+
+def _is_plain(value: Tensor) -> bool:
+    """Whether a tensor of any shape holds real numbers, all of them stored: not one repeated by a stride of 0."""
+    if value.layout != torch.strided or value.is_quantized or value.is_nested or value.is_meta or value.is_complex():
+        return False
+    return value.numel() * value.itemsize <= value.untyped_storage().nbytes()
 
 
 def _open_shards(index: Path) -> Weights:
@@ -138,7 +169,10 @@ def _open_shards(index: Path) -> Weights:
     shards = {shard: open_weights(index.parent / shard) for shard in sorted(set(shard_of.values()))}
     for name, shard in shard_of.items():
         if name not in shards[shard]:
-            raise MaquetteError(f"{str(index)!r} says that {name!r} is in {shard!r}, but it is not; fetch both anew.")
+            raise MaquetteError(
+                f"{str(index)!r} says that {shortened(name)!r} is in {shortened(shard)!r}, but it is not; fetch both "
+                "anew."
+            )
     shapes = {name: shards[shard].shapes[name] for name, shard in shard_of.items()}
     return Weights(index, shapes, lambda name: shards[shard_of[name]][name], {})
 
@@ -149,11 +183,15 @@ def _shard_names(index: Path) -> dict[str, str]:
     Raises `MaquetteError` for a file that is no index, or that names files elsewhere or other indices.
     """
     try:
-        shard_of = json.loads(index.read_text("utf-8"))["weight_map"]
+        shard_of = read_json(index)["weight_map"]
         names = set(shard_of.values())
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise MaquetteError(f"{str(index)!r} is not an index of shards ({error!r}); fetch it anew.") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise MaquetteError(
+            f"{str(index)!r} is not an index of shards ({shortened(str(error))}); fetch it anew."
+        ) from error
     for name in names:
         if not isinstance(name, str) or name != PurePath(name).name or ".index." in name:
-            raise MaquetteError(f"{str(index)!r} names the shard {name!r}; shards are files of weights beside it.")
+            raise MaquetteError(
+                f"{str(index)!r} names the shard {shortened(repr(name))}; shards are files of weights beside it."
+            )
     return dict(shard_of)

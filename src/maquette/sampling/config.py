@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.documents import is_text
 from maquette.foundation.registry import unknown
 from maquette.noise.choices import SAMPLERS, steps_taken
 
@@ -38,6 +39,7 @@ Guidance = Callable[["Tensor", "Tensor", Guided], "Tensor"]
 """One prediction (B, C, h, w) from the unconditional and the conditional one, float32 and of the same shape."""
 
 MOST_STEPS = 1000
+MOST_IMAGES = 10**6  # of a call
 MOST_SEEDS = 2**63
 WIDEST_FEATHER = 128  # pixels
 
@@ -128,12 +130,15 @@ def _number(name: str, value: object, least: float, most: float) -> None:
 def check_prompts(prompt: str | Sequence[str], negative: str, count: int) -> list[str]:
     """One prompt per image; the negative prompt is shared.
 
-    Raises `MaquetteError` for a prompt that is not a string, an empty list, or a count below 1.
+    Raises `MaquetteError` for a prompt that is not a string or no text, an empty list, or a count out of range.
     """
-    _whole("count", count, 1, None)
-    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt or ())
+    _whole("count", count, 1, MOST_IMAGES)
+    prompts = [prompt] * count if isinstance(prompt, str) else list(prompt) if isinstance(prompt, Sequence) else []
     if not prompts or not all(isinstance(text, str) for text in prompts):
         raise MaquetteError(f"A prompt is a string, or a list of strings with one per image, not {prompt!r}.")
+    for text in (*dict.fromkeys(prompts), negative):
+        if isinstance(text, str) and not is_text(text):
+            raise MaquetteError(f"The prompt {text!a} holds half of an emoji or another broken letter; rewrite it.")
     if not isinstance(negative, str):
         raise MaquetteError(
             f"A prompt is a string, and the negative prompt one string for all images, not {negative!r}."

@@ -8,7 +8,7 @@ import base64
 import hashlib
 import io
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,15 @@ from maquette.controlnet.choices import Balance, Branch
 from maquette.errors import MaquetteError
 from maquette.formats.lora_file import LoraFile
 from maquette.foundation.files import atomic_write
+from maquette.foundation.reading.files import read_text
+from maquette.foundation.reading.pictures import opened_picture
+from maquette.sampling.rules import ADVICE, read_record
 
 KEY = "maquette"  # in the metadata of a PNG, and in `image.info`
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 """The formats that images are written in, by the ending of the file."""
+LONGEST = 2**28  # bytes of a record in a file of its own, which holds condition maps
 QUALITY = {"JPEG": {"quality": 95, "subsampling": 0}, "WEBP": {"quality": 95, "method": 6}}
 
 
@@ -34,10 +38,10 @@ def pack(image: Image.Image) -> str:
 
 
 def unpack(text: str) -> Image.Image:
-    """The image that `pack` packed."""
-    image = Image.open(io.BytesIO(base64.b64decode(text)))
-    image.load()
-    return image
+    """The image that `pack` packed. Raises `ValueError` for any other text."""
+    with opened_picture(io.BytesIO(base64.b64decode(text)), "a packed image") as image:
+        image.load()
+        return image.copy()
 
 
 def image_hash(image: Image.Image) -> str:
@@ -105,19 +109,23 @@ class Record:
         return json.dumps(_filled(values))
 
     @staticmethod
-    def from_json(text: str) -> "Record":
-        """Read what `to_json` wrote, in this version or an earlier one.
+    def from_json(text: str, source: str = "this image") -> "Record":
+        """Read what `to_json` wrote, in this version or an earlier one; `source` is used in messages.
 
-        Raises `ValueError`, `KeyError`, `TypeError`, `AttributeError` or `OSError` for anything else.
+        Raises `MaquetteError` for anything else.
         """
-        values = json.loads(text)
+        names = {"record": {one.name for one in fields(Record)}, "control": {one.name for one in fields(ControlRecord)}}
+        values = read_record(text, source, names)
         controls = [ControlRecord(**control) for control in values.get("controls", [])]
-        for control in controls:
-            control.image()
         loras = [LoraFile(**lora) for lora in values.get("loras", [])]
         record = Record(**{**values, "controls": controls, "loras": loras})
-        if not 0 <= record.number < record.settings["count"] or len(record.settings["size"]) != 2:
-            raise ValueError("it names an image that its settings do not make")
+        if record.number >= record.settings["count"]:
+            raise MaquetteError(f"The record of {source!r} names an image that its settings do not make; {ADVICE}.")
+        try:
+            for control in controls:
+                control.image()
+        except ValueError as error:
+            raise MaquetteError(f"The record of {source!r} is damaged ({error}); {ADVICE}.") from error
         return record.alone()
 
     @staticmethod
@@ -126,23 +134,29 @@ class Record:
 
         Raises `MaquetteError` for a missing file, or an image without a valid record.
         """
+        if not path.exists():
+            raise MaquetteError(f"There is no image at {str(path)!r}.")
+        beside = _beside(path)
         try:
-            beside = _beside(path)
             if beside.is_file() and path.suffix.lower() != ".png":
-                return Record.from_json(beside.read_text("utf-8"))
-            with Image.open(path) as image:
-                return Record.from_json(image.info[KEY])
-        except FileNotFoundError as error:
-            raise MaquetteError(f"There is no image at {str(path)!r}.") from error
-        except (OSError, KeyError, ValueError, TypeError, AttributeError) as error:
+                return Record.from_json(read_text(beside, LONGEST), str(path))
+            with opened_picture(path, str(path)) as image:
+                text = image.info.get(KEY)
+            if not isinstance(text, str):
+                raise ValueError("it holds no record")
+            return Record.from_json(text, str(path))
+        except (OSError, ValueError) as error:
             raise MaquetteError(
                 f"{str(path)!r} does not say how it was made; give a PNG that `maquette generate` or `mq.save` wrote, "
-                f"or a JPEG or WebP with its {beside.name} beside it."
+                f"or a JPEG or WebP with its {beside.name} beside it. What is wrong: {str(error).rstrip('.')}."
             ) from error
 
 
 def record_of(image: Image.Image) -> Record | None:
-    """The record that an image carries in `image.info`, from `generate` or from its PNG; None without one."""
+    """The record that an image carries in `image.info`, from `generate` or from its PNG; None without one.
+
+    Raises `MaquetteError` for one that is damaged.
+    """
     text = image.info.get(KEY)
     return Record.from_json(text) if isinstance(text, str) else None
 

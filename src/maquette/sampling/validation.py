@@ -37,6 +37,10 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
     Raises `MaquetteError` for a control of another base, on another device or of another dtype, for another number of
     weights than the base has slots, and for a condition outside the range that the control was trained on.
     """
+    if not isinstance(controls, Sequence | Control):
+        raise MaquetteError(
+            f"controls is a Control(net, condition) or a list of them, empty for none, not {type(controls).__name__}."
+        )
     controls = [controls] if isinstance(controls, Control) else list(controls)
     for number, control in enumerate(controls, start=1):
         if not isinstance(control, Control):

@@ -11,11 +11,18 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.errors import MaquetteError, MaquetteWarning, shortened
+from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.files import TEXT, check_folder, read_text
+from maquette.foundation.reading.rules import Rule, check_values, typed
 from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
 
 WORDS = "words.txt"
 """Beside a tokenizer, where a base has it: the words that its captions had, one a line."""
+
+
+SETTINGS: dict[str, Rule] = {"model_max_length": typed(float, 1)}
+"""Rules for tokenizer_config.json. transformers writes 10³⁰ where there is no length; the text encoder's counts."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +53,29 @@ class Clip:
         self.encoder.requires_grad_(False).eval()
 
     def tokens(self, prompts: list[str]) -> Tensor:
-        """Token ids (B, L) on the encoder's device, padded or truncated to the encoder's context length."""
+        """Token ids (B, L) on the encoder's device, padded or truncated to the encoder's context length.
+
+        Raises `MaquetteError` for a tokenizer whose tokens the encoder does not know.
+        """
         ids: Tensor = self.tokenizer(
-            prompts,
-            padding="max_length",
-            max_length=self.tokenizer.model_max_length,
-            truncation=True,
-            return_tensors="pt",
+            prompts, padding="max_length", max_length=self.context, truncation=True, return_tensors="pt"
         ).input_ids
+        known = self.encoder.config.vocab_size
+        if int(ids.max()) >= known:
+            raise MaquetteError(
+                f"The tokenizer names the token {int(ids.max())}, and the text encoder knows {known}: they are of "
+                "different models; download the base again."
+            )
         return ids.to(self.encoder.device)
+
+    @property
+    def context(self) -> int:
+        """Tokens that it takes, whatever the tokenizer's settings say."""
+        return int(min(self.tokenizer.model_max_length, self.encoder.config.max_position_embeddings))
 
     def warn_of_cut(self, prompt: str) -> None:
         """Warn with the part that is cut off if a prompt exceeds the context length."""
-        limit = self.tokenizer.model_max_length
+        limit = self.context
         ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(ids) > limit:
             cut = self.tokenizer.decode(ids[limit - 1 : -1]).strip()
@@ -75,11 +92,6 @@ class Clip:
             warnings.warn(f"unknown here: {', '.join(unknown)}", MaquetteWarning, stacklevel=6)
 
 
-def shortened(text: str, most: int = 200) -> str:
-    """A text of at most about `most` characters: a longer one without its middle."""
-    return text if len(text) <= most else f"{text[: most // 2].rstrip()} … {text[-most // 2 :].lstrip()}"
-
-
 def words_of(text: str) -> list[str]:
     """The words of two or more letters, in lower case, each once, in their order."""
     return list(dict.fromkeys(re.findall(r"[^\W\d_]{2,}", text.lower())))
@@ -88,14 +100,19 @@ def words_of(text: str) -> list[str]:
 def read_words(folder: Path) -> frozenset[str] | None:
     """The words beside a tokenizer; None where they are not listed."""
     listed = folder / WORDS
-    return frozenset(listed.read_text(encoding="utf-8").split()) if listed.is_file() else None
+    return frozenset(read_text(listed).split()) if listed.is_file() else None
 
 
 def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     """A tokenizer from its folder.
 
-    Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one.
+    Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one. Raises `OSError`
+    for files that are none or too large, and `ValueError` for settings out of range.
     """
+    check_folder(folder, (".json", ".txt"), TEXT)
+    settings_file = folder / "tokenizer_config.json"
+    if settings_file.exists():
+        check_values(read_json(settings_file), SETTINGS, str(settings_file))
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise FileNotFoundError(f"there is no tokenizer.json or vocab.json in {str(folder)!r}")
     tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder), **settings)
@@ -178,7 +195,7 @@ def _vocabulary(text_encoders: Sequence[Clip]) -> str:
     for clip in text_encoders:
         tokens = sorted(clip.tokenizer.get_vocab().items()) if isinstance(clip.tokenizer, CLIPTokenizer) else []
         config = clip.encoder.config
-        parts.append(repr((clip.tokenizer.model_max_length, config.hidden_act, config.eos_token_id, tokens)))
+        parts.append(repr((clip.context, config.hidden_act, config.eos_token_id, tokens)))
     return "/".join(parts)
 
 

@@ -1,16 +1,16 @@
 """The configuration of a training run, in parts by the module that uses them."""
 
 import json
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 from maquette.foundation.declared import REQUIRED, Setting, When, setting, settings_of
 from maquette.foundation.files import atomic_write
 from maquette.foundation.flags import Given, flag
+from maquette.foundation.reading.documents import read_json, read_toml
 from maquette.foundation.settings import FilePrediction
 from maquette.training.legacy import modern
 from maquette.training.parts import DataConfig, HardwareConfig, ModelConfig, MonitorConfig, OptimizerConfig
@@ -112,9 +112,8 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises `MaquetteError` if the file is neither.
     """
     try:
-        text = path.read_text("utf-8")
-        settings = tomllib.loads(text) if path.suffix == ".toml" else json.loads(text)
-    except ValueError as error:  # from TOML, JSON or UTF-8 decoding
+        settings = read_toml(path) if path.suffix == ".toml" else read_json(path)
+    except (OSError, ValueError) as error:  # of the file, TOML, JSON or UTF-8
         raise MaquetteError(f"{str(path)!r} is neither TOML nor a run's training.json ({error}).") from error
     if not isinstance(settings, dict):
         raise MaquetteError(f"{str(path)!r} is not a table of named settings.")
@@ -129,5 +128,5 @@ def _checked(given: Given, known: Mapping[str, Setting]) -> dict[str, Any]:
     problems = [*given.problems, *(f"{flat} is missing (on the command line {flag(known[flat])})" for flat in missing)]
     problems += [f"{given.typed.get(flat, flat)} {problem}" for flat, problem in problems_of(values, known)]
     if problems:
-        raise MaquetteError("This training cannot run: " + "; ".join(problems) + ".")
+        raise MaquetteError("This training cannot run: " + "; ".join(shortened(one, 300) for one in problems) + ".")
     return values

@@ -40,6 +40,9 @@ class DataConfig(Declared):
     image_column: str | None = setting(None, "Name of the image column, if it is not a usual one.", needs="data")
     condition_column: str | None = setting(None, "Name of the condition column, likewise.", needs="data")
     text_column: str | None = setting(None, "Name of the text column, likewise.", needs="data")
+    outside: bool = setting(
+        False, "Read also images outside of the data set's folder, where its rows name such.", needs="data"
+    )
     detect: bool = setting(
         False,
         "Detect the conditions in the images, with the detector that `condition` names and random parameters.",

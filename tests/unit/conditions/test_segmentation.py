@@ -207,9 +207,9 @@ def test_files_without_class_numbers_are_refused(tmp_path) -> None:
     with pytest.raises(MaquetteError, match="holds colours, not class numbers"):
         read_classes(tmp_path / "photo.classes.png")
     (tmp_path / "page.classes.png").write_text("<html>")
-    with pytest.raises(MaquetteError, match="cannot be read"):
+    with pytest.raises(MaquetteError, match="is not an image"):
         read_classes(tmp_path / "page.classes.png")
-    with pytest.raises(MaquetteError, match="cannot be read"):
+    with pytest.raises(MaquetteError, match="There is no image"):
         read_classes(tmp_path / "absent.classes.png")
     with pytest.raises(MaquetteError, match="has classes 0 to 149, no 150"):
         draw_classes(Classes(np.full((2, 2), 150), "ade20k"))
@@ -221,5 +221,5 @@ def test_class_numbers_beyond_the_limit_are_refused(tmp_path, monkeypatch) -> No
     path = tmp_path / "large.classes.png"
     write_classes(Classes(np.zeros((30, 40), int), "coco"), path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
-    with pytest.raises(MaquetteError, match=r"cannot be read .*1200 pixels"):
+    with pytest.raises(MaquetteError, match="unpacks to more than 200 pixels"):
         read_classes(path)

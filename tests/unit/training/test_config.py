@@ -142,7 +142,8 @@ SHARES = ("flip", "prompt_drop", "prompt_conflict", "condition_drop", "broken")
 POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
 NONNEGATIVE = ("weight_decay", "ema", "min_snr")
 SWITCHES = (
-    "resume", "detect", "buckets", "categorical", "cache", "keep_best", "gradient_checkpointing", "compile", "shard",
+    "resume", "detect", "outside", "buckets", "categorical", "cache", "keep_best", "gradient_checkpointing", "compile",
+    "shard",
 )  # fmt: skip
 TEXTS = (
     "condition", "output", "base", "data", "image_column", "condition_column", "text_column", "cache_folder",

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from maquette.cli.generation.options import flags
 from maquette.cli.generation.outputs import targets
@@ -14,6 +13,7 @@ from maquette.cli.generation.plan import Given, require_networks
 from maquette.cli.generation.varied import check_cells, nets_of, varied
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb, open_image
+from maquette.foundation.reading.pictures import opened_picture
 from maquette.foundation.settings import check_device
 from maquette.sampling.metadata import Record, image_hash
 
@@ -99,7 +99,7 @@ class Repeat:
 
     def _compare(self) -> None:
         """Say how far the image is from the recorded one, if it is not the same bit for bit."""
-        with Image.open(self.target) as made:
+        with opened_picture(self.target, str(self.target)) as made:
             same = self.record.pixels in (None, image_hash(made.convert("RGB")))
         if same or self.target.suffix.lower() != ".png":
             return

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from maquette.cli.generation.options import PromptOptions, flags
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.files import read_text
 from maquette.sampling.prompts import DEFAULT_PROMPT
 
 
@@ -25,7 +26,7 @@ def read_prompts(options: PromptOptions, typed: Sequence[str]) -> list[str]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = [line.strip() for line in path.read_text("utf-8").splitlines()]
+        lines = [line.strip() for line in read_text(path).splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise MaquetteError(f"The prompts in {str(path)!r} cannot be read ({error}); give a text file.") from error
     prompts = [line for line in lines if line]

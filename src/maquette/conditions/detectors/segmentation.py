@@ -148,7 +148,10 @@ def _task(network: Any) -> dict[str, Any]:
     """OneFormer's text input: the token ids (1, L) of its task, 0 at padding."""
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
+    from maquette.conditions.networks.pretrained import load_errors
+
+    with load_errors(network.folder, "tokenizer of OneFormer"):
+        tokenizer = AutoTokenizer.from_pretrained(network.folder, local_files_only=True)
     length = network.config.task_seq_len
     tokens = tokenizer(TASK, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return {"task_inputs": (tokens["input_ids"] * tokens["attention_mask"]).to(network.model.device)}

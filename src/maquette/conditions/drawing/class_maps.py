@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, PngImagePlugin
 
 from maquette.conditions.spec import Record
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.pictures import opened_picture
 from maquette.foundation.registry import unknown
 
 
@@ -150,11 +151,8 @@ def read_classes(path: Path, palette: str = "ade20k") -> Classes:
 
     Raises `MaquetteError` for a file without class numbers.
     """
-    try:
-        with Image.open(path) as image:
-            numbers, mode, metadata = np.array(image), image.mode, image.info
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise MaquetteError(f"The class numbers {str(path)!r} cannot be read ({error}).") from error
+    with opened_picture(path, str(path)) as image:
+        numbers, mode, metadata = np.array(image), image.mode, image.info
     if mode not in ("L", "P", "I;16", "I") or int(numbers.min(initial=0)) < 0:
         raise MaquetteError(
             f"{str(path)!r} holds colours, not class numbers, which are a grey PNG. An image in a palette's colours is "

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.documents import read_json
 
 BODY, HAND, FACE = 18, 21, 70
 
@@ -132,10 +133,10 @@ def _stacked(points: Sequence[NDArray[np.float64]], count: int) -> NDArray[np.fl
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
     except OSError as error:
         raise MaquetteError(f"The key points {str(path)!r} cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise _invalid(path, f"it is not JSON ({error})") from error
     if isinstance(content, list) and len(content) == 1:  # ComfyUI nodes write a list of images
         content = content[0]
@@ -158,7 +159,7 @@ def _points(person: dict[str, Any], name: str, count: int, size: tuple[int, int]
     values = person.get(name)
     try:
         numbers = np.asarray(values if values is not None else [], np.float64).ravel()
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, MemoryError):
         raise _invalid(path, f'"{name}" holds something other than numbers') from None
     if len(numbers) % 3 or len(numbers) // 3 not in (0, *COUNTS[count]):
         expected = " or ".join(str(3 * points) for points in COUNTS[count])

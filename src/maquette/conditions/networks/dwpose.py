@@ -15,6 +15,7 @@ from PIL import Image
 from maquette.conditions.drawing.people import FACE, HAND, People, from_coco
 from maquette.conditions.networks.person_crop import Window
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.files import check_regular
 
 BOXES, POINTS = "yolox_l.onnx", "dw-ll_ucoco_384.onnx"
 STRIDES = (8, 16, 32)  # pixels, of YOLOX's grids
@@ -125,6 +126,7 @@ def _open(path: Path, device: str) -> Any:
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 3  # errors
     try:
+        check_regular(path)
         return onnxruntime.InferenceSession(path, settings, providers=[*on_cuda, "CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no other base class
         reason = str(error).strip().splitlines()[0]

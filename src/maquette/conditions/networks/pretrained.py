@@ -4,7 +4,6 @@ Images are resized here and not by transformers' image processors, whose results
 packages. Size, mean and standard deviation come from the folder's preprocessor_config.json.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,9 @@ from maquette.conditions.networks.load import batch_of
 from maquette.conditions.weight_sources import WeightSource, locate
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import find_placement
+from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.files import TEXT, check_folder
+from maquette.foundation.reading.networks import check_network
 from maquette.foundation.weights import find_weights, open_weights
 
 IDLE = "neck.fusion_stage.layers.0.residual_layer1."
@@ -132,7 +134,7 @@ def _invalid(path: Path, name: str, value: Any, expected: str) -> MaquetteError:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text("utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise MaquetteError(f"{str(path)!r} cannot be read as JSON ({error}); download it again.") from error
     if not isinstance(content, dict):
@@ -150,11 +152,12 @@ def open_model(detector: str, folder: Path, family: Any, others: Mapping[str, An
             f"{str(folder)!r} holds no weights of {detector}: they are a folder with config.json, "
             "preprocessor_config.json and model.safetensors (or pytorch_model.bin), as on the Hub."
         )
-    _json(folder / "config.json")
+    settings = _json(folder / "config.json")
     path = find_weights(folder)
     if path is None:
         raise MaquetteError(f"{str(folder)!r} has a config.json but no weights beside it; download it again.")
     tensors = dict(open_weights(path))
+    check_network(settings, {}, len(tensors), str(folder / "config.json"))
     with load_errors(folder, f"network of {detector}"):
         config = transformers.AutoConfig.from_pretrained(folder, local_files_only=True)
         model_class = (others or {}).get(config.model_type) or _class_of(config, family)
@@ -177,6 +180,7 @@ def load_errors(folder: Path, what: str) -> Iterator[None]:
     Raises `MaquetteError` for any exception in the block.
     """
     try:
+        check_folder(folder, (".json", ".txt"), TEXT)
         yield
     except Exception as error:  # broken files cause errors of any type, even bare `Exception` in tokenizers
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)

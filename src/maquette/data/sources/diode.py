@@ -23,9 +23,12 @@ from PIL import Image
 
 from maquette.conditions.detectors.depth import DepthOptions
 from maquette.conditions.drawing.surfaces import disparity_map, normal_map
-from maquette.data.sources.folder import images_in
+from maquette.data.sources.folder import LONGEST, images_in
 from maquette.data.sources.jsonl import BadRow, Columns, File, Names, Row, RowError
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.reading.arrays import read_array
+from maquette.foundation.reading.files import read_text
+from maquette.foundation.reading.pictures import MOST_BYTES
 from maquette.foundation.registry import unknown
 
 CAMERA = np.array([886.81, 927.06, 512, 384])  # fx, fy, cx, cy in pixels, from the devkit's intrinsics.txt
@@ -65,7 +68,7 @@ def _rays(shape: tuple[int, ...]) -> NDArray[np.float32]:
 def _loaded(image: Path, ending: str, channels: int) -> NDArray[Any]:
     """An array (H, W, channels) beside an image; a single channel may have no axis."""
     path = image.with_name(image.stem + ending)
-    values = np.load(path)
+    values = read_array(path, MOST_BYTES)
     values = values[..., None] if values.ndim == 2 else values
     if values.ndim != 3 or values.shape[2] != channels:
         raise ValueError(f"{path.name} holds {values.shape}, not (H, W, {channels})")
@@ -143,7 +146,7 @@ class Diode:
     def _text(self, image: Path) -> str:
         path = image.with_suffix(f".{self.names.text}")
         try:
-            return path.read_text("utf-8") if self.names.text and path.is_file() else ""
+            return read_text(path, LONGEST) if self.names.text and path.is_file() else ""
         except (OSError, ValueError) as error:
             raise RowError(str(path), f"is not UTF-8 text ({error})") from error
 

@@ -8,17 +8,30 @@
 Each line is a JSON object; paths are relative to the folder. Other column names must be passed; none is guessed.
 """
 
-import json
 import warnings
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from maquette.data.sources.jsonl import DEFAULT_COLUMNS, BadRow, Columns, File, Names, Row, RowError
-from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.data.sources.jsonl import (
+    DEFAULT_COLUMNS,
+    BadRow,
+    Columns,
+    File,
+    Names,
+    Row,
+    RowError,
+    found,
+    leaves,
+)
+from maquette.errors import MaquetteError, MaquetteWarning, shortened
+from maquette.foundation.reading.documents import parse_json
+from maquette.foundation.reading.files import open_regular
+
+LONGEST = 2**20  # bytes of a line
 
 LAYOUTS = {
     "metadata.jsonl": Names("file_name", "conditioning_image", "text"),
@@ -43,7 +56,7 @@ class Folder:
                 f"{str(folder)!r} holds no {' and no '.join(LAYOUTS)}; write a metadata.jsonl into it, one line per "
                 'image: {"file_name": "1.png", "conditioning_image": "edges/1.png", "text": "a red house"}.'
             )
-        self.index = index
+        self.index, self.columns = index, columns
         self.names = columns.names(LAYOUTS[index.name])
         self.faults: list[BadRow] = []
         self._scan()
@@ -55,28 +68,55 @@ class Folder:
         return len(self._starts)
 
     def __getitem__(self, number: int) -> Row:
-        with self.index.open("rb") as file:
-            file.seek(self._starts[number])
-            row = _row(file.readline(), f"{self.index}:{self._lines[number]}", self.index.parent, self.names)
+        line_number = int(self._lines[number])
+        try:
+            with open_regular(self.index) as file:
+                file.seek(self._starts[number])
+                row = self._row(file.readline(LONGEST), line_number)
+        except OSError as error:
+            raise RowError(f"{self.index}:{line_number}", f"cannot be read ({error.strerror or error})") from error
         if isinstance(row, BadRow):
             raise RowError(row.where, f"{row.reason}; it was a row when the folder was opened")
         return row
 
     def _scan(self) -> None:
         starts, lines = array("q"), array("I")
-        offset = 0
-        with self.index.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    row = _row(line, f"{self.index}:{number}", self.index.parent, self.names)
-                    if isinstance(row, BadRow):
-                        self.faults.append(row)
-                    else:
-                        starts.append(offset)
-                        lines.append(number)
-                offset += len(line)
+        for number, (offset, line) in enumerate(_lines(self.index), start=1):
+            if line.strip():
+                row = self._row(line, number)
+                if isinstance(row, BadRow):
+                    self.faults.append(row)
+                else:
+                    starts.append(offset)
+                    lines.append(number)
         self._starts = np.frombuffer(starts, np.int64)  # bytes
         self._lines = np.frombuffer(lines, np.uint32)
+
+    def _row(self, line: bytes, number: int) -> Row | BadRow:
+        where = f"{self.index}:{number}"
+        try:
+            return _parsed(line, where, self.index.parent, self.names, self.columns)
+        except ValueError as error:
+            return BadRow(where, str(error))
+
+
+def _lines(index: Path) -> Iterator[tuple[int, bytes]]:
+    """Offset in bytes and content of each line; of one that is too long only the start.
+
+    Raises `MaquetteError` if the file cannot be read.
+    """
+    offset = 0
+    try:
+        with open_regular(index) as file:
+            while line := file.readline(LONGEST):
+                start, offset = offset, offset + len(line)
+                rest = line
+                while len(rest) == LONGEST and not rest.endswith(b"\n"):
+                    rest = file.readline(LONGEST)
+                    offset += len(rest)
+                yield start, line
+    except OSError as error:
+        raise MaquetteError(f"The rows in {str(index)!r} cannot be read ({error.strerror or error}).") from error
 
 
 def find_index(folder: Path) -> Path | None:
@@ -84,21 +124,34 @@ def find_index(folder: Path) -> Path | None:
     return next((folder / name for name in LAYOUTS if (folder / name).is_file()), None)
 
 
-def _row(line: bytes, where: str, folder: Path, names: Names) -> Row | BadRow:
+def _parsed(line: bytes, where: str, folder: Path, names: Names, columns: Columns) -> Row:
+    """The row in a line. Raises `ValueError` that says what is wrong with it."""
+    if len(line) == LONGEST:
+        raise ValueError(f"is longer than {LONGEST:,} bytes")
     try:
-        values: Any = json.loads(line)
-    except ValueError as error:  # of JSON, or of UTF-8
-        return BadRow(where, f"is not JSON ({error})")
+        values: Any = parse_json(line)
+    except ValueError as error:
+        raise ValueError(f"is not JSON ({error})") from error
     if not isinstance(values, dict):
-        return BadRow(where, "is not a JSON object")
+        raise ValueError("is not a JSON object")
     for name in filter(None, (names.image, names.text, names.condition)):
         if name not in values:
-            return BadRow(where, f"has no {name!r} (it has: {', '.join(map(repr, values))}); give the column's name")
+            has = ", ".join(map(repr, values))
+            raise ValueError(f"has no {name!r} (it has: {shortened(has)}); give the column's name")
         if not isinstance(values[name], str):
-            return BadRow(where, f"{name!r} must be a string, not {values[name]!r}")
-    condition = File(folder / values[names.condition]) if names.condition else None
-    text = values[names.text] if names.text else ""
-    return Row(where, File(folder / values[names.image]), condition, text)
+            raise ValueError(f"{name!r} must be a string, not {shortened(repr(values[name]))}")
+    image = _file(values[names.image], folder, columns)
+    condition = _file(values[names.condition], folder, columns) if names.condition else None
+    return Row(where, image, condition, values[names.text] if names.text else "")
+
+
+def _file(name: str, folder: Path, columns: Columns) -> File:
+    path = found(name, folder, columns)
+    if path is None:
+        raise ValueError(leaves(shortened(name)))
+    if not name or "\0" in name:
+        raise ValueError(f"names {shortened(name)!r}, which no file can be called")
+    return File(path)
 
 
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")

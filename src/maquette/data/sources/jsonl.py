@@ -11,7 +11,9 @@ from PIL import Image
 
 from maquette.conditions.labels import read_class_map
 from maquette.errors import MaquetteError
-from maquette.foundation.images import MapKind, read_image
+from maquette.foundation.images import ORIENTATION, MapKind, read_image
+from maquette.foundation.reading.files import inside, read_bytes
+from maquette.foundation.reading.pictures import MOST_BYTES, opened_picture
 
 SMALLEST = 32  # pixels a side: smaller images are not worth training on
 ASPECT = 1.02  # the largest factor between the aspect ratios of image and condition
@@ -57,7 +59,7 @@ class File:
         return str(self.path)
 
     def read(self) -> bytes:
-        return self.path.read_bytes()
+        return read_bytes(self.path, MOST_BYTES)
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ class Columns:
     text: str | None = None
     has_conditions: bool = True  # False: a detector computes them from the images
     has_texts: bool = True  # False: a captioner writes them, or they are empty
+    outside: bool = False  # whether rows may name images outside of the data set's folder
 
     def __post_init__(self) -> None:
         if self.condition and not self.has_conditions:
@@ -126,6 +129,16 @@ class Columns:
 
 
 DEFAULT_COLUMNS = Columns()
+
+
+def found(name: str, folder: Path, columns: Columns) -> Path | None:
+    """The path of an image that a row of a data set in `folder` names; None if it may not be read."""
+    return folder / name if columns.outside else inside(name, folder)
+
+
+def leaves(name: str) -> str:
+    """Why the image that a row names is not read."""
+    return f"names {name!r}, which lies outside of the data set's folder; allow that with --outside (outside=True)"
 
 
 class Source(Protocol):
@@ -231,12 +244,9 @@ def size_of(stored: ImageRef) -> tuple[int, int]:
 
     Raises `MaquetteError` if the header cannot be read.
     """
-    try:
-        with Image.open(io.BytesIO(stored.read())) as image:
-            is_rotated = image.getexif().get(274, 1) >= 5
-            return (image.height, image.width) if is_rotated else image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise MaquetteError(f"The size of {stored.name!r} cannot be read ({error}).") from error
+    with opened_picture(_content(stored), stored.name) as image:
+        is_rotated = image.getexif().get(ORIENTATION, 1) in range(5, 9)
+        return (image.height, image.width) if is_rotated else image.size
 
 
 def _large_enough(stored: ImageRef, open_image: OpenImage) -> Image.Image:
@@ -251,7 +261,17 @@ def _large_enough(stored: ImageRef, open_image: OpenImage) -> Image.Image:
 def peculiarities(stored: ImageRef) -> Iterator[str]:
     """What is unusual about a readable image, and how it is handled."""
     name = stored.name
-    with Image.open(io.BytesIO(stored.read())) as image:
+    try:
+        yield from _peculiar(stored)
+    except MaquetteError as error:  # such as a GIF that ends after its first frame
+        yield f"{str(error).rstrip('.')}; its pixels can be read"
+    if isinstance(stored, File) and (not stored.path.name.isascii() or " " in stored.path.name):
+        yield f"{name!r} has a name with spaces or non-ASCII letters, which other tools may not read; it is read as is"
+
+
+def _peculiar(stored: ImageRef) -> Iterator[str]:
+    name = stored.name
+    with opened_picture(_content(stored), name) as image:
         if (frames := getattr(image, "n_frames", 1)) > 1:
             yield f"{name!r} has {frames} frames; only the first is used"
         if image.mode == "CMYK":
@@ -260,7 +280,5 @@ def peculiarities(stored: ImageRef) -> Iterator[str]:
             yield f"{name!r} has more than 8 bits per channel; it is scaled to 8"
         if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
             yield f"{name!r} is partly transparent; it is composited on white"
-        if image.getexif().get(274, 1) != 1:
+        if image.getexif().get(ORIENTATION, 1) != 1:
             yield f"{name!r} is rotated or mirrored; it is turned upright as its EXIF says"
-    if isinstance(stored, File) and (not stored.path.name.isascii() or " " in stored.path.name):
-        yield f"{name!r} has a name with spaces or non-ASCII letters, which other tools may not read; it is read as is"

@@ -1,10 +1,12 @@
 """Open a data set by its name; the format follows from the files found there."""
 
 import itertools
+import math
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from maquette.data.sources.diode import Diode, is_diode
 from maquette.data.sources.folder import LAYOUTS, Folder, ImageFolder, find_index, images_in
@@ -17,7 +19,8 @@ READERS: dict[str, Callable[[Sequence[Path], Columns], Source]] = {".tar": Shard
 """By file extension. A folder with both is read as shards: download tools put Parquet logs beside them."""
 
 BRACES = re.compile(r"\{([^{}]*)\}")
-RANGE = re.compile(r"(\d+)\.\.(\d+)")
+RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
+MOST_FILES = 10**6  # that a pattern may stand for
 
 
 def open_source(name: str | Path, columns: Columns = DEFAULT_COLUMNS) -> Source:
@@ -41,6 +44,8 @@ def find_reader(name: str | Path, columns: Columns = DEFAULT_COLUMNS) -> Callabl
     """
     path = Path(name)
     if path.is_dir():
+        if path.resolve() == Path(path.resolve().anchor):
+            raise MaquetteError(f"{str(name)!r} is the root of the file system, not a data set; give its folder.")
         return _of_folder(path, columns)
     if is_local(name):
         return _of_files(expand(str(name)), columns)
@@ -98,18 +103,33 @@ def expand(pattern: str) -> list[Path]:
 
 
 def braces(pattern: str) -> list[str]:
-    """Expand `a{8..10}` to a8, a9, a10; `a{08..10}` to a08, a09, a10; `{a,b}` to a, b. Braces cannot be nested."""
+    """Expand `a{8..10}` to a8, a9, a10; `a{08..10}` to a08, a09, a10; `{a,b}` to a, b. Braces cannot be nested.
+
+    Raises `MaquetteError` for a pattern of more than `MOST_FILES` files.
+    """
     texts = BRACES.split(pattern)  # outside and inside braces, alternating
     choices = [_choices(text) if place % 2 else [text] for place, text in enumerate(texts)]
+    if (count := math.prod(map(len, choices))) > MOST_FILES:
+        raise MaquetteError(f"{pattern!r} stands for {count:,} files; {MOST_FILES:,} are the most.")
     return ["".join(parts) for parts in itertools.product(*choices)]
 
 
-def _choices(inside: str) -> list[str]:
+def _choices(inside: str) -> Sequence[str]:
     match = RANGE.fullmatch(inside)
-    if match is None:
-        return inside.split(",")
-    first, last = match.groups()
-    return [str(number).zfill(len(first)) for number in range(int(first), int(last) + 1)]
+    return inside.split(",") if match is None else _Numbers(*match.groups())
+
+
+class _Numbers(Sequence[str]):
+    """The numbers from first to last, with zeros in front as the first has them; none is written before it is used."""
+
+    def __init__(self, first: str, last: str) -> None:
+        self._numbers, self._width = range(int(first), int(last) + 1), len(first)
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, place: Any) -> Any:
+        return str(self._numbers[place]).zfill(self._width)
 
 
 _TAKEN = (

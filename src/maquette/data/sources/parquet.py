@@ -7,13 +7,26 @@ Rows are numbered from 0, as in `datasets` and the Hub's viewer.
 import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maquette.data.sources.jsonl import DEFAULT_COLUMNS, BadRow, Columns, Names, Row, RowError, mark_of
-from maquette.errors import MaquetteError
+from maquette.data.sources.jsonl import (
+    DEFAULT_COLUMNS,
+    BadRow,
+    Columns,
+    Names,
+    Row,
+    RowError,
+    found,
+    leaves,
+    mark_of,
+)
+from maquette.errors import MaquetteError, shortened
+from maquette.foundation.reading.files import check_regular, read_bytes
+from maquette.foundation.reading.pictures import MOST_BYTES
 
 DEFAULT_NAMES = Names("image", "conditioning_image", "text")
 HUB = re.compile(r"(?P<id>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?(:((?P<config>[\w.-]+)/)?(?P<split>[\w.-]+))?")
@@ -26,14 +39,15 @@ class Cell:
 
     Args:
         table: a `datasets.Dataset` of this column alone.
-        folder: the folder that a path in the cell is relative to.
+        folders: a path in the cell is relative to the first, and lies in one of them unless `columns` allow others.
         files: what changes when the table's files do; None where that does not tell, as with paths to other files.
     """
 
     name: str
     table: Any
     number: int
-    folder: Path
+    folders: Sequence[Path]
+    columns: Columns
     files: bytes | None = None
 
     def mark(self) -> bytes | None:
@@ -41,31 +55,40 @@ class Cell:
 
     def read(self) -> bytes:
         """Its encoded bytes. Raises `OSError` if the cell is empty or its file cannot be read."""
-        (value,) = self.table[self.number].values()
+        (value,) = _cells(self.table, self.number)
         if isinstance(value, dict):
-            value = value["path"] if value.get("bytes") is None else value["bytes"]
+            value = value.get("path") if value.get("bytes") is None else value["bytes"]
         if value is None:
             raise OSError("the cell is empty")
-        return value if isinstance(value, bytes) else (self.folder / value).read_bytes()
+        if isinstance(value, bytes):
+            return value
+        if not isinstance(value, str):
+            raise OSError(f"the cell holds {shortened(repr(value), 40)}, no image")
+        path = next(filter(None, (found(value, folder, self.columns) for folder in self.folders)), None)
+        if path is None:
+            raise OSError(f"the cell {leaves(shortened(value))}")
+        return read_bytes(path, MOST_BYTES)
 
 
 class Table:
     """The rows of a `datasets.Dataset`.
 
     Args:
-        places: the files or the split that it holds, in order: name, number of rows, and the folder that paths of
-            images are relative to.
+        places: the files or the split that it holds, in order: name, number of rows, and the folders that paths of
+            images may lie in.
 
-    Raises `RowError` for the index of a row whose text is empty.
+    Raises `RowError` for the index of a row whose text is empty or is no text.
     """
 
-    def __init__(self, dataset: Any, places: Sequence[tuple[str, int, Path]], names: Names) -> None:
+    def __init__(
+        self, dataset: Any, places: Sequence[tuple[str, int, Sequence[Path]]], names: Names, columns: Columns
+    ) -> None:
         self.faults: Sequence[BadRow] = ()  # every row parses here; its cells are checked when they are read
-        self._names, self._places = names, places
+        self._names, self._places, self._columns = names, places, columns
         self._firsts = list(itertools.accumulate((count for _, count, _ in places), initial=0))
         self._texts = dataset.select_columns([names.text]) if names.text else None
-        columns = [(name, _encoded(dataset, name)) for name in (names.image, names.condition) if name]
-        self._images = [(name, column, _files_of(column, name)) for name, column in columns]
+        tables = [(name, _encoded(dataset, name)) for name in (names.image, names.condition) if name]
+        self._images = [(name, column, _files_of(column, name)) for name, column in tables]
 
     def __len__(self) -> int:
         return self._firsts[-1]
@@ -73,15 +96,33 @@ class Table:
     def __getitem__(self, number: int) -> Row:
         number = range(len(self))[number]
         place = bisect_right(self._firsts, number) - 1
-        name, _, folder = self._places[place]
+        name, _, folders = self._places[place]
         where = f"{name}:{number - self._firsts[place]}"
-        text = "" if self._texts is None else self._texts[number][self._names.text]
-        if text is None:
-            raise RowError(where, f"{self._names.text!r} is empty; write '' for an image without text")
+        text = self._text(number, where)
         image, *condition = (
-            Cell(f"{where}:{column}", table, number, folder, files) for column, table, files in self._images
+            Cell(f"{where}:{column}", table, number, folders, self._columns, files)
+            for column, table, files in self._images
         )
         return Row(where, image, condition[0] if condition else None, text)
+
+    def _text(self, number: int, where: str) -> str:
+        if self._texts is None:
+            return ""
+        try:
+            (text,) = _cells(self._texts, number)
+        except OSError as error:
+            raise RowError(where, f"{self._names.text!r} cannot be read ({error})") from error
+        if text is None:
+            raise RowError(where, f"{self._names.text!r} is empty; write '' for an image without text")
+        return str(text)
+
+
+def _cells(table: Any, number: int) -> Sequence[Any]:
+    """The values of a row. Raises `OSError` where they cannot be decoded, such as bytes that are not UTF-8."""
+    try:
+        return list(table[number].values())
+    except Exception as error:  # Arrow checks values when they are read, and `datasets` converts them
+        raise OSError(f"its value is broken: {_reason(error)}") from error
 
 
 def open_parquet(files: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> Table:
@@ -91,24 +132,30 @@ def open_parquet(files: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> T
     Raises `MaquetteError` if a file cannot be read, or a column is missing or of another type.
     """
     datasets = _library(f"{str(files[0])!r} is read")
-    import pyarrow
     from pyarrow import parquet
 
     places = []
     for file in files:
-        try:
-            places.append((str(file), parquet.read_metadata(file).num_rows, file.parent))
-        except (OSError, pyarrow.ArrowException) as error:
-            raise MaquetteError(f"{str(file)!r} cannot be read as a Parquet file ({_reason(error)}).") from error
-    features = datasets.Features.from_arrow_schema(parquet.read_schema(files[0]))
+        with _readable(repr(str(file)), "as a Parquet file"):
+            check_regular(file)
+            places.append((str(file), parquet.read_metadata(file).num_rows, (file.parent,)))
+    with _readable(repr(str(files[0])), "as a table"):
+        features = datasets.Features.from_arrow_schema(parquet.read_schema(files[0]))
     names = _checked(features, columns, str(files[0]))
     needed = [name for name in features if name in (names.image, names.condition, names.text)]
-    try:
+    first = f"{str(files[0])!r} and the {len(files) - 1} after it" if len(files) > 1 else repr(str(files[0]))
+    with _readable(first, "as one table"):
         table = datasets.Dataset.from_parquet([str(file) for file in files], columns=needed)
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        first = f"{str(files[0])!r} and the {len(files) - 1} after it" if len(files) > 1 else repr(str(files[0]))
-        raise MaquetteError(f"{first} cannot be read as one table ({_reason(error.__cause__ or error)}).") from error
-    return Table(table, places, names)
+    return Table(table, places, names, columns)
+
+
+@contextmanager
+def _readable(name: str, how: str) -> Iterator[None]:
+    """Raises `MaquetteError` for any error of Arrow or of `datasets` inside; broken files cause many types."""
+    try:
+        yield
+    except Exception as error:
+        raise MaquetteError(f"{name} cannot be read {how} ({_reason(error.__cause__ or error)}).") from error
 
 
 def open_hub(name: str, columns: Columns = DEFAULT_COLUMNS) -> Table:
@@ -134,7 +181,15 @@ def open_hub(name: str, columns: Columns = DEFAULT_COLUMNS) -> Table:
     split = _split(builder.info.splits, match["split"], match["id"])
     dataset = builder.as_dataset(split)
     names = _checked(dataset.features, columns, name)
-    return Table(dataset, [(f"{match['id']}:{split}", len(dataset), Path())], names)
+    return Table(dataset, [(f"{match['id']}:{split}", len(dataset), _cache_folders())], names, columns)
+
+
+def _cache_folders() -> Sequence[Path]:
+    """Where the library keeps what it downloads from the Hub."""
+    from datasets import config
+    from huggingface_hub import constants
+
+    return [Path(config.HF_DATASETS_CACHE), Path(constants.HF_HUB_CACHE), Path(config.DOWNLOADED_DATASETS_PATH)]
 
 
 def _check_revision(builder: Any, name: str, revision: str | None) -> None:

@@ -6,7 +6,6 @@ that a key has is read.
 """
 
 import itertools
-import json
 from bisect import bisect_right
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -18,9 +17,13 @@ from tqdm import tqdm
 from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, Names, Row, RowError, mark_of
 from maquette.data.sources.tar import scan
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.documents import parse_json
+from maquette.foundation.reading.files import open_regular
+from maquette.foundation.reading.pictures import MOST_BYTES
 
 FORMATS = ("jpg", "jpeg", "png", "webp")
 DEFAULT_NAMES = Names(";".join(FORMATS), ";".join(f"condition.{ending}" for ending in FORMATS), "txt;json")
+LONGEST = 2**20  # bytes of a text
 MANY = 16  # shards: a scan of so many shows a progress bar
 AT_ONCE = 16  # shards scanned concurrently: the disk is the bottleneck
 
@@ -43,8 +46,10 @@ class Member:
         return mark_of(self.shard, self.start, self.size)
 
     def read(self) -> bytes:
-        """Its bytes. Raises `OSError` if the shard cannot be read or has been cut."""
-        with self.shard.open("rb") as file:
+        """Its bytes. Raises `OSError` if the shard cannot be read or has been cut, and for a member without end."""
+        if self.size > MOST_BYTES:
+            raise OSError(f"it is larger than {MOST_BYTES:,} bytes")
+        with open_regular(self.shard) as file:
             file.seek(self.start)
             content = file.read(self.size)
         if len(content) < self.size:
@@ -94,13 +99,14 @@ class Shards:
 
 def _text(member: Member) -> str:
     """The text of a row; of a JSON member the value of `text`."""
+    if member.size > LONGEST:
+        raise RowError(member.name, f"is longer than {LONGEST:,} bytes")
     try:
-        content = member.read().decode()
-        values = json.loads(content) if member.ending.endswith("json") else {"text": content}
-        json.dumps(values, ensure_ascii=False).encode()  # half of an emoji, escaped in JSON, is no text
+        content = member.read()
+        values = parse_json(content) if member.ending.endswith("json") else {"text": content.decode()}
     except OSError as error:
         raise RowError(member.name, f"cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:  # of UTF-8, or of JSON
+    except ValueError as error:  # of UTF-8, or of JSON
         raise RowError(member.name, f"is not UTF-8 text, or not JSON ({error})") from error
     if not isinstance(values, dict) or not isinstance(values.get("text"), str):
         raise RowError(member.name, "is not a JSON object with a string 'text'; store texts as .txt instead")

@@ -6,7 +6,6 @@ number that a file states is held against the length of the file.
 
 import os
 import re
-import stat
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from maquette.data.sources.jsonl import BadRow
+from maquette.foundation.reading.files import open_regular
 
 BLOCK = 512  # bytes: the size of a header; contents are padded to a multiple
 END = bytes(BLOCK)
@@ -34,9 +34,7 @@ def members(path: Path) -> Iterator[tuple[bytes, int, int]]:
 
     Raises `tarfile.ReadError`, after the members before it, if the file is compressed, cut off or not a tar.
     """
-    if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
-        raise ReadError("is not a regular file")
-    with path.open("rb", buffering=0) as file:
+    with open_regular(path) as file:
         end = os.fstat(file.fileno()).st_size
         offset = 0
         name, size = None, None  # from an extension of the next header

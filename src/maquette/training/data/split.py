@@ -89,7 +89,7 @@ def _detector(condition: str, data: DataConfig) -> ConditionFn | None:
 def _custom_pairs(condition: str, data: DataConfig, size: int, world: World) -> tuple[SourcePairs, Sequence[BadRow]]:
     """The pairs, and what could not be parsed of them. One process of a machine reads sizes, and others find them."""
     assert data.source is not None, "without a source, training uses scenes"
-    columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect)
+    columns = Columns(data.image_column, data.condition_column, data.text_column, not data.detect, outside=data.outside)
     source = open_source(data.source, columns)
     framing = ResizeCrop(data.frame or (size, size), data.buckets, data.crop, data.flip, data.kind(condition))
     detect = _detector(condition, data) if data.detect else None

@@ -1,0 +1,71 @@
+"""make fuzz: broken files for as long as it is let, with the counts of each kind; what breaks is kept in runs/fuzz.
+
+python -m tests.fuzz --minutes 120 [--seed 0] [--kinds tar,rows] [--source src]
+"""
+
+import argparse
+import hashlib
+import tempfile
+import time
+from pathlib import Path
+
+from tests.fuzz.fuzzer import SOURCE, Fuzzer
+from tests.fuzz.strategies import NAMES
+
+KEPT = Path("runs/fuzz")
+AT_ONCE = 100  # files of a kind before the next one
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--minutes", type=float, default=120)
+    parser.add_argument("--cases", type=int, default=10**9, help="of each kind, at most")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kinds", default=",".join(NAMES))
+    parser.add_argument("--source", type=Path, default=SOURCE, help="folder that holds the package")
+    parser.add_argument("--seconds", type=int, default=20, help="that a file may take")
+    given = parser.parse_args()
+    start, number, seen = time.monotonic(), given.seed, {}
+    with tempfile.TemporaryDirectory() as folder:
+        fuzzer = Fuzzer(Path(folder), given.source.absolute(), given.seconds)
+        fuzzer.ready()
+        while time.monotonic() - start < 60 * given.minutes and (number - given.seed) * AT_ONCE < given.cases:
+            for kind in given.kinds.split(","):
+                if time.monotonic() - start > 60 * given.minutes:
+                    break
+                found: list[tuple[str, str, bytes, str]] = []
+                fuzzer.run(kind, min(AT_ONCE, given.cases), number, found)
+                for kind_, name, content, detail in found:
+                    place = (kind_, name, detail.split(": ")[0])
+                    if place not in seen:
+                        print(f"{kind_} {name} {detail[:300]}", flush=True)
+                        keep(kind_, name, content, detail)
+                    seen[place] = seen.get(place, 0) + 1
+            number += 1
+        report(fuzzer, seen, time.monotonic() - start)
+        fuzzer.close()
+    raise SystemExit(bool(seen))
+
+
+def keep(kind: str, name: str, content: bytes, detail: str) -> None:
+    """Write a file that broke something, named as the corpus is: kind, place in a folder, digest."""
+    KEPT.mkdir(parents=True, exist_ok=True)
+    stem = "+".join(filter(None, (kind, name.replace("/", "="), hashlib.sha256(content).hexdigest()[:8])))
+    (KEPT / stem).write_bytes(content)
+    (KEPT / f"{stem}.txt").write_text(detail)
+
+
+def report(fuzzer: Fuzzer, seen: dict[tuple[str, str, str], int], seconds: float) -> None:
+    """Print the counts of each kind, and the rate."""
+    outcomes = ("loads", "sentence", "else", "hangs", "killed by signal")
+    print(f"| kind | {' | '.join(outcomes[:3])} |\n| --- | --: | --: | --: |")
+    for kind in dict.fromkeys(kind for kind, _ in fuzzer.counts):
+        print(f"| {kind} | {' | '.join(str(fuzzer.counts[kind, outcome]) for outcome in outcomes[:3])} |")
+    total = sum(fuzzer.counts[kind, outcome] for kind in NAMES for outcome in outcomes[:3])
+    print(f"{total} files in {seconds:.0f} s, {total / seconds:.0f} a second; {len(seen)} different faults.")
+    for place, count in sorted(seen.items(), key=lambda item: -item[1]):
+        print(f"{count:6} {' '.join(place)}")
+
+
+if __name__ == "__main__":
+    main()

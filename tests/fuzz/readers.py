@@ -1,0 +1,157 @@
+"""How each kind of file is read: by the same functions as a user's, with everything around it intact."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import datasets
+import torch
+from PIL import Image, PngImagePlugin
+
+from maquette.checkpoints import load_base, load_controlnet
+from maquette.checkpoints.save import save_base
+from maquette.cli.generation.varied import varied
+from maquette.conditions.drawing.class_maps import read_classes
+from maquette.conditions.drawing.people import read_people
+from maquette.conditions.drawing.skeletons import people_map
+from maquette.conditions.labels import read_class_map
+from maquette.controlnet.network import ControlNet
+from maquette.data.check import check
+from maquette.data.crop import ResizeCrop
+from maquette.data.pairs import SourcePairs
+from maquette.data.sources.diode import depth_drawn
+from maquette.data.sources.jsonl import Columns, RowError, Source, read
+from maquette.data.sources.open import open_source
+from maquette.data.sources.shards import Shards
+from maquette.errors import MaquetteError
+from maquette.foundation.images import open_image
+from maquette.foundation.weights import open_weights
+from maquette.sampling.metadata import KEY, Record
+from maquette.training.config import TrainingConfig
+from tests.conftest import randomise, tiny_base
+
+BASE_FILES = (
+    "model_index.json", "maquette.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
+    "scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json", "tokenizer/tokenizer.json",
+)  # fmt: skip
+
+
+class Readers:
+    """Every kind of file by name, read in a folder in which all else is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        torch.set_num_threads(1)
+        cv2.setNumThreads(0)
+        datasets.disable_progress_bars()
+        self.folder = folder
+        self.kinds: dict[str, Callable[[Path, str], None]] = {
+            "picture": _picture, "weights": _weights, "index": _index, "tar": _tar, "rows": _rows,
+            "parquet": _parquet, "record": _record, "people": _people, "training": _training, "array": _array,
+            "base": self._base, "controlnet": self._controlnet,
+        }  # fmt: skip
+        base = tiny_base("sd15")
+        if not (folder / "base").exists():
+            save_base(base, folder / "base")
+            randomise(ControlNet.attach(base)).save(folder / "net")
+        self.base = load_base(folder / "base", "cpu", "float32")
+
+    def read(self, kind: str, path: Path, name: str) -> None:
+        """Read a file; `name` is its place in a folder, for kinds that have several."""
+        self.kinds[kind](path, name)
+
+    def _base(self, path: Path, name: str) -> None:
+        with tempfile.TemporaryDirectory(dir=self.folder) as around:
+            base = load_base(_replaced(self.folder / "base", Path(around) / "base", name, path), "cpu", "float32")
+            base.encode_text(["a b"])
+            base.encode_negative("")
+
+    def _controlnet(self, path: Path, name: str) -> None:
+        with tempfile.TemporaryDirectory(dir=self.folder) as around:
+            load_controlnet(_replaced(self.folder / "net", Path(around) / "net", name, path), self.base)
+
+
+def _replaced(folder: Path, copy: Path, name: str, path: Path) -> Path:
+    """A folder of links to the files of another, but for one."""
+    for file in folder.rglob("*"):
+        if file.is_file():
+            target = copy / file.relative_to(folder)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.symlink_to(path if file.relative_to(folder).as_posix() == name else file)
+    return copy
+
+
+def _picture(path: Path, _: str) -> None:
+    for reader in (open_image, read_classes, lambda given: read_class_map(given, "it", "ade20k")):
+        _say(lambda reader=reader: reader(path))
+    open_image(path)
+
+
+def _say(call: Callable[[], object]) -> None:
+    """Call, where a sentence is as good an end as a value."""
+    try:
+        call()
+    except MaquetteError:
+        return
+
+
+def _weights(path: Path, _: str) -> None:
+    weights = open_weights(path)
+    for name in weights:
+        weights[name].float()
+
+
+def _index(path: Path, _: str) -> None:
+    _weights(path, "")
+
+
+def _every_row(source: Source) -> None:
+    """Read all rows, the broken ones to their sentence; then check the whole as `data check` does."""
+    pairs = SourcePairs("canny", source, ResizeCrop((64, 64)))
+    for number in range(min(len(source), 20)):
+        try:
+            read(source[number])
+            pairs.signature(number)
+            pairs.content(number)
+        except RowError:
+            continue
+    if len(source) <= 20:
+        str(check(source, ResizeCrop((64, 64))))
+
+
+def _tar(path: Path, _: str) -> None:
+    _every_row(Shards([path], Columns(has_conditions=False)))
+
+
+def _rows(path: Path, _: str) -> None:
+    Image.new("RGB", (64, 64)).save(path.parent / "1.png")
+    _every_row(open_source(path.parent, Columns(has_conditions=False)))
+
+
+def _parquet(path: Path, _: str) -> None:
+    _every_row(open_source(path, Columns(has_conditions=False)))
+
+
+def _record(path: Path, _: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_text(KEY, path.read_text("utf-8", "replace"))
+    Image.new("RGB", (8, 8)).save(path.with_suffix(".png"), pnginfo=info)
+    record = varied(Record.load(path.with_suffix(".png")), {})
+    assert record.settings["count"] == 1
+
+
+def _people(path: Path, _: str) -> None:
+    people = read_people(path)
+    if people.size[0] * people.size[1] < 10**7:
+        people_map(people)
+
+
+def _training(path: Path, _: str) -> None:
+    TrainingConfig.load(path)
+
+
+def _array(path: Path, _: str) -> None:
+    try:
+        depth_drawn(path.with_name("a.png"))
+    except (OSError, ValueError) as error:  # as its only caller has it
+        raise MaquetteError(str(error)) from error
