@@ -160,7 +160,9 @@ def exclusive(folder: Path, state: Path | None = None) -> Iterator[None]:
         raise MaquetteError(f"{str(folder)!r} is being written by {name}; wait for it, or name another.") from error
     except NotImplementedError:  # a file system without locks
         warnings.warn(
-            f"The disk of {str(folder)!r} has no locks: see that nothing else writes there.", MaquetteWarning, stacklevel=3
+            f"The disk of {str(folder)!r} has no locks: see that nothing else writes there.",
+            MaquetteWarning,
+            stacklevel=3,
         )
     try:
         owner.write_text(f"process {os.getpid()} on {socket.gethostname()}", "utf-8")
