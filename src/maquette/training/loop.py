@@ -101,7 +101,7 @@ def training_batches(
         for step, batch in enumerate(itertools.islice(order, start, config.max_steps), start):
             yield world.shard([SampleIndex(step, number, row) for number, row in enumerate(batch)])
 
-    return load(samples, indices(), config.data.workers)
+    return load(samples, indices(), config.data.workers, base)
 
 
 def _finish(run: Run, state: State) -> Path:
