@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import shutil
 import socket
 import tempfile
 import warnings
@@ -45,6 +46,31 @@ def atomic_write(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def atomic_files(folder: Path) -> Iterator[Path]:
+    """A temporary folder, whose files are moved to their places in `folder` when the block succeeds.
+
+    Each file appears whole or not at all. What killed writers have left is removed by the next one.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name[:40]}{UNFINISHED}") as name:
+        handle = os.open(name, os.O_RDONLY) if fcntl is not None else None
+        try:
+            if handle is not None:
+                _lock(handle)
+            yield Path(name)
+            for path in sorted(path for path in Path(name).rglob("*") if path.is_file()):
+                target = folder / path.relative_to(name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                path.chmod(0o644)
+                _sync(path)
+                path.replace(target)
+        finally:
+            if handle is not None:
+                os.close(handle)
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -84,7 +110,7 @@ def sweep(folder: Path) -> None:
             handle = os.open(path, os.O_RDONLY)
             try:
                 if _lock(handle):
-                    path.unlink()
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
             finally:
                 os.close(handle)
 
