@@ -6,7 +6,7 @@ IMAGE ?=
 PROMPT ?=
 OUTPUT ?= demo.png
 
-.PHONY: setup demo test test-slow lint bench wheels clean
+.PHONY: setup demo test test-slow faults lint bench wheels clean
 
 setup: .venv/ready
 
@@ -32,7 +32,11 @@ test: lint
 	OMP_NUM_THREADS=2 HF_HUB_OFFLINE=1 $(BIN)/pytest -m "not slow"
 
 test-slow: setup
-	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow --ignore tests/faults
+
+# Every write of training, annotation, conversion and generation fails once, in turn (hours; docs/reliability.md).
+faults: setup
+	HF_HUB_OFFLINE=1 $(BIN)/pytest -s -m slow tests/faults
 
 lint: setup
 	$(BIN)/ruff format --check .

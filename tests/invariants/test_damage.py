@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -169,3 +170,21 @@ def test_the_states_of_versions_without_a_log_are_resumed(base, make) -> None:
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     mq.train(make(resume=True), base)
     assert [line["step"] for line in Log(run, "rings").lines() if "gain" in line] == [0, 2, 4]
+
+
+def test_a_clock_that_goes_backwards_changes_nothing(base, make, tmp_path, monkeypatch) -> None:
+    whole = mq.train(make(output=tmp_path / "whole", evaluate_every=0), base)
+    now = iter(range(2_000_000_000, 0, -1000))
+    monkeypatch.setattr(time, "time", lambda: next(now))
+    mq.train(make(evaluate_every=0, max_steps=2), base)
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and "pairs" not in path.parts:
+            os.utime(path, (0, 0))
+    run = mq.train(make(evaluate_every=0, resume=True), base)
+    assert same(weights(whole), weights(run))
+
+
+def test_where_nothing_can_be_written_a_sentence_says_so(base, make, tmp_path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(MaquetteError, match=r"Nothing can be written to .*/file/run.* name another output"):
+        mq.train(make(output=tmp_path / "file" / "run", evaluate_every=0), base)
