@@ -118,14 +118,16 @@ def test_a_cache_that_is_lost_in_mid_run_is_said_and_the_run_goes_on(
 
 
 HANG_UP = """
-import json, os, pty, signal, sys, time
+import contextlib, os, pty, signal, sys
 pid, terminal = pty.fork()
 if pid == 0:
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 seen = b""
-while b"held" not in seen:
+while b"held\\r\\n" not in seen:
     seen += os.read(terminal, 1000)
 os.close(terminal)
+with contextlib.suppress(ProcessLookupError):
+    os.kill(pid, signal.SIGHUP)  # as shells do, too
 _, status = os.waitpid(pid, 0)
 print(os.waitstatus_to_exitcode(status))
 """
@@ -138,6 +140,7 @@ with stop_signal(World("cpu")) as received:
     print("held", flush=True)
     while not received():
         time.sleep(0.01)
+    time.sleep(0.1)
 sys.exit(128 + received())
 """
 
