@@ -17,9 +17,9 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, *(() if HANG_UP is None else (HANG_UP,
 def stop_signal(world: World) -> Iterator[Callable[[], int]]:
     """Yields a function that returns the signal received by any process, or 0 for none.
 
-    A second signal of the same kind goes to the previous handler, except of a closed terminal, which is often told twice:
-    by its shell and by the system. Python delivers signals to the main thread only; in other threads no handler is
-    installed. A signal that is ignored, as SIGHUP is under `nohup`, stays so.
+    A second signal of the same kind goes to the previous handler; not so of a closed terminal, which is often told
+    twice, by its shell and by the system. Python delivers signals to the main thread only; in other threads no handler
+    is installed. A signal that is ignored, as SIGHUP is under `nohup`, stays so.
     """
     received = 0
     previous: dict[int, Any] = {}
