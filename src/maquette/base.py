@@ -17,7 +17,8 @@ from maquette.backbones.residuals import Residuals
 from maquette.errors import MaquetteError
 from maquette.formats import lora
 from maquette.formats.lora_file import LoraFile
-from maquette.formats.module_hash import ends, module_hash, text_hash
+from maquette.formats.module_hash import ends, module_hash
+from maquette.foundation.files import text_hash
 from maquette.foundation.pixels import from_signed, to_signed
 from maquette.foundation.weights import open_weights
 from maquette.noise.config import noise_process

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from maquette.foundation.files import UNFINISHED
 from maquette.training import checkpoint
 
 PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
@@ -132,4 +133,5 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(whole) -> None:
     assert "The disk is full: " in message and "continue with --resume" in message
     assert steps_done(folder / "full") == 4
     assert same(weights(folder / "full"), good)
-    assert {path.suffix for path in (folder / "full").iterdir()} <= {".pt", ".json", ".jsonl", ".safetensors"}
+    assert {path.suffix for path in (folder / "full").glob("[!.]*")} <= {".pt", ".json", ".jsonl", ".safetensors"}
+    assert not list((folder / "full").glob(f"*{UNFINISHED}*"))

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from maquette.annotation.annotation import Annotation
 from maquette.annotation.decode import Decoded, decode
-from maquette.annotation.output import ShardStats, Target
+from maquette.annotation.finished import Shard, finished, marks_of
+from maquette.annotation.output import ShardStats, Target, checksum
 from maquette.annotation.pipeline import AnnotationPipeline
 from maquette.annotation.select import largest
 from maquette.annotation.shard_writer import write_parquet, write_tar
@@ -33,12 +34,6 @@ AHEAD = 4  # batches decoded ahead of the network
 
 Reader = Callable[[int], Decoded | BadRow]
 """Reads a row of the source by its number."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    number: int
-    rows: Sequence[int]  # of the source
 
 
 @dataclass(frozen=True)
@@ -80,10 +75,10 @@ class ShardWriter:
         Args:
             decoded: the shard's rows, if they are decoded elsewhere.
         """
-        stats, target = ShardStats(), self.job.target
+        stats, target = ShardStats(marks=marks_of(self.source, shard.rows)), self.job.target
         reader = partial(decode, self.source, framing=self.job.annotation.framing)
         rows = map(reader, shard.rows) if decoded is None else decoded
-        pairs = self.pipeline.pairs(rows, self.job.batch_size, stats)
+        pairs = self.pipeline.pairs(_noted(rows, stats), self.job.batch_size, stats)
         first = next(pairs, None)
         path = target.shard(shard.number)
         if first is None:  # an empty shard could not be read
@@ -91,8 +86,16 @@ class ShardWriter:
         else:
             with atomic_write(path) as temporary:
                 (write_parquet if target.is_table else write_tar)(temporary, chain([first], pairs))
+                stats.checksum = checksum(temporary)
         target.save_stats(shard.number, stats)
         return len(shard.rows)
+
+
+def _noted(rows: Iterable[Decoded | BadRow], stats: ShardStats) -> Iterator[Decoded | BadRow]:
+    """The rows, whose digests are noted."""
+    for row in rows:
+        stats.digests.append(row.digest if isinstance(row, Decoded) else "")
+        yield row
 
 
 Tick = Callable[[int], object]
@@ -137,10 +140,11 @@ def annotate(job: Job, runner: Runner | None = None) -> Summary:
         rows, faults = _chosen(annotation, target, source)
         size = annotation.shard_size
         shards = [Shard(start // size, rows[start : start + size]) for start in range(0, len(rows), size)]
-        missing = [shard for shard in shards if target.stats(shard.number) is None]
-        finished = len(rows) - sum(len(shard.rows) for shard in missing)
+        done = finished(target, source, shards)
+        missing = [shard for shard in shards if shard.number not in done]
+        initial = len(rows) - sum(len(shard.rows) for shard in missing)
         if missing:
-            with tqdm(desc=annotation.condition, total=len(rows), initial=finished, unit=" images") as bar:
+            with tqdm(desc=annotation.condition, total=len(rows), initial=initial, unit=" images") as bar:
                 (runner or run_locally)(job, source, missing, bar.update)
         return _summary(target, shards, [*source.faults, *faults])
 
@@ -207,13 +211,13 @@ def _identity(reader: Reader) -> Reader:
 
 
 def _summary(target: Target, shards: Sequence[Shard], faults: Sequence[BadRow]) -> Summary:
-    finished = [stats for shard in shards if (stats := target.stats(shard.number))]
-    found = [*faults, *(fault for stats in finished for fault in stats.faults)]
+    done = [stats for shard in shards if (stats := target.stats(shard.number))]
+    found = [*faults, *(fault for stats in done for fault in stats.faults)]
     ordered = sorted(found, key=lambda fault: -1 if fault.row is None else fault.row)
     return Summary(
-        pairs=sum(stats.pairs for stats in finished),
-        shards=sum(stats.pairs > 0 for stats in finished),
-        left_out=sum(stats.left_out for stats in finished),
+        pairs=sum(stats.pairs for stats in done),
+        shards=sum(stats.pairs > 0 for stats in done),
+        left_out=sum(stats.left_out for stats in done),
         faults=ordered,
         listed=target.write_faults(ordered),
     )

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from maquette.annotation.annotate import Job, Shard, ShardWriter, Tick
+from maquette.annotation.annotate import Job, ShardWriter, Tick
+from maquette.annotation.finished import Shard
 from maquette.annotation.workers import limit_threads
 from maquette.data.sources.jsonl import Source
 from maquette.data.sources.open import open_source

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from maquette.annotation.finished import digest_of
 from maquette.data.crop import ResizeCrop
 from maquette.data.sources.jsonl import BadRow, ImageRef, RowError, Source, read
 from maquette.foundation.images import fit
@@ -22,6 +23,7 @@ class Decoded:
     image: Image.Image  # RGB, upright, framed
     text: str
     size: tuple[int, int]  # (width, height) before it was framed
+    digest: str  # of the stored image and its text
 
 
 @dataclass
@@ -64,7 +66,8 @@ def decode(source: Source, number: int, framing: ResizeCrop | None = None) -> De
     stored = cached.content if framed.size == size else b""
     ending = next((name for start, name in SIGNATURES.items() if stored.startswith(start)), None)
     content = stored if ending else _png(framed)
-    return Decoded(number, where, content, ending or "png", framed, row.text, size)
+    digest = digest_of(cached.content, row.text)
+    return Decoded(number, where, content, ending or "png", framed, row.text, size, digest)
 
 
 def _png(image: Image.Image) -> bytes:

@@ -1,6 +1,11 @@
-"""The target of an annotation: shards, each complete or absent, and beside them the settings and statistics."""
+"""The target of an annotation: shards, each complete or absent, and beside them the settings and statistics.
 
+The statistics hold a checksum of their shard and of themselves; those of versions up to 0.2 do not.
+"""
+
+import hashlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -8,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from maquette.data.sources.jsonl import BadRow
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.files import atomic_write, exclusive
 
 
@@ -19,6 +24,9 @@ class ShardStats:
     pairs: int = 0
     left_out: int = 0  # too small, or too little was detected
     faults: list[BadRow] = field(default_factory=list)
+    checksum: str | None = None  # of the shard; None if it has no pairs
+    digests: list[str] = field(default_factory=list)  # of the source's rows; empty for those that were not read
+    marks: str | None = None  # of their files
 
 
 @dataclass(frozen=True)
@@ -54,12 +62,17 @@ class Target:
     def start(self, settings: Mapping[str, Any]) -> None:
         """Save the settings, or check them against the saved ones; remove partial files of an interrupted run.
 
-        Raises `MaquetteError` if they differ.
+        Raises `MaquetteError` if they differ or are damaged.
         """
         requested = json.loads(json.dumps(settings))
         if not self._settings.exists():
             _write(self._settings, requested)
-        saved = json.loads(self._settings.read_text("utf-8"))
+        saved = _read(self._settings)
+        if saved is None:
+            raise MaquetteError(
+                f"{str(self._settings)!r} is damaged, so that it is not known what {str(self.folder)!r} holds; name "
+                "another folder."
+            )
         differences = [
             f"{name} {saved.get(name)!r}, not {requested.get(name)!r}"
             for name in {**saved, **requested}
@@ -76,22 +89,24 @@ class Target:
     def rows(self) -> tuple[list[int], list[BadRow]] | None:
         """The chosen rows of the source and the unreadable ones, if an earlier run has saved them."""
         path = self._state / "rows.json"
-        if not path.exists():
-            return None
-        saved = json.loads(path.read_text("utf-8"))
-        return saved["rows"], [BadRow(**fault) for fault in saved["faults"]]
+        saved = _read(path) if path.exists() else None
+        return None if saved is None else (saved["rows"], [BadRow(**fault) for fault in saved["faults"]])
 
     def keep_rows(self, rows: Sequence[int], faults: Sequence[BadRow]) -> None:
         _write(self._state / "rows.json", {"rows": list(rows), "faults": [asdict(fault) for fault in faults]})
 
     def stats(self, number: int) -> ShardStats | None:
-        """The statistics of a shard if it is done; a shard without pairs has no file."""
+        """The statistics of a shard if it was written; a shard without pairs has no file."""
         path = self._state / f"{number:06d}.json"
-        if not path.exists():
+        saved = _read(path) if path.exists() else None
+        if saved is None:
             return None
-        saved = json.loads(path.read_text("utf-8"))
-        stats = ShardStats(saved["pairs"], saved["left_out"], [BadRow(**fault) for fault in saved["faults"]])
+        stats = ShardStats(**{**saved, "faults": [BadRow(**fault) for fault in saved["faults"]]})
         return None if stats.pairs and not self.shard(number).exists() else stats
+
+    def holds(self, number: int, stats: ShardStats) -> bool:
+        """Whether a shard is as it was written."""
+        return stats.checksum is None or checksum(self.shard(number)) == stats.checksum
 
     def save_stats(self, number: int, stats: ShardStats) -> None:
         _write(self._state / f"{number:06d}.json", asdict(stats))
@@ -115,6 +130,33 @@ class Target:
         return self._state / "settings.json"
 
 
+def checksum(shard: Path) -> str:
+    """Of a file's content."""
+    with shard.open("rb") as stream:
+        return hashlib.file_digest(stream, "blake2b").hexdigest()[:32]
+
+
+CHECK = "check"  # the key of a checksum in JSON
+
+
 def _write(path: Path, values: Mapping[str, Any]) -> None:
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(values, ensure_ascii=False, indent=1), "utf-8")
+        content = {**values, CHECK: _check(values)}
+        temporary.write_text(json.dumps(content, ensure_ascii=False, indent=1), "utf-8")
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What `_write` wrote; None if it has changed since, with a warning."""
+    try:
+        values = json.loads(path.read_bytes())
+        if values.pop(CHECK, None) not in (None, _check(values)):
+            raise ValueError("its checksum does not match")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        warnings.warn(f"{str(path)!r} is damaged ({error}).", MaquetteWarning, stacklevel=3)
+        return None
+    read: dict[str, Any] = values
+    return read
+
+
+def _check(values: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(values, sort_keys=True).encode(), digest_size=8).hexdigest()

@@ -9,7 +9,7 @@ from maquette.base import Base, Defaults
 from maquette.checkpoints import stable_diffusion  # noqa: F401 - it registers its family
 from maquette.checkpoints.families import family_named
 from maquette.errors import MaquetteError
-from maquette.foundation.files import atomic_write
+from maquette.foundation.files import atomic_files, atomic_write
 
 SCHEDULE = "scheduler_config.json"
 DEFAULTS = "maquette.json"  # recommended steps, guidance and sampler
@@ -26,12 +26,14 @@ def save_base(base: Base, folder: Path, network: nn.Module | None = None) -> Non
     if base.text_encoder is None:
         raise MaquetteError(f"The base {base.name!r} came without a text encoder; a base without one cannot be saved.")
     family, network = family_named(base.backbone.family), network or base.backbone.network
-    base.autoencoder.save_pretrained(folder / "vae")
-    network.save_pretrained(folder / family.part)  # type: ignore[operator]
+    with atomic_files(folder) as temporary:
+        base.autoencoder.save_pretrained(temporary / "vae")
+        network.save_pretrained(temporary / family.part)  # type: ignore[operator]
+        text = base.text.save(temporary)
     index: dict[str, object] = {
         "_class_name": "DiffusionPipeline",
         "scheduler": ["diffusers", base.scheduler_config.get("_class_name", "DDIMScheduler")],
-        **base.text.save(folder),
+        **text,
         family.part: ["diffusers", family.network_class],
         "vae": ["diffusers", "AutoencoderKL"],
         **family.pipeline(base),

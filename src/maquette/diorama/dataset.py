@@ -2,9 +2,12 @@
 
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
+import warnings
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from maquette.diorama.scene import SIZE, scene
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.files import atomic_write
 
 VERSION = 1
@@ -59,13 +62,13 @@ def load(seeds: range, folder: Path, field: str) -> NDArray[Any]:
     Fields: images (H, W, 3) uint8; depth (H, W) float16, metres; normals (H, W, 3) int8, 127 = 1;
     classes, colours (H, W) uint8; keypoints (4, 18, 3) float32, padded with zeros.
     """
-    return np.concatenate([_read(folder, start)[field][_inside(seeds, start)] for start in _shards(seeds)])
+    return np.concatenate([_read(folder, start, field)[_inside(seeds, start)] for start in _shards(seeds)])
 
 
 def load_captions(seeds: range, folder: Path) -> list[str]:
     words: list[str] = []
     for start in _shards(seeds):
-        words += json.loads(str(_read(folder, start)["captions"]))[_inside(seeds, start)]
+        words += json.loads(str(_read(folder, start, "captions")))[_inside(seeds, start)]
     return words
 
 
@@ -83,9 +86,22 @@ def _path(folder: Path, start: int) -> Path:
     return folder / f"world-{VERSION}" / f"{start:09d}.npz"
 
 
-def _read(folder: Path, start: int) -> "np.lib.npyio.NpzFile":
-    archive: np.lib.npyio.NpzFile = np.load(_path(folder, start))
-    return archive
+def _read(folder: Path, start: int, field: str) -> NDArray[Any]:
+    """A field of a shard, which is rendered again if it is damaged: its parts have checksums."""
+    path = _path(folder, start)
+    try:
+        return _field(path, field)
+    except (OSError, ValueError, KeyError, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
+        message = f"The scenes in {str(path)!r} are damaged ({error}); they are rendered again."
+        warnings.warn(message, MaquetteWarning, stacklevel=3)
+        _render_shard(folder, start)
+        return _field(path, field)
+
+
+def _field(path: Path, field: str) -> NDArray[Any]:
+    with np.load(path) as archive:
+        found: NDArray[Any] = archive[field]
+        return found
 
 
 def _render_shard(folder: Path, start: int) -> None:

@@ -188,8 +188,8 @@ def evaluate(net: ControlNet, examples: Examples, uncontrolled: Uncontrolled, gr
     ceiling = examples.score(through(base, sources, protocol.batch_size))
     floor = examples.score([*sources[1:], sources[0]])
     if grid is not None:
-        grid.parent.mkdir(parents=True, exist_ok=True)
-        image_grid(shown, labels=("condition", "source", *PROMPTS)).save(grid)
+        with atomic_write(grid) as path:
+            image_grid(shown, labels=("condition", "source", *PROMPTS)).save(path, "PNG")
     return Report(
         examples.condition,
         protocol,

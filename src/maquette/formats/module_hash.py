@@ -11,13 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from maquette.foundation.files import text_hash
+
 _known: WeakKeyDictionary[nn.Module, tuple[Any, str]] = WeakKeyDictionary()
 """The last hash of each network, with the state of its tensors at that time."""
-
-
-def text_hash(text: str) -> str:
-    """SHA-256 of a text."""
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def module_hash(module: nn.Module) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from maquette.foundation.files import atomic_write
+from maquette.foundation.weights import CHECKSUMS, checksum
 
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
@@ -30,7 +31,8 @@ def write_weights(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[s
     with atomic_write(path) as temporary:
         if path.suffix in PICKLED:
             try:
-                torch.save(dict(tensors), temporary)
+                with temporary.open("wb") as stream:  # given a path, torch would store its name, which is random
+                    torch.save(dict(tensors), stream)
             except RuntimeError as error:  # how torch reports a full disk
                 raise OSError(f"{str(path)!r}: {str(error).splitlines()[0]}") from error
         else:
@@ -41,9 +43,11 @@ def _stream(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, st
     """Write safetensors without its library, which needs all tensors at once.
 
     Format: the header's length (8 bytes, little-endian), the header (JSON: dtype, shape and offsets of each tensor),
-    then the tensors' bytes one after another (https://github.com/huggingface/safetensors).
+    then the tensors' bytes one after another (https://github.com/huggingface/safetensors). Our own metadata hold a
+    checksum of each tensor, which `Weights` compares.
     """
-    header: dict[str, object] = {"__metadata__": dict(metadata)}
+    header: dict[str, object] = {}
+    checksums: dict[str, str] = {}
     offset = 0
     with tempfile.TemporaryFile(dir=path.parent) as body:
         for name in tensors:
@@ -54,9 +58,11 @@ def _stream(tensors: Mapping[str, Tensor], path: Path, metadata: Mapping[str, st
                 "shape": list(value.shape),
                 "data_offsets": [offset, offset + size],
             }
+            checksums[name] = checksum(value)
             body.write(value.reshape(-1).view(torch.uint8).numpy().data)
             offset += size
-        encoded = json.dumps(header).encode()
+        kept = {**metadata, CHECKSUMS: json.dumps(checksums)}
+        encoded = json.dumps({"__metadata__": kept, **header}).encode()
         encoded += b" " * (-len(encoded) % 8)  # aligns the tensors
         body.seek(0)
         with path.open("wb") as stream:

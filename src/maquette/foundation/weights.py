@@ -7,7 +7,9 @@ that would run code is refused without running any.
 import pickle
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -15,8 +17,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from maquette.errors import MaquetteError, shortened
-from maquette.foundation.reading.documents import read_json
+from maquette.errors import MaquetteError, MaquetteWarning, shortened
+from maquette.foundation.reading.documents import parse_json, read_json
 from maquette.foundation.reading.files import open_regular
 from maquette.foundation.weight_files import find_weights, weights_kind
 
@@ -24,6 +26,7 @@ __all__ = ["Shape", "Weights", "find_weights", "open_weights"]
 
 Shape = tuple[int, ...]
 LONGEST_NAME = 1000  # characters of a tensor's name
+CHECKSUMS = "maquette.checksums"  # in the metadata of files that we write: of each tensor, as JSON
 
 
 class Weights(Mapping[str, Tensor]):
@@ -105,9 +108,40 @@ def _open_safetensors(path: Path) -> Weights:
     try:
         file: Any = safe_open(path, "pt", backend="pread")  # mapped pages would count as used memory
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        return Weights(path, shapes, file.get_tensor, file.metadata() or {})
+        metadata = dict(file.metadata() or {})
+        checksums = _checksums(metadata.pop(CHECKSUMS, "{}"))
+        return Weights(path, shapes, partial(_checked, path, file.get_tensor, checksums), metadata)
     except (SafetensorError, OSError, ValueError) as error:
         raise MaquetteError(f"{str(path)!r} is cut off or broken ({error}); fetch it anew.") from error
+
+
+def checksum(tensor: Tensor) -> str:
+    """Of the bytes of a tensor of any shape."""
+    bits = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return f"{zlib.crc32(bits.numpy().data):08x}"
+
+
+def _checksums(text: str) -> dict[str, str]:
+    try:
+        found = parse_json(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _checked(path: Path, read: Callable[[str], Tensor], checksums: Mapping[str, str], name: str) -> Tensor:
+    """A tensor of any shape; warns if it is not the one that was written.
+
+    It is taken nevertheless: another program may have changed it and kept what it did not know.
+    """
+    tensor = read(name)
+    if name in checksums and checksum(tensor) != checksums[name]:
+        warnings.warn(
+            f"{name!r} in {str(path)!r} is not as it was written: the file is damaged, or another program changed it.",
+            MaquetteWarning,
+            stacklevel=4,
+        )
+    return tensor
 
 
 def _open_torch(path: Path, mapped: bool) -> Weights:

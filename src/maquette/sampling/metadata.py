@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from PIL import Image, PngImagePlugin
 from maquette.controlnet.choices import Balance, Branch
 from maquette.errors import MaquetteError
 from maquette.formats.lora_file import LoraFile
-from maquette.foundation.files import atomic_write
+from maquette.foundation.files import atomic_write, text_hash
+from maquette.foundation.images import read_image
 from maquette.foundation.reading.files import read_text
 from maquette.foundation.reading.pictures import opened_picture
 from maquette.sampling.rules import ADVICE, read_record
@@ -139,9 +141,11 @@ class Record:
         beside = _beside(path)
         try:
             if beside.is_file() and path.suffix.lower() != ".png":
-                return Record.from_json(read_text(beside, LONGEST), str(path))
+                return Record.from_json(_unsealed(read_text(beside, LONGEST)), str(path))
             with opened_picture(path, str(path)) as image:
                 text = image.info.get(KEY)
+            if text is None and beside.is_file():
+                return Record.from_json(_unsealed(read_text(beside, LONGEST)), str(path))
             if not isinstance(text, str):
                 raise ValueError("it holds no record")
             return Record.from_json(text, str(path))
@@ -164,8 +168,8 @@ def record_of(image: Image.Image) -> Record | None:
 def save(image: Image.Image, path: str | Path) -> None:
     """Write a generated image with its record, atomically: `maquette generate --again` makes it again.
 
-    A PNG holds the record. JPEG and WebP are written with a quality of 95, and the record as a JSON file beside them:
-    out.jpg and out.jpg.json.
+    A PNG holds the record; if that is too long to be read back from one, it is kept beside it as out.png.json. JPEG and
+    WebP are written with a quality of 95, and the record as a JSON file beside them: out.jpg and out.jpg.json.
 
     Args:
         image: as `generate` returned it.
@@ -189,20 +193,53 @@ def save(image: Image.Image, path: str | Path) -> None:
 
 def _write(image: Image.Image, text: str, path: Path) -> None:
     kind = FORMATS[path.suffix.lower()]
-    extra: dict[str, Any] = QUALITY.get(kind, {})
-    if kind == "PNG":
-        extra = {"pnginfo": PngImagePlugin.PngInfo()}
-        extra["pnginfo"].add_text(KEY, text)
     with atomic_write(path) as temporary:
-        image.save(temporary, kind, **extra)
-    if kind != "PNG":
-        with atomic_write(_beside(path)) as temporary:
-            temporary.write_text(text, "utf-8")
+        if kind == "PNG":
+            information = PngImagePlugin.PngInfo()
+            information.add_text(KEY, text)
+            image.save(temporary, kind, pnginfo=information)
+            if _is_held(temporary, image, text):
+                return
+        image.save(temporary, kind, **QUALITY.get(kind, {}))
+        with atomic_write(_beside(path)) as beside:  # before the image: there is none without its record
+            beside.write_text(_sealed(text), "utf-8")
+
+
+def _is_held(path: Path, image: Image.Image, text: str) -> bool:
+    """Whether a PNG is read back with its record, as which Pillow takes no text of more than 64 MiB.
+
+    Raises `OSError` if its pixels are others.
+    """
+    try:
+        found = read_image(path, str(path), Image.Image.copy)
+    except MaquetteError:
+        return False
+    if image_hash(found) != image_hash(image):
+        raise OSError(f"{str(path)!r} was not stored as it was written")
+    return bool(found.info.get(KEY) == text)
+
+
+def _sealed(text: str) -> str:
+    """The JSON of a record with a checksum as its last value."""
+    return f'{text[:-1]}, "check": "{text_hash(text)}"}}'
+
+
+def _unsealed(text: str) -> str:
+    """The JSON of a record without its checksum, which those of versions up to 0.2 lack.
+
+    Raises `ValueError` if that does not match.
+    """
+    sealed = re.fullmatch(r'(.*), "check": "(.*)"\}', text, re.DOTALL)
+    if sealed is None:
+        return text
+    if text_hash(sealed[1] + "}") != sealed[2]:
+        raise ValueError("its checksum does not match")
+    return sealed[1] + "}"
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files that `save` writes for an image."""
-    return [path] if path.suffix.lower() == ".png" else [path, _beside(path)]
+    """The files that `save` writes for an image: that beside a PNG only if its record is very long."""
+    return [path, _beside(path)]
 
 
 def _beside(path: Path) -> Path:

@@ -13,7 +13,8 @@ from torch import Tensor
 from maquette.base import Base
 from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
-from maquette.formats.module_hash import module_hash, text_hash
+from maquette.formats.module_hash import module_hash
+from maquette.foundation.files import text_hash
 from maquette.foundation.images import fit
 from maquette.foundation.pixels import to_unit
 from maquette.sampling.config import Sampling

@@ -1,7 +1,6 @@
 """Training checkpoints: written atomically, read without executing code, independent of the number of processes."""
 
 import errno
-import pickle
 import re
 import shutil
 import warnings
@@ -71,7 +70,7 @@ def read(path: Path) -> dict[str, Any]:
         if damaged is not None:
             raise zipfile.BadZipFile(f"the checksum of {damaged!r} does not match")
         return _load(path)
-    except (RuntimeError, EOFError, OSError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except Exception as error:  # damage makes readers fail in more ways than can be listed
         raise MaquetteError(f"{str(path)!r} is damaged ({error}).") from error
 
 

@@ -15,7 +15,7 @@ from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, Train
 from maquette.training.data.split import TrainingData, open_data
 from maquette.training.distributed.world import World
 from maquette.training.hardware import checkpointed, faster_attention, keep_pages
-from maquette.training.run import Run, load_best
+from maquette.training.run import Run, held, load_best
 from maquette.training.setup import (
     check_folder,
     check_shares,
@@ -39,8 +39,9 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     Args:
         base: a loaded base to share between runs, instead of loading `config.base`; `unlock` trains it in place.
 
-    Raises `MaquetteError` if the folder holds another run, or none to resume; if too many pairs are broken; if the
-    loss is not finite, memory too small or the disk full. Ctrl-C and SIGTERM save a checkpoint and exit.
+    Raises `MaquetteError` if the folder holds another run, or none to resume, or is being written by another process;
+    if the states of the run to resume are lost or damaged; if too many pairs are broken; if the loss is not finite,
+    memory too small or the disk full. Ctrl-C, SIGTERM and SIGHUP save a checkpoint and exit.
     """
     world = World(config.hardware.device)
     config = with_rate_of_run(config)
@@ -49,10 +50,11 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     world.barrier()  # no process may write before all have checked the folder
     base, net = open_networks(config, base, str(world.device))
     config, rate = with_rate_of_base(config, base)
-    try:
-        return _train(config, base, net, world, rate)
-    finally:
-        base.backbone.network.requires_grad_(False)
+    with held(config.output, world):
+        try:
+            return _train(config, base, net, world, rate)
+        finally:
+            base.backbone.network.requires_grad_(False)
 
 
 def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, rate: str) -> Path:
@@ -60,9 +62,9 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, ra
     data = open_data(config, base, world)
     monitor = make_monitor(config, base, data)
     state = State.make(config, base, net, world)
-    start = state.restore()
+    start, log = state.restore()
     batches = training_batches(config, base, data, world, start)
-    run = Run.begin(config, data, monitor, world, start)
+    run = Run.begin(config, data, monitor, world, start, log)
     state.enter(stage_of(config.model, start, run.settled_at))
     run.print(rate)
     run.measure_start(state)
@@ -75,7 +77,7 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, ra
             if state.enter(stage := stage_of(config.model, step, run.settled_at)):
                 run.print(f"step {step}: training {stage}")
             batch = next(batches)
-            run.note_faults(batch.faults)
+            run.broken.note(batch.faults)
             set_learning_rates(state.optimizer, config.optimizer, step, config.max_steps)
             loss = train_step(state, batch, partial(run.check_finite, batch, step))
             if run.after_step(step + 1, loss, state, received):
@@ -99,7 +101,7 @@ def training_batches(
         for step, batch in enumerate(itertools.islice(order, start, config.max_steps), start):
             yield world.shard([SampleIndex(step, number, row) for number, row in enumerate(batch)])
 
-    return load(samples, indices(), config.data.workers)
+    return load(samples, indices(), config.data.workers, base)
 
 
 def _finish(run: Run, state: State) -> Path:
@@ -107,7 +109,7 @@ def _finish(run: Run, state: State) -> Path:
     config, base = run.config, state.base
     net, network = state.finished()
     if run.world.is_main:
-        steps = load_best(net, config.output) if config.monitor.keep_best else run.finished
+        steps = load_best(net, config.output, run.finished) if config.monitor.keep_best else run.finished
         net.contract = contract_of(config, net, network, steps, run.data.order)
         net.save(config.output)
         if config.model.unlock:

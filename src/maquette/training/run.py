@@ -1,9 +1,10 @@
-"""The bookkeeping of a run between steps: logging, evaluation, checkpoints, broken rows, stopping."""
+"""The bookkeeping of a run between steps: logging, evaluation, checkpoints, stopping."""
 
-import json
+import contextlib
 import math
 import signal
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,22 +13,23 @@ from torch import Tensor
 from tqdm import tqdm
 
 from maquette.controlnet.network import ControlNet
-from maquette.data.sources.jsonl import BadRow
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.files import atomic_write, exclusive
 from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.data.dataset import Batch
 from maquette.training.data.split import TrainingData
 from maquette.training.distributed import fsdp
 from maquette.training.distributed.world import World
+from maquette.training.monitor.broken_rows import BrokenRows
 from maquette.training.monitor.convergence import Monitor
-from maquette.training.monitor.metrics_log import Log
+from maquette.training.monitor.metrics_log import SAVED, Line, Log
 from maquette.training.monitor.report import plot_curve, write_report
 from maquette.training.monitor.tracking import Tracker
 from maquette.training.state import State
 from maquette.training.step import precision
 
-BROKEN, BEST = "broken.jsonl", "best.pt"
+BEST = "best.pt"
 LOG_EVERY = 25  # steps between log lines of the loss
 
 
@@ -41,15 +43,25 @@ class Run:
     world: World
     log: Log
     tracker: Tracker
-    faults: dict[str, BadRow] = field(default_factory=dict)  # by location
+    broken: BrokenRows
     bar: "tqdm[int] | None" = None
     postfix: dict[str, str] = field(default_factory=dict)  # metrics on the bar
     settled_at: int | None = None  # the step at which the date of convergence had settled
     finished: int = 0  # steps done
 
     @staticmethod
-    def begin(config: TrainingConfig, data: TrainingData, monitor: Monitor | None, world: World, start: int) -> "Run":
+    def begin(
+        config: TrainingConfig,
+        data: TrainingData,
+        monitor: Monitor | None,
+        world: World,
+        start: int,
+        saved: Sequence[Line] | None = None,
+    ) -> "Run":
         """Open the folder of a run that is new, or resumed after `start` steps.
+
+        Args:
+            saved: the lines of the metrics that its state holds.
 
         Raises `MaquetteError` if too many rows are broken.
         """
@@ -57,13 +69,16 @@ class Run:
         log = Log(config.output, config.condition, scorer.label if scorer is not None else None)
         if world.is_main:
             config.save(config.output / CONFIG)
-            log.rewind(start)
+            log.rewind(start, saved)
         world.barrier()
         settings = {declared.path: value for declared, value in config.items()}
         tracker = Tracker.open(config.monitor.track, config.output, settings, world)
-        run = Run(config, data, monitor, world, log, tracker)
+        broken = BrokenRows(config.output, len(data.pairs) + len(data.faults), config.data.broken)
+        run = Run(config, data, monitor, world, log, tracker, broken)
         run.settled_at, run.finished = run.find_settled(), start
-        run.note_faults(list(data.faults))
+        broken.note(list(data.faults))
+        if config.resume and not start:
+            run.print("The run had saved no state yet: it begins at step 0.")
         return run
 
     def is_due(self, step: int) -> bool:
@@ -84,9 +99,10 @@ class Run:
         yield from self.bar
 
     def print(self, message: str) -> None:
-        """Print a line above the progress bar, in the main process."""
+        """Print a line above the progress bar, in the main process; not where its terminal was closed."""
         if self.world.is_main:
-            tqdm.write(message)
+            with contextlib.suppress(OSError):
+                tqdm.write(message)
 
     def write(self, step: int, loss: float) -> None:
         """Log the loss and the throughput."""
@@ -121,7 +137,9 @@ class Run:
             self.measure(finished, state)
         over = self.is_over(finished)
         if finished % self.config.checkpoint_every == 0 or last or over or stopped:
-            state.save(finished)
+            state.save(finished, self.log.lines())
+            if self.world.is_main:
+                self.log.write(finished, **{SAVED: 1})
         if stopped:
             self.leave(finished, stopped)
         if over and not last:
@@ -152,13 +170,13 @@ class Run:
         self.settled_at = self.world.broadcast(self.find_settled() if self.world.is_main else None)
         if self.world.is_main:
             grids = self.config.output / "grids"
-            grids.mkdir(parents=True, exist_ok=True)
-            grid.save(grids / f"step-{step:06d}.png")
+            with atomic_write(grids / f"step-{step:06d}.png") as path:
+                grid.save(path, "PNG")
             self._show(step, score, gain)
 
     def _show(self, step: int, score: float, gain: float) -> None:
         plot_curve(self.log, f"{self.config.base}/{self.config.condition}")
-        write_report(self.config, self.log, self._known_faults())
+        write_report(self.config, self.log, self.broken.listed())
         message = f"gain {gain:.4f}" if math.isnan(score) else f"{self.log.score} {score:.3f}, gain {gain:.4f}"
         self.postfix |= {"gain": f"{gain:.4f}"} | ({} if math.isnan(score) else {"fidelity": f"{score:.3f}"})
         self.print(f"step {step}: {message}" + (f", {self.log.verdict()}" if self.log.converged() is not None else ""))
@@ -177,33 +195,6 @@ class Run:
         """The step at which the date of convergence had settled, from the log; None if it has not."""
         every = self.config.monitor.evaluate_every
         return self.log.settled_at(every) if every else None
-
-    def note_faults(self, found: list[BadRow]) -> None:
-        """Report and count unreadable rows.
-
-        Raises `MaquetteError` if their share exceeds the setting `broken`.
-        """
-        if not any(fault.where not in self.faults for fault in found):
-            return
-        self.faults = {fault.where: fault for fault in self._known_faults()}
-        for fault in {fault.where: fault for fault in found if fault.where not in self.faults}.values():
-            self.faults[fault.where] = fault
-            tqdm.write(f"Skipped {fault.where}: {fault.reason}")
-            with (self.config.output / BROKEN).open("a", encoding="utf-8") as stream:
-                stream.write(json.dumps(vars(fault), ensure_ascii=False) + "\n")
-        rows = len(self.data.pairs) + len(self.data.faults)
-        if len(self.faults) > self.config.data.broken * rows:
-            raise MaquetteError(
-                f"{len(self.faults)} of {rows} rows could not be read, more than the share of "
-                f"{self.config.data.broken:g} that may be broken; {str(self.config.output / BROKEN)!r} lists them. "
-                "Fix them, or allow a larger share (broken)."
-            )
-
-    def _known_faults(self) -> list[BadRow]:
-        """The unreadable rows found by any process, also before the run was resumed."""
-        path = self.config.output / BROKEN
-        lines = path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
-        return [BadRow(**json.loads(line)) for line in lines]
 
     def check_finite(self, batch: Batch, step: int, loss: Tensor) -> None:
         """Stop the run before a loss (a scalar) that is not finite corrupts the weights.
@@ -237,9 +228,37 @@ class Run:
             self.tracker.log(step, values)
 
 
-def load_best(net: ControlNet, folder: Path) -> int:
-    """Load the best weights into a ControlNet; returns the step they are from."""
-    best = checkpoint.read(folder / BEST)
+@contextlib.contextmanager
+def held(folder: Path, world: World) -> Iterator[None]:
+    """Hold the run's folder for this training alone.
+
+    Raises `MaquetteError`, in all processes, if another training holds it or nothing can be written there.
+    """
+    with contextlib.ExitStack() as stack:
+        problem = None
+        if world.is_main:
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(exclusive(folder))
+            except MaquetteError as error:
+                problem = str(error)
+            except OSError as error:
+                problem = f"Nothing can be written to {str(folder)!r} ({error.strerror or error}); name another output."
+        if problem := world.broadcast(problem):
+            raise MaquetteError(problem)
+        yield
+
+
+def load_best(net: ControlNet, folder: Path, last: int) -> int:
+    """Load the best weights into a ControlNet; returns the step they are from.
+
+    Warns if they are lost or damaged, and leaves those of the step `last`.
+    """
+    try:
+        best = checkpoint.read(folder / BEST)
+    except MaquetteError as error:
+        warnings.warn(f"{error} The ControlNet has the weights of step {last}.", MaquetteWarning, stacklevel=2)
+        return last
     net.load_state_dict(best["net"])
     step: int = best["step"]
     return step

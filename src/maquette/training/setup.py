@@ -14,6 +14,7 @@ from maquette.conditions.networks.perception import PerceptionModel
 from maquette.conditions.requirements import drawn_by, kind_of, resizing_words
 from maquette.controlnet.contract import Contract, fingerprint
 from maquette.controlnet.network import ControlNet
+from maquette.controlnet.save import WEIGHTS
 from maquette.data import diorama
 from maquette.data.pairs import Pairs
 from maquette.data.random_detectors import DRAWS, random_detector
@@ -26,6 +27,7 @@ from maquette.training import checkpoint
 from maquette.training.config import CONFIG, TrainingConfig
 from maquette.training.data.split import TrainingData
 from maquette.training.monitor.convergence import Monitor
+from maquette.training.monitor.metrics_log import SAVED, Log
 from maquette.training.monitor.tracking import check_tracker
 from maquette.training.stages import warn_of_rate
 from maquette.training.validation import detects, without_effect
@@ -34,24 +36,46 @@ from maquette.training.validation import detects, without_effect
 def check_folder(config: TrainingConfig) -> None:
     """Check that the run's folder is free, or holds the run to resume, with the same settings.
 
-    Raises `MaquetteError` if it holds another run, or the settings have changed, or the tracker is unknown.
+    Raises `MaquetteError` if it holds another run, or the settings have changed, or the states that were saved are
+    gone, or the tracker is unknown.
     """
     check_tracker(config.monitor.track, config.output)
     for message in without_effect(config.items()):
         warnings.warn(message, MaquetteWarning, stacklevel=3)
     kept = config.output / CONFIG
     if config.resume:
-        pairs = zip(config.items(), TrainingConfig.load(kept).items(), strict=True)
-        changed = [s.flat for (s, value), (_, before) in pairs if value != before and not s.may_differ_in(config)]
+        before = TrainingConfig.load(kept)
+        pairs = zip(config.items(), before.items(), strict=True)
+        changed = [s.flat for (s, value), (_, old) in pairs if value != old and not s.may_differ_in(config)]
         if changed:
             raise MaquetteError(
                 f"The run in {str(config.output)!r} was started with other settings ({', '.join(changed)}); "
                 "resume it with the same ones, or choose another output."
             )
+        if not checkpoint.states(config.output):
+            _check_none_lost(config, before.checkpoint_every)
     elif kept.exists() or checkpoint.states(config.output):
         raise MaquetteError(
             f"{str(config.output)!r} holds a run already; continue it with --resume, or choose another output."
         )
+
+
+def _check_none_lost(config: TrainingConfig, every: int) -> None:
+    """Raises `MaquetteError` if a run without states has saved any, which it tells by its log and its files.
+
+    Args:
+        every: the steps between states so far; the lines of a run of version 0.2 do not tell when one was saved.
+    """
+    log, whole = Log(config.output, config.condition), config.output / WEIGHTS
+    saved = [*log.column(SAVED)[0], *(line["step"] for line in log.lines() if line["step"] > every)]
+    if not saved and not whole.exists():
+        return
+    names = sorted(path.name for path in config.output.glob("[!.]*"))
+    reached = f"has saved its state up to step {max(saved)}" if saved else "was finished"
+    raise MaquetteError(
+        f"The run in {str(config.output)!r} {reached}, and its states (state-*.pt) are gone; there are "
+        f"{', '.join(names)}. Put a state back, or start again in another folder."
+    )
 
 
 def check_base(base: Base, config: TrainingConfig) -> None:

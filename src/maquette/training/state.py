@@ -1,6 +1,7 @@
 """The training state (weights, optimizer, EMA, gradient scaler), and its checkpoints."""
 
 import copy
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from maquette.training.config import TrainingConfig
 from maquette.training.distributed import fsdp
 from maquette.training.distributed.world import World
 from maquette.training.loss import Controlled
+from maquette.training.monitor.metrics_log import Line
 from maquette.training.parts import HardwareConfig, Unlock
 from maquette.training.stages import Stage, enter, make_optimizer, unlocked_parameters
 
@@ -134,8 +136,12 @@ class State:
         """The ControlNet to evaluate and save: the EMA if there is one."""
         return self.net if self.average is None else self.average.module  # type: ignore[return-value]
 
-    def save(self, step: int) -> None:
-        """Write a checkpoint after `step` steps and delete all but the last two."""
+    def save(self, step: int, log: Sequence[Mapping[str, float]] = ()) -> None:
+        """Write a checkpoint after `step` steps and delete all but the last two.
+
+        Args:
+            log: the lines of the metrics so far, kept with it.
+        """
         state: dict[str, Any] = {"net": self.net.state_dict(), "optimizer": self.optimizer.state_dict()}
         if self.average is not None:
             state["average"] = self.average.state_dict()
@@ -144,18 +150,21 @@ class State:
         gathered = fsdp.whole(state)
         if self.world.is_main:
             path = checkpoint.state_at(self.folder, step)
-            checkpoint.write(path, {"step": step, "scaler": self.scaler.state_dict(), **gathered})
+            checkpoint.write(path, {"step": step, "scaler": self.scaler.state_dict(), "log": [*log], **gathered})
             checkpoint.forget_old(self.folder)
         self.world.barrier()
 
-    def restore(self) -> int:
-        """Load the latest checkpoint in the run's folder and return its step; 0 if there is none.
+    def restore(self) -> tuple[int, list[Line] | None]:
+        """Load the latest checkpoint in the run's folder.
+
+        Returns its step and the lines of the metrics up to it: 0 and none if there is no checkpoint, and None for the
+        lines of one of version 0.2.
 
         Raises `MaquetteError` if the checkpoint is beyond `max_steps`, or of version 0.1.
         """
         state = checkpoint.last(self.folder)
         if state is None:
-            return 0
+            return 0, None
         if "optimizer" not in state:
             raise MaquetteError(
                 f"The checkpoints in {str(self.folder)!r} are of version 0.1, which names weights differently; finish "
@@ -174,8 +183,7 @@ class State:
         if self.unlock:
             network = self.base.backbone.network
             fsdp.load_network(network, {**network.state_dict(), **state["base"]})
-        step: int = state["step"]
-        return step
+        return state["step"], state.get("log")
 
     def finished(self) -> tuple[ControlNet, nn.Module]:
         """The trained ControlNet and the base's network, unsharded on every process."""

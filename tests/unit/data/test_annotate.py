@@ -3,6 +3,7 @@
 import io
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -190,6 +191,70 @@ def test_a_removed_shard_is_written_again(folder, tmp_path) -> None:
     (tmp_path / "out" / "000001.tar").unlink()
     annotated(folder, tmp_path / "out")
     assert contents(tmp_path / "out") == before
+
+
+@pytest.mark.parametrize("target", ["pairs", "pairs.parquet"])
+@pytest.mark.parametrize("damage", ["cut", "a bit"])
+def test_a_damaged_shard_is_named_and_written_again(target, damage, folder, tmp_path) -> None:
+    out = tmp_path / target
+    annotated(folder, out)
+    before = contents(out)
+    path = sorted(out.glob("[0-9]*"))[1]
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
+    with pytest.warns(MaquetteWarning, match=rf"'{path.name}' in .* is not as it was written; it is written again\."):
+        annotated(folder, out)
+    assert contents(out) == before
+
+
+def test_damaged_statistics_are_named_and_their_shard_is_written_again(folder, tmp_path) -> None:
+    out = tmp_path / "out"
+    summary = annotated(folder, out)
+    for number, change in enumerate([(b'"pairs": 2', b'"pairs": 3'), (b"{", b"["), (b"}", b"")]):
+        path = out / ".annotation" / f"{number:06d}.json"
+        path.write_bytes(path.read_bytes().replace(*change, 1) or b"junk")
+    with pytest.warns(MaquetteWarning, match=r"00000\d\.json' is damaged"):
+        assert annotated(folder, out) == summary
+    (out / ".annotation" / "settings.json").write_bytes(b"")
+    with pytest.warns(MaquetteWarning, match="is damaged"), pytest.raises(MaquetteError, match="not known what"):
+        annotated(folder, out)
+
+
+def test_a_source_that_changed_between_runs_is_noticed(folder, tmp_path) -> None:
+    """Not if it was only touched; and what is gone from it is kept."""
+    out = tmp_path / "out"
+    annotated(folder, out)
+    before = contents(out)
+    for path in folder.glob("*.png"):
+        os.utime(path, ns=(1, 1))
+    annotated(folder, out)
+    assert contents(out) == before
+    image(seed=77).save(folder / "2.png")
+    with pytest.warns(MaquetteWarning, match=r"'000001\.tar' .* that have changed since; it is written"):
+        annotated(folder, out)
+    after = contents(out)
+    assert [name for name in before if after[name] != before[name]] == ["000001.tar"]
+    fresh = tmp_path / "fresh"
+    annotated(folder, fresh)
+    assert contents(fresh) == after
+    (folder / "0.png").unlink()
+    with pytest.warns(MaquetteWarning, match=r"'000000\.tar' .* cannot be read any more; it stays as it is"):
+        annotated(folder, out)
+    assert contents(out) == after
+
+
+def test_targets_of_versions_without_checksums_are_resumed(folder, tmp_path) -> None:
+    out = tmp_path / "out"
+    summary = annotated(folder, out)
+    for path in (out / ".annotation").glob("*.json"):
+        values = json.loads(path.read_text())
+        path.write_text(
+            json.dumps({k: v for k, v in values.items() if k not in ("check", "checksum", "digests", "marks")})
+        )
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.tar")}
+    assert annotated(folder, out) == summary
+    assert {path: path.stat().st_mtime_ns for path in out.glob("*.tar")} == before
 
 
 def test_worker_processes_write_the_same(folder, tmp_path) -> None:

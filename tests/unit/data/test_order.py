@@ -118,7 +118,7 @@ def test_shards_of_before_0_3_resume_at_the_images_own_size(folder, tmp_path) ->
     own = annotated(folder, tmp_path / "own", size=None)
     path = own / ".annotation" / "settings.json"
     saved = json.loads(path.read_text())
-    del saved["size"]
+    del saved["size"], saved["check"]
     path.write_text(json.dumps(saved))
     annotated(folder, tmp_path / "own", size=None)
 

@@ -1,11 +1,14 @@
 """Cached outputs equal fresh ones, and nothing random is cached."""
 
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from tests.conftest import tiny_base
@@ -14,7 +17,7 @@ import maquette as mq
 from maquette.base import sample_posterior
 from maquette.data.crop import CropView
 from maquette.data.diorama import Pairs
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.pixels import to_signed
 from maquette.training.data import filling, latent_cache
 from maquette.training.data.tensor_store import Store
@@ -131,3 +134,81 @@ def test_a_file_that_is_not_a_store_is_refused(tmp_path) -> None:
     (tmp_path / "cache.sqlite").write_text("not a database at all, but long enough to be looked at" * 30)
     with pytest.raises(MaquetteError, match=r"cannot be opened .*remove it"):
         Store(tmp_path / "cache.sqlite")
+
+
+def every_entry(store: Store) -> list[bytes]:
+    return [key for (key,) in store._connection().execute("SELECT key FROM entries ORDER BY key")]
+
+
+def change(store: Store, key: bytes, value: bytes) -> None:
+    with store._connection() as connection:
+        connection.execute("UPDATE entries SET value = ? WHERE key = ?", (value, key))
+
+
+def value_of(store: Store, key: bytes) -> bytes:
+    return store._connection().execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()[0]
+
+
+def test_no_flipped_bit_of_an_entry_goes_unnoticed(tmp_path) -> None:
+    store, key = Store(tmp_path / "cache.sqlite"), b"k" * 16
+    tensors = {"moments": torch.randn(8, 4, 4).half()}
+    store.put([(key, tensors)])
+    whole = value_of(store, key)
+    for bit in np.random.default_rng(0).integers(8 * len(whole), size=100).tolist():
+        changed = bytearray(whole)
+        changed[bit // 8] ^= 1 << bit % 8
+        change(store, key, bytes(changed))
+        with pytest.warns(MaquetteWarning, match=r"An entry of .* is damaged .*; it is computed anew"):
+            assert store.find(key) is None
+        assert store.present([key]) == set()
+        store.put([(key, tensors)])
+    assert torch.equal(store.get(key)["moments"], tensors["moments"])
+
+
+def test_an_entry_is_not_taken_for_another(tmp_path) -> None:
+    """As after damage to the pages that say where entries are."""
+    store = Store(tmp_path / "cache.sqlite")
+    store.put([(b"first", {"a": torch.ones(2)}), (b"second", {"a": torch.zeros(2)})])
+    change(store, b"first", value_of(store, b"second"))
+    with pytest.warns(MaquetteWarning, match="its checksum does not match"), pytest.raises(KeyError):
+        store.get(b"first")
+
+
+def test_entries_without_a_checksum_are_read(tmp_path) -> None:
+    """As versions up to 0.2 wrote them."""
+    store, tensors = Store(tmp_path / "cache.sqlite"), {"a": torch.arange(5.0)}
+    store.put([(b"key", tensors)])
+    change(store, b"key", safetensors.torch.save(tensors))
+    assert torch.equal(store.get(b"key")["a"], tensors["a"])
+
+
+def test_what_was_lost_is_computed_anew(base, pairs, tmp_path) -> None:
+    """Whichever entry: of posteriors, of texts or of the chunk's keys; the others are not."""
+    cache = latent_cache.precompute(base, pairs, tmp_path, ALONE)
+    whole = {key: value_of(cache.store, key) for key in every_entry(cache.store)}
+    for key in whole:
+        with cache.store._connection() as connection:
+            connection.execute("DELETE FROM entries WHERE key = ?", (key,))
+        again = latent_cache.precompute(base, pairs, tmp_path, ALONE)
+        texts = {filling.text_key(again.encoder, text) for text in pairs.captions}
+        assert {*every_entry(again.store)} | texts == {*whole}
+        assert all(again.moments(row, CropView()) is not None for row in range(3))
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 99, b"", None])
+def test_beside_a_file_of_another_kind_the_cache_is_built_anew(base, pairs, tmp_path, content) -> None:
+    path = tmp_path / "cache.sqlite"
+    if content is None:
+        with sqlite3.connect(path) as connection:
+            connection.execute("CREATE TABLE entries (name TEXT, number INTEGER)")
+        connection.close()
+        content = path.read_bytes()
+    else:
+        path.write_bytes(content)
+    expected = pytest.warns(MaquetteWarning, match="The cache is built anew beside it") if content else nullcontext()
+    with expected:
+        assert latent_cache.precompute(base, pairs, tmp_path, ALONE).count == 3
+    if content:
+        assert path.read_bytes()[:16] == content[:16]
+        with expected:  # and found again
+            assert latent_cache.precompute(base, pairs, tmp_path, ALONE).store.path.name == "cache-2.sqlite"

@@ -5,6 +5,7 @@ accumulated batch, with or without a cache, and after a restart.
 """
 
 import signal
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -20,12 +21,16 @@ from maquette.base import Base
 from maquette.data.crop import CropView
 from maquette.data.pairs import Pairs
 from maquette.data.sources.jsonl import BadRow, RowError
-from maquette.errors import MaquetteError
-from maquette.foundation.pixels import to_pixels
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.pixels import signed, to_pixels
 from maquette.noise.process import NoiseProcess, image_tokens
 from maquette.text.conditioning import Conditioning
+from maquette.training.data.filling import encode, entry
 from maquette.training.data.latent_cache import Cache
 from maquette.training.parts import DataConfig
+
+Sample = dict[str, Any]
+"""The fields of `Batch` for one row, without the batch axis."""
 
 ATTEMPTS = 100  # rows to try in place of a broken one
 
@@ -63,7 +68,7 @@ class Batch:
         return Batch(**{**sliced, "faults": self.faults})
 
     @staticmethod
-    def of(rows: Sequence[dict[str, Any]]) -> "Batch":
+    def of(rows: "Sequence[Sample]") -> "Batch":
         """Collate samples into a batch."""
         listed: dict[str, Any] = {name: [row[name] for row in rows] for name in rows[0]}
         stacked: dict[str, Any] = {name: _stacked(values) for name, values in listed.items()}
@@ -102,7 +107,7 @@ class LatentSpec:
 
 
 @dataclass(frozen=True)
-class TrainingDataset(Dataset[dict[str, Any]]):
+class TrainingDataset(Dataset[Sample]):
     """Samples by `SampleIndex`."""
 
     pairs: Pairs
@@ -137,7 +142,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         sample, noise = torch.randn((2, *self.spec.latents(size)), generator=generator)
         view = self.pairs.view(rng)
         prompt = "" if drop_text < self.settings.prompt_drop else self._prompt(row, seed)
-        moments = self.cache.moments(row, view) if self.cache else None
+        moments = self._moments(row, view)
         image, condition = self._images(row, view, rng, cached=moments is not None)
         pixels = to_pixels(condition)
         return {
@@ -145,7 +150,7 @@ class TrainingDataset(Dataset[dict[str, Any]]):
             "conditions": torch.zeros_like(pixels) if drop_condition < self.settings.condition_drop else pixels,
             "moments": moments,
             "images": image and to_pixels(image),
-            "text": self.cache.text(prompt) if self.cache else None,
+            "text": self._text(prompt),
             "prompts": prompt,
             "timesteps": timestep,
             "sample": sample,
@@ -157,15 +162,41 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         conflicts = np.random.default_rng((*seed, 2)).random() < self.settings.prompt_conflict
         return self.pairs.conflicting(row) if conflicts else self.pairs.text(row)
 
+    def _moments(self, row: int, view: CropView) -> Tensor | None:
+        """Mean and log-variance (2C, h, w) from the cache; None without one, and if they were lost.
+
+        Raises `RowError` for a row that could not be read when the cache was built.
+        """
+        if self.cache is None:
+            return None
+        try:
+            moments = self.cache.moments(row, view)
+        except KeyError:
+            return None
+        if moments is None:
+            self.pairs.image(row, view)  # says why, if it still cannot be read
+            raise RowError(self.pairs.where(row), "could not be read when the cache was built")
+        return moments
+
+    def _text(self, prompt: str) -> Conditioning | None:
+        """A prompt's features from the cache; None without one, and if they were lost."""
+        try:
+            return self.cache.text(prompt) if self.cache else None
+        except KeyError:
+            return None
+
+    def collate(self, rows: list[Sample]) -> "Batch | list[Sample]":
+        """A batch of rows; the rows themselves if the cache has lost anything of them."""
+        lost = self.cache and any(row["moments"] is None or row["text"] is None for row in rows)
+        return rows if lost else Batch.of(rows)
+
     def _images(
         self, row: int, view: CropView, rng: np.random.Generator, cached: bool
     ) -> tuple[Image.Image | None, Image.Image]:
-        """The image (None if its latents are cached) and the condition map."""
+        """The image (None if its latents are read from the cache) and the condition map."""
         if cached:
             return None, self.pairs.condition_map(row, view, rng)
         pair = self.pairs.pair(row, view, rng)
-        if self.cache:
-            raise RowError(self.pairs.where(row), "could not be read when the cache was built")
         assert pair.condition is not None, "a pair has a condition map"
         return pair.image, pair.condition
 
@@ -175,12 +206,34 @@ class TrainingDataset(Dataset[dict[str, Any]]):
         yield from np.random.default_rng((*seed, 1)).choice(group, ATTEMPTS).tolist()
 
 
-def load(samples: TrainingDataset, indices: Iterator[list[SampleIndex]], workers: int) -> Iterator[Batch]:
+def load(samples: TrainingDataset, indices: Iterator[list[SampleIndex]], workers: int, base: Base) -> Iterator[Batch]:
     """One batch per list of indices, in order, loaded ahead by `workers` processes (0: none)."""
     loader = DataLoader(
-        samples, batch_sampler=indices, num_workers=workers, collate_fn=Batch.of, worker_init_fn=_ignore_interrupt
+        samples,
+        batch_sampler=indices,
+        num_workers=workers,
+        collate_fn=samples.collate,
+        worker_init_fn=_ignore_interrupt,
     )
-    yield from loader
+    for batch in loader:
+        yield batch if isinstance(batch, Batch) else Batch.of([restored(row, base) for row in batch])
+
+
+@torch.no_grad()
+def restored(row: Sample, base: Base) -> Sample:
+    """A row with what the cache has lost of it, computed anew."""
+    warnings.warn(
+        "The cache has lost entries since the training began; they are computed anew, which takes longer and may "
+        "change the last bits of the weights. The next start stores them.",
+        MaquetteWarning,
+        stacklevel=3,
+    )
+    row = dict(row)
+    if row["moments"] is None:
+        row["moments"] = encode(base, signed(row["images"][None]))[0]
+    if row["text"] is None:
+        row["text"] = Conditioning(**entry(base.encode_text([row["prompts"]]).of_prompt()[0]))
+    return {**row, "images": None}
 
 
 def _ignore_interrupt(_: int) -> None:

@@ -90,9 +90,15 @@ class Filling:
         key = _digest(self.autoencoder, self.encoder, repr(self.views).encode(), repr(rows).encode(), *signatures)
         stored = self.store.find(key)
         shape = (last - first, len(self.views), DIGEST)
-        keys = np.zeros(shape, np.uint8) if stored is None else stored["keys"].numpy().copy()
+        keys = np.zeros(shape, np.uint8) if stored is None else self._held(stored["keys"].numpy())
         missing = array("q", (row for row in rows if not keys[row - first].any(axis=1).all()))
         return Chunk(key, keys, missing, stored is None)
+
+    def _held(self, keys: Keys) -> Keys:
+        """The keys (n, views, DIGEST) of a chunk, zero for posteriors that were lost since they were stored."""
+        listed = [key.tobytes() for key in keys.reshape(-1, DIGEST)]
+        present = self.store.present(list({*listed} - {NONE}))
+        return keys * np.array([key in present for key in listed], np.uint8).reshape(*keys.shape[:2], 1)
 
     def _signature(self, row: int) -> bytes:
         """What changes with everything that is cached of a row."""
@@ -128,7 +134,7 @@ class Filling:
             for reader in readers
             for text in self._of_rows(lambda row, reader=reader: reader(row).encode(), chunk.missing)  # type: ignore[misc]
         }
-        return {text_key(self.encoder, text): text for text in texts}
+        return {text_key(self.encoder, text): text for text in sorted(texts)}  # the same batches in every process
 
     def _absent(self, keys: Iterable[bytes]) -> NDArray[np.int64]:
         """The first halves of those keys that have no entry, each once: enough to count the distinct ones."""
@@ -160,7 +166,7 @@ class Filling:
         present = self.store.present(list(keyed))
         for part in _parts([key for key in keyed if key not in present], TEXTS):
             text = self.base.encode_text([keyed[key] for key in part]).of_prompt()
-            self.store.put((key, _entry(text[number])) for number, key in enumerate(part))
+            self.store.put((key, entry(text[number])) for number, key in enumerate(part))
 
     def _encode_images(self, chunk: Chunk) -> None:
         """Store the posteriors of those views of the missing rows that have none, images of one shape together."""
@@ -228,6 +234,6 @@ def _parts(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     return (items[start : start + size] for start in range(0, len(items), size))
 
 
-def _entry(text: Conditioning) -> dict[str, Tensor]:
+def entry(text: Conditioning) -> dict[str, Tensor]:
     """Copies of one prompt's tensors on the CPU, independent of the batch they are views of."""
     return {name: value.cpu().clone() for name, value in text.tensors().items()}

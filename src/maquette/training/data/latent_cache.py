@@ -3,7 +3,8 @@
 Nothing random is cached. Latents are stored as mean and log-variance and sampled anew each time; each view of a pair
 has a separate entry; a dropped prompt uses the entry of the empty prompt. Entries are keyed by content: the image's
 bytes, its crop and the autoencoder's weights, or the prompt and the text encoders' weights. So a cache never goes
-stale, and all runs and processes can share one.
+stale, and all runs and processes can share one. What was lost is computed anew: at the next start, and until then by
+`restored`.
 
 The keys of a data set are stored too, for `CHUNK` rows together, under the signatures of those rows: an image is read
 and hashed once, and again only if the size, time or inode of its file changes. What stays in memory is 16 bytes for
@@ -26,7 +27,7 @@ from maquette.data.pairs import Pairs
 from maquette.errors import MaquetteError
 from maquette.text.conditioning import Conditioning
 from maquette.training.data.filling import CHUNK, DIGEST, NONE, Filling, Keys, text_key
-from maquette.training.data.tensor_store import FILE, Store
+from maquette.training.data.tensor_store import Store, open_store
 from maquette.training.distributed.world import World
 
 SPARE = 1.1  # size of a store, relative to its tensors
@@ -43,14 +44,20 @@ class Cache:
     count: int  # posteriors, of readable rows
 
     def moments(self, row: int, view: CropView) -> Tensor | None:
-        """Mean and log-variance (2C, h, w) in half precision; None if the pair could not be read."""
+        """Mean and log-variance (2C, h, w) in half precision; None if the pair could not be read.
+
+        Raises `KeyError` if they were lost since, or damaged.
+        """
         number, place = divmod(row, CHUNK)
         keys = self.store.get(self.chunks[number].tobytes())["keys"]
         key = keys[place, self.views.index(view)].numpy().tobytes()
         return None if key == NONE else self.store.get(key)["moments"]
 
     def text(self, prompt: str) -> Conditioning:
-        """The features of a prompt, without batch axis and size-dependent parts."""
+        """The features of a prompt, without batch axis and size-dependent parts.
+
+        Raises `KeyError` if they were lost since, or damaged.
+        """
         return Conditioning(**self.store.get(text_key(self.encoder, prompt)))
 
 
@@ -66,7 +73,7 @@ def precompute(base: Base, pairs: Pairs, folder: Path, world: World, conflicting
     views = pairs.views()
     assert views is not None, "random crops cannot be cached"
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        filling = Filling(base, pairs, views, Store(folder / FILE), pool, conflicting)
+        filling = Filling(base, pairs, views, open_store(folder), pool, conflicting)
         mine, count = _fill_share(filling, len(pairs), folder, world)
     shares = world.gather_local((mine, count))  # also waits for all
     chunks = np.zeros((sum(len(share) for share, _ in shares), DIGEST), np.uint8)

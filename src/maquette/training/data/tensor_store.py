@@ -1,13 +1,17 @@
 """A key-value store of tensors in one file, shared by runs and processes.
 
 A SQLite database in write-ahead mode: writes are atomic, several processes may write at the same time, and a killed
-one leaves a valid file. Keep the file on a local disk, not on a network drive.
+one leaves a valid file. Each entry begins with a checksum; those of versions up to 0.2 have none and are still read.
+Keep the file on a local disk, not on a network drive.
 """
 
+import contextlib
+import hashlib
 import os
 import shutil
 import sqlite3
 import time
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +20,33 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from torch import Tensor
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 
+MOST = 10  # caches that may be in a folder, of which all but one are damaged
 PATIENCE = 120  # seconds to wait for another process's write
-FILE = "cache.sqlite"  # of a cache folder
 AT_ONCE = 500  # keys per query; older SQLite versions allow 999
+CHECKED = b"maquette"  # begins an entry, before its checksum; safetensors begin with a length that is smaller
+CHECKSUM = 16  # bytes
+
+
+class NotAStoreError(MaquetteError):
+    """A file that is damaged, or a database of something else."""
+
+
+def open_store(folder: Path) -> "Store":
+    """The store in a folder; beside one that is none of ours or damaged, a new one.
+
+    Raises `MaquetteError` if it cannot be opened for another reason.
+    """
+    for path in (folder / "cache.sqlite", *(folder / f"cache-{number}.sqlite" for number in range(2, MOST))):
+        try:
+            return Store(path)
+        except NotAStoreError as error:
+            warnings.warn(f"{error} The cache is built anew beside it.", MaquetteWarning, stacklevel=2)
+    raise MaquetteError(f"None of the caches in {str(folder)!r} can be used; remove them.")
 
 
 class Store:
@@ -37,12 +61,22 @@ class Store:
     def get(self, key: bytes) -> dict[str, Tensor]:
         """The tensors of an entry by name, in any shape.
 
-        Raises `KeyError` if there is no such entry.
+        Raises `KeyError` if there is no such entry. A damaged one is named and removed, and counts as none.
         """
-        found = self._connection().execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()
-        if found is None:
-            raise KeyError(key)
-        return safetensors.torch.load(found[0])
+        try:
+            found = self._connection().execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()
+            if found is not None:
+                return safetensors.torch.load(_content(key, found[0]))
+        except (sqlite3.Error, SafetensorError, ValueError, TypeError) as error:
+            self._remove(key, str(error))
+        raise KeyError(key)
+
+    def _remove(self, key: bytes, reason: str) -> None:
+        warnings.warn(
+            f"An entry of {str(self.path)!r} is damaged ({reason}); it is computed anew.", MaquetteWarning, stacklevel=4
+        )
+        with contextlib.suppress(sqlite3.Error), self._connection() as connection:
+            connection.execute("DELETE FROM entries WHERE key = ?", (key,))
 
     def find(self, key: bytes) -> dict[str, Tensor] | None:
         """The tensors of an entry by name, in any shape; None if there is no such entry."""
@@ -59,11 +93,11 @@ class Store:
 
         Raises `MaquetteError` if the file cannot be written.
         """
-        rows = [(key, safetensors.torch.save(dict(tensors))) for key, tensors in entries]
+        rows = [(key, _checked(key, safetensors.torch.save(dict(tensors)))) for key, tensors in entries]
         try:
             with self._connection() as connection:
                 connection.executemany(f"INSERT OR {'REPLACE' if anew else 'IGNORE'} INTO entries VALUES (?, ?)", rows)
-        except sqlite3.OperationalError as error:
+        except sqlite3.Error as error:
             free = shutil.disk_usage(self.path.parent).free
             raise MaquetteError(
                 f"{str(self.path)!r} could not be written ({error}; {free / 2**30:.1f} GiB free there); make room, "
@@ -71,14 +105,21 @@ class Store:
             ) from error
 
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
-        """The subset of `keys` that have an entry."""
+        """The subset of `keys` that have an entry.
+
+        Raises `MaquetteError` if the file is damaged.
+        """
         found: set[bytes] = set()
         for start in range(0, len(keys), AT_ONCE):
             chunk = keys[start : start + AT_ONCE]
             marks = ",".join("?" * len(chunk))
-            found.update(
-                row[0] for row in self._connection().execute(f"SELECT key FROM entries WHERE key IN ({marks})", chunk)
-            )
+            try:
+                rows = self._connection().execute(f"SELECT key FROM entries WHERE key IN ({marks})", chunk).fetchall()
+            except sqlite3.Error as error:
+                raise MaquetteError(
+                    f"{str(self.path)!r} is damaged ({error}); remove it to have it rebuilt."
+                ) from error
+            found.update(row[0] for row in rows)
         return found
 
     def _connection(self) -> sqlite3.Connection:
@@ -96,11 +137,13 @@ class Store:
                 connection.execute("PRAGMA journal_mode = WAL")
                 connection.execute("PRAGMA synchronous = NORMAL")
                 connection.execute("CREATE TABLE IF NOT EXISTS entries (key BLOB PRIMARY KEY, value BLOB NOT NULL)")
+                connection.execute("SELECT key, value FROM entries LIMIT 0")
                 return connection
             except sqlite3.DatabaseError as error:
                 connection.close()
                 if "locked" not in str(error) or time.monotonic() > deadline:
-                    raise MaquetteError(
+                    strange = not isinstance(error, sqlite3.OperationalError) or "no such column" in str(error)
+                    raise (NotAStoreError if strange else MaquetteError)(
                         f"{str(self.path)!r} cannot be opened ({error}); remove it to have it rebuilt, or use another."
                     ) from error
             time.sleep(0.05)
@@ -118,7 +161,7 @@ class SizeStore:
     @staticmethod
     def at(folder: Path) -> "SizeStore":
         """In the store of a cache folder."""
-        return SizeStore(Store(folder / FILE))
+        return SizeStore(open_store(folder))
 
     def find(self, key: bytes) -> NDArray[np.int32] | None:
         """The sizes (rows, 2) under a key; None without any."""
@@ -128,3 +171,21 @@ class SizeStore:
     def put(self, key: bytes, sizes: NDArray[np.int32]) -> None:
         """Keep sizes (rows, 2), in place of those under the same key."""
         self.store.put([(key, {"sizes": torch.from_numpy(sizes)})], anew=True)
+
+
+def _checked(key: bytes, content: bytes) -> bytes:
+    return CHECKED + _checksum(key, content) + content
+
+
+def _content(key: bytes, value: bytes) -> bytes:
+    """An entry without its checksum. Raises `ValueError` if that does not match."""
+    if not value.startswith(CHECKED):  # of a version up to 0.2
+        return value
+    start = len(CHECKED) + CHECKSUM
+    if value[len(CHECKED) : start] != _checksum(key, value[start:]):
+        raise ValueError("its checksum does not match")
+    return value[start:]
+
+
+def _checksum(key: bytes, content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=CHECKSUM, key=key).digest()

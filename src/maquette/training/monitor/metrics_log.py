@@ -1,17 +1,26 @@
-"""The metrics of a run, written to `metrics.jsonl` line by line, and what is derived from them."""
+"""The metrics of a run, written to `metrics.jsonl` line by line, and what is derived from them.
+
+A saved state holds the lines up to its step, and they are written anew when the run is resumed. So the file may be
+damaged or lost between, as by a power cut.
+"""
 
 import json
 import math
 import time
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from maquette.errors import MaquetteWarning
 from maquette.foundation.files import atomic_write
 from maquette.metrics.fidelity import NAMES
 from maquette.training.monitor.dating import LEAST_RISE, convergence_step, is_settled, settled_at
 
 METRICS = "metrics.jsonl"
+SAVED = "saved"  # a column: the steps after which a state was saved
+Line = dict[str, Any]  # step, seconds, and values by name
 LEAST_GAIN = 0.01  # relative reduction of the loss that counts as convergence without a fidelity metric
 
 
@@ -29,10 +38,29 @@ class Log:
         """The name of the fidelity metric."""
         return self.label or NAMES.get(self.condition, "fidelity")
 
-    def rewind(self, step: int) -> None:
-        """Drop lines after the step that a run resumes from, and continue its clock."""
-        kept = [line for line in self.lines() if line["step"] <= step]
-        self.started = time.perf_counter() - max((line["seconds"] for line in kept), default=0)
+    def rewind(self, step: int, saved: Sequence[Line] | None = None) -> None:
+        """Go back to the step that a run resumes from: its lines up to there, and its clock.
+
+        Args:
+            saved: the lines that its state holds; None takes those of the file.
+
+        Warns of lines that are damaged or lost.
+        """
+        found, junk = self._read()
+        kept = [line for line in found if line["step"] <= step]
+        lost = [line for line in saved or () if line not in kept]
+        if junk or lost:
+            ending = "" if saved is None else f"; those up to step {step} are restored from the state"
+            warnings.warn(
+                f"{junk} lines of {str(self.folder / METRICS)!r} are damaged and {len(lost)} are lost{ending}.",
+                MaquetteWarning,
+                stacklevel=3,
+            )
+        kept = [*(kept if saved is None else saved)]
+        seconds = max((line["seconds"] for line in kept), default=0)
+        self.started = time.perf_counter() - seconds
+        if step and not any(SAVED in line for line in kept):
+            kept.append({"step": step, "seconds": seconds, SAVED: 1})
         with atomic_write(self.folder / METRICS) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
@@ -43,11 +71,16 @@ class Log:
         with (self.folder / METRICS).open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
-    def lines(self) -> list[dict[str, Any]]:
-        """All lines, without a last one that was cut off by a kill."""
+    def lines(self) -> list[Line]:
+        """All lines, without damaged ones and a last one that was cut off by a kill."""
+        return self._read()[0]
+
+    def _read(self) -> tuple[list[Line], int]:
+        """The lines of the file, and how many are damaged."""
         path = self.folder / METRICS
-        complete = path.read_text().split("\n")[:-1] if path.exists() else []
-        return [json.loads(line) for line in complete]
+        complete = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        lines = [line for line in map(_parsed, complete) if line is not None]
+        return lines, len(complete) - len(lines)
 
     def column(self, name: str) -> tuple[list[int], list[float]]:
         """The steps at which a metric was logged, and its values."""
@@ -89,3 +122,13 @@ class Log:
     def _least(self) -> float:
         """The least rise of the curve that counts as convergence."""
         return LEAST_RISE if self.column("fidelity")[0] else LEAST_GAIN
+
+
+def _parsed(text: bytes) -> Line | None:
+    """A line of the file; None if it is none of ours."""
+    try:
+        line = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    numbers = isinstance(line, dict) and all(isinstance(value, int | float) for value in line.values())
+    return line if numbers and isinstance(line.get("step"), int) and "seconds" in line else None

@@ -35,7 +35,8 @@ def plot_curve(log: Log, title: str) -> None:
     if step is not None:
         axes.axvline(step, color="tab:red", linestyle="--", label=log.verdict())
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    figure.savefig(log.folder / CURVE, dpi=110)
+    with atomic_write(log.folder / CURVE) as path:
+        figure.savefig(path, dpi=110)
 
 
 REPORT = "report.html"
