@@ -30,14 +30,15 @@ BY_NAME = {"from_pretrained", "load_config", "from_parquet", "InferenceSession",
 
 ALLOWED = {
     # what maquette wrote itself, in its own folders, and checks by sums or falls back from
-    "annotation/output.py": {"json.loads", "read_text"},
+    "annotation/output.py": {"json.loads", "read_text", "read_bytes", "open"},
     "annotation/cluster.py": {"pickle.loads"},  # a job, from this process to its own workers
     "annotation/shard_writer.py": {"tarfile.open"},  # writes
     "diorama/dataset.py": {"json.loads", "np.load"},
-    "foundation/files.py": {"read_text", "open"},
+    "foundation/files.py": {"read_text", "open", "os.open"},
     "training/checkpoint.py": {"torch.load", "zipfile.ZipFile", "open"},
     "training/data/tensor_store.py": {"safetensors.torch.load"},
-    "training/monitor/metrics_log.py": {"json.loads", "read_text", "open"},
+    "training/monitor/broken_rows.py": {"json.loads", "read_bytes"},
+    "training/monitor/metrics_log.py": {"json.loads", "read_text", "read_bytes", "open"},
     "training/run.py": {"json.loads", "read_text", "open"},
     # recipes read what they computed a moment before; a user gives them no files
     "recipes": {"torch.load", "json.loads", "from_pretrained"},

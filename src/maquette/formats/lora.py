@@ -149,7 +149,7 @@ def _target(stem: str, lora: Weights, targets: Mapping[str, _Target]) -> _Target
 def _check_shapes(target: _Target, update: _Update, lora: Weights) -> None:
     """up · down must have the shape of the weight, kernels flattened."""
     up, down, shape = lora.shapes[update.up], lora.shapes[update.down], tuple(target.value.shape)
-    fits = len(up) > 1 and len(down) > 1 and math.prod(up[1:]) == down[0]
+    fits = len(up) > 1 and len(down) > 1 and math.prod(up[1:]) == down[0] > 0
     if not fits or (up[0], math.prod(down[1:])) != (shape[0], math.prod(shape[1:])):
         raise MaquetteError(
             f"The LoRA in {str(lora.source)!r} is made for another base: it changes {target.module!r} by {up} times "
@@ -160,11 +160,19 @@ def _check_shapes(target: _Target, update: _Update, lora: Weights) -> None:
 def _scale(target: _Target, update: _Update, lora: Weights, rank: int, settings: Mapping[str, Any]) -> float:
     """α / r, or α / √r where peft's settings say so."""
     if update.alpha:
-        return float(lora[update.alpha]) / rank
+        alphas = lora[update.alpha].flatten().tolist()
+        return _number(alphas[0] if len(alphas) == 1 else alphas, lora) / rank
     patterns = settings.get(f"{target.part}.alpha_pattern") or {}
     matching = [value for key, value in patterns.items() if f".text_model.{target.module}".endswith(f".{key}")]
-    alpha = matching[0] if matching else settings.get(f"{target.part}.lora_alpha", rank)
-    return float(alpha) / (math.sqrt(rank) if settings.get(f"{target.part}.use_rslora") else rank)
+    alpha = _number(matching[0] if matching else settings.get(f"{target.part}.lora_alpha", rank), lora)
+    return alpha / (math.sqrt(rank) if settings.get(f"{target.part}.use_rslora") else rank)
+
+
+def _number(alpha: Any, lora: Weights) -> float:
+    """An α as it is stored. Raises `MaquetteError` unless it is one finite number."""
+    if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
+        raise MaquetteError(f"An alpha in {str(lora.source)!r} is one number, not {alpha!r}; fetch the file anew.")
+    return float(alpha)
 
 
 def _peft_settings(lora: Weights) -> dict[str, Any]:
@@ -173,6 +181,8 @@ def _peft_settings(lora: Weights) -> dict[str, Any]:
         settings = parse_json(lora.metadata.get(METADATA, "{}"))
     except ValueError:
         settings = None
-    if not isinstance(settings, dict):
+    if not isinstance(settings, dict) or not all(
+        isinstance(value, dict | None) for name, value in settings.items() if name.endswith("_pattern")
+    ):
         raise MaquetteError(f"The settings in the metadata of {str(lora.source)!r} are not JSON; fetch the file anew.")
     return settings

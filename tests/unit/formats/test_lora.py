@@ -232,9 +232,11 @@ def test_what_is_no_lora_for_this_base_is_refused_and_changes_nothing(tmp_path) 
     found = matrices(base)
     tensors, before = kohya(found, 4.0), states(base)
 
-    def refused(content: dict[str, Tensor], message: str, to: Base = base) -> None:
+    def refused(
+        content: dict[str, Tensor], message: str, to: Base = base, metadata: dict[str, str] | None = None
+    ) -> None:
         path: Path = tmp_path / "lora.safetensors"
-        write_weights(content, path, {})
+        write_weights(content, path, metadata or {})
         with pytest.raises(MaquetteError, match=message):
             to.add_lora(path)
 
@@ -244,6 +246,10 @@ def test_what_is_no_lora_for_this_base_is_refused_and_changes_nothing(tmp_path) 
     refused({**tensors, f"{stem}.dora_scale": torch.ones(1)}, "no LoRA that can be added: .*dora_scale.*no DoRA")
     refused({"conv.weight": torch.ones(1)}, r"no LoRA that can be added: it has a tensor 'conv\.weight'")
     refused({f"{stem}.lora_up.weight": torch.ones(32, 4, 1, 1)}, "lacks half of its update")
+    refused({**tensors, f"{stem}.alpha": torch.ones(2)}, "one number, not .1.0, 1.0.")
+    for settings in ({"unet.lora_alpha": "four"}, {"unet.alpha_pattern": [4]}):
+        kept = {"lora_adapter_metadata": json.dumps(settings)}
+        refused(peft(found, 0.0), "one number, not 'four'|are not JSON", metadata=kept)
     with pytest.raises(MaquetteError, match="There is no LoRA"):
         base.add_lora(tmp_path / "nothing.safetensors")
     with pytest.raises(MaquetteError, match="weight of a LoRA is a number, usually 0 to 1, not nan"):
