@@ -71,13 +71,14 @@ def add_lora(lora: Weights, parts: Mapping[str, Mapping[str, Tensor]], weight: f
     """
     targets = _spellings(parts)
     found = [(_target(stem, lora, targets), update) for stem, update in _updates(lora).items()]
+    settings, scales = _peft_settings(lora), []
     for target, update in found:
         _check_shapes(target, update, lora)
-    settings = _peft_settings(lora)
+        scales.append(weight * _scale(target, update, lora, lora.shapes[update.down][0], settings))
+        _ = lora[update.down], lora[update.up]  # read once before, since numbers that are not finite are refused
     with torch.no_grad():
-        for target, update in found:
+        for (target, update), scale in zip(found, scales, strict=True):
             down, up = lora[update.down].float(), lora[update.up].float()
-            scale = weight * _scale(target, update, lora, len(down), settings)
             change = (scale * up.flatten(1) @ down.flatten(1)).reshape(target.value.shape)
             target.value.copy_(target.value.float() + change.to(target.value.device))
 

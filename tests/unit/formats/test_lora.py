@@ -246,6 +246,8 @@ def test_what_is_no_lora_for_this_base_is_refused_and_changes_nothing(tmp_path) 
     refused({**tensors, f"{stem}.dora_scale": torch.ones(1)}, "no LoRA that can be added: .*dora_scale.*no DoRA")
     refused({"conv.weight": torch.ones(1)}, r"no LoRA that can be added: it has a tensor 'conv\.weight'")
     refused({f"{stem}.lora_up.weight": torch.ones(32, 4, 1, 1)}, "lacks half of its update")
+    last = next(name for name in reversed(tensors) if "lora_up" in name)
+    refused({**tensors, last: torch.full_like(tensors[last], float("inf"))}, "not finite numbers")
     refused({**tensors, f"{stem}.alpha": torch.ones(2)}, "one number, not .1.0, 1.0.")
     for settings in ({"unet.lora_alpha": "four"}, {"unet.alpha_pattern": [4]}):
         kept = {"lora_adapter_metadata": json.dumps(settings)}
