@@ -18,20 +18,23 @@ from maquette.training.loop import train
 
 Settings = dict[str, dict[str, Any]]
 
+HOLDING = {"decay": "cosine", "prompt_drop": 0.4, "prompt_conflict": 0.35}
+"""How ControlNets learn to hold their shape against a prompt that names other things."""
+
 PRESETS: dict[str, Settings] = {
     "cpu": {
         "autoencoder": {},
         "decoder": {},
         "base": {},
         "perception": {},
-        "controlnet": {"max_steps": 800, "learning_rate": 1e-3, "decay": "cosine"},
+        "controlnet": {"max_steps": 800, "learning_rate": 1e-3, **HOLDING},
     },
     "gpu": {
         "autoencoder": {"device": "cuda", "compile": 1, "scenes": 100_000, "batch_size": 256, "learning_rate": 3e-3},
         "decoder": {"device": "cuda", "scenes": 100_000, "batch_size": 128, "learning_rate": 2e-3},
-        "base": {"device": "cuda", "scenes": 100_000, "batch_size": 512},
+        "base": {"device": "cuda", "scenes": 100_000, "batch_size": 1024, "learning_rate": 0.02, "ema": 0.99},
         "perception": {"device": "cuda", "scenes": 100_000, "batch_size": 64, "steps": 6_000},
-        "controlnet": {"device": "cuda", "batch_size": 128, "max_steps": 2000, "decay": "cosine"},
+        "controlnet": {"device": "cuda", "batch_size": 128, "max_steps": 2000, "workers": 2, **HOLDING},
     },
 }
 
