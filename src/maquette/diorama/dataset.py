@@ -99,7 +99,7 @@ def _read(folder: Path, start: int, field: str) -> NDArray[Any]:
 
 
 def _field(path: Path, field: str) -> NDArray[Any]:
-    with np.load(path) as archive:
+    with path.open("rb") as stream, np.load(stream) as archive:  # NumPy leaves a damaged file open
         found: NDArray[Any] = archive[field]
         return found
 
