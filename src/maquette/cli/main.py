@@ -9,7 +9,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand
 
-from maquette.cli import convert, data, demo, detect, evaluate, generate, info, train, transfer
+from maquette.cli import convert, data, demo, detect, evaluate, generate, info, study, train, transfer
 from maquette.errors import MaquetteError, MaquetteWarning
 
 VERBS = {
@@ -47,6 +47,7 @@ app = typer.Typer(
 for name, module in VERBS.items():
     app.command(name, cls=Command, epilog=f"Example: {module.EXAMPLE}")(module.run)
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
