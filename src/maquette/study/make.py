@@ -4,6 +4,7 @@ import os
 import secrets
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -89,12 +90,13 @@ def _check_distinct(methods: Mapping[str, Path]) -> None:
 
 
 def _rater_names(raters: int | Sequence[str]) -> list[str]:
-    names = [str(number + 1) for number in range(raters)] if isinstance(raters, int) else list(raters)
-    if not 1 <= len(names) <= MOST_RATERS:
-        raise MaquetteError(f"A study has 1 to {MOST_RATERS:,} raters, not {raters if isinstance(raters, int) else 0}.")
-    twice = next((name for name in names if names.count(name) > 1), None) if not isinstance(raters, int) else None
-    if twice is not None or "" in names:
-        raise MaquetteError(f"Every rater has a name of their own; {twice or ''!r} is not one. Name them apart.")
+    count = raters if isinstance(raters, int) else len(raters)
+    if not 1 <= count <= MOST_RATERS:
+        raise MaquetteError(f"A study has 1 to {MOST_RATERS:,} raters, not {count}.")
+    names = [str(number + 1) for number in range(count)] if isinstance(raters, int) else list(raters)
+    bad = [name for name, times in Counter(names).items() if times > 1 or not name]
+    if bad:
+        raise MaquetteError(f"Every rater has a name of their own; {bad[0]!r} is not one. Name them apart.")
     return names
 
 
@@ -104,8 +106,10 @@ def _write_images(items: Sequence[Item], folder: Path, size: tuple[int, int] | N
     images = []
     common, first = size, None
     for number, item in enumerate(tqdm(items, desc="images", unit=" items", leave=False)):
-        conditions = [(None, item.condition)] if item.condition else []
-        for method, source in [*enumerate(item.images), *conditions]:
+        sources: list[tuple[int | None, Path]] = [*enumerate(item.images)]
+        if item.condition:
+            sources.append((None, item.condition))
+        for method, source in sources:
             image = open_image(source)
             common, first = common or image.size, first or source
             if size is None and image.size != common:

@@ -59,7 +59,7 @@ class Precision:
         first = (
             f"Precision {average} over {len(self.raters)} raters (95 %: {average.bounds}); 0.50 is guessing. "
             f"{together.right} of {together.asked} answers are right (exact binomial test, two-sided: "
-            f"p = {_p(together.p)})."
+            f"p: {_p(together.p)})."
         )
         return "\n".join([first, "", "| rater | right | p |", "| --- | --- | --- |", *rows])
 

@@ -44,6 +44,7 @@ class Report:
             begun = sum(rater.answered > 0 for rater in raters)
             advice = "" if unfinished or not begun else "; --unfinished counts their answers so far"
             raise MaquetteError(f"No rater has finished yet, {begun} of {len(raters)} have begun{advice}.")
+        result: Ranks | Precision
         result = Precision.of(counted) if store.facts["design"] == "difference" else Ranks.of(counted, store.methods)
         return cls(
             store.facts,

@@ -125,7 +125,13 @@ class Store:
             places = self._all("select item, method, address from images")
         except sqlite3.DatabaseError as error:
             raise MaquetteError(f"{str(path)!r} cannot be read as a study ({error}); restore a copy of it.") from error
-        self._addresses: dict[tuple[int, int | None], str] = {(item, method): name for item, method, name in places}
+        self.addresses: dict[tuple[int, int | None], str] = {(item, method): name for item, method, name in places}
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
         with self._lock:
@@ -137,7 +143,7 @@ class Store:
 
     def image(self, address: str) -> Path | None:
         """The file of an address; None for one that no image has."""
-        return self.folder / IMAGES / f"{address}.png" if address in self._addresses.values() else None
+        return self.folder / IMAGES / f"{address}.png" if address in self.addresses.values() else None
 
     def raters(self) -> list[Rater]:
         """All raters, in the order of their links."""
@@ -168,8 +174,8 @@ class Store:
                 "number": kinds[:place].count(kind) + 1,
                 "count": kinds.count(kind),
                 "done": place / len(rows),
-                "images": [self._addresses[item, method] for method in json.loads(shown)],
-                "condition": None if kind == "quality" else self._addresses.get((item, None)),
+                "images": [self.addresses[item, method] for method in json.loads(shown)],
+                "condition": None if kind == "quality" else self.addresses.get((item, None)),
             }
             for place, kind, item, shown, is_open in rows
             if is_open
@@ -226,7 +232,8 @@ def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("begin immediate")
     try:
         yield
+        connection.execute("commit")
     except BaseException:
-        connection.execute("rollback")
+        if connection.in_transaction:  # a full disk ends it by itself
+            connection.execute("rollback")
         raise
-    connection.execute("commit")
