@@ -49,7 +49,7 @@ def make(
     from maquette.foundation.settings import read_size
     from maquette.study.make import make as make_study
 
-    store = make_study(
+    with make_study(
         output,
         _methods(methods),
         _design(design, items, pairs, questions),
@@ -58,10 +58,10 @@ def make(
         by=by,  # type: ignore[arg-type]  # checked there
         size=read_size(size) if size else None,
         seed=seed,
-    )
-    asked = store.raters()[0].asked
+    ) as store:
+        links = store.raters()
     print(
-        f"{output}: {len(store.raters())} raters, {asked} pages each; maquette study serve {output} shows their links."
+        f"{output}: {len(links)} raters, {links[0].asked} pages each; maquette study serve {output} shows their links."
     )
 
 
@@ -117,8 +117,7 @@ def serve(
     from maquette.study.server import StudyServer
     from maquette.study.store import Store
 
-    store = Store(study)
-    with StudyServer(store, host, port) as server:
+    with Store(study) as store, StudyServer(store, host, port) as server:
         home = (address or server.address).rstrip("/")
         for rater in store.raters():
             print(f"{rater.name:12} {home}/rate/{rater.token}   {rater.answered} of {rater.asked} answered")
@@ -144,6 +143,7 @@ def report(
     from maquette.study.report import Report
     from maquette.study.store import Store
 
-    found = Report.of(Store(study), unfinished)
+    with Store(study) as store:
+        found = Report.of(store, unfinished)
     print(found.markdown())
     print("\n" + ", ".join(map(str, found.save(output or study))))

@@ -1,6 +1,7 @@
 """Images are matched by name or number, and what no study can be made of is refused by a sentence, without a trace."""
 
 import re
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -32,7 +33,7 @@ def test_images_are_matched_by_number(folders, tmp_path) -> None:
 def test_size_scales_all(folders, tmp_path) -> None:
     large = paint(tmp_path / "large", [f"scene-{number}" for number in range(4)], 1, (80, 48))
     store = make(tmp_path / "study", {"a": folders["ours"], "b": large}, Ranking(), size=(32, 32), seed=0)
-    for address in store._addresses.values():
+    for address in store.addresses.values():
         with Image.open(store.image(address)) as image:
             assert image.size == (32, 32)
 
@@ -82,8 +83,6 @@ def spoil(tmp_path, folders) -> None:
     ],
 )
 def test_what_no_study_can_be_made_of(folders, tmp_path, monkeypatch, methods, design, more, message) -> None:
-    from pathlib import Path
-
     spoil(tmp_path, folders)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())

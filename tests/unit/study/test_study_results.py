@@ -83,7 +83,7 @@ def answer_all(store: Store, names: set[str], prefer: list[int]) -> None:
     for rater in store.raters():
         while rater.name in names and (pages := store.pages(rater.token)):
             page = pages[0]
-            addresses = {address: method for (_, method), address in store._addresses.items()}
+            addresses = {address: method for (_, method), address in store.addresses.items()}
             methods = [addresses[address] for address in page["images"]]
             value = None if page["kind"] == "learn" else 0
             if page["kind"] in ("quality", "fidelity"):
