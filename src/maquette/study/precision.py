@@ -58,8 +58,8 @@ class Precision:
         rows = [f"| {name} | {one.right} of {one.asked} | {_p(one.p)} |" for name, one in self.raters.items()]
         first = (
             f"Precision {average} over {len(self.raters)} raters (95 %: {average.bounds}); 0.50 is guessing. "
-            f"{together.right} of {together.asked} answers are right (exact binomial test, two-sided: "
-            f"p: {_p(together.p)})."
+            f"{together.right} of {together.asked} answers are right (two-sided exact binomial test: p "
+            f"{_p(together.p, '= ')})."
         )
         return "\n".join([first, "", "| rater | right | p |", "| --- | --- | --- |", *rows])
 
@@ -75,5 +75,5 @@ class Precision:
         }
 
 
-def _p(probability: float) -> str:
-    return "< 0.0001" if probability < 1e-4 else f"{probability:.4f}"
+def _p(probability: float, equals: str = "") -> str:
+    return "< 0.0001" if probability < 1e-4 else f"{equals}{probability:.4f}"
