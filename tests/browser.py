@@ -27,7 +27,7 @@ class Browser:
         to_read, to_write = os.pipe()
         from_read, from_write = os.pipe()
 
-        connect = f'exec "$@" 3<&{to_read} 4>&{from_write}'  # the browser reads commands from 3 and answers on 4
+        connect = f'exec "$@" 3</dev/fd/{to_read} 4>/dev/fd/{from_write}'  # where the browser reads and answers
         self._process = subprocess.Popen(
             ["sh", "-c", connect, "sh", CHROMIUM, *FLAGS, f"--user-data-dir={folder}", "about:blank"],
             pass_fds=(to_read, from_write),
@@ -38,6 +38,14 @@ class Browser:
         os.close(from_write)
         self._commands, self._answers = os.fdopen(to_write, "wb", 0), os.fdopen(from_read, "rb")
         self._numbers, self._session = itertools.count(1), None
+        try:
+            self._attach(size, mobile)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def _attach(self, size: tuple[int, int], mobile: bool) -> None:
+        """Find the tab, and give it a screen."""
         target = next(one for one in self._call("Target.getTargets")["targetInfos"] if one["type"] == "page")
         attached = self._call("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]

@@ -8,12 +8,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 from PIL import Image
 from tqdm import tqdm
 
-from maquette import __version__
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit, open_image
 from maquette.study.design import Design
@@ -63,7 +63,7 @@ def make(
         **asdict(design),
         "seed": seed,
         "made": datetime.now(UTC).isoformat(timespec="seconds"),
-        "maquette": __version__,
+        "maquette": version("maquette"),
     }
     plans = {
         Rater(name, secrets.token_urlsafe(12)): design.plan(len(items), len(methods), conditions is not None, n, seed)

@@ -32,7 +32,7 @@ class Ranks:
     @classmethod
     def of(cls, answers: Sequence[Answer], methods: Sequence[str]) -> "Ranks":
         """Of all answers that count. Means and deviations are over raters, of each one's average over items."""
-        kinds = sorted({answer.question.kind for answer in answers}, reverse=True)  # quality, then fidelity
+        kinds: list[str] = sorted({answer.question.kind for answer in answers}, reverse=True)  # quality, then fidelity
         ranks = {kind: _ranks([one for one in answers if one.question.kind == kind], len(methods)) for kind in kinds}
         averages = {
             kind: tuple(Average.of(column) for column in np.nanmean(each, axis=1).T) for kind, each in ranks.items()

@@ -59,6 +59,20 @@ def served():
         server.server_close()
 
 
+@pytest.fixture
+def link(served):
+    """Serve a study, and open the link of one of its raters."""
+    clients = []
+
+    def opened(store: Store, rater: int = 0) -> "Client":
+        clients.append(Client(served(store).server_address, store.raters()[rater].token))
+        return clients[-1]
+
+    yield opened
+    for client in clients:
+        client.connection.close()
+
+
 class Client:
     """A rater without a browser."""
 

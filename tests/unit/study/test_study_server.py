@@ -18,8 +18,8 @@ from maquette.study.store import Store
 
 
 @pytest.fixture
-def rater(ranking, served) -> Client:
-    return Client(served(ranking).server_address, ranking.raters()[0].token)
+def rater(ranking, link) -> Client:
+    return link(ranking)
 
 
 def test_a_confirmed_answer_is_in_the_file(rater, ranking) -> None:
@@ -133,11 +133,10 @@ def seen(client: Client) -> list[tuple[str, dict[str, str], bytes]]:
 
 
 @pytest.mark.parametrize("design", [Ranking(), Difference(2, 2)])
-def test_nothing_that_is_sent_names_a_method_or_a_file(folders, tmp_path, served, design) -> None:
+def test_nothing_that_is_sent_names_a_method_or_a_file(folders, tmp_path, link, design) -> None:
     methods = dict(list(folders.items())[: 3 if isinstance(design, Ranking) else 2])
     store = make(tmp_path / "study", methods, design, conditions=tmp_path / "sketches", raters=2)
-    server = served(store)
-    sent = [one for rater in store.raters() for one in seen(Client(server.server_address, rater.token))]
+    sent = [one for rater in range(2) for one in seen(link(store, rater))]
     words = [*METHODS, "sketches", "scene-", *map(str, folders.values()), tmp_path.name, 'method": ', "truth", "item"]
     for path, headers, body in sent:
         for word in words:
@@ -146,9 +145,9 @@ def test_nothing_that_is_sent_names_a_method_or_a_file(folders, tmp_path, served
     assert all(set(headers) <= {"Server", "Date", "Content-Type", "Content-Length", *SAME} for _, headers, _ in sent)
 
 
-def test_images_differ_in_their_pixels_alone(ranking, folders, served, tmp_path) -> None:
+def test_images_differ_in_their_pixels_alone(ranking, folders, link, tmp_path) -> None:
     """One length, one header, no metadata, no date or tag; the same for all methods and for the condition."""
-    client = Client(served(ranking).server_address, ranking.raters()[0].token)
+    client = link(ranking)
     answers = [client.get(f"/image/{address}.png") for address in ranking.addresses.values()]
     assert len({len(body) for *_, body in answers}) == 1
     assert len({json.dumps(headers | {"Date": ""}) for _, headers, _ in answers}) == 1
