@@ -83,6 +83,7 @@ class Browser:
 
     def open(self, address: str) -> None:
         self._call("Page.navigate", url=address)
+        self.wait("document.readyState === 'complete'")
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression on the page."""

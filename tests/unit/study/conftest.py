@@ -15,7 +15,7 @@ from maquette.study.make import make
 from maquette.study.server import StudyServer
 from maquette.study.store import Store
 
-METHODS = ("ours", "lite", "piti")
+METHODS = ("ours", "sgd", "piti")
 
 
 def paint(folder: Path, names: list[str], seed: int, size: tuple[int, int] = (40, 24), ending: str = "png") -> Path:

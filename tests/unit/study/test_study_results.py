@@ -100,7 +100,7 @@ def test_a_report_counts_those_who_finished(ranking, tmp_path) -> None:
     answer_all(ranking, {"1", "2"}, [0, 2, 1])
     report = Report.of(ranking)
     assert "| ours | 3.00 ± 0.00 | 3.00 to 3.00 | 3.00 ± 0.00 |" in report.markdown()
-    assert "| lite | 1.00 ± 0.00 |" in report.markdown()
+    assert "| sgd | 1.00 ± 0.00 |" in report.markdown()
     assert "Agreement on quality: Kendall's W 1.00 (1.00 to 1.00) over 4 items; 0.50 if all guessed." in str(
         report.markdown()
     )
@@ -116,7 +116,7 @@ def test_a_report_counts_those_who_finished(ranking, tmp_path) -> None:
 
 
 def test_a_difference_from_folder_to_report(folders, tmp_path) -> None:
-    two = {name: folders[name] for name in ("ours", "lite")}
+    two = {name: folders[name] for name in ("ours", "sgd")}
     store = make(tmp_path / "study", two, Difference(1, 3), raters=["scripted"], seed=0)
     answer_all(store, {"scripted"}, [])
     report = Report.of(store)
