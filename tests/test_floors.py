@@ -17,6 +17,7 @@ FLOORS = [
     {"base", "controlnet"},
     {"annotation", "checkpoints", "sampling"},
     {"training", "evaluation"},
+    {"study"},
     {"recipes"},
     {"cli"},
 ]

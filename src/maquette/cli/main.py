@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from maquette.cli import convert, data, demo, detect, evaluate, generate, info, train, transfer
+from maquette.cli import convert, data, demo, detect, evaluate, generate, info, study, train, transfer
 from maquette.cli.command import Command
 from maquette.errors import MaquetteError, MaquetteWarning
 
@@ -32,6 +32,7 @@ app = typer.Typer(
 for name, module in VERBS.items():
     app.command(name, cls=Command, epilog=f"Example: {module.EXAMPLE}")(module.run)
 app.add_typer(data.app, name="data")
+app.add_typer(study.app, name="study")
 
 
 def main() -> None:
