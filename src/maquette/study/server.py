@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.documents import parse_json
 from maquette.study.store import Store
 
 PAGES = Path(__file__).parent / "pages"
@@ -117,12 +118,12 @@ class _Handler(BaseHTTPRequestHandler):
         """Store an answer, then say so, with the next questions."""
         store = self.server.store
         try:
-            given = json.loads(body)
+            given = parse_json(body)
             store.answer(token, given["place"], given["value"])
             return HTTPStatus.OK, {"stored": given["place"], "pages": store.pages(token)}
         except MaquetteError as error:
             return HTTPStatus.CONFLICT, {"error": str(error)}
-        except (ValueError, KeyError, TypeError, RecursionError):
+        except (ValueError, KeyError, TypeError):
             return HTTPStatus.BAD_REQUEST, {"error": 'An answer is JSON of the form {"place": 0, "value": [1, 0, 2]}.'}
         except sqlite3.Error as error:
             return HTTPStatus.SERVICE_UNAVAILABLE, {"error": f"The answer could not be stored ({error})."}
