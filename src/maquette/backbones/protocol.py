@@ -58,6 +58,8 @@ class ControlFamily(Protocol):
     outputs: tuple[Slot, ...]  # of the copy
     wiring: Wiring  # of a new ControlNet
     condition_space: ConditionSpace
+    shifts_latents: bool = True  # whether a condition's latents are shifted as an image's are
+    idle_weights: bool = False  # whether some weights reach no output, so that they get no gradient
 
     def zero_layer(self, output: Slot) -> nn.Module:
         """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
@@ -109,5 +111,12 @@ class Backbone(Protocol):
     def control(self, config: Mapping[str, Any] | None = None) -> ControlFamily:
         """How a ControlNet on this backbone is built: a new one, or the one that a config.json describes."""
 
-    def make_copy(self, outputs: int) -> nn.Module:
-        """A trainable copy, with the interface of `Copy`, for a ControlNet with this many outputs."""
+    def told_config(self, weights: Weights) -> Mapping[str, Any]:
+        """The config.json of a ControlNet's file that has none, as far as its tensors tell it; often empty."""
+
+    def make_copy(self, outputs: int, config: Mapping[str, Any] | None = None) -> nn.Module:
+        """A trainable copy, with the interface of `Copy`, for a ControlNet with this many outputs.
+
+        Args:
+            config: the config.json of a ControlNet that is being loaded; None for a new one.
+        """

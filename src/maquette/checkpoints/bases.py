@@ -9,7 +9,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import stable_diffusion  # noqa: F401 - registers its family
+from maquette.checkpoints import stable_diffusion, stable_diffusion_3  # noqa: F401 - they register their families
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import filled_vae, part_settings, part_weights
@@ -83,7 +83,8 @@ def _load_folder(name: str, folder: Path, where: Placement, prediction: Predicti
     scheduler_config = _scheduler_config(folder, prediction, family)
     backbone, size = family.read_network(folder, where, downscale)
     text = family.read_text(folder, where, index, backbone)
-    return Base(name, backbone, autoencoder, text, scheduler_config, size, _defaults(folder, scheduler_config))
+    defaults = _defaults(folder, scheduler_config) or family.defaults
+    return Base(name, backbone, autoencoder, text, scheduler_config, size, defaults)
 
 
 def _defaults(folder: Path, scheduler_config: dict[str, Any]) -> Defaults | None:

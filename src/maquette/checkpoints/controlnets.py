@@ -68,7 +68,7 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     Raises `MaquetteError` for a broken file, or weights for another base.
     """
     found, weights = opened(path)
-    config = found or {}
+    config = found or backbone.told_config(weights)
     net = ControlNet.build(backbone, ControlNetConfig.read(config), config)
     state = net.published()
     copied_names = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}

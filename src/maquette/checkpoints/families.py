@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maquette.backbones.protocol import Backbone
-from maquette.base import Base
+from maquette.base import Base, Defaults
 from maquette.checkpoints.networks import part_settings
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import Placement
@@ -25,6 +25,7 @@ class Family:
     network_class: str  # "_class_name" in the config.json there
     controlnet_class: str  # "_class_name" in the config.json of its ControlNets
     foreign_schedules: tuple[str, ...] = ("EDM",)  # prefixes of scheduler classes that are not supported
+    defaults: Defaults | None = None  # for sampling, of bases that do not say any
 
     def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
         """The backbone in a base's folder, and the side of the images it was trained on, pixels.

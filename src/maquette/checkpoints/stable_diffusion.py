@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.families import Family, register
-from maquette.checkpoints.networks import filled, filled_clip, part_settings, part_weights
+from maquette.checkpoints.networks import filled, part_settings, part_weights, read_clip
 from maquette.checkpoints.original import UNET, load_original_base, read_unet
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
-from maquette.text.clip import Clip, ClipText, XLText, read_tokenizer, read_words
+from maquette.text.clip import ClipText, XLText
 from maquette.text.conditioning import TextEncoder
 
 
@@ -37,10 +37,10 @@ class StableDiffusion(Family):
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """XL's two if the U-Net takes a pooled vector, otherwise one."""
-        first = _clip(folder, "", CLIPTextModel, where)
+        first = read_clip(folder, "", CLIPTextModel, where)
         if backbone.text.pooled_width is None:
             return ClipText(first)
-        second = _clip(folder, "_2", CLIPTextModelWithProjection, where)
+        second = read_clip(folder, "_2", CLIPTextModelWithProjection, where)
         return XLText(first, second, index.get("force_zeros_for_empty_prompt", False))
 
     def pipeline(self, base: Base) -> dict[str, object]:
@@ -69,14 +69,6 @@ class StableDiffusion(Family):
         shared = {key: value for key, value in config.items() if key in known}
         unet = UNet2DConditionModel(**{**shared, "out_channels": config["in_channels"], "up_block_types": up_blocks})
         return UNetBackbone(unet.eval())
-
-
-def _clip(folder: Path, number: str, encoder_class: Any, where: Placement) -> Clip:
-    part = f"text_encoder{number}"
-    config = part_settings(folder, part, CLIPTextConfig.from_pretrained)
-    encoder = filled_clip(encoder_class, config, part_weights(folder, part), where)
-    tokenizer = part_settings(folder, f"tokenizer{number}", read_tokenizer)
-    return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
 
 
 def _side(size: Any, folder: Path) -> int:

@@ -78,7 +78,7 @@ class ControlNet(nn.Module):
         lite = net_config.variant == "lite"
         outputs = control.outputs
         self.trainable_copy = (
-            LiteEncoder(backbone.latent_channels, outputs) if lite else backbone.make_copy(len(outputs))
+            LiteEncoder(backbone.latent_channels, outputs) if lite else backbone.make_copy(len(outputs), config)
         )
         self.condition_encoder = _condition_encoder(backbone, net_config, control.condition_space, outputs[0])
         self.zero_convs = nn.ModuleList(control.zero_layer(output) for output in outputs)
@@ -132,13 +132,15 @@ class ControlNet(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.zero_convs[-1].weight.dtype  # type: ignore[return-value]
 
-    def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor], Tensor]) -> Tensor:
+    def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor, bool], Tensor]) -> Tensor:
         """The input of `encode` for condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
 
         Args:
             to_latents: the base's `encode_maps`, for families that take latents.
         """
-        return maps if self.control.condition_space == "pixels" else to_latents(self._ordered(maps))
+        if self.control.condition_space == "pixels":
+            return maps
+        return to_latents(self._ordered(maps), self.control.shifts_latents)
 
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), computed once per generation, not once per step."""

@@ -34,13 +34,14 @@ class Written(Protocol):
 def save(net: Written, folder: Path) -> None:
     """Write config.json and the weights, in the net's dtype; config.json names a class of diffusers where it fits."""
     contract = net.contract.to_json() if net.contract.stated else None
-    config = {
-        **net.control.config(net.condition_encoder),
+    config = net.control.config(net.condition_encoder)
+    told = {
         "global_pool_conditions": net.contract.pooled,
         "controlnet_conditioning_channel_order": net.contract.channel_order,
-        OURS: {**vars(net.config), **({"contract": contract} if contract else {})},
     }
-    if own_layout(config) and net.control.condition_space == "pixels":
+    config |= {name: value for name, value in told.items() if name in config}
+    config[OURS] = {**vars(net.config), **({"contract": contract} if contract else {})}
+    if own_layout(config) and (net.control.condition_space == "pixels" or net.config.variant == "lite"):
         config["_class_name"] = OWN_CLASS
     write_weights(net.published(), folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
     write_config(folder, config)
