@@ -2,9 +2,8 @@
 
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, SD3ControlNetModel, SD3Transformer2DModel
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
-from transformers import CLIPTextModelWithProjection, PreTrainedTokenizerFast, T5Config, T5EncoderModel
+from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5TokenizerFast
 
 from maquette.backbones.sd3 import SD3Backbone
 from maquette.base import Base, Defaults
@@ -35,14 +34,10 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
 
 def tiny_t5() -> T5:
     """Its tokenizer knows letters."""
-    config = T5Config(vocab_size=40, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2, is_gated_act=True)
-    words = ["<pad>", "</s>", "<unk>", *(chr(number) for number in range(97, 123))]
-    plain = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}, unk_token="<unk>"))
-    plain.pre_tokenizer = pre_tokenizers.Whitespace()
-    plain.post_processor = processors.TemplateProcessing("$A </s>", special_tokens=[("</s>", 1)])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=plain, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=512
-    )
+    letters = [(f"{start}{chr(number)}", -1.0) for number in range(97, 123) for start in ("", "\u2581")]
+    vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("\u2581", -2.0), *letters]
+    tokenizer = T5TokenizerFast(vocab=vocabulary, extra_ids=0, model_max_length=512)
+    config = T5Config(vocab_size=64, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2, is_gated_act=True)
     return T5(T5EncoderModel(config).eval(), tokenizer)
 
 
@@ -59,7 +54,7 @@ def tiny_sd3(t5: bool = True, blank: int = 0, blocks: int = 4, seed: int = 0, co
         for width, projection in zip((16, 8), PROJECTIONS, strict=True)
     ]
     text = SD3Text(*clips, WIDTH, tiny_t5() if t5 else None, blank)
-    schedule = dict(FlowMatchEulerDiscreteScheduler(shift=3.0).config)
+    schedule = {**FlowMatchEulerDiscreteScheduler(shift=3.0).config, "_class_name": "FlowMatchEulerDiscreteScheduler"}
     return Base("tiny-sd3", SD3Backbone(transformer), vae, text, schedule, 128, Defaults(28, 7.0, "euler"))
 
 

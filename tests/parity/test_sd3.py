@@ -2,15 +2,12 @@
 
 import pytest
 import torch
-from tests.conftest import randomise
+from diffusers import SD3ControlNetModel
 from tests.tiny_sd3 import MEDIUM, PROJECTIONS, WIDTH, published, tiny_sd3, tiny_transformer
 
 from maquette.backbones.sd3 import SD3Backbone
-from maquette.backbones.residuals import Residuals
 from maquette.checkpoints.controlnets import read_controlnet
-from maquette.controlnet.network import ControlNet
 from maquette.text.conditioning import Conditioning
-from diffusers import SD3ControlNetModel
 
 T = torch.tensor([871.0, 13.5])
 

@@ -24,7 +24,8 @@ class LinearOnMaps(nn.Linear):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) to (B, C', h, w)."""
-        return super().forward(maps.movedim(1, -1)).movedim(-1, 1)
+        tokens: Tensor = super().forward(maps.movedim(1, -1))
+        return tokens.movedim(-1, 1)
 
 
 def zero_linear_on_maps(channels: int) -> LinearOnMaps:

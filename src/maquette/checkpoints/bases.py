@@ -117,12 +117,7 @@ def _index(folder: Path) -> dict[str, Any]:
 def _scheduler_config(folder: Path, prediction: Prediction | None, family: Family) -> dict[str, Any]:
     """The noise schedule's configuration, including what the network predicts."""
     config: dict[str, Any] = part_settings(folder, "scheduler", DDIMScheduler.load_config)
-    scheduler = str(config.get("_class_name", ""))
-    if scheduler.startswith(family.foreign_schedules):
-        raise MaquetteError(
-            f"The base in {str(folder)!r} is trained on the schedule of a {scheduler}, which no ControlNet here was; "
-            "use a base with DDPM's steps."
-        )
+    family.check_schedule(str(config.get("_class_name", "")), folder)
     stated = config.get("prediction_type", "epsilon")
     if prediction is not None and prediction != stated:
         raise MaquetteError(

@@ -37,6 +37,14 @@ class Family:
         """
         raise NotImplementedError
 
+    def check_schedule(self, scheduler: str, folder: Path) -> None:
+        """Raises `MaquetteError` for a class of schedulers that no base of the family was trained with."""
+        if scheduler.startswith(self.foreign_schedules):
+            raise MaquetteError(
+                f"The base in {str(folder)!r} is trained on the schedule of a {scheduler}, which no ControlNet here "
+                "was; use a base with DDPM's steps."
+            )
+
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """The text encoder in a base's folder.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import SD3Transformer2DModel
-from transformers import AutoTokenizer, CLIPTextModelWithProjection, T5Config
+from transformers import CLIPTextModelWithProjection, T5Config
 
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.sd3 import SD3Backbone
@@ -18,7 +18,7 @@ from maquette.formats import sd3
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import TextEncoder
-from maquette.text.sd3 import T5, T5_TOKENS, SD3Text
+from maquette.text.sd3 import T5, T5_TOKENS, SD3Text, read_t5_tokenizer
 
 _ENCODER, _TOKENIZER = "text_encoder_3", "tokenizer_3"
 _T5 = {_ENCODER: "T5EncoderModel", _TOKENIZER: "T5TokenizerFast"}
@@ -37,6 +37,13 @@ class StableDiffusion3(Family):
         weights = part_weights(folder, self.part)
         transformer = filled(lambda: SD3Transformer2DModel.from_config(config), weights, where)
         return SD3Backbone(transformer, downscale), transformer.config.sample_size * downscale
+
+    def check_schedule(self, scheduler: str, folder: Path) -> None:
+        if not scheduler.startswith("FlowMatch"):
+            raise MaquetteError(
+                f"The base in {str(folder)!r} is trained by flow matching, and its scheduler is a {scheduler or '?'}; "
+                "write the configuration of a FlowMatchEulerDiscreteScheduler into its scheduler folder."
+            )
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """Both CLIPs, and T5 if its folder is there; a base that names it and lacks it warns."""
@@ -82,4 +89,4 @@ class StableDiffusion3(Family):
 def _read_t5(folder: Path, where: Placement) -> T5:
     config = part_settings(folder, _ENCODER, T5Config.from_pretrained)
     encoder = filled_t5(config, part_weights(folder, _ENCODER), where)
-    return T5(encoder, part_settings(folder, _TOKENIZER, AutoTokenizer.from_pretrained))
+    return T5(encoder, part_settings(folder, _TOKENIZER, read_t5_tokenizer))

@@ -91,13 +91,29 @@ class ControlNet(nn.Module):
         connect: Connect = "all",
         variant: Variant = "zero",
         seed: int = 0,
+        blocks: int | None = None,
     ) -> "ControlNet":
         """A new ControlNet on a base, in its dtype and on its device; the base's output stays bitwise the same.
 
         Only the blocks that train are copied. `seed` determines the condition encoder's Gaussian weights.
         With variant="gaussian" the output does change: that is what the ablation shows.
+
+        Args:
+            blocks: of a transformer, the first ones, that are copied; by default half of them.
+
+        Raises `MaquetteError` for more blocks than take residuals.
         """
-        net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant))
+        most = len(base.backbone.slots)
+        if blocks is not None and not 1 <= blocks <= most:
+            raise MaquetteError(f"Of this base 1 to {most} blocks can be copied, not {blocks}.")
+        sizes = None if blocks is None else {"num_layers": blocks}
+        net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant), sizes)
+        if blocks is not None and len(net.control.outputs) != blocks:
+            warnings.warn(
+                "blocks has no effect: a ControlNet on this base always copies it up to its middle.",
+                MaquetteWarning,
+                stacklevel=2,
+            )
         if encoder != "release" and net.control.condition_space == "latents":
             warnings.warn(
                 f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents.",

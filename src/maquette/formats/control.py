@@ -53,8 +53,8 @@ def read_control(weights: Weights, base: Weights | None = None) -> Weights:
     format_ = recognise(weights)
     if format_ is None and sd3.holds_control(weights):
         raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} is made for Stable Diffusion 3, a transformer, and this base is "
-            "a U-Net; load the base that it was trained on."
+            f"The ControlNet in {str(weights.source)!r} is made for Stable Diffusion 3, a transformer, and this base "
+            "is a U-Net; load the base that it was trained on."
         )
     if format_ is None:
         examples = ", ".join(repr(name) for name in list(weights)[:3])

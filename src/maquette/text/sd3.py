@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast, T5EncoderModel
+from transformers import T5EncoderModel, T5TokenizerFast
 
 from maquette.errors import MaquetteError
 from maquette.text.clip import Clip, Clips, warn_of_rest
@@ -20,7 +20,7 @@ class T5:
     """T5's encoder, locked, with its tokenizer; prompts are read up to `T5_TOKENS` tokens."""
 
     encoder: T5EncoderModel
-    tokenizer: PreTrainedTokenizerFast
+    tokenizer: T5TokenizerFast
 
     def __post_init__(self) -> None:
         self.encoder.requires_grad_(False).eval()
@@ -37,6 +37,17 @@ class T5:
         """The number of a prompt's tokens, and the part of it that is cut off."""
         ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         return len(ids), self.tokenizer.decode(ids[T5_TOKENS - 1 : -1]).strip()
+
+
+def read_t5_tokenizer(folder: Path) -> T5TokenizerFast:
+    """T5's tokenizer from its folder.
+
+    Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one.
+    """
+    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
+        raise FileNotFoundError(f"there is no tokenizer.json or spiece.model in {str(folder)!r}")
+    tokenizer: T5TokenizerFast = T5TokenizerFast.from_pretrained(str(folder))
+    return tokenizer
 
 
 class SD3Text(Clips):

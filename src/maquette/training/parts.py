@@ -138,6 +138,9 @@ class ModelConfig(Declared):
         "all", 'Which residuals are used: "all", or "middle" for the middle block only (v1, small-scale training).'
     )
     variant: Variant = setting("zero", 'Initialization and copy: "zero", or the ablations "gaussian" and "lite".')
+    blocks: int | None = setting(
+        None, "The blocks of a transformer that are copied, the first ones; by default half of them.", 1
+    )
     reconnect: int | Literal["converged"] | None = setting(
         None,
         'The step from which all residuals are used after "middle", or "converged": once that has settled.',
