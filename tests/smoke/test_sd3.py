@@ -1,4 +1,4 @@
-"""Stable Diffusion 3 by the command line: trained by flow matching, resumed bitwise, described, used and transferred."""
+"""Stable Diffusion 3 by the command line: trained by flow matching, resumed bitwise, described and used."""
 
 from pathlib import Path
 

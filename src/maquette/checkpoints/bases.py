@@ -22,8 +22,12 @@ from maquette.foundation.weights import Weights, find_weights, open_weights
 from maquette.noise.config import noise_process
 from maquette.noise.process import Prediction
 
-HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
-PICKLED_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.bin", "vae/*.bin", "text_encoder*/*.bin")
+_NETWORKS = ("unet", "transformer")
+_SETTINGS = ("*.json", "*/*.json", "*/*.txt", "tokenizer*/*.model")
+HUB_FILES, PICKLED_FILES = (
+    (*_SETTINGS, *(f"{part}/*.{suffix}" for part in (*_NETWORKS, "vae", "text_encoder*")))
+    for suffix in ("safetensors", "bin")
+)
 
 
 def load_base(
@@ -36,7 +40,7 @@ def load_base(
     tokenizer: str | Path = TOKENIZER,
     token: str | None = None,
 ) -> Base:
-    """Load a base: SD 1.x, 2.x, XL, or the diorama's.
+    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, or the diorama's.
 
     Args:
         name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
@@ -132,8 +136,8 @@ def _path(name: str, token: str | None) -> Path:
     if path is not None:
         return path
     folder = snapshot(name, HUB_FILES, ("*.fp16.*", "*non_ema*"), token)
-    if not list((folder / "unet").glob("*.safetensors")):
+    if not any(list((folder / part).glob("*.safetensors")) for part in _NETWORKS):
         folder = snapshot(name, HUB_FILES, ("*non_ema*",), token)
-    if not find_weights(folder / "unet"):
+    if not any(find_weights(folder / part) for part in _NETWORKS):
         folder = snapshot(name, PICKLED_FILES, ("*.fp16.*", "*non_ema*"), token)
     return folder

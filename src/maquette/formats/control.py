@@ -25,7 +25,9 @@ Format = Literal["diffusers", "original", "bare", "difference", "control-lora"]
 
 PREFIX = "control_model."
 DTYPE = "maquette.dtype"  # metadata of a difference: dtype of the sum with the base
-NOT_COPIED = ("controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.")
+NOT_COPIED = (
+    "controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.", *sd3.NOT_COPIED,
+)  # fmt: skip
 """Prefixes of weights that only a ControlNet has: its zero convolutions and its condition encoder."""
 
 

@@ -20,6 +20,7 @@ from maquette.foundation.weights import Shape, Weights
 
 CONTROLNET, TRANSFORMER = "SD3ControlNetModel", "SD3Transformer2DModel"
 CONDITION, FIRST_OUTPUT = "pos_embed_input.proj.weight", "controlnet_blocks.0.weight"
+NOT_COPIED = ("controlnet_blocks.", "pos_embed_input.")  # prefixes of weights that only a ControlNet has
 _PATCHES, _JOINT = "pos_embed.proj.weight", "transformer_blocks.0.attn.add_k_proj.weight"
 _ORIGINAL = ("joint_blocks.0.x_block.attn.qkv.weight", "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight")
 

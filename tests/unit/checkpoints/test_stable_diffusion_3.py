@@ -12,6 +12,7 @@ from tests.tiny_sd3 import MEDIUM, published, tiny_sd3
 
 import maquette as mq
 from maquette.base import Base
+from maquette.checkpoints.convert import convert, largest_difference, transfer
 from maquette.checkpoints.info import info
 from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -193,3 +194,21 @@ def test_shared_embedding_of_t5_may_be_stored_twice(folder, base, tmp_path) -> N
     save_file({**stored, "encoder.embed_tokens.weight": stored["shared.weight"].clone()}, path)
     loaded = mq.load_base(copied)
     assert torch.equal(loaded.encode_text(["a b"]).hidden_states, base.encode_text(["a b"]).hidden_states)
+
+
+def test_converted_and_transferred(folder, base, tmp_path) -> None:
+    other = tiny_sd3(seed=1)
+    save_base(other, tmp_path / "other")
+    net = randomise(mq.ControlNet.attach(base))
+    net.save(tmp_path / "net")
+    kept = convert(tmp_path / "net", tmp_path / "again", "diffusers")
+    assert largest_difference(tmp_path / "net", kept, folder) == 0
+    with pytest.raises(MaquetteError, match="has no name in the original layout"):
+        convert(tmp_path / "net", tmp_path / "net.safetensors", "original")
+    with pytest.raises(MaquetteError, match="is only read together with its base; give the base"):
+        largest_difference(tmp_path / "net", kept)
+    moved = mq.load_controlnet(transfer(tmp_path / "net", folder, tmp_path / "other", tmp_path / "moved"), other)
+    mine, theirs, fresh = (one.published() for one in (moved, net, mq.ControlNet.attach(other)))
+    for name in mine:
+        own = name.startswith(("controlnet_blocks.", "pos_embed_input."))
+        assert torch.allclose(mine[name], theirs[name] if own else fresh[name], atol=1e-6)
