@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from diffusers import SD3ControlNetModel
+from diffusers import SD3ControlNetModel, SD3Transformer2DModel
 from tests.tiny_sd3 import MEDIUM, PROJECTIONS, WIDTH, published, tiny_sd3, tiny_transformer
 
 from maquette.backbones.sd3 import SD3Backbone
 from maquette.checkpoints.controlnets import read_controlnet
+from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.text.conditioning import Conditioning
 
 T = torch.tensor([871.0, 13.5])
@@ -35,6 +36,35 @@ def test_halves_make_the_whole(more, side) -> None:
     assert torch.allclose(backbone.finish(backbone.prepare(z, T, text)), theirs, atol=1e-5)
 
 
+LARGE_OWN = {
+    "joint_attention_dim": None, "use_pos_embed": False, "pos_embed_type": None,
+    "force_zeros_for_pooled_projection": False,
+}  # fmt: skip
+PUBLISHED = {
+    "3 medium, InstantX's canny": (24, {}, {"num_layers": 6}),
+    "3.5 large's own": (38, {"qk_norm": "rms_norm"}, LARGE_OWN | {"num_layers": 19}),
+}
+
+
+@pytest.mark.parametrize(("heads", "of_base", "of_net"), PUBLISHED.values(), ids=PUBLISHED)
+def test_published_sizes(heads, of_base, of_net) -> None:
+    """Without allocating a weight: the networks of the real sizes have diffusers' parameters, name by name."""
+    sizes = {
+        "num_attention_heads": heads, "attention_head_dim": 64, "caption_projection_dim": 64 * heads,
+        "joint_attention_dim": 4096, "pos_embed_max_size": 192, **of_base,
+    }  # fmt: skip
+    with torch.device("meta"):
+        network = SD3Transformer2DModel(num_layers=heads, **sizes)
+        net = ControlNet.build(SD3Backbone(network), ControlNetConfig(), of_net)
+        theirs = SD3ControlNetModel(**{**sizes, **of_net})
+    shapes = [{name: value.shape for name, value in one.items()} for one in (net.published(), theirs.state_dict())]
+    assert shapes[0] == shapes[1]
+    count = sum(parameter.numel() for parameter in theirs.parameters())
+    assert round(count / 1e6) == {24: 722, 38: 2154}[heads]
+    if heads == 24:
+        assert round(sum(parameter.numel() for parameter in network.parameters()) / 1e6) == 2028
+
+
 FORMS = {
     "all but the last": {"blocks": 3},
     "M | N": {"blocks": 2},
@@ -44,10 +74,7 @@ FORMS = {
     "more than the base": {"blocks": 6},
     "3.5": {"blocks": 3, "base_blocks": 5, **MEDIUM},
     "not shifted": {"blocks": 2, "force_zeros_for_pooled_projection": False},
-    "3.5 large's own": {
-        "blocks": 2, "base_blocks": 4, "joint_attention_dim": None, "use_pos_embed": False, "pos_embed_type": None,
-        "force_zeros_for_pooled_projection": False, "qk_norm": "rms_norm",
-    },
+    "3.5 large's own": {"blocks": 2, "base_blocks": 4, "qk_norm": "rms_norm", **LARGE_OWN},
 }  # fmt: skip
 
 

@@ -101,7 +101,10 @@ def encoder_weights(unet: Weights) -> Weights:
 
 
 def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
-    """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published."""
+    """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published.
+
+    Raises `MaquetteError` for a ControlNet of Stable Diffusion 3, whose shapes do not tell enough.
+    """
     shapes = control.shapes
     if sd3.holds_control(shapes):
         raise MaquetteError(

@@ -39,6 +39,7 @@ class StableDiffusion3(Family):
         return SD3Backbone(transformer, downscale), transformer.config.sample_size * downscale
 
     def check_schedule(self, scheduler: str, folder: Path) -> None:
+        """Raises `MaquetteError` for anything but flow matching."""
         if not scheduler.startswith("FlowMatch"):
             raise MaquetteError(
                 f"The base in {str(folder)!r} is trained by flow matching, and its scheduler is a {scheduler or '?'}; "
@@ -72,18 +73,21 @@ class StableDiffusion3(Family):
         return sd3.holds_original(weights) or sd3.holds_transformer(weights)
 
     def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
-        raise MaquetteError(
-            f"{str(path)!r} is a single file of Stable Diffusion 3, which is not read; give its folder in diffusers' "
-            "format, or its name on the Hub."
-        )
+        """Raises `MaquetteError`: only folders are read."""
+        raise _single_file(path)
 
     def file_network(self, weights: Weights) -> Weights:
+        """Raises `MaquetteError` for a file under other names than diffusers'."""
         if sd3.holds_transformer(weights):
             return weights
-        raise MaquetteError(
-            f"{str(weights.source)!r} is a single file of Stable Diffusion 3, which is not read; give its folder in "
-            "diffusers' format, or its name on the Hub."
-        )
+        raise _single_file(weights.source)
+
+
+def _single_file(path: Path) -> MaquetteError:
+    return MaquetteError(
+        f"{str(path)!r} is a single file of Stable Diffusion 3, which is not read; give its folder in diffusers' "
+        "format, or its name on the Hub."
+    )
 
 
 def _read_t5(folder: Path, where: Placement) -> T5:

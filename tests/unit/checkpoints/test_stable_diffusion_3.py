@@ -54,7 +54,7 @@ def test_a_missing_text_encoder(part, folder, tmp_path) -> None:
 def test_a_vocabulary_of_t5_that_is_missing(folder, tmp_path) -> None:
     cut = shutil.copytree(folder, tmp_path / "cut")
     (cut / "tokenizer_3" / "tokenizer.json").unlink()
-    with pytest.raises(MaquetteError, match=r"The tokenizer_3 of the base .* there is no tokenizer\.json"):
+    with pytest.raises(MaquetteError, match=r"The tokenizer_3 of the base .*\(there is no tokenizer\.json"):
         mq.load_base(cut)
 
 
