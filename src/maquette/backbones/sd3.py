@@ -181,6 +181,7 @@ class SD3Backbone:
 
     def finish(self, state: SD3State, residuals: Residuals | None = None) -> Tensor:
         x, context, network = state.x, state.context, self.network
+        assert context is not None, "a base reads the prompt"
         added = (*(residuals or [None] * len(self.slots)), None)
         for block, residual in zip(network.transformer_blocks, added, strict=True):
             context, x = _run(network, block, x, context, state.time)

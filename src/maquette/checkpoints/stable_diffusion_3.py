@@ -48,9 +48,9 @@ class StableDiffusion3(Family):
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """Both CLIPs, and T5 if its folder is there; a base that names it and lacks it warns."""
-        clips = [read_clip(folder, number, CLIPTextModelWithProjection, where) for number in ("", "_2")]
+        first, second = (read_clip(folder, number, CLIPTextModelWithProjection, where) for number in ("", "_2"))
         if (folder / _ENCODER).is_dir():
-            return SD3Text(*clips, backbone.text.width, _read_t5(folder, where))
+            return SD3Text(first, second, backbone.text.width, _read_t5(folder, where))
         left_out = bool((index.get(_ENCODER) or [None])[0])
         if left_out:
             warnings.warn(
@@ -60,7 +60,7 @@ class StableDiffusion3(Family):
                 MaquetteWarning,
                 stacklevel=4,
             )
-        return SD3Text(*clips, backbone.text.width, blank=T5_TOKENS if left_out else 0)
+        return SD3Text(first, second, backbone.text.width, blank=T5_TOKENS if left_out else 0)
 
     def pipeline(self, base: Base) -> dict[str, object]:
         unused: dict[str, object] = {"feature_extractor": [None, None], "image_encoder": [None, None]}
