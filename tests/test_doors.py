@@ -56,6 +56,7 @@ ALLOWED = {
     "conditions/detectors/segmentation.py": {"from_pretrained"},
     "data/sources/parquet.py": {"from_parquet", "read_metadata", "read_schema"},
     "text/clip.py": {"from_pretrained"},
+    "text/sd3.py": {"from_pretrained"},
 }
 """Files outside of the doors, or folders, and what they may call."""
 

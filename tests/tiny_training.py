@@ -1,6 +1,6 @@
 """A training that takes seconds, as a program, for tests that kill, interrupt or distribute it.
 
-python tests/tiny_training.py '{"output": ..., ...}' [toy], in an empty folder.
+python tests/tiny_training.py '{"output": ..., ...}' [toy or sd3], in an empty folder.
 """
 
 import json
@@ -13,7 +13,14 @@ import maquette as mq
 from maquette.diorama import dataset
 from maquette.training.monitor import convergence
 from tests.conftest import tiny_base
+from tests.tiny_sd3 import tiny_sd3
 from tests.toy_backbone import toy_base
+
+BASES = {
+    "diorama": lambda: tiny_base("diorama", "v_prediction", context=96),
+    "toy": toy_base,
+    "sd3": lambda: tiny_sd3(t5=False, context=96),
+}
 
 SETTINGS = {
     "condition": "canny",
@@ -28,12 +35,11 @@ SETTINGS = {
 }
 
 
-def main(changes: dict[str, object], toy: bool = False) -> None:
+def main(changes: dict[str, object], base: str = "diorama") -> None:
     dataset.SHARD = 8
     convergence.STEPS = 2
-    base = toy_base() if toy else tiny_base("diorama", "v_prediction", context=96)
-    mq.train(mq.TrainingConfig(**{**SETTINGS, **changes}), base)
+    mq.train(mq.TrainingConfig(**{**SETTINGS, **changes}), BASES[base]())
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), toy=sys.argv[2:] == ["toy"])
+    main(json.loads(sys.argv[1]), *sys.argv[2:])

@@ -102,7 +102,10 @@ class ToyBackbone:
     def control(self, config: Mapping[str, Any] | None = None) -> ToyControl:
         return ToyControl()
 
-    def make_copy(self, outputs: int) -> nn.Module:
+    def told_config(self, weights: Any) -> dict[str, Any]:
+        return {}
+
+    def make_copy(self, outputs: int, config: Mapping[str, Any] | None = None) -> nn.Module:
         copied = deepcopy(self.network.start).requires_grad_(True)
         copied.blocks = copied.blocks[:outputs]
         return copied

@@ -239,9 +239,14 @@ class Base:
         posterior = DiagonalGaussianDistribution(moments)
         return self.scale_latents(posterior.mode() if generators is None else posterior.sample(generator=generators))
 
-    def encode_maps(self, maps: Tensor) -> Tensor:
-        """Condition maps (B, 3, H, W) in [0, 1] as scaled latents (B, C, h, w), the posterior's mean."""
-        return self.scale_latents(self.posterior(2 * maps - 1).chunk(2, dim=1)[0])
+    def encode_maps(self, maps: Tensor, shifted: bool = True) -> Tensor:
+        """Condition maps (B, 3, H, W) in [0, 1] as scaled latents (B, C, h, w), the posterior's mean.
+
+        Args:
+            shifted: whether the autoencoder's shift is taken off, as it is from an image's latents.
+        """
+        latents = self.scale_latents(self.posterior(2 * maps - 1).chunk(2, dim=1)[0])
+        return latents if shifted else latents + self._shift * self.autoencoder.config.scaling_factor
 
     def scale_latents(self, samples: Tensor) -> Tensor:
         """Samples (B, C, h, w) of the autoencoder's posterior, shifted and scaled for the backbone."""

@@ -10,6 +10,7 @@ from PIL import Image
 from tests.conftest import FAMILIES as UNETS
 from tests.conftest import randomise, tiny_base
 from tests.own_pairs import weights, write_pairs
+from tests.tiny_sd3 import MEDIUM, tiny_sd3
 from tests.toy_backbone import toy_base
 
 import maquette as mq
@@ -22,6 +23,7 @@ from maquette.controlnet.network import ControlNet
 
 BASES: dict[str, dict[str, Callable[[], Base]]] = {
     "stable-diffusion": {name: lambda name=name: tiny_base(name) for name in UNETS},  # type: ignore[misc]
+    "stable-diffusion-3": {"sd3": tiny_sd3, "sd3 of five blocks": lambda: tiny_sd3(t5=False, blocks=5, **MEDIUM)},
     "toy": {"toy": toy_base},
 }
 """By family: small bases with random weights."""
@@ -106,7 +108,8 @@ def test_outputs_go_to_the_slots_they_are_wired_to(base) -> None:
 def test_an_unused_output_is_not_computed(base, monkeypatch) -> None:
     """Neither its zero layer nor the block that only this output needs."""
     net, ran = net_on(base), []
-    last_block = getattr(net.trainable_copy, "mid_block", None) or net.trainable_copy.blocks[-1]
+    lists = (getattr(net.trainable_copy, name, None) for name in ("transformer_blocks", "blocks"))
+    last_block = getattr(net.trainable_copy, "mid_block", None) or next(blocks for blocks in lists if blocks)[-1]
     for module in (net.zero_convs[-1], last_block):
         module.register_forward_hook(lambda *_: ran.append("it ran"))
     with torch.no_grad():
@@ -166,7 +169,7 @@ class KilledError(Exception):
     """Ends a training run in the middle of a step."""
 
 
-@pytest.mark.parametrize("base", ["sd15", "sdxl", "toy"], indirect=True)
+@pytest.mark.parametrize("base", ["sd15", "sdxl", "sd3", "toy"], indirect=True)
 def test_trained_killed_resumed_saved_and_loaded(base, tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs")
 

@@ -21,12 +21,12 @@ PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
 ROUNDING = 3e-4  # see `apart`; in float32
 
 
-def run(folder: Path, processes: int = 1, **changes) -> Weights:
-    """Train with several processes; returns the weights."""
+def run(folder: Path, processes: int = 1, base: str = "diorama", **changes) -> Weights:
+    """Train a base of `tiny_training` with several processes; returns the weights."""
     alone = [sys.executable]
     several = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     done = subprocess.run(
-        [*(alone if processes == 1 else several), str(PROGRAM), json.dumps(changes)],
+        [*(alone if processes == 1 else several), str(PROGRAM), json.dumps(changes), base],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
@@ -66,6 +66,15 @@ def test_two_processes_train_like_one(whole, fresh) -> None:
     ]
     assert [line["step"] for line in measured[1]] == [line["step"] for line in measured[0]] == [0, 3, 6]
     assert all(abs(a["fidelity"] - b["fidelity"]) < 0.02 for a, b in zip(*measured, strict=True))
+
+
+@pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP"])
+def test_a_transformer_whose_last_weights_are_idle(shard, tmp_path) -> None:
+    """Of Stable Diffusion 3's last copied block the text's half reaches no output, so it gets no gradient."""
+    single = run(tmp_path, base="sd3", output="one", learning_rate=1e-3)
+    several = run(tmp_path, 2, base="sd3", output="two", learning_rate=1e-3, shard=shard)
+    new = mq.ControlNet.attach(tiny_training.BASES["sd3"]()).state_dict()
+    assert apart(single, several, new) < ROUNDING
 
 
 def test_sharded_training_equals_one_process_which_can_resume_it(whole, fresh) -> None:

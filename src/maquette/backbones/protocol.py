@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from maquette.backbones.residuals import Residuals
 from maquette.backbones.wiring import Wiring
 from maquette.backbones.zero import zero_convolution
+from maquette.errors import MaquetteError
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 
@@ -58,6 +59,8 @@ class ControlFamily(Protocol):
     outputs: tuple[Slot, ...]  # of the copy
     wiring: Wiring  # of a new ControlNet
     condition_space: ConditionSpace
+    shifts_latents: bool = True  # whether a condition's latents are shifted as an image's are
+    idle_weights: bool = False  # whether some weights reach no output, so that they get no gradient
 
     def zero_layer(self, output: Slot) -> nn.Module:
         """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
@@ -70,7 +73,11 @@ class ControlFamily(Protocol):
         """config.json of a ControlNet with this condition encoder, for other libraries to load."""
 
     def widened_config(self, channels: int) -> dict[str, Any]:
-        """config.json of the backbone's network with that many more input channels, where variant "channels" exists."""
+        """config.json of the backbone's network with that many more input channels, for variant "channels".
+
+        Raises `MaquetteError` for a family that has no such variant.
+        """
+        raise MaquetteError("Added channels are for U-Nets.")
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
         """A ControlNet's tensors under their published names, loaded lazily.
@@ -112,5 +119,12 @@ class Backbone(Protocol):
     def control(self, config: Mapping[str, Any] | None = None) -> ControlFamily:
         """How a ControlNet on this backbone is built: a new one, or the one that a config.json describes."""
 
-    def make_copy(self, outputs: int) -> nn.Module:
-        """A trainable copy, with the interface of `Copy`, for a ControlNet with this many outputs."""
+    def told_config(self, weights: Weights) -> Mapping[str, Any]:
+        """The config.json of a ControlNet's file that has none, as far as its tensors tell it; often empty."""
+
+    def make_copy(self, outputs: int, config: Mapping[str, Any] | None = None) -> nn.Module:
+        """A trainable copy, with the interface of `Copy`, for a ControlNet with this many outputs.
+
+        Args:
+            config: the config.json of a ControlNet that is being loaded; None for a new one.
+        """

@@ -14,6 +14,7 @@ from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
 from maquette.backbones.unet_control import UNetControl
 from maquette.errors import MaquetteError
+from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 
 
@@ -161,7 +162,10 @@ class UNetBackbone:
         """Always one output per slot, whatever the configuration."""
         return UNetControl(self.slots, wiring.identity(len(self.slots)), dict(self.unet.config))
 
-    def make_copy(self, outputs: int) -> UNetEncoder:
+    def told_config(self, weights: Weights) -> dict[str, Any]:
+        return {}
+
+    def make_copy(self, outputs: int, config: Mapping[str, Any] | None = None) -> UNetEncoder:
         assert outputs == len(self.slots), "a U-Net is copied up to its middle block"
         return copy.deepcopy(self.encoder).requires_grad_(True)
 

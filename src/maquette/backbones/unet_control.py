@@ -46,6 +46,8 @@ class UNetControl(ControlFamily):
             "_class_name": "ControlNetModel",
             **{name: self.unet.get(name) for name in _COPIED_CONFIG},
             "conditioning_channels": 3,
+            "global_pool_conditions": False,
+            "controlnet_conditioning_channel_order": "rgb",
             "conditioning_embedding_out_channels": list(encoder.channels),  # type: ignore[arg-type]
         }
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 Layer = TypeVar("Layer", bound=nn.Module)
 
@@ -17,6 +17,20 @@ def zero_convolution(in_channels: int, out_channels: int, dimensions: int = 2) -
 def zero_linear(in_features: int, out_features: int) -> nn.Linear:
     """Z for tokens (B, L, C): a linear layer, with weight and bias zero."""
     return _zeroed(nn.Linear(in_features, out_features))
+
+
+class LinearOnMaps(nn.Linear):
+    """A linear layer at every place of a map; its weight is a matrix, as published for tokens."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w) to (B, C', h, w)."""
+        tokens: Tensor = super().forward(maps.movedim(1, -1))
+        return tokens.movedim(-1, 1)
+
+
+def zero_linear_on_maps(channels: int) -> LinearOnMaps:
+    """Z for tokens that travel as maps (B, C, h, w): a linear layer, with weight and bias zero."""
+    return _zeroed(LinearOnMaps(channels, channels))
 
 
 def _zeroed(layer: Layer) -> Layer:

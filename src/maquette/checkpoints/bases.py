@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import stable_diffusion  # noqa: F401 - registers its family
+from maquette.checkpoints import stable_diffusion, stable_diffusion_3  # noqa: F401 - they register their families
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import filled_vae, part_config, part_settings, part_weights
@@ -24,8 +24,12 @@ from maquette.foundation.weights import Weights, find_weights, open_weights
 from maquette.noise.config import noise_process
 from maquette.noise.process import Prediction
 
-HUB_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.safetensors", "vae/*.safetensors", "text_encoder*/*.safetensors")
-PICKLED_FILES = ("*.json", "*/*.json", "*/*.txt", "unet/*.bin", "vae/*.bin", "text_encoder*/*.bin")
+_NETWORKS = ("unet", "transformer")
+_SETTINGS = ("*.json", "*/*.json", "*/*.txt", "tokenizer*/*.model")
+HUB_FILES, PICKLED_FILES = (
+    (*_SETTINGS, *(f"{part}/*.{suffix}" for part in (*_NETWORKS, "vae", "text_encoder*")))
+    for suffix in ("safetensors", "bin")
+)
 
 
 def load_base(
@@ -38,7 +42,7 @@ def load_base(
     tokenizer: str | Path = TOKENIZER,
     token: str | None = None,
 ) -> Base:
-    """Load a base: SD 1.x, 2.x, XL, or the diorama's.
+    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, or the diorama's.
 
     Args:
         name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
@@ -102,7 +106,8 @@ def _load_folder(name: str, folder: Path, where: Placement, prediction: Predicti
     scheduler_config = _scheduler_config(folder, prediction, family)
     backbone, size = family.read_network(folder, where, downscale)
     text = family.read_text(folder, where, index, backbone)
-    return Base(name, backbone, autoencoder, text, scheduler_config, size, _defaults(folder, scheduler_config))
+    defaults = _defaults(folder, scheduler_config) or family.defaults
+    return Base(name, backbone, autoencoder, text, scheduler_config, size, defaults)
 
 
 def _defaults(folder: Path, scheduler_config: dict[str, Any]) -> Defaults | None:
@@ -132,12 +137,7 @@ def _index(folder: Path) -> dict[str, Any]:
 def _scheduler_config(folder: Path, prediction: Prediction | None, family: Family) -> dict[str, Any]:
     """The noise schedule's configuration, including what the network predicts."""
     config = part_config(folder, "scheduler", SCHEDULE, "scheduler_config.json")
-    scheduler = str(config.get("_class_name", ""))
-    if scheduler.startswith(family.foreign_schedules):
-        raise MaquetteError(
-            f"The base in {str(folder)!r} is trained on the schedule of a {scheduler}, which no ControlNet here was; "
-            "use a base with DDPM's steps."
-        )
+    family.check_schedule(str(config.get("_class_name", "")), folder)
     stated = config.get("prediction_type", "epsilon")
     if prediction is not None and prediction != stated:
         raise MaquetteError(
@@ -159,8 +159,8 @@ def _path(name: str, token: str | None) -> Path:
     if path is not None:
         return path
     folder = snapshot(name, HUB_FILES, ("*.fp16.*", "*non_ema*"), token)
-    if not list((folder / "unet").glob("*.safetensors")):
+    if not any(list((folder / part).glob("*.safetensors")) for part in _NETWORKS):
         folder = snapshot(name, HUB_FILES, ("*non_ema*",), token)
-    if not find_weights(folder / "unet"):
+    if not any(find_weights(folder / part) for part in _NETWORKS):
         folder = snapshot(name, PICKLED_FILES, ("*.fp16.*", "*non_ema*"), token)
     return folder

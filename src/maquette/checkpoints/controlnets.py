@@ -73,7 +73,7 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     Raises `MaquetteError` for a broken file, or weights for another base.
     """
     found, weights = opened(path)
-    config = found or {}
+    config = found or dict(backbone.told_config(weights))
     net = _built(backbone, config, path)
     state = net.published()
     if net.config.variant == "channels":

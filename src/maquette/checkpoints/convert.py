@@ -13,13 +13,13 @@ from maquette.backbones.protocol import Backbone
 from maquette.checkpoints import controlnets
 from maquette.checkpoints.bases import base_weights, load_base
 from maquette.checkpoints.controlnets import KEPT_CONFIG
-from maquette.checkpoints.families import family_of_controlnet
+from maquette.checkpoints.families import DEFAULT, family_of_controlnet
 from maquette.checkpoints.names import TargetFormat, check_conversion
 from maquette.controlnet.contract import METADATA, OURS, Contract, fingerprint, ours
 from maquette.controlnet.network import ControlNetConfig
 from maquette.controlnet.save import WEIGHTS, own_layout, write_config
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import topology
+from maquette.formats import sd3, topology
 from maquette.formats.control import as_difference, as_original, read_control, transferred
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
@@ -47,7 +47,7 @@ def convert(
     locked = base_weights(base) if base is not None else None
     kept, weights = controlnets.opened(source)
     _refuse_own_layout(source, kept)
-    control = read_control(weights, locked and encoder_weights(locked))
+    control = _read(weights, locked and encoder_weights(locked))
     if heads is not None and kept is not None:
         warnings.warn(f"heads has no effect: {str(source)!r} says how many.", MaquetteWarning, stacklevel=2)
     elif heads is not None:
@@ -82,6 +82,11 @@ def _refuse_own_layout(source: Path, config: dict[str, Any] | None) -> None:
         )
 
 
+def _read(weights: Weights, base: Weights | None) -> Weights:
+    """A ControlNet's tensors under diffusers' names."""
+    return weights if sd3.holds_control(weights) else read_control(weights, base)
+
+
 def _metadata(contract: Contract, config: dict[str, Any] | None) -> dict[str, str]:
     """The contract if it differs from the published defaults, and the configuration, which shapes do not determine."""
     metadata = {METADATA: json.dumps(contract.to_json())} if contract != Contract() else {}
@@ -96,8 +101,16 @@ def encoder_weights(unet: Weights) -> Weights:
 
 
 def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
-    """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published."""
+    """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published.
+
+    Raises `MaquetteError` for a ControlNet of Stable Diffusion 3, whose shapes do not tell enough.
+    """
     shapes = control.shapes
+    if sd3.holds_control(shapes):
+        raise MaquetteError(
+            f"Not all settings of the ControlNet in {str(control.source)!r} follow from its tensors; give the folder "
+            "that holds its config.json."
+        )
     blocks = topology.count(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
     layers = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
     return {
@@ -139,18 +152,20 @@ def largest_difference(
 def _stand_in(paths: list[Path]) -> Backbone:
     """By the first configuration that either has; shapes do not tell everything."""
     opened = [controlnets.opened(path) for path in paths]
-    config = next((config for config, _ in opened if config), None) or describe(read_control(opened[0][1]))
+    config = next((config for config, _ in opened if config), None) or describe(_read(opened[0][1], None))
+    family = family_of_controlnet(config)
     lacking = [name for name in ("block_out_channels", "down_block_types", "in_channels") if not config.get(name)]
-    if lacking:
+    if lacking and family.name == DEFAULT:
         raise MaquetteError(
             f"The configuration of {str(paths[0])!r} lacks {lacking[0]!r}; give the base, to compare on that."
         )
-    if any(width % (config.get("norm_num_groups") or topology.NORM_GROUPS) for width in config["block_out_channels"]):
+    widths = config.get("block_out_channels", ())
+    if any(width % (config.get("norm_num_groups") or topology.NORM_GROUPS) for width in widths):
         raise MaquetteError(
             f"How the norms of {str(paths[0])!r} group its channels is not as published and stated nowhere; give the "
             "base, to compare on that."
         )
-    return family_of_controlnet(config).stand_in(config)
+    return family.stand_in(config)
 
 
 def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
@@ -166,6 +181,8 @@ def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
     pooled = backbone.text.pooled_width
     text = Conditioning(states, pooled=normal(1, pooled), time_ids=normal(1, 6)) if pooled else Conditioning(states)
     condition = normal(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
+    if net.control.condition_space == "latents":
+        condition = normal(1, backbone.latent_channels, 8, 8)
     return [value for value in net(latents, 500, text, net.encode(condition)) if value is not None]
 
 
@@ -185,7 +202,7 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
         raise MaquetteError(f"{str(source)!r} is lite: it copies nothing of its base that could move; use it as it is.")
     if variant == "channels":
         raise MaquetteError(f"{str(source)!r} is a whole U-Net with added channels, of its own base; train one anew.")
-    control = read_control(weights, encoder_weights(from_base))
+    control = _read(weights, encoder_weights(from_base))
     config = kept or describe(control)
     contract = controlnets.read_contract(source, config, weights.metadata)
     if contract.belongs_to(fingerprint(from_base)) is False:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maquette.backbones.protocol import Backbone
-from maquette.base import Base
+from maquette.base import Base, Defaults
 from maquette.checkpoints.networks import part_config
 from maquette.errors import MaquetteError
 from maquette.foundation.devices import Placement
@@ -25,6 +25,7 @@ class Family:
     network_class: str  # "_class_name" in the config.json there
     controlnet_class: str  # "_class_name" in the config.json of its ControlNets
     foreign_schedules: tuple[str, ...] = ("EDM",)  # prefixes of scheduler classes that are not supported
+    defaults: Defaults | None = None  # for sampling, of bases that do not say any
 
     def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
         """The backbone in a base's folder, and the side of the images it was trained on, pixels.
@@ -35,6 +36,14 @@ class Family:
         Raises `MaquetteError` if it is missing or broken.
         """
         raise NotImplementedError
+
+    def check_schedule(self, scheduler: str, folder: Path) -> None:
+        """Raises `MaquetteError` for a class of schedulers that no base of the family was trained with."""
+        if scheduler.startswith(self.foreign_schedules):
+            raise MaquetteError(
+                f"The base in {str(folder)!r} is trained on the schedule of a {scheduler}, which no ControlNet here "
+                "was; use a base with DDPM's steps."
+            )
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """The text encoder in a base's folder.

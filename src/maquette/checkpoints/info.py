@@ -11,7 +11,7 @@ from maquette.checkpoints.bases import base_prediction, base_weights
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNetConfig
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import topology
+from maquette.formats import sd3, topology
 from maquette.formats.control import read_names, recognise
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
@@ -32,7 +32,7 @@ def info(name: str | Path, prediction: Prediction | None = None) -> str:
     if controlnets.weights_path(path).is_file():
         config, weights = controlnets.opened(path)
         added = ControlNetConfig.read(config or {}).variant == "channels"
-        if added or recognise(weights) is not None:
+        if added or recognise(weights) is not None or sd3.holds_control(weights):
             if prediction is not None:
                 warnings.warn(f"prediction has no effect: {str(name)!r} is no base.", MaquetteWarning, stacklevel=2)
             return (_added_channels if added else _controlnet)(path, config or {}, weights)
@@ -40,7 +40,7 @@ def info(name: str | Path, prediction: Prediction | None = None) -> str:
 
 
 def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
-    format_ = recognise(weights)
+    format_ = recognise(weights) or "diffusers"
     lines = [f"{path}: a ControlNet, format {format_}"]
     if ControlNetConfig.read(config).variant == "lite":
         lines.append("lite: convolutions instead of copied blocks")
@@ -49,7 +49,8 @@ def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
     else:
         if format_ == "difference":
             lines.append("copied weights minus the base's: load it with any base of its family")
-        lines += _network(read_names(weights).shapes, weights)
+        named = weights if sd3.holds_control(weights) else read_names(weights)
+        lines += _network(named.shapes, weights)
     return "\n".join([*lines, *_contract(controlnets.read_contract(path, config, weights.metadata))])
 
 
@@ -65,15 +66,23 @@ def _base(name: str, unet: Weights, prediction: str | None) -> str:
 
 
 def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:
-    channels = topology.slot_channels(shapes)
-    slots = " ".join(f"{width}×{len(list(same))}" for width, same in itertools.groupby(channels))
+    kind, slots = _kind(shapes)
     parameters = sum(math.prod(shape) for shape in shapes.values())
     dtype = str(weights[max(weights.shapes, key=lambda name: math.prod(weights.shapes[name]))].dtype)
     return [
-        f"topology    {_family(shapes)}, text {_text_width(shapes)} wide",
-        f"slots       {len(channels)}: {slots}",
+        f"topology    {kind}",
+        f"slots       {slots}",
         f"parameters  {parameters / 1e6:.1f} M, {dtype.removeprefix('torch.')}",
     ]
+
+
+def _kind(shapes: topology.Shapes) -> tuple[str, str]:
+    """A network's family with the width of its text, and its slots or blocks, in words."""
+    if sd3.holds_control(shapes) or sd3.holds_transformer(shapes):
+        return sd3.summary(shapes)
+    channels = topology.slot_channels(shapes)
+    slots = " ".join(f"{width}×{len(list(same))}" for width, same in itertools.groupby(channels))
+    return f"{_family(shapes)}, text {_text_width(shapes)} wide", f"{len(channels)}: {slots}"
 
 
 def _family(shapes: topology.Shapes) -> str:

@@ -7,15 +7,17 @@ from typing import Any, TypeVar
 import torch
 from diffusers import AutoencoderKL
 from torch import nn
-from transformers import CLIPTextConfig
+from transformers import CLIPTextConfig, T5Config, T5EncoderModel
 
 from maquette.errors import MaquetteError, shortened
+from maquette.formats import configurations
 from maquette.formats.vae_names import modern
 from maquette.foundation.devices import Placement
 from maquette.foundation.reading.documents import read_json
 from maquette.foundation.reading.networks import check_network
 from maquette.foundation.reading.rules import Rule, check_values
 from maquette.foundation.weights import Shape, Weights, find_weights, open_weights
+from maquette.text.clip import Clip, read_tokenizer, read_words
 
 T = TypeVar("T", bound=nn.Module)
 V = TypeVar("V")
@@ -143,6 +145,40 @@ def filled_clip(network_class: Any, config: CLIPTextConfig, weights: Weights, wh
         module, _, buffer_name = name.rpartition(".")
         ids = torch.arange(buffer.shape[-1], device=where.device)[None]
         encoder.get_submodule(module).register_buffer(buffer_name, ids, persistent=False)
+    return encoder
+
+
+def read_clip(folder: Path, number: str, network_class: Any, where: Placement) -> Clip:
+    """A base's CLIP with its tokenizer.
+
+    Args:
+        number: "" for the first, "_2" for the second.
+
+    Raises `MaquetteError` if it is missing or broken.
+    """
+    part = f"text_encoder{number}"
+    weights = part_weights(folder, part)
+    values = part_config(folder, part, configurations.CLIP, tensors=len(weights))
+    whole = values.get("model_type") == "clip"  # with CLIP's images
+    config = part_settings(folder, part, lambda _: CLIPTextConfig.from_dict(values["text_config"] if whole else values))
+    encoder = filled_clip(network_class, config, weights, where)
+    tokenizer = part_settings(folder, f"tokenizer{number}", read_tokenizer)
+    return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
+
+
+def filled_t5(config: T5Config, weights: Weights, where: Placement) -> T5EncoderModel:
+    """T5's encoder; in bfloat16 instead of float16, in which it overflows. Files hold its embedding once or twice."""
+    if where.dtype == torch.float16:
+        where = Placement(where.device, torch.bfloat16)
+    once = weights.renamed({name: name for name in weights if name != "encoder.embed_tokens.weight"})
+
+    def build() -> T5EncoderModel:
+        encoder = T5EncoderModel(config)
+        del encoder.encoder.embed_tokens
+        return encoder
+
+    encoder = filled(build, once, where)
+    encoder.encoder.embed_tokens = encoder.shared
     return encoder
 
 

@@ -6,20 +6,20 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.families import Family, register
-from maquette.checkpoints.networks import filled, filled_clip, part_config, part_settings, part_weights
+from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip
 from maquette.checkpoints.original import UNET, known_prediction, load_original_base, read_unet, version_of
 from maquette.errors import MaquetteError
 from maquette.formats import configurations
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
-from maquette.text.clip import Clip, ClipText, XLText, read_tokenizer, read_words
+from maquette.text.clip import ClipText, XLText
 from maquette.text.conditioning import TextEncoder
 
 
@@ -40,10 +40,10 @@ class StableDiffusion(Family):
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """XL's two if the U-Net takes a pooled vector, otherwise one."""
-        first = _clip(folder, "", CLIPTextModel, where)
+        first = read_clip(folder, "", CLIPTextModel, where)
         if backbone.text.pooled_width is None:
             return ClipText(first)
-        second = _clip(folder, "_2", CLIPTextModelWithProjection, where)
+        second = read_clip(folder, "_2", CLIPTextModelWithProjection, where)
         return XLText(first, second, index.get("force_zeros_for_empty_prompt", False))
 
     def pipeline(self, base: Base) -> dict[str, object]:
@@ -75,17 +75,6 @@ class StableDiffusion(Family):
         shared = {key: value for key, value in config.items() if key in known}
         unet = UNet2DConditionModel(**{**shared, "out_channels": config["in_channels"], "up_block_types": up_blocks})
         return UNetBackbone(unet.eval())
-
-
-def _clip(folder: Path, number: str, encoder_class: Any, where: Placement) -> Clip:
-    part = f"text_encoder{number}"
-    weights = part_weights(folder, part)
-    values = part_config(folder, part, configurations.CLIP, tensors=len(weights))
-    whole = values.get("model_type") == "clip"  # with CLIP's images
-    config = part_settings(folder, part, lambda _: CLIPTextConfig.from_dict(values["text_config"] if whole else values))
-    encoder = filled_clip(encoder_class, config, weights, where)
-    tokenizer = part_settings(folder, f"tokenizer{number}", read_tokenizer)
-    return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
 
 
 def _side(size: Any, folder: Path) -> int:

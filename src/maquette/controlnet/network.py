@@ -76,7 +76,7 @@ class ControlNet(nn.Module):
         self.downscale: int = backbone.downscale
         self.latent_channels: int = backbone.latent_channels
         whole = net_config.variant == "channels"
-        self.trainable_copy = _copy(backbone, net_config.variant, control.outputs)
+        self.trainable_copy = _copy(backbone, net_config.variant, control.outputs, config)
         self.condition_encoder = _condition_encoder(backbone, net_config, control.condition_space, control.outputs[0])
         self.zero_convs = nn.ModuleList(() if whole else map(control.zero_layer, control.outputs))
 
@@ -88,14 +88,24 @@ class ControlNet(nn.Module):
         connect: Connect = "all",
         variant: Variant = "zero",
         seed: int = 0,
+        blocks: int | None = None,
     ) -> "ControlNet":
         """A new ControlNet on a base, in its dtype and on its device; the base's output stays bitwise the same.
 
         Only the blocks that train are copied: with variant="channels" all. `seed` determines the condition encoder's
         Gaussian weights. With variant="gaussian" the output does change: that is what the ablation shows.
+
+        Args:
+            blocks: of a transformer, the first ones, that are copied; by default half of them.
+
+        Raises `MaquetteError` for more blocks than take residuals.
         """
-        net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant))
-        for message in _without_effect(net):
+        most = len(base.backbone.slots)
+        if blocks is not None and not 1 <= blocks <= most:
+            raise MaquetteError(f"Of this base 1 to {most} blocks can be copied, not {blocks}.")
+        sizes = None if blocks is None else {"num_layers": blocks}
+        net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant), sizes)
+        for message in _without_effect(net, blocks):
             warnings.warn(message, MaquetteWarning, stacklevel=2)
         _initialise(net, torch.Generator().manual_seed(seed))
         return net
@@ -125,13 +135,15 @@ class ControlNet(nn.Module):
     def dtype(self) -> torch.dtype:
         return next(self.condition_encoder.parameters()).dtype
 
-    def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor], Tensor]) -> Tensor:
+    def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor, bool], Tensor]) -> Tensor:
         """The input of `encode` for condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
 
         Args:
             to_latents: the base's `encode_maps`, for families that take latents.
         """
-        return maps if self.control.condition_space == "pixels" else to_latents(self._ordered(maps))
+        if self.control.condition_space == "pixels":
+            return maps
+        return to_latents(self._ordered(maps), self.control.shifts_latents)
 
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), computed once per generation, not once per step."""
@@ -219,20 +231,24 @@ def _shape(slots: Sequence[Slot]) -> list[tuple[int, int]]:
     return [(slot.channels, slot.downscale) for slot in slots]
 
 
-def _copy(backbone: Backbone, variant: Variant, outputs: tuple[Slot, ...]) -> nn.Module:
+def _copy(
+    backbone: Backbone, variant: Variant, outputs: tuple[Slot, ...], config: Mapping[str, Any] | None
+) -> nn.Module:
     """What is trained beside the condition encoder and the zero layers."""
     if variant == "lite":
         return LiteEncoder(backbone.latent_channels, outputs)
     if variant != "channels":
-        return backbone.make_copy(len(outputs))
+        return backbone.make_copy(len(outputs), config)
     make: Callable[[], nn.Module] | None = getattr(backbone, "make_whole_copy", None)
     if make is None:
         raise MaquetteError(f"variant='channels' is for U-Nets, and this base is of the family {backbone.family!r}.")
     return make()
 
 
-def _without_effect(net: ControlNet) -> Iterator[str]:
+def _without_effect(net: ControlNet, blocks: int | None) -> Iterator[str]:
     """What of a new net's design changes nothing."""
+    if blocks is not None and len(net.control.outputs) != blocks:
+        yield "blocks has no effect: a ControlNet on this base always copies it up to its middle."
     encoder, connect, added = net.config.encoder, net.config.connect, net.config.variant == "channels"
     if encoder != "release" and net.control.condition_space == "latents":
         yield f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents."

@@ -47,12 +47,15 @@ def save(net: Written, folder: Path) -> None:
 
 def _config(net: Written, is_own: bool) -> dict[str, Any]:
     """The part of config.json that diffusers reads; its class is ours where diffusers has none."""
-    config = {
-        **net.control.config(net.condition_encoder),
+    config = net.control.config(net.condition_encoder)
+    told = {
         "global_pool_conditions": net.contract.pooled,
         "controlnet_conditioning_channel_order": net.contract.channel_order,
     }
-    return {**config, "_class_name": OWN_CLASS} if is_own and net.control.condition_space == "pixels" else config
+    config |= {name: value for name, value in told.items() if name in config}
+    if is_own and (net.control.condition_space == "pixels" or net.config.variant == "lite"):
+        config["_class_name"] = OWN_CLASS
+    return config
 
 
 def own_layout(config: Mapping[str, Any]) -> str | None:

@@ -79,6 +79,38 @@ CLIP: dict[str, Rule] = {
 }
 """Of a text encoder of CLIP."""
 
+T5: dict[str, Rule] = {
+    "vocab_size": typed(int, 1, 10**7),
+    "d_model": _WIDTH,
+    "d_ff": _WIDTH,
+    "d_kv": _WIDTH,
+    "num_layers": _COUNT,
+    "num_heads": _WIDTH,
+    "relative_attention_num_buckets": _WIDTH,
+    "relative_attention_max_distance": _WIDTH,
+    "layer_norm_epsilon": _SHARE,
+    "dropout_rate": _SHARE,
+    "feed_forward_proj": _TEXT,
+}
+"""Of T5's text encoder."""
+
+MMDIT: dict[str, Rule] = {
+    "sample_size": _WIDTH,
+    "patch_size": typed(int, 1, 64),
+    "in_channels": _WIDTH,
+    "out_channels": optional(_WIDTH),
+    "num_layers": typed(int, 1, 1024),
+    "num_attention_heads": _WIDTH,
+    "attention_head_dim": _WIDTH,
+    "joint_attention_dim": _WIDTH,
+    "caption_projection_dim": _WIDTH,
+    "pooled_projection_dim": _WIDTH,
+    "pos_embed_max_size": typed(int, 1, 4096),
+    "dual_attention_layers": listed(_COUNT, 0, 1024),
+    "qk_norm": optional(_TEXT),
+}
+"""Of an `SD3Transformer2DModel`."""
+
 SCHEDULE: dict[str, Rule] = {
     "_class_name": _TEXT,
     "num_train_timesteps": typed(int, 1, 100_000),

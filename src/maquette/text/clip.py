@@ -78,18 +78,22 @@ class Clip:
         limit = self.context
         ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
         if len(ids) > limit:
-            cut = self.tokenizer.decode(ids[limit - 1 : -1]).strip()
-            warnings.warn(
-                f"The prompt has {len(ids)} tokens and the text encoder takes {limit}; cut off: {shortened(cut)!r}.",
-                MaquetteWarning,
-                stacklevel=6,
-            )
+            warn_of_rest(len(ids), limit, self.tokenizer.decode(ids[limit - 1 : -1]).strip())
 
     def warn_of_unknown(self, prompt: str) -> None:
         """Name the words that no caption had, of a base that lists those it learnt."""
         unknown = [word for word in words_of(prompt) if word not in self.words] if self.words else []
         if unknown:
             warnings.warn(f"unknown here: {', '.join(unknown)}", MaquetteWarning, stacklevel=6)
+
+
+def warn_of_rest(count: int, limit: int, rest: str) -> None:
+    """Say that of a prompt's tokens only so many are read, and which part of it is not."""
+    warnings.warn(
+        f"The prompt has {count} tokens and the text encoder takes {limit}; cut off: {shortened(rest)!r}.",
+        MaquetteWarning,
+        stacklevel=7,
+    )
 
 
 def words_of(text: str) -> list[str]:
@@ -119,7 +123,7 @@ def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     return tokenizer
 
 
-class _Clips(TextEncoder):
+class Clips(TextEncoder):
     """What one CLIP and several have in common; prompts are checked against the first."""
 
     def __init__(self, *text_encoders: Clip) -> None:
@@ -140,7 +144,7 @@ class _Clips(TextEncoder):
         return _save(self.text_encoders, folder)
 
 
-class ClipText(_Clips):
+class ClipText(Clips):
     """A single CLIP: the last hidden states, after the final norm."""
 
     def __init__(self, clip: Clip) -> None:
@@ -154,7 +158,7 @@ class ClipText(_Clips):
         return Conditioning(clip.encoder(clip.tokens(prompts)).last_hidden_state)
 
 
-class XLText(_Clips):
+class XLText(Clips):
     """XL's two CLIPs: their second-to-last hidden states concatenated, the second's pooled vector, size and crop ids.
 
     Args:

@@ -143,6 +143,9 @@ class ModelConfig(Declared):
     variant: Variant = setting(
         "zero", 'Initialization and copy: "zero", or the ablations "gaussian", "lite" and "channels" (no ControlNet).'
     )
+    blocks: int | None = setting(
+        None, "The blocks of a transformer that are copied, the first ones; by default half of them.", 1
+    )
     reconnect: int | Literal["converged"] | None = setting(
         None,
         'The step from which all residuals are used after "middle", or "converged": once that has settled.',

@@ -114,7 +114,7 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
     check_base(base, config)
     model = config.model
     if model.start_from is None:
-        net = ControlNet.attach(base, model.encoder, model.connect, model.variant, config.seed)
+        net = ControlNet.attach(base, model.encoder, model.connect, model.variant, config.seed, model.blocks)
     else:
         net = load_controlnet(model.start_from, base)
     net = net.float().train()

@@ -105,7 +105,8 @@ class State:
         if self.hardware.compile:
             model = cast(nn.Module, torch.compile(model))
         if self.world.count > 1 and not self.sharded:
-            idle = stage.connect == "middle"  # parameters that lead to unused residuals only, as in a lite copy
+            # parameters that lead to unused residuals only, as in a lite copy, or to nothing
+            idle = stage.connect == "middle" or self.net.control.idle_weights
             model = DistributedDataParallel(model, broadcast_buffers=False, find_unused_parameters=idle)
         self.model = model
         return True

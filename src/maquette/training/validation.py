@@ -54,8 +54,8 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
     if values.get("keep_best") and values.get("reconnect") is not None:
         yield "keep_best", "and reconnect cannot be combined: the best weights may be from before the reconnection"
     if values.get("start_from") is not None:
-        for name, usual in (("variant", "zero"), ("encoder", "release")):
-            if values.get(name) != usual:
+        for name, usual in (("variant", "zero"), ("encoder", "release"), ("blocks", None)):
+            if values.get(name, usual) != usual:
                 yield name, "is determined by start_from; leave it out"
     if values.get("variant") == "channels":
         plain = {"encoder": "release", "connect": "all", "unlock": None, "reconnect": None}

@@ -41,6 +41,7 @@ def test_all_problems_are_reported_at_once() -> None:
             {"data": "x", "detect": True, "condition": "rings"},
             "detect needs a condition that names a detector of maps, not 'rings'",
         ),
+        ({"blocks": 2, "start_from": "x"}, "blocks is determined by start_from"),
         ({"reconnect": 10}, 'reconnect needs connect = "middle"'),
         ({"reconnect": "sometime"}, "reconnect cannot be 'sometime'; .*Known: converged|reconnect cannot be"),
         ({"connect": "middle", "reconnect": "converged", "evaluate_every": 0}, "needs evaluate_every above 0"),
@@ -135,7 +136,7 @@ def test_settings_without_effect_are_named() -> None:
 
 BOUNDS = {
     **dict.fromkeys(("max_steps", "checkpoint_every", "scenes", "batch_size", "shuffle_window", "accumulation"), 1),
-    **dict.fromkeys(("held_out", "reconnect"), 1),
+    **dict.fromkeys(("held_out", "blocks", "reconnect"), 1),
     **dict.fromkeys(("seed", "workers", "unlock_at", "warmup", "evaluate_every", "stop_after"), 0),
 }
 SHARES = ("flip", "prompt_drop", "prompt_conflict", "condition_drop", "broken")

@@ -1,0 +1,202 @@
+"""Stable Diffusion 3 and 3.5: a transformer on patches of latents and on text alike (MM-DiT, Esser et al. 2024).
+
+A residual is added to the image's tokens after each block but the last, which diffusers' ControlNets leave out too.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+from diffusers import SD3Transformer2DModel
+from diffusers.models.attention import JointTransformerBlock
+from diffusers.models.transformers.transformer_sd3 import SD3SingleTransformerBlock
+from torch import Tensor, nn
+
+from maquette.backbones.protocol import Slot
+from maquette.backbones.residuals import Residuals
+from maquette.backbones.sd3_control import SD3Control
+from maquette.errors import MaquetteError
+from maquette.formats.sd3 import Design, told_config
+from maquette.foundation.weights import Weights
+from maquette.text.conditioning import Conditioning, TextInputs
+
+
+@dataclass(frozen=True)
+class SD3State:
+    """What precedes the first block."""
+
+    x: Tensor  # (B, L, D) the image's tokens
+    time: Tensor  # (B, D) time and pooled text
+    context: Tensor | None  # (B, T, D) the text's tokens
+    grid: tuple[int, int]  # rows and columns of the image's tokens
+
+
+class SD3Encoder(nn.Module):
+    """The embedders and the first blocks, which a ControlNet copies; modules are named as in diffusers.
+
+    Args:
+        network: of the base, copied.
+        downscale: pixels per latent cell, along a side.
+    """
+
+    gradient_checkpointing = False  # set by training
+    _gradient_checkpointing_func: Any
+
+    def __init__(self, network: SD3Transformer2DModel, design: Design, downscale: int) -> None:
+        super().__init__()
+        self.downscale, self.zero_pooled = downscale, design.zero_pooled
+        self.borrowed = () if design.embeds else (network.pos_embed,)  # in a tuple, so that it stays the base's
+        if design.embeds:
+            self.pos_embed = copy.deepcopy(network.pos_embed)
+        self.time_text_embed = copy.deepcopy(network.time_text_embed)
+        self.context_embedder = copy.deepcopy(network.context_embedder) if design.text else None
+        self.transformer_blocks = nn.ModuleList(_copied(network, number, design) for number in range(design.blocks))
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        text: Tensor | Conditioning,
+        control_features: Tensor | None = None,
+        outputs: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        """The image's tokens after the first `outputs` blocks, or all of them if None: (B, D, h / p, w / p) each."""
+        text = Conditioning.of(text)
+        if self.zero_pooled and text.pooled is not None:
+            text = replace(text, pooled=torch.zeros_like(text.pooled))
+        patches = self.borrowed[0] if self.borrowed else self.pos_embed
+        state = _embed(self, patches, self.downscale, latents, timestep, text)
+        x, context, maps = state.x, state.context, []
+        if control_features is not None:
+            x = x + _tokens(control_features)
+        for block in self.transformer_blocks[:outputs]:
+            if context is None:
+                x = _run(self, block, x, state.time)
+            else:
+                context, x = _run(self, block, x, context, state.time)
+            maps.append(x.mT.unflatten(2, state.grid))
+        return tuple(maps)
+
+
+def _copied(network: SD3Transformer2DModel, number: int, design: Design) -> nn.Module:
+    """One block of a copy. Those that the base has no equal of hold no meaningful weights: they are loaded."""
+    config, blocks = network.config, network.transformer_blocks
+    sizes = (network.inner_dim, config.num_attention_heads, config.attention_head_dim)
+    if not design.text:
+        return SD3SingleTransformerBlock(*sizes)
+    if number < len(blocks) - 1:
+        return copy.deepcopy(blocks[number])
+    return JointTransformerBlock(
+        *sizes, qk_norm=config.qk_norm, use_dual_attention=number in config.dual_attention_layers
+    )
+
+
+def _embed(
+    of: Any, patches: nn.Module, downscale: int, latents: Tensor, timestep: Tensor | int, text: Conditioning
+) -> SD3State:
+    """Embed latents (B, C, h, w), timestep (B,) or an int, and text with the embedders of a base or a copy."""
+    assert text.pooled is not None, "this transformer takes pooled text"
+    steps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
+    grid = _grid(patches, latents, downscale)
+    time = of.time_text_embed(steps, text.pooled)
+    context = None if of.context_embedder is None else of.context_embedder(text.hidden_states)
+    return SD3State(patches(latents).contiguous(), time, context, grid)
+
+
+def _grid(patches: Any, latents: Tensor, downscale: int) -> tuple[int, int]:
+    """Rows and columns of tokens of latents (B, C, h, w)."""
+    side, most = patches.patch_size, patches.pos_embed_max_size
+    height, width = latents.shape[2:]
+    if height % side or width % side or max(height, width) > most * side:
+        step = side * downscale
+        raise MaquetteError(
+            f"This base takes images whose sides are multiples of {step} up to {most * step} pixels, not "
+            f"{width * downscale}×{height * downscale}; choose another size."
+        )
+    return height // side, width // side
+
+
+def _run(of: Any, block: nn.Module, *inputs: Tensor) -> Any:
+    """Run a block on tokens (B, L, D), perhaps text (B, T, D), and time (B, D); recomputed for gradients if asked."""
+    if of.gradient_checkpointing and torch.is_grad_enabled():
+        return of._gradient_checkpointing_func(block, *inputs)
+    return block(*inputs)
+
+
+def _tokens(maps: Tensor) -> Tensor:
+    """(B, D, h, w) to (B, h w, D)."""
+    return maps.flatten(2).mT
+
+
+class SD3Backbone:
+    """A transformer of Stable Diffusion 3 as a `Backbone`, described by its own configuration.
+
+    Shapes: latents and predictions (B, C, h, w), timestep (B,) or an int, text (B, T, D) with a pooled vector (B, P).
+
+    Args:
+        network: gets locked: its parameters stop requiring gradients.
+        downscale: pixels per latent cell, along a side, of the matching autoencoder.
+
+    Raises `MaquetteError` for a transformer of one block, which has no place for residuals.
+    """
+
+    family = "stable-diffusion-3"
+
+    def __init__(self, network: SD3Transformer2DModel, downscale: int = 8) -> None:
+        self.network, self.downscale, config = network.requires_grad_(False), downscale, network.config
+        self.latent_channels: int = config.in_channels
+        self.text = TextInputs(config.joint_attention_dim, config.pooled_projection_dim)
+        self.slots = _slots(network, config.num_layers - 1)
+        if not self.slots:
+            raise MaquetteError("A transformer of one block takes no residuals; use a base of two or more.")
+
+    def control(self, config: Mapping[str, Any] | None = None) -> SD3Control:
+        """A new one copies half of the blocks; another number is a configuration's `num_layers`."""
+        design = self._design(config)
+        return SD3Control.of(_slots(self.network, design.blocks), design, dict(self.network.config))
+
+    def told_config(self, weights: Weights) -> dict[str, Any]:
+        return told_config(weights)
+
+    def make_copy(self, outputs: int, config: Mapping[str, Any] | None = None) -> SD3Encoder:
+        design = self._design(config)
+        assert outputs == design.blocks, "one output per block"
+        return SD3Encoder(self.network, design, self.downscale).requires_grad_(True)
+
+    def _design(self, config: Mapping[str, Any] | None) -> Design:
+        return Design.read(config, len(self.network.transformer_blocks) // 2)
+
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        network = self.network
+        used = (network.transformer_blocks, network.norm_out, network.proj_out)
+        return [parameter for part in used for parameter in part.parameters()]
+
+    def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> SD3State:
+        trained = any(parameter.requires_grad for parameter in self.network.time_text_embed.parameters())
+        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+            patches = self.network.pos_embed
+            return _embed(self.network, patches, self.downscale, latents, timestep, Conditioning.of(text))
+
+    def finish(self, state: SD3State, residuals: Residuals | None = None) -> Tensor:
+        x, context, network = state.x, state.context, self.network
+        assert context is not None, "a base reads the prompt"
+        added = (*(residuals or [None] * len(self.slots)), None)
+        for block, residual in zip(network.transformer_blocks, added, strict=True):
+            context, x = _run(network, block, x, context, state.time)
+            if residual is not None:
+                x = x + _tokens(residual)
+        return self._unpatched(network.proj_out(network.norm_out(x, state.time)), state.grid)
+
+    def _unpatched(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Tokens (B, L, p p C), a patch's channels innermost, to (B, C, h, w)."""
+        side = self.network.config.patch_size
+        patches = x.unflatten(1, grid).unflatten(3, (side, side, self.network.out_channels))
+        return cast(Tensor, patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3))
+
+
+def _slots(network: SD3Transformer2DModel, count: int) -> tuple[Slot, ...]:
+    """The image's tokens after each of the first blocks, as maps."""
+    side = network.config.patch_size
+    return tuple(Slot(f"transformer_blocks.{number}", network.inner_dim, side) for number in range(count))

@@ -1,0 +1,98 @@
+"""Stable Diffusion 3 and 3.5: a transformer, two CLIP text encoders and T5, which may be missing."""
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from diffusers import SD3Transformer2DModel
+from transformers import CLIPTextModelWithProjection, T5Config
+
+from maquette.backbones.protocol import Backbone
+from maquette.backbones.sd3 import SD3Backbone
+from maquette.base import Base, Defaults
+from maquette.checkpoints.families import Family, register
+from maquette.checkpoints.networks import filled, filled_t5, part_config, part_settings, part_weights, read_clip
+from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.formats import configurations, sd3
+from maquette.foundation.devices import Placement
+from maquette.foundation.weights import Weights
+from maquette.text.conditioning import TextEncoder
+from maquette.text.sd3 import T5, T5_TOKENS, SD3Text, read_t5_tokenizer
+
+_ENCODER, _TOKENIZER = "text_encoder_3", "tokenizer_3"
+_T5 = {_ENCODER: "T5EncoderModel", _TOKENIZER: "T5TokenizerFast"}
+
+
+@register
+class StableDiffusion3(Family):
+    name = SD3Backbone.family
+    part = "transformer"
+    network_class = sd3.TRANSFORMER
+    controlnet_class = sd3.CONTROLNET
+    defaults = Defaults(steps=28, guidance=7.0, sampler="euler")  # those of diffusers' pipeline
+
+    def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
+        weights = part_weights(folder, self.part)
+        config = part_config(folder, self.part, configurations.MMDIT, tensors=len(weights))
+        transformer = filled(lambda: SD3Transformer2DModel.from_config(config), weights, where)
+        return SD3Backbone(transformer, downscale), transformer.config.sample_size * downscale
+
+    def check_schedule(self, scheduler: str, folder: Path) -> None:
+        """Raises `MaquetteError` for anything but flow matching."""
+        if not scheduler.startswith("FlowMatch"):
+            raise MaquetteError(
+                f"The base in {str(folder)!r} is trained by flow matching, and its scheduler is a {scheduler or '?'}; "
+                "write the configuration of a FlowMatchEulerDiscreteScheduler into its scheduler folder."
+            )
+
+    def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
+        """Both CLIPs, and T5 if its folder is there; a base that names it and lacks it warns."""
+        first, second = (read_clip(folder, number, CLIPTextModelWithProjection, where) for number in ("", "_2"))
+        if (folder / _ENCODER).is_dir():
+            return SD3Text(first, second, backbone.text.width, _read_t5(folder, where))
+        left_out = bool((index.get(_ENCODER) or [None])[0])
+        if left_out:
+            warnings.warn(
+                f"The base in {str(folder)!r} came without T5 (text_encoder_3): prompts are read by CLIP alone, up to "
+                "75 tokens, and long descriptions and writing in images suffer; download that folder and tokenizer_3 "
+                "for it.",
+                MaquetteWarning,
+                stacklevel=4,
+            )
+        return SD3Text(first, second, backbone.text.width, blank=T5_TOKENS if left_out else 0)
+
+    def pipeline(self, base: Base) -> dict[str, object]:
+        unused: dict[str, object] = {"feature_extractor": [None, None], "image_encoder": [None, None]}
+        text = base.text
+        had_t5 = isinstance(text, SD3Text) and (text.t5 is not None or text.blank > 0)
+        third = {part: ["transformers", name] if had_t5 else [None, None] for part, name in _T5.items()}
+        return {"_class_name": "StableDiffusion3Pipeline", **unused, **third}
+
+    def holds(self, weights: Weights) -> bool:
+        return sd3.holds_original(weights) or sd3.holds_transformer(weights)
+
+    def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
+        """Raises `MaquetteError`: only folders are read."""
+        raise _single_file(path)
+
+    def file_network(self, weights: Weights) -> Weights:
+        """Raises `MaquetteError` for a file under other names than diffusers'."""
+        if sd3.holds_transformer(weights):
+            return weights
+        raise _single_file(weights.source)
+
+
+def _single_file(path: Path) -> MaquetteError:
+    return MaquetteError(
+        f"{str(path)!r} is a single file of Stable Diffusion 3, which is not read; give its folder in diffusers' "
+        "format, or its name on the Hub."
+    )
+
+
+def _read_t5(folder: Path, where: Placement) -> T5:
+    weights = part_weights(folder, _ENCODER)
+    values = part_config(folder, _ENCODER, configurations.T5, tensors=len(weights))
+    config = part_settings(folder, _ENCODER, lambda _: T5Config.from_dict(values))
+    encoder = filled_t5(config, weights, where)
+    return T5(encoder, part_settings(folder, _TOKENIZER, read_t5_tokenizer))

@@ -1,0 +1,130 @@
+"""Stable Diffusion 3: its ControlNets' config.json, and networks told by the names and shapes of their tensors.
+
+A folder in diffusers' format says in config.json what a ControlNet takes; a file without one is told by its tensors:
+
+| tensor | says |
+| --- | --- |
+| pos_embed_input.proj.weight, controlnet_blocks.0.weight | a ControlNet of this family |
+| transformer_blocks.NUMBER | how many blocks it has |
+| context_embedder.weight | its blocks read the prompt; SD 3.5 large's own do not |
+| pos_embed.proj.weight | it embeds latents itself; otherwise its base's embedding serves |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maquette.errors import MaquetteError
+from maquette.formats.topology import count
+from maquette.foundation.weights import Shape, Weights
+
+CONTROLNET, TRANSFORMER = "SD3ControlNetModel", "SD3Transformer2DModel"
+CONDITION, FIRST_OUTPUT = "pos_embed_input.proj.weight", "controlnet_blocks.0.weight"
+NOT_COPIED = ("controlnet_blocks.", "pos_embed_input.")  # prefixes of weights that only a ControlNet has
+_PATCHES, _JOINT = "pos_embed.proj.weight", "transformer_blocks.0.attn.add_k_proj.weight"
+_ORIGINAL = ("joint_blocks.0.x_block.attn.qkv.weight", "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight")
+
+Shapes = Mapping[str, Shape]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a ControlNet takes, as its config.json says; widths are its base's."""
+
+    blocks: int
+    text: bool = True  # whether its blocks read the prompt
+    embeds: bool = True  # whether it embeds latents itself; otherwise its base's embedding serves
+    zero_pooled: bool = False  # whether zeros replace the pooled text, and the condition's latents are not shifted
+
+    @staticmethod
+    def read(config: Mapping[str, Any] | None, blocks: int) -> "Design":
+        """From a ControlNet's config.json, with diffusers' defaults; a new one of so many `blocks` if it has none.
+
+        Raises `MaquetteError` for a number of blocks that is none.
+        """
+        if not config:
+            return Design(blocks)
+        layers = config.get("num_layers", blocks)
+        if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
+            raise MaquetteError(f"A ControlNet has 1 or more blocks (num_layers), not {layers!r}; fetch it anew.")
+        published = config.get("_class_name") == CONTROLNET
+        return Design(
+            layers,
+            config.get("joint_attention_dim", 0) is not None,
+            bool(config.get("use_pos_embed", True)),
+            bool(config.get("force_zeros_for_pooled_projection", published)),
+        )
+
+
+def holds_control(names: Mapping[str, object]) -> bool:
+    """Whether tensors are those of a ControlNet of this family."""
+    return CONDITION in names and FIRST_OUTPUT in names
+
+
+def holds_transformer(names: Mapping[str, object]) -> bool:
+    """Whether tensors are those of a base's network."""
+    return _PATCHES in names and _JOINT in names and not holds_control(names)
+
+
+def holds_original(names: Mapping[str, object]) -> bool:
+    """Whether tensors have the names that Stability AI gave them, of a network alone or in a whole base."""
+    return any(name in names for name in _ORIGINAL)
+
+
+def told_config(weights: Weights) -> dict[str, Any]:
+    """The config.json of a file that has none, as far as tensors tell it; empty if they are no ControlNet.
+
+    Of published ones those that read the prompt have zeros in place of the pooled text, the others do not.
+    """
+    if not holds_control(weights):
+        return {}
+    text = "context_embedder.weight" in weights
+    return {
+        "_class_name": CONTROLNET,
+        "num_layers": blocks(weights.shapes),
+        "joint_attention_dim": weights.shapes["context_embedder.weight"][1] if text else None,
+        "use_pos_embed": _PATCHES in weights,
+        "force_zeros_for_pooled_projection": text,
+    }
+
+
+def blocks(shapes: Shapes) -> int:
+    """How many blocks a transformer or a ControlNet has."""
+    return count(shapes, r"transformer_blocks\.(\d+)\.")
+
+
+def check_control(weights: Weights, base: Mapping[str, Any]) -> None:
+    """Check that a ControlNet fits a base.
+
+    Args:
+        base: the configuration of its network.
+
+    Raises `MaquetteError` if the weights are none of this family, or made for a base of other widths.
+    """
+    if not holds_control(weights):
+        raise MaquetteError(
+            f"{str(weights.source)!r} holds no ControlNet for Stable Diffusion 3, which this base is (the first of its "
+            f"tensors: {min(weights, default=None)!r}); load the base that it was trained on, or give one for this."
+        )
+    patch = base["patch_size"]
+    expected = (base["num_attention_heads"] * base["attention_head_dim"], base["in_channels"], patch, patch)
+    found = weights.shapes[CONDITION]
+    if len(found) == 4 and found[0] == expected[0] and found[2:] == expected[2:] and found[1] > expected[1]:
+        raise MaquetteError(
+            f"The ControlNet in {str(weights.source)!r} takes {found[1] - expected[1]} more channels than its "
+            "condition has, such as a mask to paint in, which is not supported; give one that takes a condition alone."
+        )
+    if found != expected:
+        raise MaquetteError(
+            f"The ControlNet in {str(weights.source)!r} is made for another Stable Diffusion 3: its tokens have the "
+            f"shape {found}, this base's {expected}; load the base it was trained on."
+        )
+
+
+def summary(shapes: Shapes) -> tuple[str, str]:
+    """What a transformer or a ControlNet is, and its blocks, in words."""
+    width = shapes[CONDITION if holds_control(shapes) else _PATCHES][0]
+    context = shapes.get("context_embedder.weight")
+    dual = count(shapes, r"transformer_blocks\.(\d+)\.attn2\.")
+    text = f"text {context[1]} wide" if context else "no text"
+    return f"Stable Diffusion 3, {text}", f"{blocks(shapes)} × {width}" + f", {dual} with dual attention" * bool(dual)
