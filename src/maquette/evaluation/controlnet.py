@@ -1,9 +1,7 @@
 """Fidelity of a ControlNet on unseen scenes or held-out pairs under the paper's four kinds of prompt (v3 §4.1)."""
 
-import csv
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,20 +18,18 @@ from maquette.data.pairs import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError
 from maquette.evaluation.base import through
-from maquette.evaluation.protocol import PROMPTS, Protocol
-from maquette.foundation.files import atomic_write
+from maquette.evaluation.judges import Judges
+from maquette.evaluation.protocol import AUTOMATIC, PROMPTS, Protocol
+from maquette.evaluation.report import Report, Scores
 from maquette.foundation.images import image_grid
 from maquette.foundation.pixels import to_unit
 from maquette.foundation.progress import steps_bar
 from maquette.metrics.fidelity import SceneScorer, Scorer
 from maquette.metrics.intervals import Interval, bootstrap
-from maquette.sampling.generate import generate
+from maquette.sampling.generate import Progress, generate
+from maquette.sampling.prompts import Captioner
 
 SHOWN = 8  # scenes on the grid
-
-
-Scores = dict[str, list[float]]
-"""The score of each image by kind of prompt, in [0, 1]; NaN where there is nothing to score."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +43,14 @@ class Examples:
     captions: list[str]
     maps: list[Image.Image]
     sources: list[Image.Image]
-    score: Callable[[Sequence[Image.Image]], list[float]]  # of images generated from the maps
+    measured: Callable[[Sequence[Image.Image]], dict[str, list[float]]]  # of images generated from the maps, by label
 
     @staticmethod
     def of(pairs: Pairs, rows: Sequence[int], scorer: Scorer, kind: str) -> "Examples":
         """Rows of a data set, with their maps as they are without random parameters."""
         truth = [pairs.ground_truth(row) for row in rows]
+        sources = [pairs.image(row, CropView()) for row in rows]
+        expected = scorer.expected(sources)
         return Examples(
             pairs.condition,
             scorer.label,
@@ -60,8 +58,8 @@ class Examples:
             [pairs.where(row) for row in rows],
             [pairs.text(row) for row in rows],
             [pairs.condition_map(row, CropView(), None) for row in rows],
-            [pairs.image(row, CropView()) for row in rows],
-            lambda images: scorer(images, truth),
+            sources,
+            lambda images: scorer.measured(images, truth, expected),
         )
 
 
@@ -72,63 +70,6 @@ def unseen_scenes(condition: str, count: int, perception: PerceptionModel | None
     return Examples.of(pairs, range(len(pairs)), SceneScorer(condition, perception), "unseen scenes")
 
 
-@dataclass(frozen=True)
-class Report:
-    """Scores of one ControlNet, in [0, 1]."""
-
-    condition: str
-    protocol: Protocol
-    ceiling: float  # score of the scenes themselves, encoded and decoded
-    floor: float  # score of the scenes in another order: images independent of the condition
-    controlled: dict[str, float]  # mean fidelity by kind of prompt
-    uncontrolled: dict[str, float]  # the same prompts and noise without control
-    label: str = "fidelity"
-    kind: str = "unseen scenes"
-    names: list[str] = field(default_factory=list)  # of the scenes or pairs
-    scores: Scores = field(default_factory=dict)  # of each image with control
-    scores_without: Scores = field(default_factory=dict)
-
-    @property
-    def intervals(self) -> dict[str, Interval]:
-        """The means with control and their 95 % intervals, by kind of prompt: a bootstrap over the images."""
-        return {kind: bootstrap(np.array(scores)) for kind, scores in self.scores.items()}
-
-    def table(self) -> str:
-        """The scores as a Markdown table."""
-        lines = [
-            f"{self.label}, {self.protocol.scenes} {self.kind}: ceiling {self.ceiling:.3f}, floor {self.floor:.3f}",
-            "",
-            "| prompt | with control | 95 % interval | between floor and ceiling | without |",
-            "| --- | --- | --- | --- | --- |",
-        ]
-        intervals = self.intervals
-        for prompt in PROMPTS:
-            score, spread = self.controlled[prompt], intervals[prompt]
-            span = self.ceiling - self.floor
-            share = f"{(score - self.floor) / span:.2f}" if span > 0 else "–"
-            ends = f"{spread.low:.3f} to {spread.high:.3f}"
-            cells = (f"{score:.3f}", ends, share, f"{self.uncontrolled[prompt]:.3f}")
-            lines.append(f"| {prompt} | {' | '.join(cells)} |")
-        return "\n".join(lines)
-
-    def save(self, path: Path) -> None:
-        """Write the report as JSON, and the score of each image beside it as CSV, atomically."""
-        values = {
-            **vars(self),
-            "protocol": vars(self.protocol),
-            "intervals": {kind: asdict(score) for kind, score in self.intervals.items()},
-        }
-        images = {name: values.pop(name) for name in ("names", "scores", "scores_without")}
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(values, indent=2) + "\n")
-        with atomic_write(path.with_suffix(".csv")) as temporary, temporary.open("w", newline="") as stream:
-            writer = csv.writer(stream)
-            writer.writerow((self.kind, "prompt", "with control", "without"))
-            for kind, scores in images["scores"].items():
-                pairs = zip(self.names, scores, images["scores_without"][kind], strict=True)
-                writer.writerows((name, kind, f"{score:.6f}", f"{without:.6f}") for name, score, without in pairs)
-
-
 class Uncontrolled:
     """The base's images without control for each kind of prompt, generated once for all ControlNets measured."""
 
@@ -136,12 +77,13 @@ class Uncontrolled:
         self.base, self.protocol = base, protocol.on(base)
         self._images: dict[tuple[object, ...], list[Image.Image]] = {}
 
-    def images(self, kind: str, captions: list[str], size: tuple[int, int]) -> list[Image.Image]:
-        """The images of size (width, height) for a kind of prompt, a key of `PROMPTS`, made from captions."""
-        key = (kind, size, *captions)
+    def images(self, kind: str, prompts: list[str], size: tuple[int, int]) -> list[Image.Image]:
+        """The images of size (width, height) for the prompts of a kind."""
+        key = (size, *prompts)
         if key not in self._images:
-            prompts = PROMPTS[kind](captions)
-            self._images[key] = _generate(self.base, prompts, [], self.protocol, size, f"no control, {kind} prompt")
+            self._images[key] = _generate(
+                self.base, prompts, None, None, self.protocol, size, f"no control, {kind} prompt"
+            )
         return self._images[key]
 
 
@@ -164,45 +106,104 @@ def evaluate_controlnet(
     return evaluate(net, unseen_scenes(condition, uncontrolled.protocol.scenes, perception), uncontrolled, grid)
 
 
-def evaluate(net: ControlNet, examples: Examples, uncontrolled: Uncontrolled, grid: Path | None = None) -> Report:
+@dataclass
+class _Gathered:
+    """What was measured of images with control, or of those without."""
+
+    each: dict[str, Scores] = field(default_factory=dict)  # by label
+    sets: dict[str, dict[str, Interval]] = field(default_factory=dict)
+
+    def add(self, kind: str, each: dict[str, list[float]], sets: dict[str, Interval]) -> None:
+        for label, scores in each.items():
+            self.each.setdefault(label, {})[kind] = scores
+        for label, distance in sets.items():
+            self.sets.setdefault(label, {})[kind] = distance
+
+
+def evaluate(
+    net: ControlNet,
+    examples: Examples,
+    uncontrolled: Uncontrolled,
+    grid: Path | None = None,
+    judges: Judges | None = None,
+    captioner: Captioner | None = None,
+) -> Report:
     """Generate from examples with and without control for every kind of prompt, and score the images.
 
     Args:
         grid: where to save a grid of some images, a PNG.
+        judges: further judges of the images.
+        captioner: writes the automatic prompts, if the protocol has them.
 
     Raises `MaquetteError` for fewer than 2 examples, since each also gets another's caption.
     """
     base, protocol = uncontrolled.base, replace(uncontrolled.protocol, scenes=len(examples.maps))
-    sources, captions = examples.sources, examples.captions
-    size = sources[0].size
-    control = Control(net, torch.stack([to_unit(image) for image in examples.maps]))
-    shown = [examples.maps[:SHOWN], sources[:SHOWN]]
-    scores: Scores = {}
-    without: Scores = {}
-    for kind in PROMPTS:
+    judges = judges or Judges()
+    size = examples.sources[0].size
+    real = judges.features(examples.sources)
+    controlled, bare = _Gathered(), _Gathered()
+    prompts: dict[str, list[str]] = {}
+    pictures = {"condition": examples.maps[:SHOWN], "source": examples.sources[:SHOWN]}
+    unshown: dict[str, list[Image.Image]] = {}
+    defaults: list[Image.Image] = []
+
+    def generated(kind: str) -> list[Image.Image]:
         label = f"{examples.condition}, {kind} prompt"
-        images = _generate(base, PROMPTS[kind](captions), [control], protocol, size, label)
-        scores[kind] = examples.score(images)
-        shown.append(images[:SHOWN])
-        without[kind] = examples.score(uncontrolled.images(kind, captions, size))
-    ceiling = examples.score(through(base, sources, protocol.batch_size))
-    floor = examples.score([*sources[1:], sources[0]])
+        return _generate(base, prompts[kind], net, examples.maps, protocol, size, label)
+
+    for kind in sorted(protocol.kinds, key=AUTOMATIC.__eq__):  # the automatic ones last: they caption the default's
+        if kind == AUTOMATIC:
+            assert captioner is not None, "automatic prompts need a captioner"
+            prompts["default"] = PROMPTS["default"](examples.captions)
+            prompts[kind] = list(captioner(defaults or generated("default")))
+        else:
+            prompts[kind] = PROMPTS[kind](examples.captions)
+        images, without = generated(kind), uncontrolled.images(kind, prompts[kind], size)
+        if kind == "default" and AUTOMATIC in protocol.kinds:
+            defaults = images
+        for found, gathered in ((images, controlled), (without, bare)):
+            each = examples.measured(found) | judges.each(found, prompts[kind])
+            gathered.add(kind, each, judges.sets(found, real))
+        pictures[kind], unshown[f"{kind}, no control"] = images[:SHOWN], without[:SHOWN]
+    ceilings = examples.measured(through(base, examples.sources, protocol.batch_size))
+    floors = examples.measured([*examples.sources[1:], examples.sources[0]])
     if grid is not None:
         grid.parent.mkdir(parents=True, exist_ok=True)
-        image_grid(shown, labels=("condition", "source", *PROMPTS)).save(grid)
+        image_grid(list(pictures.values()), labels=list(pictures)).save(grid)
+    label = examples.label
+    scores, without_control = controlled.each.pop(label), bare.each.pop(label)
+    own = judges.each(examples.sources, examples.captions)
     return Report(
         examples.condition,
         protocol,
-        _mean(ceiling),
-        _mean(floor),
+        _mean(ceilings[label]),
+        _mean(floors[label]),
         {kind: _mean(found) for kind, found in scores.items()},
-        {kind: _mean(found) for kind, found in without.items()},
-        examples.label,
+        {kind: _mean(found) for kind, found in without_control.items()},
+        label,
         examples.kind,
         examples.names,
         scores,
-        without,
+        without_control,
+        controlled.each,
+        bare.each,
+        _bounds(ceilings | own, floors, label),
+        controlled.sets,
+        bare.sets,
+        {kind: prompts[kind] for kind in scores},
+        pictures | unshown,
     )
+
+
+def _bounds(
+    ceilings: dict[str, list[float]], floors: dict[str, list[float]], label: str
+) -> dict[str, tuple[float, float]]:
+    """The ceiling and floor of each further measure; NaN where it has none."""
+    return {
+        name: (bootstrap(np.array(ceilings[name])).mean, bootstrap(np.array(floors.get(name, [np.nan]))).mean)
+        for name in ceilings
+        if name != label
+    }
 
 
 def _mean(scores: Sequence[float]) -> float:
@@ -214,18 +215,36 @@ def _mean(scores: Sequence[float]) -> float:
 
 
 def _generate(
-    base: Base, prompts: list[str], controls: list[Control], protocol: Protocol, size: tuple[int, int], label: str
+    base: Base,
+    prompts: list[str],
+    net: ControlNet | None,
+    maps: Sequence[Image.Image] | None,
+    protocol: Protocol,
+    size: tuple[int, int],
+    label: str,
 ) -> list[Image.Image]:
+    """An image for each prompt, with the map of its number; a batch at a time, so that few maps are held as numbers."""
+    images: list[Image.Image] = []
     with steps_bar(label) as progress:
-        return generate(
-            base,
-            prompts,
-            controls,
-            steps=protocol.steps,
-            guidance=protocol.guidance,
-            seed=protocol.seed,
-            batch_size=protocol.batch_size,
-            record=False,
-            progress=progress,
-            size=size,
-        )
+        for start in range(0, len(prompts), protocol.batch_size):
+            rows = slice(start, start + protocol.batch_size)
+            controls = [Control(net, torch.stack([to_unit(one) for one in maps[rows]]))] if net and maps else []
+            images += generate(
+                base,
+                prompts[rows],
+                controls,
+                steps=protocol.steps,
+                guidance=protocol.guidance,
+                seed=protocol.seed + start,
+                batch_size=protocol.batch_size,
+                record=False,
+                progress=_shifted(progress, start, protocol.batch_size, len(prompts)),
+                size=size,
+            )
+    return images
+
+
+def _shifted(progress: Progress, start: int, batch_size: int, count: int) -> Progress:
+    """Progress within the batch that begins at `start` as progress over all images."""
+    batch, batches = start // batch_size, -(-count // batch_size)
+    return lambda done, steps: progress(batch * steps + done, batches * steps)
