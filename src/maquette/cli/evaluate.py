@@ -44,8 +44,8 @@ def run(
     prompts: Annotated[
         str | None,
         typer.Option(
-            help="Kinds of prompt, of true,default,none,conflicting,automatic; default: the first four, and with --data "
-            "the last where its captioner is here."
+            help="Kinds of prompt, of true,default,none,conflicting,automatic; default: the first four, and with "
+            "--data the last where its captioner is here."
         ),
     ] = None,
     captioner: Annotated[

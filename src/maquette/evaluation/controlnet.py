@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from PIL import Image
 
 from maquette.base import Base
@@ -22,11 +21,10 @@ from maquette.evaluation.judges import Judges
 from maquette.evaluation.protocol import AUTOMATIC, PROMPTS, Protocol
 from maquette.evaluation.report import Report, Scores
 from maquette.foundation.images import image_grid
-from maquette.foundation.pixels import to_unit
 from maquette.foundation.progress import steps_bar
 from maquette.metrics.fidelity import SceneScorer, Scorer
 from maquette.metrics.intervals import Interval, bootstrap
-from maquette.sampling.generate import Progress, generate
+from maquette.sampling.generate import generate
 from maquette.sampling.prompts import Captioner
 
 SHOWN = 8  # scenes on the grid
@@ -82,7 +80,7 @@ class Uncontrolled:
         key = (size, *prompts)
         if key not in self._images:
             self._images[key] = _generate(
-                self.base, prompts, None, None, self.protocol, size, f"no control, {kind} prompt"
+                self.base, prompts, None, [], self.protocol, size, f"no control, {kind} prompt"
             )
         return self._images[key]
 
@@ -218,33 +216,22 @@ def _generate(
     base: Base,
     prompts: list[str],
     net: ControlNet | None,
-    maps: Sequence[Image.Image] | None,
+    maps: Sequence[Image.Image],
     protocol: Protocol,
     size: tuple[int, int],
     label: str,
 ) -> list[Image.Image]:
-    """An image for each prompt, with the map of its number; a batch at a time, so that few maps are held as numbers."""
-    images: list[Image.Image] = []
+    """An image for each prompt, with the map of its number where there is a ControlNet."""
     with steps_bar(label) as progress:
-        for start in range(0, len(prompts), protocol.batch_size):
-            rows = slice(start, start + protocol.batch_size)
-            controls = [Control(net, torch.stack([to_unit(one) for one in maps[rows]]))] if net and maps else []
-            images += generate(
-                base,
-                prompts[rows],
-                controls,
-                steps=protocol.steps,
-                guidance=protocol.guidance,
-                seed=protocol.seed + start,
-                batch_size=protocol.batch_size,
-                record=False,
-                progress=_shifted(progress, start, protocol.batch_size, len(prompts)),
-                size=size,
-            )
-    return images
-
-
-def _shifted(progress: Progress, start: int, batch_size: int, count: int) -> Progress:
-    """Progress within the batch that begins at `start` as progress over all images."""
-    batch, batches = start // batch_size, -(-count // batch_size)
-    return lambda done, steps: progress(batch * steps + done, batches * steps)
+        return generate(
+            base,
+            prompts,
+            [Control(net, list(maps))] if net is not None else [],
+            steps=protocol.steps,
+            guidance=protocol.guidance,
+            seed=protocol.seed,
+            batch_size=protocol.batch_size,
+            record=False,
+            progress=progress,
+            size=size,
+        )

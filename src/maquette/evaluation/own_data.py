@@ -1,4 +1,7 @@
-"""A user's own images, conditions and texts, as training reads them, to evaluate any ControlNet on."""
+"""A user's own images, conditions and texts, as training reads them, to evaluate any ControlNet on.
+
+This module does not import torch.
+"""
 
 import io
 import warnings
@@ -13,17 +16,15 @@ from PIL import Image
 from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detector_spec, detectors
 from maquette.conditions.requirements import kind_of
-from maquette.controlnet.contract import Contract
 from maquette.data.crop import CropView, ResizeCrop
 from maquette.data.pairs import SourcePairs
-from maquette.data.sources.jsonl import Columns, ImageRef
+from maquette.data.sources.jsonl import DEFAULT_COLUMNS, Columns, ImageRef
 from maquette.data.sources.open import open_source
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.evaluation.protocol import AUTOMATIC, PROMPTS
-from maquette.metrics.fidelity import map_scorer
-from maquette.metrics.registry import metric_of
 
 if TYPE_CHECKING:
+    from maquette.controlnet.contract import Contract
     from maquette.evaluation.controlnet import Examples
 
 COUNT = 500
@@ -39,7 +40,7 @@ class OwnData:
     count: int | None = None  # pairs; None: all, up to `COUNT`
     size: tuple[int, int] | None = None  # width, height; None: the base's
     palette: str | None = None  # of conditions that hold class numbers
-    columns: Columns = Columns()
+    columns: Columns = DEFAULT_COLUMNS
     detector: str | None = None  # scores the images; None: the condition's own
     weights: str | None = None  # of the detector
     options: dict[str, Any] = field(default_factory=dict)  # of the detector
@@ -60,6 +61,8 @@ class OwnData:
                 "one that draws such maps (--detector scribble), or register one (mq.register_detector)."
             )
         spec = detector_spec(self.judge)
+        from maquette.metrics.registry import metric_of
+
         if spec.outputs_text or metric_of(self.judge) is None:
             raise MaquetteError(
                 f"There is no metric for maps of {self.judge!r}; name another detector (--detector), or register a "
@@ -68,8 +71,11 @@ class OwnData:
         spec.check_weights(self.weights)
         spec.options.given(spec.name, self.options)
 
-    def open(self, base_size: int, device: str, contract: Contract, seed: int = 0) -> "OpenData":
+    def open(self, base_size: int, device: str, contract: "Contract", seed: int = 0) -> "OpenData":
         """Read the pairs. Raises `MaquetteError` where fewer than two can be read, or the detector has no weights."""
+        from maquette.evaluation.controlnet import Examples
+        from maquette.metrics.fidelity import map_scorer
+
         columns = self.columns if not self.detect else replace(self.columns, condition=None, has_conditions=False)
         source = open_source(self.source, columns)
         scorer = map_scorer(self.judge, device, weights=self.weights, options=self.options)
@@ -78,8 +84,6 @@ class OwnData:
         framing = ResizeCrop(self.size or (base_size, base_size), kind=kind)
         pairs = SourcePairs.open(self.condition, source, framing, detect, self.palette)
         rows = _readable(pairs, self.count or COUNT, seed)
-        from maquette.evaluation.controlnet import Examples
-
         examples = Examples.of(pairs, rows, scorer, "pairs")
         return OpenData(examples, self._facts(pairs, rows))
 
@@ -103,7 +107,7 @@ class OwnData:
             "palette": self.palette,
             "detector": self.judge,
             "detector weights": self.weights or next(iter(detector_spec(self.judge).weights), None),
-            "detector options": self.options,
+            "detector options": ", ".join(f"{key}={value}" for key, value in self.options.items()) or "defaults",
         }
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from maquette.evaluation.report import Report, flat
 from maquette.foundation.files import atomic_write
 
-TILE = 256  # pixels: the longest side of a picture on the page
+TILE = 192  # pixels: the longest side of a picture on the page
 QUALITY = 90
 
 PAGE = """<!doctype html>
@@ -54,7 +54,9 @@ def write_page(report: Report, path: Path) -> None:
         kind=escape(report.kind),
         label=escape(report.label),
         pictures=_pictures(report),
-        setup=_table([["of", "what"], *([key, str(value)] for key, value in flat(report.setup).items())]),
+        setup=_table(
+            [["of", "what"], *([key, str(value)] for key, value in flat(report.setup).items() if value is not None)]
+        ),
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, "utf-8")

@@ -78,10 +78,8 @@ class Report:
             rows.append([_named(label), *cells, *map(_number, self.bounds.get(label, (math.nan, math.nan)))])
         for label, found in self.sets.items():
             both = (*found.values(), *self.sets_without[label].values())
-            rows.append(
-                [_named(label), *(f"{_number(one.mean)} [{_number(one.low)}, {_number(one.high)}]" for one in both)]
-            )
-            rows[-1] += ["–", "–"]
+            cells = [f"{_number(one.mean)} [{_number(one.low)}, {_number(one.high)}]" for one in both]
+            rows.append([_named(label), *cells, "–", "–"])
         return rows if len(rows) > 1 else []
 
     def markdown(self) -> str:
@@ -90,7 +88,7 @@ class Report:
         if rows := self.further():
             parts.append(markdown_table(rows))
             parts.append("Means ± standard deviation over the images; of whole sets, values with their 95 % interval.")
-        setup = [["of", "what"], *([key, str(value)] for key, value in flat(self.setup).items())]
+        setup = [["of", "what"], *([key, str(value)] for key, value in flat(self.setup).items() if value is not None)]
         return "\n\n".join([*parts, "## How it was measured", markdown_table(setup)]) + "\n"
 
     def save(self, path: Path) -> None:

@@ -117,8 +117,8 @@ class Aesthetic:
         expected = self._layers[0][0].shape[1]
         if expected != width:
             raise MaquetteError(
-                f"The aesthetic head {self.path.name!r} reads vectors of {expected} numbers, and this CLIP's have {width}; "
-                "give the CLIP that it was trained on (openai/clip-vit-large-patch14 for LAION's)."
+                f"The aesthetic head {self.path.name!r} reads vectors of {expected} numbers, and this CLIP's have "
+                f"{width}; give the CLIP that it was trained on (openai/clip-vit-large-patch14 for LAION's)."
             )
 
     def __call__(self, vectors: NDArray[np.floating]) -> list[float]:

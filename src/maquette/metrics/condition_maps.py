@@ -86,16 +86,18 @@ def normal_error(found: Image.Image, expected: Image.Image) -> float:
 
 
 def classes(found: Image.Image, expected: Image.Image) -> float:
-    """Mean over the expected map's colours of the intersection over the union, where it has a class.
+    """Mean over the expected map's colours of the intersection over the union."""
+    return mean_iou(_codes(found), _codes(expected))
 
-    Black has none: as in the benchmarks' protocols, such pixels do not count. NaN for a map without classes.
-    """
+
+def labelled_classes(found: Image.Image, expected: Image.Image) -> float:
+    """The same where the expected map has a class, as benchmarks count: black is none. NaN for a map without classes."""
     codes, truth = _classified(found, expected)
     return mean_iou(codes, truth) if len(truth) else float("nan")
 
 
 def accuracy(found: Image.Image, expected: Image.Image) -> float:
-    """Share of pixels with the expected class; those without one, black, do not count. NaN where there are no others."""
+    """Share of pixels with the expected class; those without one, black, do not count. NaN without others."""
     codes, truth = _classified(found, expected)
     return float((codes == truth).mean()) if len(truth) else float("nan")
 

@@ -1,7 +1,7 @@
 """The Inception network of the Fréchet Inception distance, and its features.
 
-As TensorFlow's network of 2015-12-05 was published for PyTorch (pytorch-fid, pt_inception-2015-12-05-6726825d.pth): the
-names of Szegedy et al.'s Inception v3 in torchvision, with three differences that the distance depends on. Average pools
+As TensorFlow's network of 2015-12-05 was published for PyTorch (pytorch-fid, pt_inception-2015-12-05-6726825d.pth):
+Szegedy et al.'s Inception v3 by torchvision's names, with two differences that the distance depends on. Average pools
 leave the padding out, and the last block pools by maximum.
 """
 
@@ -154,8 +154,10 @@ class InceptionNetwork(nn.Module):
         return (
             (self.Conv2d_1a_3x3, self.Conv2d_2a_3x3, self.Conv2d_2b_3x3, pool),
             (self.Conv2d_3b_1x1, self.Conv2d_4a_3x3, pool),
-            (self.Mixed_5b, self.Mixed_5c, self.Mixed_5d, self.Mixed_6a)
-            + (self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e),
+            (
+                *(self.Mixed_5b, self.Mixed_5c, self.Mixed_5d, self.Mixed_6a),
+                *(self.Mixed_6b, self.Mixed_6c, self.Mixed_6d, self.Mixed_6e),
+            ),
             (self.Mixed_7a, self.Mixed_7b, self.Mixed_7c),
         )
 

@@ -1,4 +1,4 @@
-"""Kernel distance between two sets of images in the feature space of a network: without bias at any size of the sets."""
+"""Kernel distance between two sets of images in the feature space of a network: unbiased at any size of the sets."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -52,7 +52,15 @@ NORMALS = Metric(
     True,
     (Measure("angle of normals, °", condition_maps.normal_error, "lower"),),
 )
-CLASSES = Metric("mean IoU", condition_maps.classes, True, (Measure("pixel accuracy", condition_maps.accuracy),))
+CLASSES = Metric(
+    "mean IoU",
+    condition_maps.classes,
+    True,
+    (
+        Measure("mean IoU, black aside", condition_maps.labelled_classes),
+        Measure("pixel accuracy, black aside", condition_maps.accuracy),
+    ),
+)
 LIMBS = Metric(
     "limb F1",
     condition_maps.limbs,
