@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from maquette.conditions.detect import Detector
+from maquette.conditions.labels import check_palette
 from maquette.conditions.registry import detector_spec, detectors
 from maquette.conditions.requirements import kind_of
 from maquette.data.crop import CropView, ResizeCrop
@@ -53,14 +54,18 @@ class OwnData:
     def check(self) -> None:
         """Check that the condition can be scored, before anything is loaded.
 
-        Raises `MaquetteError` where no detector is known for it, or no metric, and for wrong options.
+        Raises `MaquetteError` where no detector is known for it, or no metric, and for an unknown palette and wrong options.
         """
         if self.detector is None and self.condition not in detectors:
             raise MaquetteError(
                 f"No detector is called {self.condition!r}, so nothing finds that condition in a generated image; name "
                 "one that draws such maps (--detector scribble), or register one (mq.register_detector)."
             )
+        if self.palette is not None:
+            check_palette(self.palette)
         spec = detector_spec(self.judge)
+        spec.check_weights(self.weights)
+        spec.options.given(spec.name, self.options)
         from maquette.metrics.registry import metric_of
 
         if spec.outputs_text or metric_of(self.judge) is None:
@@ -68,8 +73,6 @@ class OwnData:
                 f"There is no metric for maps of {self.judge!r}; name another detector (--detector), or register a "
                 "metric (mq.register_metric)."
             )
-        spec.check_weights(self.weights)
-        spec.options.given(spec.name, self.options)
 
     def open(self, base_size: int, device: str, contract: "Contract", seed: int = 0) -> "OpenData":
         """Read the pairs. Raises `MaquetteError` where fewer than two can be read, or the detector has no weights."""

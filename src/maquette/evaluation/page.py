@@ -9,7 +9,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from maquette.evaluation.report import Report, flat
+from maquette.evaluation.report import Report
 from maquette.foundation.files import atomic_write
 
 TILE = 192  # pixels: the longest side of a picture on the page

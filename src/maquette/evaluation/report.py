@@ -88,8 +88,12 @@ class Report:
         if rows := self.further():
             parts.append(markdown_table(rows))
             parts.append("Means ± standard deviation over the images; of whole sets, values with their 95 % interval.")
-        setup = [["of", "what"], *([key, str(value)] for key, value in flat(self.setup).items() if value is not None)]
-        return "\n\n".join([*parts, "## How it was measured", markdown_table(setup)]) + "\n"
+        return "\n\n".join([*parts, "## How it was measured", markdown_table(self.facts())]) + "\n"
+
+    def facts(self) -> list[list[str]]:
+        """What the numbers depend on, as rows of texts; the first is the head."""
+        known = {key: value for key, value in flat(self.setup).items() if value is not None}
+        return [["of", "what"], *([key, str(value)] for key, value in known.items())]
 
     def save(self, path: Path) -> None:
         """Write the report as JSON, and the measures of each image beside it as CSV, atomically."""

@@ -91,7 +91,7 @@ def classes(found: Image.Image, expected: Image.Image) -> float:
 
 
 def labelled_classes(found: Image.Image, expected: Image.Image) -> float:
-    """The same where the expected map has a class, as benchmarks count: black is none. NaN for a map without classes."""
+    """The same where the expected map has a class, as in benchmarks: black is none. NaN for a map without classes."""
     codes, truth = _classified(found, expected)
     return mean_iou(codes, truth) if len(truth) else float("nan")
 
