@@ -131,9 +131,9 @@ def test_poses_are_compared_by_their_people(here) -> None:
 
 
 MISTAKES = {
-    "--condition spirals": r"No detector is called 'spirals', so nothing finds that condition .* \(--detector scribble\)",
+    "--condition spirals": r"No detector is called 'spirals', so nothing finds .* \(--detector scribble\)",
     "--condition caption": "There is no metric for maps of 'caption'; name another detector",
-    "--condition canny --inception inception.pth": r"2,?048 dimensions, which 4 images say nothing of: give 1024 or more",
+    "--condition canny --inception inception.pth": "2048 dimensions, which 4 images say nothing of: give 1024",
     "--condition canny --prompts automatic": "caption needs .* of Salesforce/blip-image-captioning-base",
     "": "'net' does not tell what condition it was trained on; give --condition.",
 }
@@ -158,7 +158,7 @@ def test_prompts_without_pictures_are_told(here) -> None:
     (here / "gone").mkdir()
     (here / "gone" / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a house"}\n')
     command = ["evaluate", "net", "--condition", "canny", "--detect", *QUICK]
-    with pytest.raises(MaquetteError, match="holds no row that can be read. Its first line .* has no 'file_name'"):
+    with pytest.raises(MaquetteError, match=r"holds no row that can be read. Its first line .* has no 'file_name'"):
         CliRunner().invoke(app, [*command, "--data", "texts"], catch_exceptions=False)
-    with pytest.raises(MaquetteError, match="takes 2 pairs or more, and 0 of 1 can be read. .* There is no image"):
+    with pytest.raises(MaquetteError, match=r"takes 2 pairs or more, and 0 of 1 can be read. .* There is no image"):
         CliRunner().invoke(app, [*command, "--data", "gone"], catch_exceptions=False)

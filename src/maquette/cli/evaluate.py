@@ -262,10 +262,13 @@ def _requests(
         if unused:
             raise MaquetteError(f"{', '.join(unused)} belong to your own data; give it with --data.")
         return None
+    from maquette.conditions.labels import check_palette
     from maquette.data.sources.jsonl import Columns
     from maquette.evaluation.own_data import OwnData
     from maquette.foundation.settings import read_named, read_size
 
+    if given["palette"]:
+        check_palette(given["palette"])
     own = OwnData(
         data,
         given["condition"] or "",

@@ -14,7 +14,6 @@ import numpy as np
 from PIL import Image
 
 from maquette.conditions.detect import Detector
-from maquette.conditions.labels import check_palette
 from maquette.conditions.registry import detector_spec, detectors
 from maquette.conditions.requirements import kind_of
 from maquette.data.crop import CropView, ResizeCrop
@@ -54,15 +53,13 @@ class OwnData:
     def check(self) -> None:
         """Check that the condition can be scored, before anything is loaded.
 
-        Raises `MaquetteError` where no detector is known for it, or no metric, and for an unknown palette and wrong options.
+        Raises `MaquetteError` where no detector is known for it, or no metric, and for wrong options.
         """
         if self.detector is None and self.condition not in detectors:
             raise MaquetteError(
                 f"No detector is called {self.condition!r}, so nothing finds that condition in a generated image; name "
                 "one that draws such maps (--detector scribble), or register one (mq.register_detector)."
             )
-        if self.palette is not None:
-            check_palette(self.palette)
         spec = detector_spec(self.judge)
         spec.check_weights(self.weights)
         spec.options.given(spec.name, self.options)

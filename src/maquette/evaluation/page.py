@@ -54,9 +54,7 @@ def write_page(report: Report, path: Path) -> None:
         kind=escape(report.kind),
         label=escape(report.label),
         pictures=_pictures(report),
-        setup=_table(
-            [["of", "what"], *([key, str(value)] for key, value in flat(report.setup).items() if value is not None)]
-        ),
+        setup=_table(report.facts()),
     )
     with atomic_write(path) as temporary:
         temporary.write_text(page, "utf-8")
