@@ -62,7 +62,7 @@ def test_a_fresh_controlnet_scores_as_none_and_the_page_holds_everything() -> No
     assert list(report["controlled"]) == ["true", "default", "none", "conflicting"]
     found = report["measures"]["SSIM"]
     assert found["controlled"] == found["uncontrolled"] and found["better"] == "higher"
-    assert 0 <= found["floor"] < found["ceiling"] <= 1
+    assert -0.1 < found["floor"] < found["ceiling"] <= 1
     setup = report["setup"]
     assert setup["data"]["detector options"] == "low=50" and setup["data"]["image files"] == "PNG 4"
     assert len(setup["base"]["hash"]) == len(setup["controlnet"]["hash"]) == 64
@@ -79,13 +79,24 @@ def test_a_fresh_controlnet_scores_as_none_and_the_page_holds_everything() -> No
 def test_the_paper_s_protocol_on_class_maps(here) -> None:
     """Segmentation again by OneFormer, FID, KID, CLIP score and aesthetic score."""
     write_class_maps(here / "ade20k", 32)
-    report = evaluate(
-        *("net", "--data", "ade20k", "--condition", "segmentation", "--palette", "ade20k", "--prompts", "true,none"),
-        *("--detector-weights", str(write_tiny("oneformer", here / "oneformer"))),
-        *("--inception", str(write_inception(here / "inception.pth")), "--inception-features", "64"),
-        *("--clip", str(write_clip(here / "clip"))),
-        *("--aesthetic", str(write_head(here / "head.pth", 8)[0])),
-    )
+    with pytest.warns(MaquetteWarning, match="32 images leave a covariance of 64 features singular"):
+        report = evaluate(
+            *(
+                "net",
+                "--data",
+                "ade20k",
+                "--condition",
+                "segmentation",
+                "--palette",
+                "ade20k",
+                "--prompts",
+                "true,none",
+            ),
+            *("--detector-weights", str(write_tiny("oneformer", here / "oneformer"))),
+            *("--inception", str(write_inception(here / "inception.pth")), "--inception-features", "64"),
+            *("--clip", str(write_clip(here / "clip"))),
+            *("--aesthetic", str(write_head(here / "head.pth", 8)[0])),
+        )
     measures, sets, judges = report["measures"], report["sets"], report["setup"]["judges"]
     assert set(measures) == {
         *("mean IoU, black aside", "pixel accuracy, black aside", "CLIP score", "aesthetic score"),
@@ -94,7 +105,7 @@ def test_the_paper_s_protocol_on_class_maps(here) -> None:
     assert 0 < measures["CLIP score"]["controlled"]["true"]["mean"] < 1
     for name in ("FID (64 features)", "KID (64 features)"):
         spread = sets[name]["controlled"]["true"]
-        assert 0 < spread["low"] < spread["mean"] < spread["high"]
+        assert spread["low"] < spread["mean"] < spread["high"]
         assert sets[name]["controlled"] != sets[name]["uncontrolled"]
     assert report["setup"]["data"]["image files"] == "JPEG 16, PNG 16"
     assert all(len(judges[key]) == 64 for key in ("inception SHA-256", "clip hash", "aesthetic SHA-256"))
@@ -158,7 +169,7 @@ def test_prompts_without_pictures_are_told(here) -> None:
     (here / "gone").mkdir()
     (here / "gone" / "metadata.jsonl").write_text('{"file_name": "1.png", "text": "a house"}\n')
     command = ["evaluate", "net", "--condition", "canny", "--detect", *QUICK]
-    with pytest.raises(MaquetteError, match=r"holds no row that can be read. Its first line .* has no 'file_name'"):
+    with pytest.raises(MaquetteError, match=r"holds no row that can be read. Its first line has no 'file_name'"):
         CliRunner().invoke(app, [*command, "--data", "texts"], catch_exceptions=False)
     with pytest.raises(MaquetteError, match=r"takes 2 pairs or more, and 0 of 1 can be read. .* There is no image"):
         CliRunner().invoke(app, [*command, "--data", "gone"], catch_exceptions=False)

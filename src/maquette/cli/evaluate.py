@@ -153,7 +153,7 @@ def run(
     ]
     model = load_base(base or _only([contract.base for contract in contracts]), device, dtype)
     loaded = [load_controlnet(net, model) for net in nets]
-    evaluation = Evaluation(model, protocol, judges.open(device), output)
+    evaluation = Evaluation(model, protocol, judges.open(device), output, len(names) > 1)
     for number, name in enumerate(names):
         config, request = own[number], requests[number] if requests else None
         if request is not None:
@@ -173,6 +173,7 @@ class Evaluation:
     protocol: "Protocol"
     judges: "Judges"
     output: Path
+    several: bool  # whether there are several ControlNets
     uncontrolled: "dict[Protocol, Uncontrolled]" = field(default_factory=dict)
 
     def of_data(
@@ -186,7 +187,6 @@ class Evaluation:
     ) -> None:
         """Evaluate on the user's own data, with the kinds of prompt that were asked for or that it allows."""
         opened = request.open(self.base.size, str(self.base.device), contract, self.protocol.seed)
-        self.judges.names.check_count(len(opened.examples.maps))
         has_captioner = captioner is not None or _has_captioner(self.base)
         self.protocol = replace(self.protocol, kinds=opened.kinds(kinds, has_captioner))
         self.of_examples(name, net, opened.examples, opened.facts, captioner)
@@ -207,7 +207,7 @@ class Evaluation:
         from maquette.foundation.files import atomic_write
 
         self.judges.names.check_count(len(examples.maps))
-        uncontrolled = self.uncontrolled.setdefault(self.protocol, Uncontrolled(self.base, self.protocol))
+        uncontrolled = self.uncontrolled.setdefault(self.protocol, Uncontrolled(self.base, self.protocol, self.several))
         writer = _captioner(captioner, self.base) if AUTOMATIC in self.protocol.kinds else None
         file = self.output / name
         report = evaluate(net, examples, uncontrolled, file.with_name(f"{name}.png"), self.judges, writer)
