@@ -211,7 +211,7 @@ class Evaluation:
         writer = _captioner(captioner, self.base) if AUTOMATIC in self.protocol.kinds else None
         file = self.output / name
         report = evaluate(net, examples, uncontrolled, file.with_name(f"{name}.png"), self.judges, writer)
-        setup = {"data": facts or {}, "judges": self.judges.facts()}
+        setup: dict[str, Any] = {"data": facts or {}, "judges": self.judges.facts()}
         setup |= provenance(self.base, net, report.protocol)
         setup["captioner"] = captioner or ("the base's own, or BLIP" if writer else None)
         report = replace(report, setup=setup)

@@ -14,15 +14,20 @@ def frechet_distance(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
     """
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     difference = a.mean(axis=0) - b.mean(axis=0)
-    a, b = ((rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1) for rows in (a, b))
-    traces = (a**2).sum() + (b**2).sum()
-    root = np.linalg.norm(_condensed(a) @ _condensed(b).T, "nuc")
+    spread_a, spread_b = _centred(a), _centred(b)
+    traces = (spread_a**2).sum() + (spread_b**2).sum()
+    root = np.linalg.svd(_condensed(spread_a) @ _condensed(spread_b).T, compute_uv=False).sum()
     return float(difference @ difference + traces - 2 * root)
+
+
+def _centred(rows: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Rows (N, D) less their mean, so scaled that their products of columns are the covariance (D, D)."""
+    return np.asarray((rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1), np.float64)
 
 
 def _condensed(rows: NDArray[np.float64]) -> NDArray[np.float64]:
     """At most D rows with the same products of columns as the rows (N, D) given."""
-    return np.linalg.qr(rows, mode="r") if len(rows) > rows.shape[1] else rows
+    return np.asarray(np.linalg.qr(rows, mode="r")) if len(rows) > rows.shape[1] else rows
 
 
 FEW = 200  # draws: with fewer, the interval is that of a normal distribution

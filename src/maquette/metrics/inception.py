@@ -62,7 +62,7 @@ class Mixed(nn.Module):
                 beside = step if isinstance(step[0], tuple) else (step,)
                 label = f"{name}_{number}" if len(branch) > 1 else name
                 names = [label + letter for letter in "ab"] if len(beside) > 1 else [label]
-                for one, (channels, kernel) in zip(names, beside, strict=True):  # type: ignore[misc]
+                for one, (channels, kernel) in zip(names, beside, strict=True):
                     halved = pool == "halve" and last
                     self.add_module(one, BasicConv(inside, channels, kernel, 2 if halved else 1, not halved))
                     inside_next = channels
