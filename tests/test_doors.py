@@ -55,6 +55,7 @@ ALLOWED = {
     "conditions/detectors/caption.py": {"from_pretrained"},
     "conditions/detectors/segmentation.py": {"from_pretrained"},
     "data/sources/parquet.py": {"from_parquet", "read_metadata", "read_schema"},
+    "metrics/clip.py": {"from_pretrained"},
     "text/clip.py": {"from_pretrained"},
     "text/sd3.py": {"from_pretrained"},
 }

@@ -49,9 +49,9 @@ def test_a_fresh_controlnet_scores_as_none(condition, base, tmp_path) -> None:
     saved = json.loads((tmp_path / "report.json").read_text())
     assert saved["protocol"]["scenes"] == 4
     header, *rows = csv.reader((tmp_path / "report.csv").read_text().splitlines())
-    assert header == ["unseen scenes", "prompt", "with control", "without"] and len(rows) == 4 * len(PROMPTS)
+    assert header == ["unseen scenes", "prompt", "with control", "without", "text"] and len(rows) == 4 * len(PROMPTS)
     for kind in PROMPTS:
-        mean = np.nanmean([float(score) for _, prompt, score, _ in rows if prompt == kind])
+        mean = np.nanmean([float(score) for _, prompt, score, *_ in rows if prompt == kind])
         assert mean == pytest.approx(report.controlled[kind], abs=1e-5)
         low, high = (saved["intervals"][kind][end] for end in ("low", "high"))
         assert low <= mean + 1e-9 and mean - 1e-9 <= high

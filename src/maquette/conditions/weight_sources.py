@@ -1,6 +1,5 @@
 """Detector weights that the package does not ship: pinned, downloaded once into the Hub's cache, and checked."""
 
-import hashlib
 import os
 import warnings
 from collections.abc import Mapping
@@ -8,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.foundation.reading.files import open_regular
+from maquette.foundation.reading.files import file_hash
 from maquette.foundation.registry import unknown
 
 
@@ -134,8 +133,7 @@ def fetch(detector: str, published: WeightSource) -> Path:
 def _check(path: Path, digest: str | None, name: str, repository: str) -> None:
     if digest is None:
         return
-    with open_regular(path) as stream:
-        actual = hashlib.file_digest(stream, "sha256").hexdigest()
+    actual = file_hash(path)
     if actual != digest:
         path.resolve().unlink()
         raise MaquetteError(

@@ -1,12 +1,11 @@
 """A LoRA file by name, as it is asked for and as an image's record keeps it. This module does not import torch."""
 
-import hashlib
 from dataclasses import dataclass, replace
 from math import isfinite
 from pathlib import Path
 
 from maquette.errors import MaquetteError
-from maquette.foundation.reading.files import open_regular
+from maquette.foundation.reading.files import file_hash
 from maquette.foundation.weight_files import weights_kind
 
 
@@ -47,5 +46,4 @@ class LoraFile:
     def hashed(self) -> "LoraFile":
         """With the SHA-256 of the file as it is now. Raises `MaquetteError` where `check` does."""
         self.check()
-        with open_regular(Path(self.file)) as stream:
-            return replace(self, sha256=hashlib.file_digest(stream, "sha256").hexdigest())
+        return replace(self, sha256=file_hash(self.file))

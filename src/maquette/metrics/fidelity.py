@@ -4,7 +4,7 @@ On the diorama, `truth` is the ground truth of the scene that the condition was 
 the map itself for edges and scribbles, class indices, metres, unit normals, key points. On other pairs it is their map.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -48,6 +48,18 @@ class Scorer(Protocol):
     def __call__(self, images: Sequence[Image.Image], truth: Sequence[Any]) -> list[float]:
         """The score of each image; NaN where there is nothing to score."""
 
+    def expected(self, sources: Sequence[Image.Image]) -> list[Any] | None:
+        """What measures other than of maps compare with, found in the pairs' own images; None without such measures."""
+
+    def measured(
+        self, images: Sequence[Image.Image], truth: Sequence[Any], expected: Sequence[Any] | None
+    ) -> dict[str, list[float]]:
+        """The score of each image and every further measure of it, by label.
+
+        Args:
+            expected: as `expected` returns it.
+        """
+
 
 @dataclass(frozen=True)
 class SceneScorer:
@@ -63,6 +75,14 @@ class SceneScorer:
     def __call__(self, images: Sequence[Image.Image], truth: Sequence[Any]) -> list[float]:
         return fidelity(self.condition, images, truth, self.perception)
 
+    def expected(self, sources: Sequence[Image.Image]) -> list[Any] | None:
+        return None
+
+    def measured(
+        self, images: Sequence[Image.Image], truth: Sequence[Any], expected: Sequence[Any] | None
+    ) -> dict[str, list[float]]:
+        return {self.label: self(images, truth)}
+
 
 @dataclass(frozen=True)
 class MapScorer:
@@ -70,21 +90,60 @@ class MapScorer:
 
     metric: Metric
     detect: Callable[[list[Image.Image]], list[Image.Image]]
+    people: "People | None" = None  # for measures of key points
 
     @property
     def label(self) -> str:
         return self.metric.label
 
     def __call__(self, images: Sequence[Image.Image], truth: Sequence[Any]) -> list[float]:
-        found = self.detect(list(images))
-        return [self.metric.score(one, expected) for one, expected in zip(found, truth, strict=True)]
+        return _compared(self.metric.score, self.detect(list(images)), truth)
+
+    def expected(self, sources: Sequence[Image.Image]) -> list[Any] | None:
+        return self.people.find(sources) if self.people is not None else None
+
+    def measured(
+        self, images: Sequence[Image.Image], truth: Sequence[Any], expected: Sequence[Any] | None
+    ) -> dict[str, list[float]]:
+        drawn_from = self.people.find(images) if self.people is not None else None
+        if self.people is not None and drawn_from is not None:
+            found = [self.people.draw(one) for one in drawn_from]
+        else:
+            found = self.detect(list(images))
+        scores = {self.label: _compared(self.metric.score, found, truth)}
+        for measure in self.metric.more:
+            if measure.of == "maps":
+                scores[measure.label] = _compared(measure.compare, found, truth)
+            elif drawn_from is not None and expected is not None:
+                scores[measure.label] = _compared(measure.compare, drawn_from, expected)
+        return scores
 
 
-def map_scorer(condition: str, device: str, detect: Callable[[Image.Image], Image.Image] | None = None) -> MapScorer:
-    """The scorer of one's own pairs: their condition's detector, with its default options, and its metric.
+@dataclass(frozen=True)
+class People:
+    """Finds the people in images, and draws them as the condition's maps do."""
+
+    find: Callable[[Sequence[Image.Image]], list[Any]]
+    draw: Callable[[Any], Image.Image]
+
+
+def _compared(compare: Callable[[Any, Any], float], found: Sequence[Any], expected: Sequence[Any]) -> list[float]:
+    return [compare(one, other) for one, other in zip(found, expected, strict=True)]
+
+
+def map_scorer(
+    condition: str,
+    device: str,
+    detect: Callable[[Image.Image], Image.Image] | None = None,
+    weights: str | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> MapScorer:
+    """The scorer of one's own pairs: their condition's detector, and its metric.
 
     Args:
         detect: what detected the pairs' own maps, if anything did: it is used on the images too.
+        weights: of the detector, as for `Detector`.
+        options: of the detector; by default its own.
 
     Raises `MaquetteError` where the condition has no metric or no detector, or its weights would be downloaded first.
     """
@@ -98,9 +157,13 @@ def map_scorer(condition: str, device: str, detect: Callable[[Image.Image], Imag
         return MapScorer(metric, lambda images: [detect(image) for image in images])
     spec = detector_spec(condition)
     default = next(iter(spec.weights.values()), None)
-    if not spec.offline and default is not None and not is_cached(default):
+    if weights is None and not spec.offline and default is not None and not is_cached(default):
         raise MaquetteError(f"The detector {condition!r} has no weights here; to score with it: {default.command}.")
-    return MapScorer(metric, Detector(condition, device=device))
+    detector, chosen = Detector(condition, weights, device), dict(options or {})
+    people = None
+    if spec.record is not None and any(measure.of == "people" for measure in metric.more):
+        people = People(lambda images: detector.find(images, **chosen), spec.record.draw)
+    return MapScorer(metric, lambda images: detector(images, **chosen), people)
 
 
 _DETECTORS: dict[str, Callable[[Image.Image], Image.Image]] = {

@@ -39,3 +39,12 @@ def middle(draws: NDArray[np.floating]) -> tuple[float, float]:
     """The ends of the middle 95 % of draws (N,)."""
     low, high = np.quantile(draws, (0.5 - COVERED / 2, 0.5 + COVERED / 2))
     return float(low), float(high)
+
+
+def around(value: float, draws: NDArray[np.floating]) -> Interval:
+    """A value of a whole set, and 1.96 deviations of its bootstrap draws (N,) to both sides.
+
+    For values that drawing with replacement shifts, and for draws too few to read quantiles from.
+    """
+    reach = 1.96 * float(np.std(draws, ddof=1))
+    return Interval(value, value - reach, value + reach)

@@ -5,6 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maquette.errors import MaquetteError
+
 
 def psnr(result: Tensor, target: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB (B,) of images (B, 3, H, W) in [-1, 1]; `result` is clipped to that range."""
@@ -95,3 +97,29 @@ def _peaks_near(heat: NDArray[np.floating], x: float, y: float, radius: float, l
         if np.hypot(column + 0.5 - x, row + 0.5 - y) <= radius and heat[row, column] >= around.max():
             return True
     return False
+
+
+WINDOW = 11  # pixels a side of SSIM's window
+
+
+def ssim(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Structural similarity of two grey images (H, W) in [0, 1]: 1 for equal ones, about 0 for unrelated ones.
+
+    Wang et al. 2004: a Gaussian window of 11 × 11 with σ = 1.5, K₁ = 0.01, K₂ = 0.03. The mean over all pixels of the
+    images mirrored at their borders, as torchmetrics takes it; the original leaves out five pixels at each border.
+    Raises `MaquetteError` for images below 11 pixels a side.
+    """
+    if min(a.shape) < WINDOW:
+        size = f"{a.shape[1]}×{a.shape[0]}"
+        raise MaquetteError(f"SSIM looks through windows of {WINDOW} pixels a side, and these images are {size}.")
+    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    mean_a, mean_b, square_a, square_b, product = map(_windowed, (a, b, a * a, b * b, a * b))
+    variances = square_a - mean_a**2 + square_b - mean_b**2
+    covariance = product - mean_a * mean_b
+    luminance = (2 * mean_a * mean_b + 0.01**2) / (mean_a**2 + mean_b**2 + 0.01**2)
+    return float((luminance * (2 * covariance + 0.03**2) / (variances + 0.03**2)).mean())
+
+
+def _windowed(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Means under the window around each place of values (H, W)."""
+    return np.asarray(cv2.GaussianBlur(values, (WINDOW, WINDOW), 1.5, borderType=cv2.BORDER_REFLECT_101))

@@ -5,17 +5,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import entry_points
+from typing import Any, Literal
 
 from PIL import Image
 
 from maquette.conditions.requirements import kind_of
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import Registry
-from maquette.metrics import condition_maps
+from maquette.metrics import condition_maps, keypoints
 
 Score = Callable[[Image.Image, Image.Image], float]
 """The map detected in a generated image, and the one it should show, of one size; a score in [0, 1], 1 for equal maps,
 NaN where there is nothing to score."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A further comparison, which evaluations report beside the score."""
+
+    label: str
+    compare: Callable[[Any, Any], float]  # found and expected: maps, or people
+    better: Literal["higher", "lower"] = "higher"
+    of: Literal["maps", "people"] = "maps"
 
 
 @dataclass(frozen=True)
@@ -25,13 +36,37 @@ class Metric:
     label: str  # in tables and plots
     score: Score
     is_builtin: bool = False
+    more: tuple[Measure, ...] = ()
 
 
-STROKES = Metric("edge F1", condition_maps.strokes, True)
-DISPARITIES = Metric("depths within 10 %", condition_maps.disparities, True)
-NORMALS = Metric("normals within 22.5°", condition_maps.normals, True)
-CLASSES = Metric("mean IoU", condition_maps.classes, True)
-LIMBS = Metric("limb F1", condition_maps.limbs, True)
+STROKES = Metric("edge F1", condition_maps.strokes, True, (Measure("SSIM", condition_maps.similarity),))
+DISPARITIES = Metric(
+    "depths within 10 %",
+    condition_maps.disparities,
+    True,
+    (Measure("depth δ₁", condition_maps.depth_ratio), Measure("depth RMSE", condition_maps.depth_error, "lower")),
+)
+NORMALS = Metric(
+    "normals within 22.5°",
+    condition_maps.normals,
+    True,
+    (Measure("angle of normals, °", condition_maps.normal_error, "lower"),),
+)
+CLASSES = Metric(
+    "mean IoU",
+    condition_maps.classes,
+    True,
+    (
+        Measure("mean IoU, black aside", condition_maps.labelled_classes),
+        Measure("pixel accuracy, black aside", condition_maps.accuracy),
+    ),
+)
+LIMBS = Metric(
+    "limb F1",
+    condition_maps.limbs,
+    True,
+    (Measure("OKS", keypoints.oks, of="people"), Measure("PCK at 0.1", keypoints.pck, of="people")),
+)
 
 metrics: Registry[Metric] = Registry("metric")
 for _names, _metric in {

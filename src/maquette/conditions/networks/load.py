@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from re import Pattern
 from typing import TypeVar
 
 import torch
@@ -25,6 +26,7 @@ def open_network(
     weights: str | Path | None,
     device: str,
     build: Callable[[Weights], N],
+    unused: Pattern[str] | None = None,
 ) -> N:
     """A network with its weights, in float32, in evaluation mode.
 
@@ -33,6 +35,7 @@ def open_network(
         weights: a name among `known`, a file, a folder with one of those files, or None for the first of `known`.
         device: as for `torch.device`, or "auto".
         build: makes the network for a file's tensors; called on the meta device.
+        unused: matches the names of tensors that do not matter, whether the file or the network lacks them.
 
     Raises `MaquetteError` for weights that cannot be loaded, and for those of another network.
     """
@@ -41,9 +44,11 @@ def open_network(
     tensors = open_weights(path)
     if all(name.startswith(WRAPPED) for name in tensors):
         tensors = tensors.below(WRAPPED)
+    if unused is not None:
+        tensors = tensors.renamed({name: name for name in tensors if not unused.match(name)})
     with torch.device("meta"):
         network = build(tensors)
-    _check(detector, path, network, tensors)
+    _check(detector, path, network, tensors, unused)
     network.load_state_dict(dict(tensors), assign=True)
     return network.float().to(place).eval().requires_grad_(False)
 
@@ -65,8 +70,9 @@ def _file(detector: str, known: Mapping[str, WeightSource], weights: str | Path 
     raise MaquetteError(f"The folder {str(path)!r} holds no weights of {detector}: none of {', '.join(names)}.")
 
 
-def _check(detector: str, path: Path, network: nn.Module, tensors: Weights) -> None:
-    expected = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+def _check(detector: str, path: Path, network: nn.Module, tensors: Weights, unused: Pattern[str] | None) -> None:
+    state = network.state_dict()
+    expected = {name: tuple(state[name].shape) for name in state if unused is None or not unused.match(name)}
     wrong = [name for name, shape in expected.items() if tensors.shapes.get(name) != shape]
     extra = [name for name in tensors if name not in expected]
     if wrong or extra:

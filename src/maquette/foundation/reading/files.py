@@ -1,6 +1,7 @@
 """Open regular files alone, and read no more of them than is meant to be there. This module does not import torch."""
 
 import errno
+import hashlib
 import os
 import re
 import stat
@@ -128,3 +129,9 @@ def inside(name: str, folder: Path) -> Path | None:
         return folder / name
     around, path = (Path(os.path.abspath(place)) for place in (folder, folder / name))  # noqa: PTH100 - follows no link
     return folder / name if path.is_relative_to(around) else None
+
+
+def file_hash(path: str | Path) -> str:
+    """SHA-256 of a regular file. Raises `OSError` as `open_regular` does."""
+    with open_regular(path) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
