@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKL, StableDiffusion3Pipeline
 from transformers import CLIPTokenizer
 
+import maquette as mq
 from maquette.diorama import dataset
 from maquette.recipes.diorama import base, mmdit, mmdit_model
 from maquette.recipes.diorama.autoencoder import Recipe as AutoencoderRecipe
@@ -140,3 +141,12 @@ def test_the_folder_holds_the_average_in_half_precision_and_draws(trained) -> No
     assert image.size == (128, 128)
     assert loaded.scheduler.config.shift == TINY.shift
     assert (trained[0] / "mmdit.png").exists()
+
+
+@torch.no_grad()
+def test_it_is_a_base_like_any(model, tokenizer, tmp_path) -> None:
+    mmdit.assembled(model, _vae(), tokenizer, shift=1.5).save_pretrained(tmp_path)
+    loaded = mq.load_base(tmp_path)
+    latents, times = torch.randn(3, 8, 16, 16), torch.tensor([1000.0, 400.0, 3.5])
+    predicted = loaded.predict(latents, times, loaded.encode_text(TEXTS))
+    assert torch.allclose(predicted, model(latents, times, base.tokenize(tokenizer, TEXTS)), atol=1e-5)
