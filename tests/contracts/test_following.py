@@ -40,5 +40,5 @@ def test_a_bundled_controlnet_follows_its_condition(condition, base, uncontrolle
     maps = torch.stack([to_unit(image) for image in scenes.maps])
     control = mq.Control(mq.load_controlnet(f"diorama/{condition}", base), maps)
     images = mq.generate(base, [""] * SCENES, [control], steps=STEPS, guidance=1, batch_size=SCENES)
-    followed, ignored = (float(np.nanmean(scenes.score(found))) for found in (images, uncontrolled))
+    followed, ignored = (float(np.nanmean(scenes.measured(found)[scenes.label])) for found in (images, uncontrolled))
     assert ignored + 0.1 < LEAST[condition] < followed
