@@ -251,7 +251,7 @@ def test_a_truncated_prompt_warns(base) -> None:
         ({"strength": 1.5}, "strength lies between 0 and 1, not 1.5"),
         ({"size": (100, 64)}, r"multiples of 64 pixels .* not \(100, 64\); \(128, 64\) would be valid"),
         ({"size": (64, 0)}, "multiples of 64"),
-        ({"count": 0}, "count is a whole number of 1 or more, not 0"),
+        ({"count": 0}, "count is a whole number from 1 to 1000000, not 0"),
         ({"condition_in": "nowhere"}, "no condition_in 'nowhere'"),
         ({"resolution_weights": "normal"}, "did you mean 'normalised'"),
         ({"sampler": "dimm"}, "no sampler 'dimm'; did you mean 'ddim'"),
