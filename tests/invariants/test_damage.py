@@ -121,6 +121,7 @@ HANG_UP = """
 import contextlib, os, pty, signal, sys
 pid, terminal = pty.fork()
 if pid == 0:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # which a child of nohup would go on ignoring
     os.execv(sys.executable, [sys.executable, *sys.argv[1:]])
 seen = b""
 while b"held\\r\\n" not in seen:

@@ -20,6 +20,8 @@ PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
 
 def start(folder: Path, limit: int | None = None, toy: bool = False, **changes) -> "subprocess.Popen[str]":
     def limited() -> None:
+        for number in (signal.SIGINT, signal.SIGHUP):  # which a background job's child would go on ignoring
+            signal.signal(number, signal.SIG_DFL)
         if limit is not None:  # maximum file size, to simulate a full disk
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
