@@ -30,7 +30,7 @@ demo: setup
 	$(BIN)/maquette demo $(if $(IMAGE),"$(IMAGE)") $(if $(PROMPT),--prompt "$(PROMPT)") -o "$(OUTPUT)"
 
 test: lint
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist loadfile -m "not slow"
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile -m "not slow"
 
 test-slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow --ignore tests/faults
