@@ -26,6 +26,7 @@ __all__ = ["Shape", "Weights", "find_weights", "open_weights"]
 
 Shape = tuple[int, ...]
 LONGEST_NAME = 1000  # characters of a tensor's name
+LONGEST_FILE_NAME = 255  # characters, as file systems have it
 CHECKSUMS = "maquette.checksums"  # in the metadata of files that we write: of each tensor, as JSON
 
 
@@ -224,7 +225,8 @@ def _shard_names(index: Path) -> dict[str, str]:
             f"{str(index)!r} is not an index of shards ({shortened(str(error))}); fetch it anew."
         ) from error
     for name in names:
-        if not isinstance(name, str) or name != PurePath(name).name or ".index." in name:
+        is_file_name = isinstance(name, str) and name == PurePath(name).name and len(name) <= LONGEST_FILE_NAME
+        if not is_file_name or ".index." in name:
             raise MaquetteError(
                 f"{str(index)!r} names the shard {shortened(repr(name))}; shards are files of weights beside it."
             )

@@ -143,7 +143,9 @@ def test_weights_keyed_by_numbers_are_refused(tmp_path) -> None:
         open_weights(tmp_path / "a.pth")
 
 
-@pytest.mark.parametrize("name", ["../b.safetensors", "/etc/passwd", "model.safetensors.index.json", 5, ["a"]])
+@pytest.mark.parametrize(
+    "name", ["../b.safetensors", "/etc/passwd", "model.safetensors.index.json", 5, ["a"], "a" * 300]
+)
 def test_an_index_names_files_beside_it_only(name, tmp_path) -> None:
     save_file({"x": torch.ones(1)}, tmp_path / "b.safetensors")
     folder = tmp_path / "model"
