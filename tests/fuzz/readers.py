@@ -16,6 +16,7 @@ from maquette.conditions.drawing.class_maps import read_classes
 from maquette.conditions.drawing.people import read_people
 from maquette.conditions.drawing.skeletons import people_map
 from maquette.conditions.labels import read_class_map
+from maquette.conditions.networks.pretrained import read_preprocessor_config
 from maquette.controlnet.network import ControlNet
 from maquette.data.check import check
 from maquette.data.crop import ResizeCrop
@@ -25,6 +26,7 @@ from maquette.data.sources.jsonl import Columns, RowError, Source, read
 from maquette.data.sources.open import open_source
 from maquette.data.sources.shards import Shards
 from maquette.errors import MaquetteError
+from maquette.formats.lora import UNET, add_lora
 from maquette.foundation.images import open_image
 from maquette.foundation.weights import open_weights
 from maquette.sampling.metadata import KEY, Record
@@ -48,7 +50,7 @@ class Readers:
         self.kinds: dict[str, Callable[[Path, str], None]] = {
             "picture": _picture, "weights": _weights, "index": _index, "tar": _tar, "rows": _rows,
             "parquet": _parquet, "record": _record, "people": _people, "training": _training, "array": _array,
-            "base": self._base, "controlnet": self._controlnet,
+            "base": self._base, "controlnet": self._controlnet, "lora": self._lora, "preprocessor": _preprocessor,
         }  # fmt: skip
         base = tiny_base("sd15")
         if not (folder / "base").exists():
@@ -69,6 +71,12 @@ class Readers:
     def _controlnet(self, path: Path, name: str) -> None:
         with tempfile.TemporaryDirectory(dir=self.folder) as around:
             load_controlnet(_replaced(self.folder / "net", Path(around) / "net", name, path), self.base)
+
+    def _lora(self, path: Path, _: str) -> None:
+        network = self.base.backbone.network
+        parts = {UNET: {name: value.clone() for name, value in network.state_dict().items()}}
+        for weight in (1.0, -0.5):
+            add_lora(open_weights(path), parts, weight)
 
 
 def _replaced(folder: Path, copy: Path, name: str, path: Path) -> Path:
@@ -148,6 +156,11 @@ def _people(path: Path, _: str) -> None:
 
 def _training(path: Path, _: str) -> None:
     TrainingConfig.load(path)
+
+
+def _preprocessor(path: Path, _: str) -> None:
+    settings = read_preprocessor_config(path.parent)
+    assert all(0 < side < 10**5 for side in settings["size"].values())
 
 
 def _array(path: Path, _: str) -> None:

@@ -47,6 +47,19 @@ def checkpoints() -> list[bytes]:
 
 
 @cache
+def loras() -> list[bytes]:
+    """As kohya's sd-scripts and as diffusers write them, for the tiny base's first attention."""
+    down, up = torch.full((2, 16), 0.1), torch.full((16, 2), 0.1)
+    kohya = "lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_attn1_to_q"
+    dotted = "unet.down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+    settings = json.dumps({"unet.lora_alpha": 4, "unet.alpha_pattern": {"attn1.to_q": 2}, "unet.use_rslora": True})
+    return [
+        save({f"{kohya}.lora_down.weight": down, f"{kohya}.lora_up.weight": up, f"{kohya}.alpha": torch.tensor(1.0)}),
+        save({f"{dotted}.lora_A.weight": down, f"{dotted}.lora_B.weight": up}, {"lora_adapter_metadata": settings}),
+    ]
+
+
+@cache
 def tars() -> list[bytes]:
     found = []
     for kind in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
@@ -112,6 +125,10 @@ INDEX = {"metadata": {"total_size": 1}, "weight_map": {"a.weight": "model.safete
 TRAINING = {
     "condition": "canny", "output": "runs/x", "max_steps": 10, "data": {"scenes": 100, "prompt_drop": 0.5},
     "model": {"encoder": "paper"}, "optimizer": {"learning_rate": 1e-4}, "monitor": {}, "hardware": {"accumulation": 1},
+}  # fmt: skip
+PREPROCESSOR = {
+    "image_processor_type": "DPTImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": [0.5, 0.5, 0.5],
+    "image_std": [0.5, 0.5, 0.5], "do_resize": True, "keep_aspect_ratio": True, "ensure_multiple_of": 16,
 }  # fmt: skip
 ROWS = [{"file_name": "1.png", "text": "a red house"}, {"file_name": "1.png", "text": "a ball"}]
 

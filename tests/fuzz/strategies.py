@@ -140,12 +140,24 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\nshowpa
 
 
 @st.composite
-def safetensors(draw: st.DrawFn) -> bytes:
+def safetensors(draw: st.DrawFn, wholes: list[bytes]) -> bytes:
     """A header with other values, of the length that is stated."""
-    (whole, *_) = samples.checkpoints()
+    whole = draw(st.sampled_from(wholes))
     length = int.from_bytes(whole[:8], "little")
     header = json.dumps(draw(changed_json(json.loads(whole[8 : 8 + length])))).encode()
     return len(header).to_bytes(8, "little") + header + whole[8 + length :]
+
+
+@st.composite
+def peft_settings(draw: st.DrawFn) -> bytes:
+    """A LoRA with other settings in its metadata."""
+    whole = samples.loras()[1]
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    settings = draw(document(json.loads(header["__metadata__"]["lora_adapter_metadata"])))
+    header["__metadata__"]["lora_adapter_metadata"] = settings.decode("utf-8", "replace")
+    content = json.dumps(header).encode()
+    return len(content).to_bytes(8, "little") + content + whole[8 + length :]
 
 
 @st.composite
@@ -205,7 +217,8 @@ def base_file(name: str) -> Callable[[bytes], st.SearchStrategy[bytes]]:
 
 KINDS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "picture": lambda: st.one_of(of(samples.pictures()), of(samples.pictures()), png_chunks(), st.just(EPS)),
-    "weights": lambda: st.one_of(of(samples.checkpoints()), safetensors(), archive()),
+    "weights": lambda: st.one_of(of(samples.checkpoints()), safetensors(samples.checkpoints()[:1]), archive()),
+    "lora": lambda: st.one_of(of(samples.loras()), safetensors(samples.loras()), peft_settings()),
     "index": lambda: document(samples.INDEX),
     "tar": lambda: st.one_of(of(samples.tars()), tar_headers()),
     "rows": lines,
@@ -214,6 +227,7 @@ KINDS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "people": lambda: document(samples.PEOPLE),
     "training": lambda: document(samples.TRAINING),
     "array": lambda: of(samples.arrays()),
+    "preprocessor": lambda: document(samples.PREPROCESSOR),
 }
 """Kinds whose samples are made; files of bases and ControlNets are those that `Readers` saved."""
 
@@ -221,4 +235,5 @@ NAMES = {
     "picture": "a.png", "weights": "a.pth", "index": "model.safetensors.index.json", "tar": "a.tar",
     "rows": "metadata.jsonl", "parquet": "a.parquet", "record": "a.json", "people": "a.json",
     "training": "training.json", "array": "a_depth.npy", "base": "part.json", "controlnet": "config.json",
+    "lora": "lora.safetensors", "preprocessor": "preprocessor_config.json",
 }  # fmt: skip

@@ -17,7 +17,7 @@ from torch import Tensor
 from maquette.conditions.inference import working_size
 from maquette.conditions.networks.load import batch_of
 from maquette.conditions.weight_sources import WeightSource, locate
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 from maquette.foundation.devices import find_placement
 from maquette.foundation.reading.documents import read_json
 from maquette.foundation.reading.files import TEXT, check_folder
@@ -129,7 +129,8 @@ def _is_level(value: Any) -> bool:
 
 
 def _invalid(path: Path, name: str, value: Any, expected: str) -> MaquetteError:
-    return MaquetteError(f"{name!r} in {str(path)!r} must be {expected}, not {value!r}; download the file again.")
+    said = shortened(repr(value))
+    return MaquetteError(f"{name!r} in {str(path)!r} must be {expected}, not {said}; download the file again.")
 
 
 def _json(path: Path) -> dict[str, Any]:
