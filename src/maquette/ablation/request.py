@@ -70,16 +70,23 @@ class Request:
             raise MaquetteError(unknown("study", self.study, STUDIES))
         _check_known("condition of the diorama", self.conditions, CONDITIONS)
         _check_known("ControlNet variant", self.variants, get_args(Variant))
+        if not self.sizes:
+            raise MaquetteError("Name one size of the training set at least.")
         _check_known("setting of a training to change", tuple(self.levers), [*LEVERS, "optimizer_name"])
         least = {"seeds": 1, "steps": 1, "scenes": 1, "batch_size": 1, "every": 1, "tested": SIX}
         for name, low in least.items():
             if getattr(self, name) < low:
                 why = f", since {SIX} of them are shown" if name == "tested" else ""
                 raise MaquetteError(f"{name} is {low} or more{why}, not {getattr(self, name)}.")
-        if not self.sizes or min(self.sizes) < self.batch_size:
+        smallest = min((*self.sizes, self.scenes) if self.study == "pairs" else (self.scenes,))
+        if smallest < self.batch_size:
             raise MaquetteError(
-                f"A training set has at least one batch of {self.batch_size} scenes (batch_size); sizes are such, not "
-                f"{', '.join(map(str, self.sizes)) or 'none'}."
+                f"A training set has at least one batch of {self.batch_size} scenes (batch_size), not {smallest}."
+            )
+        measured = 1 + self.steps // self.every
+        if self.study == "convergence" and measured < 3:
+            raise MaquetteError(
+                f"convergence takes 3 measurements or more, not {measured}: every {self.every} steps of {self.steps}."
             )
         for name in self.names_of_nets if self.study == "composition" else ():
             if name.count("+") != 1:
