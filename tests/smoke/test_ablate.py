@@ -13,6 +13,8 @@ from maquette.ablation.run import ablate
 from maquette.diorama import dataset
 from maquette.training.monitor import convergence
 
+pytestmark = pytest.mark.filterwarnings("ignore:The prompt has")  # a letter is a token of the tiny base
+
 SMALL = {"scenes": 8, "batch_size": 4, "steps": 2, "seeds": 1, "tested": 6, "sampling_steps": 1}
 TINY = {"conditions": ("canny",), "variants": ("zero", "lite"), **SMALL}
 

@@ -50,14 +50,10 @@ class Composition:
         labels = list(next(iter(done.values()))["scores"])
         rows = [["controls", *(f"{label}, {kind} prompt" for label in labels for kind in KINDS)]]
         rows += [
-            [which, *(spread(_numbers(cell["scores"][label][kind])) for label in labels for kind in KINDS)]
+            [which, *(spread(cell["scores"][label][kind]) for label in labels for kind in KINDS)]
             for which, cell in done.items()
         ]
         return Table(f"{pair}, {request.tested} test scenes", rows)
-
-
-def _numbers(scores: list[float | None]) -> list[float]:
-    return [float("nan") if score is None else score for score in scores]
 
 
 STUDY = Composition()

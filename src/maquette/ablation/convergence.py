@@ -10,12 +10,14 @@ from maquette.ablation.cells import Cell, Finding, Found, Table
 from maquette.ablation.request import Request
 from maquette.ablation.suddenness import suddenness
 from maquette.evaluation.provenance import provenance
+from maquette.foundation.declared import settings_of
 from maquette.foundation.images import as_rgb, open_image
-from maquette.training.monitor.convergence import STEPS
+from maquette.training.config import TrainingConfig
+from maquette.training.monitor.convergence import SHOWN, STEPS
 from maquette.training.monitor.metrics_log import Log
 
 USUAL = "usual"
-MEASURED = 16 + 3 * 4  # images at each measurement of sixteen scenes: one each, and three kinds of prompt for four
+SHEET = 3 * SHOWN  # images at each measurement, beside one for each scene: the other kinds of prompt
 
 
 class Convergence:
@@ -29,7 +31,7 @@ class Convergence:
                 {"condition": condition, "seed": seed, **lever},
                 request.steps,
                 request.scenes,
-                measured * (request.tested + MEASURED - 16) * STEPS // 20,
+                measured * (request.tested + SHEET) * STEPS // 20,
             )
             for condition in request.conditions
             for lever_name, lever in levers(request)
@@ -71,11 +73,13 @@ class Convergence:
 
 
 def levers(request: Request) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The usual training, and one for each value of each lever, the others as usual."""
+    """The usual training, and one for each other value of each lever, the rest as usual."""
+    usual = settings_of(TrainingConfig)
     yield USUAL, {}
     for setting, values in request.levers.items():
         for value in values:
-            yield f"{setting}={value}", {setting: value}
+            if value != usual[setting].default:
+                yield f"{setting}={value}", {setting: value}
 
 
 def _texts(cell: Mapping[str, Any]) -> list[str]:

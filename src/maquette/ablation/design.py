@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Trainings:
                 between.append([str(value), str(len(done)), *(between_seeds(done, kind) for kind in PROMPTS)])
         if some is None:
             return
-        rows.append(["no control", "–", *(spread(_numbers(some["without"][kind])) for kind in PROMPTS)])
+        rows.append(["no control", "–", *(spread(some["without"][kind]) for kind in PROMPTS)])
         title = f"{condition}: {some['label']}, {request.tested} test scenes, ceiling {some['ceiling']:.3f}, floor "
         head = [self.setting, "trainings", *PROMPTS]
         yield Table(f"{title}{some['floor']:.3f}; mean ± deviation over scenes [95 % interval]", [head, *rows])
@@ -82,20 +83,16 @@ def numbers_of(report: Report) -> dict[str, object]:
     }
 
 
-def over_seeds(done: list[dict[str, dict[str, list[float | None]]]], kind: str) -> list[float]:
-    """The score of each scene, a mean over trainings; a scene has a score in all of them or in none."""
-    return [float(score) for score in np.mean([_numbers(cell["scores"][kind]) for cell in done], axis=0)]
+def over_seeds(done: list[dict[str, Any]], kind: str) -> list[float]:
+    """The score of each scene, a mean over trainings; NaN (null) where there is nothing to score."""
+    return [float(score) for score in np.array([cell["scores"][kind] for cell in done], float).mean(axis=0)]
 
 
-def between_seeds(done: list[dict[str, dict[str, float]]], kind: str) -> str:
+def between_seeds(done: list[dict[str, Any]], kind: str) -> str:
     """The mean over trainings of their means, and the deviation between them."""
     means = [cell["mean"][kind] for cell in done]
     deviation = f"{np.std(means, ddof=1):.3f}" if len(means) > 1 else "–"
     return f"{np.mean(means):.3f} ± {deviation}"
-
-
-def _numbers(scores: list[float | None]) -> list[float]:
-    return [float("nan") if score is None else score for score in scores]
 
 
 DESIGN, PAIRS = Trainings("variant"), Trainings("scenes")

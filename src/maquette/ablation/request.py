@@ -30,6 +30,7 @@ LEVERS: dict[str, tuple[Any, ...]] = {
     "learning_rate": (3e-4, 3e-3),
     "prompt_drop": (0.0, 0.9),
     "variant": ("gaussian", "lite"),
+    "optimizer_name": ("muon",),
 }
 """Settings of the training that `convergence` changes one at a time, and to what."""
 
@@ -72,7 +73,7 @@ class Request:
         _check_known("ControlNet variant", self.variants, get_args(Variant))
         if not self.sizes:
             raise MaquetteError("Name one size of the training set at least.")
-        _check_known("setting of a training to change", tuple(self.levers), [*LEVERS, "optimizer_name"])
+        _check_known("setting of a training to change", tuple(self.levers), LEVERS)
         least = {"seeds": 1, "steps": 1, "scenes": 1, "batch_size": 1, "every": 1, "tested": SIX}
         for name, low in least.items():
             if getattr(self, name) < low:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maquette.ablation.request import LEVERS, NETS, STUDIES, Request
+from maquette.ablation.request import ALL, LEVERS, NETS, STUDIES, Request
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.settings import check_device, read_value
 
@@ -79,27 +79,25 @@ def run(
     tables (result.md), all numbers, seeds and hashes (result.json), and a sheet of six images, drawn by chance, for
     each cell.
     """
-    given: dict[str, Any] = {
-        "conditions": _names(conditions),
-        "variants": _names(variants),
-        "sizes": _sizes(sizes),
-        "nets": _names(nets),
-        "seeds": seeds,
-        "steps": steps,
-        "scenes": scenes,
-        "batch_size": batch_size,
-        "every": every,
-        "levers": _levers(lever),
-        "tested": tested,
-        "sampling_steps": sampling_steps,
-        "guidance": guidance,
-    }
-    given = {name: value for name, value in given.items() if value is not None}
-    request = Request(study, output, base, device=device, **given)
-    idle = [name for name in given if name not in STUDIES[study][1]]
-    if idle:
-        message = f"{', '.join(idle)} has no effect on the study {study}."
-        warnings.warn(message, MaquetteWarning, stacklevel=2)
+    request = request_of(
+        study=study,
+        output=output,
+        base=base,
+        device=device,
+        conditions=conditions,
+        variants=variants,
+        sizes=sizes,
+        seeds=seeds,
+        steps=steps,
+        scenes=scenes,
+        batch_size=batch_size,
+        every=every,
+        lever=lever,
+        nets=nets,
+        tested=tested,
+        sampling_steps=sampling_steps,
+        guidance=guidance,
+    )
     from maquette.checkpoints.names import local_base, local_controlnet
 
     check_device(device)
@@ -115,28 +113,46 @@ def run(
         raise typer.Exit(130) from None
 
 
-def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name.strip() for name in text.split(","))
+def request_of(**typed: Any) -> Request:
+    """What was asked, from the options as they were typed, None for those that were not.
+
+    Warns of options that the study does not use.
+
+    Raises `MaquetteError` for bad ones.
+    """
+    read = {"conditions": _names, "variants": _names, "nets": _names, "sizes": _sizes, "levers": _levers}
+    typed["levers"] = typed.pop("lever") or None
+    given = {name: read.get(name, _as_typed)(value) for name, value in typed.items() if value is not None}
+    request = Request(**given)
+    idle = sorted(set(given) - {"study", "output", "base", "device", *STUDIES[request.study][1]})
+    if idle:
+        message = f"{', '.join(idle)} has no effect on the study {request.study}."
+        warnings.warn(message, MaquetteWarning, stacklevel=3)
+    return request
 
 
-def _sizes(text: str | None) -> tuple[int, ...] | None:
+def _as_typed(value: Any) -> Any:
+    return value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(","))
+
+
+def _sizes(text: str) -> tuple[int, ...]:
     """Numbers of training scenes. Raises `MaquetteError` for others."""
-    from maquette.ablation.request import ALL
-
     names = _names(text)
-    if names is None:
-        return None
     if not all(name == "all" or name.isdecimal() for name in names):
         raise MaquetteError(f"sizes are whole numbers of scenes, or all, which is {ALL}, not {text!r}.")
     return tuple(ALL if name == "all" else int(name) for name in names)
 
 
-def _levers(typed: list[str] | None) -> dict[str, tuple[Any, ...]] | None:
+def _levers(typed: list[str]) -> dict[str, tuple[Any, ...]]:
     """Settings and their values. Raises `MaquetteError` where there is no value."""
     found = {}
-    for text in typed or ():
+    for text in typed:
         name, equals, values = text.partition("=")
         if not equals or not values:
             raise MaquetteError(f"--lever is a setting and its values, such as learning_rate=3e-4,3e-3, not {text!r}.")
         found[name.strip()] = tuple(read_value(value.strip()) for value in values.split(","))
-    return found or None
+    return found

@@ -19,8 +19,8 @@ BAD = {
     "seeds": ({"seeds": 0}, "seeds is 1 or more, not 0."),
     "size": ({"study": "pairs", "sizes": (16,)}, "A training set has at least one batch of 32 scenes .*, not 16."),
     "scenes": ({"scenes": 16}, "A training set has at least one batch of 32 scenes .*, not 16."),
-    "few": ({"study": "convergence", "steps": 20}, "takes 3 measurements or more, not 2: every 10 steps of 20."),
-    "pair": ({"study": "composition", "nets": ("a",)}, "composition takes two ControlNets joined by +, .*not 'a'."),
+    "few": ({"study": "convergence", "steps": 10}, "takes 3 measurements or more, not 2: every 10 steps of 10."),
+    "pair": ({"study": "composition", "nets": ("a",)}, "takes two ControlNets joined by .*, not 'a'."),
     "lever": ({"levers": {"lerning_rate": (1,)}}, "did you mean 'learning_rate'?"),
     "value": ({"levers": {"learning_rate": (-1.0,)}}, "learning_rate .*-1"),
 }
