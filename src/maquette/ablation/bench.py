@@ -13,6 +13,7 @@ from maquette.base import Base
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.conditions.networks.perception import PerceptionModel
 from maquette.controlnet.network import ControlNet
+from maquette.controlnet.save import WEIGHTS
 from maquette.evaluation.controlnet import Examples, Uncontrolled, unseen_scenes
 from maquette.evaluation.protocol import Protocol
 from maquette.foundation.images import image_grid
@@ -74,6 +75,8 @@ class Bench:
         Raises `MaquetteError` as `train` does.
         """
         request, folder = self.request, self.request.output / NETS / name
+        if (folder / WEIGHTS).exists() and not checkpoint.states(folder):  # finished, and its states are forgotten
+            return load_controlnet(folder, self.base)
         config = TrainingConfig(
             condition=condition,
             output=folder,

@@ -73,12 +73,10 @@ class Ledger:
 
     @staticmethod
     def open(request: Request, cells: Sequence[Cell]) -> "Ledger":
-        """Begin a study, or go on with it. Raises `MaquetteError` if the folder holds one with other settings."""
+        """What a folder holds of a study. Raises `MaquetteError` if it is one with other settings, or damaged."""
         ledger, settings = Ledger(request.output), finite(request.used)
         path = request.output / SETTINGS
-        if not path.exists():
-            _write(path, settings)
-        before = _read(path)
+        before = _read(path) if path.exists() else settings
         changed = sorted(name for name in {*before, *settings} if before.get(name) != settings.get(name))
         if changed:
             raise MaquetteError(
@@ -89,6 +87,10 @@ class Ledger:
             if ledger.file(cell).exists():
                 ledger.found[cell.name] = _read(ledger.file(cell))
         return ledger
+
+    def begin(self, request: Request) -> None:
+        """Write down which study the folder is of."""
+        _write(self.folder / SETTINGS, request.used)
 
     def file(self, cell: Cell) -> Path:
         return self.folder / CELLS / f"{cell.name}.json"

@@ -1,5 +1,6 @@
 """Running a study: cell by cell, each kept as soon as it is finished, and the result written after each."""
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -40,8 +41,7 @@ def ablate(request: Request, command: str = "", only_estimate: bool = False) -> 
     """
     study = STUDIES[request.study]
     cells = study.cells(request)
-    request.output.mkdir(parents=True, exist_ok=True)
-    with exclusive(request.output):
+    with contextlib.nullcontext() if only_estimate else _held(request.output):
         ledger = Ledger.open(request, cells)
         left = [cell for cell in cells if cell.name not in ledger.found]
         tqdm.write(f"{request.study}: {QUESTIONS[request.study][0]}; {len(left)} of {len(cells)} cells to do.")
@@ -49,16 +49,25 @@ def ablate(request: Request, command: str = "", only_estimate: bool = False) -> 
             bench = Bench.open(request)
             seconds = measured(bench, left).seconds(left)
             tqdm.write(f"About {_hours(seconds)}, by a few steps measured on this machine.")
-            for number, cell in enumerate([] if only_estimate else left, 1):
-                tqdm.write(f"{number} of {len(left)}: {cell.name}")
-                ledger.keep(cell, _timed(study, cell, bench))
-                if cell.steps:
-                    bench.forget_states(cell.name)
-                _write(request, ledger, study.tables(request, ledger.found), command)
-        if not only_estimate:
+        if only_estimate:
+            return request.output
+        ledger.begin(request)
+        for number, cell in enumerate(left, 1):
+            tqdm.write(f"{number} of {len(left)}: {cell.name}")
+            ledger.keep(cell, _timed(study, cell, bench))
+            if cell.steps:
+                bench.forget_states(cell.name)
             _write(request, ledger, study.tables(request, ledger.found), command)
-            tqdm.write(markdown(ledger, study.tables(request, ledger.found)))
+        tables = study.tables(request, ledger.found)
+        _write(request, ledger, tables, command)
+        tqdm.write(markdown(ledger, tables))
     return request.output
+
+
+def _held(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Hold a new or old folder for this process alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return exclusive(folder)
 
 
 def _timed(study: Study, cell: Cell, bench: Bench) -> Finding:
