@@ -41,9 +41,9 @@ def result(folder: Path) -> dict:
 
 def test_a_study_of_designs(request_of, maquette, base) -> None:
     """Its numbers are those of `maquette evaluate` on the ControlNets that it leaves behind."""
-    folder = ablate(request_of("design"), "maquette ablate ...")
+    folder = ablate(request_of("design", variants=("lite",)), "maquette ablate ...")
     found = result(folder)
-    assert list(found["cells"]) == ["canny-zero-seed0", "canny-lite-seed0"]
+    assert list(found["cells"]) == ["canny-lite-seed0"]
     assert found["command"] == "maquette ablate ..." and found["settings"]["seeds"] == 1
     net = folder / "nets" / "canny-lite-seed0"
     code, _, err = maquette("evaluate", net, "--scenes", 6, "--steps", 1, "--base", base, "-o", "evaluated")
@@ -65,6 +65,7 @@ def test_a_study_of_designs(request_of, maquette, base) -> None:
     assert f"{np.mean(cell['scores']['none']):.3f} ± {np.std(cell['scores']['none'], ddof=1):.3f} [" in page
 
 
+@pytest.mark.slow
 def test_a_study_that_was_killed_goes_on_and_ends_the_same(request_of, monkeypatch) -> None:
     whole = result(ablate(request_of("design", "whole")))
     done, plain = [], design.evaluate
