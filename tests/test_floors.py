@@ -17,7 +17,7 @@ FLOORS = [
     {"base", "controlnet"},
     {"annotation", "checkpoints", "sampling"},
     {"training", "evaluation"},
-    {"study"},
+    {"study", "baselines"},
     {"recipes"},
     {"cli"},
 ]
