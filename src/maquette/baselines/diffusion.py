@@ -6,8 +6,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.baselines.protocol import runs_of_seeds
+from maquette.errors import MaquetteError
 from maquette.foundation.pixels import to_unit
 from maquette.foundation.seeds import generators, noise
 
@@ -53,3 +55,14 @@ def in_batches(
 
 def _tokens(base: Base) -> int:
     return base.image_tokens((base.size, base.size))
+
+
+def plain_unet(base: Base, method: str) -> UNetBackbone:
+    """A base's U-Net, with no input but latents, time and text. Raises `MaquetteError` for any other backbone."""
+    backbone = base.backbone
+    if not isinstance(backbone, UNetBackbone) or backbone.text.pooled_width is not None:
+        raise MaquetteError(
+            f"The method {method!r} is for U-Nets as in Stable Diffusion 1.x and 2.x, which {base.name!r} is not; use "
+            "the diorama's, or one of theirs."
+        )
+    return backbone

@@ -90,7 +90,9 @@ def controlled(name: str | Path, base: Base, **settings: object) -> Controlled:
     Raises `MaquetteError` for what is no ControlNet, and for any setting.
     """
     check_names("setting of 'controlnet'", list(settings), [])
-    return Controlled(base, load_contract(name).condition or "", NoSettings(), load_controlnet(name, base))
+    return Controlled(
+        base, (load_contract(name).detector or "").removeprefix("diorama/"), NoSettings(), load_controlnet(name, base)
+    )
 
 
 def _generated(

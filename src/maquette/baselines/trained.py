@@ -142,6 +142,11 @@ def _rate(highest: float, length: int, step: int) -> float:
     return highest * cosine(step, length, warmup=min(WARMUP, length // 10), hold=0.5)
 
 
+def mixed(device: torch.device) -> torch.autocast:
+    """Compute in bfloat16 what tolerates it."""
+    return torch.autocast(device.type, torch.bfloat16)
+
+
 def _check_pairs(method: Trained, pairs: Pairs) -> None:
     """Raises `MaquetteError` for pairs of another condition or size than a method's."""
     if pairs.condition != method.condition:
