@@ -73,7 +73,7 @@ class PITI(Trained):
         return nn.ModuleDict({"encoder": encoder, "unet": backbone.make_whole_copy()})
 
     def stages(self) -> tuple[Stage, ...]:
-        """The encoder against the locked base, then both (§3.2)."""
+        """The encoder against the locked base, then both."""
         locked = self.settings.locked
         return (
             Stage("encoder", locked, ("encoder",), self._loss, 1e-3),
@@ -113,7 +113,7 @@ class PITI(Trained):
 
 
 def normalised(dropped: Tensor, conditional: Tensor, scale: float) -> Tensor:
-    """Classifier-free guidance with the conditional prediction's mean and deviation, picture by picture (§3.4).
+    """Classifier-free guidance with the conditional prediction's mean and deviation, picture by picture.
 
     Args:
         dropped, conditional: predictions (B, C, h, w) without and with the condition.

@@ -75,7 +75,7 @@ class SketchGuided(Trained):
         return (Stage("predictor", 1.0, ("predictor",), self._loss, 1e-3),)
 
     def _loss(self, batch: Batch, source: torch.Generator) -> Tensor:
-        """Scalar: the predictor's error on the edge maps' latents (eq. 1)."""
+        """Scalar: the predictor's error on the edge maps' latents."""
         latents, times, _ = noisy(self.base, batch.posteriors(), source)
         with torch.no_grad():
             seen = features(self.base, latents, times, self.base.encode_text(batch.texts))

@@ -9,7 +9,7 @@ from maquette.noise.process import Sampler
 
 
 class Steered:
-    """A `Sampler` whose every step x → x' becomes x' − α ∇ error(x), α = β ‖x − x'‖ / ‖∇ error(x)‖ (Voynov, eq. 2).
+    """A `Sampler` whose every step x → x' becomes x' − α ∇ error(x), α = β ‖x − x'‖ / ‖∇ error(x)‖.
 
     So β is the length of the guidance's step as a share of the sampler's own, whatever the error's scale. All latents
     are (B, C, h, w), and each picture has its own α.

@@ -61,7 +61,9 @@ class Taming(Trained):
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,
                 resid_pdrop=0.0,
-                attn_implementation="eager",
+                bos_token_id=None,
+                eos_token_id=None,
+                attn_implementation="eager",  # the backward pass of fused attention is slow on a CPU
             )
         )
         return nn.ModuleDict(
@@ -108,7 +110,7 @@ class Taming(Trained):
         return result, loss
 
     def _likelihood_loss(self, batch: Batch, source: torch.Generator) -> Tensor:
-        """Scalar: −log p of each of the picture's codes, given the map's and those before (eq. 9 and 10)."""
+        """Scalar: −log p of each of the picture's codes, given the map's and those before (§3.2)."""
         with torch.no_grad():
             of_map, of_picture = self._map_codes(batch.maps), self._codes("pictures").encode(batch.images)
         written = torch.cat([of_map, of_picture + self.settings.codes], dim=1)
