@@ -99,7 +99,7 @@ def test_other_settings_need_another_folder(request_of, maquette) -> None:
 
 @pytest.mark.slow
 def test_every_study_runs_to_its_tables(request_of, net, maquette, base) -> None:
-    """Pairs by size, guidance in four ways, two controls, and convergence over levers."""
+    """Pairs by size, guidance in four ways, two controls, other methods, and convergence over levers."""
     sizes = result(ablate(request_of("pairs", "pairs", sizes=(4, 8))))
     assert [table["rows"][0][0] for table in sizes["tables"]] == ["scenes", "scenes"]
     assert list(sizes["cells"]) == ["canny-4-seed0", "canny-8-seed0"]
@@ -109,6 +109,15 @@ def test_every_study_runs_to_its_tables(request_of, net, maquette, base) -> None
     both = result(ablate(request_of("composition", "two", nets=(f"{trained}+{trained}",))))
     cells = list(both["cells"].values())
     assert cells[1]["scores"] == cells[2]["scores"]  # the same ControlNet, first or second
+    others = result(ablate(request_of("methods", "others", conditions=("segmentation",), steps=6)))
+    assert [row[0] for row in others["tables"][0]["rows"][1:]] == [
+        "base",
+        "piti",
+        "taming",
+        "ldm",
+        "lite",
+        "controlnet",
+    ]
     levers = {"prompt_drop": (0.0,)}
     curves = result(ablate(request_of("convergence", "curves", steps=6, every=2, levers=levers)))
     assert list(curves["cells"]) == ["canny-usual-seed0", "canny-prompt_drop=0.0-seed0"]

@@ -65,7 +65,7 @@ class Guidance:
         rows = [["the condition enters", "", "saturation", "Fréchet distance to the scenes"]]
         for way, cell in done.items():
             rows[0][1] = cell["label"]
-            rows.append([way, spread(cell["scores"]), spread(cell["saturation"]), _with_interval(cell["frechet"])])
+            rows.append([way, spread(cell["scores"]), spread(cell["saturation"]), with_interval(cell["frechet"])])
         rows.append(["(the scenes, decoded)", "–", spread(next(iter(done.values()))["saturation of scenes"]), "–"])
         return Table(f"{net}, no prompt, {request.tested} test scenes", rows)
 
@@ -75,7 +75,8 @@ def saturations(images: list[Image.Image]) -> list[float]:
     return [float(np.asarray(image.convert("HSV"))[..., 1].mean() / 255) for image in images]
 
 
-def _with_interval(value: dict[str, float]) -> str:
+def with_interval(value: dict[str, float]) -> str:
+    """A number with its 95 % interval."""
     return f"{value['mean']:.3f} [{value['low']:.3f}, {value['high']:.3f}]"
 
 

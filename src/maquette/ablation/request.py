@@ -22,6 +22,7 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "pairs": ("how fidelity grows with the number of training pairs", ("conditions", "sizes", *TRAINED, *TESTED)),
     "guidance": ("where in guidance a condition enters, without a prompt", ("nets", *TESTED)),
     "composition": ("two controls together against each alone", ("nets", *TESTED)),
+    "methods": ("how other methods follow after as many steps", ("conditions", *TRAINED, "tested")),
     "convergence": ("whether a ControlNet converges suddenly, and when", ("conditions", "every", "levers", *TRAINED)),
 }
 """By name: the question, and the settings that the study uses."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from maquette.ablation import composition, convergence, design, guidance
+from maquette.ablation import composition, convergence, design, guidance, methods
 from maquette.ablation.bench import Bench
 from maquette.ablation.cells import Cell, Finding, Ledger, Study, Table
 from maquette.ablation.estimate import measured
@@ -22,6 +22,7 @@ STUDIES: dict[str, Study] = {
     "pairs": design.PAIRS,
     "guidance": guidance.STUDY,
     "composition": composition.STUDY,
+    "methods": methods.STUDY,
     "convergence": convergence.STUDY,
 }
 
@@ -109,7 +110,7 @@ def _hashes(ledger: Ledger) -> list[list[str]]:
     rows = []
     for name, cell in ledger.found.items():
         setups = cell["setup"] if isinstance(cell["setup"], list) else [cell["setup"]]
-        nets = ", ".join(setup["controlnet"]["hash"][:12] for setup in setups)
+        nets = ", ".join(setup["controlnet"]["hash"][:12] for setup in setups if setup["controlnet"])
         rows.append([name, setups[0]["base"]["hash"][:12], nets])
     return rows
 

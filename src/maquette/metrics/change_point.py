@@ -99,7 +99,10 @@ def growing(scores: ArrayLike, noise: ArrayLike = 0.0) -> list[Change]:
         lows = low[place]
         candidates = np.array([middles[row], np.full(len(values), width), lows, lows + rise[place], found])
         best[:, better] = candidates[:, better]
-    return [Change(*column[:4], *_compared(level[n], line[n], column[4])) for n, column in enumerate(best.T.tolist())]
+    return [
+        Change(middle, width, low, high, *_compared(level[last], line[last], bic))
+        for last, (middle, width, low, high, bic) in enumerate(best.T.tolist())
+    ]
 
 
 def located(scores: ArrayLike, noise: ArrayLike = 0.0, per: int = 8) -> Located:

@@ -17,7 +17,7 @@ SHOWN = [command for page in PAGES for command in re.findall(r"maquette ablate \
 
 def test_every_study_has_a_command_on_its_page() -> None:
     page = (ROOT / "docs" / "tables.md").read_text()
-    for study in ("design", "pairs", "guidance", "composition", "convergence"):
+    for study in ("design", "pairs", "guidance", "composition", "methods", "convergence"):
         assert f"maquette ablate {study} " in page
 
 
