@@ -1,6 +1,6 @@
 """What the cells of a study share: the base, the test scenes, and how ControlNets are trained and loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -64,7 +64,7 @@ class Bench:
         drawn = np.random.default_rng(0).choice(self.request.tested, SIX, replace=False)
         return sorted(map(int, drawn))
 
-    def sheet(self, rows: dict[str, Sequence[Image.Image]]) -> Image.Image:
+    def sheet(self, rows: Mapping[str, Sequence[Image.Image]]) -> Image.Image:
         """Rows of six images each, by their labels; of more, the six that were drawn."""
         chosen = [[images[number] for number in self.six] if len(images) > SIX else images for images in rows.values()]
         return image_grid(chosen, labels=list(rows))

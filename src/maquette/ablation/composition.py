@@ -37,7 +37,7 @@ class Composition:
             for _, examples in parts:
                 scores[examples.label][kind] = examples.measured(rows[kind])[examples.label]
         setup = [provenance(bench.base, net, bench.protocol) for net, _ in chosen]
-        return Finding({"scores": scores, "setup": setup}, bench.sheet({**rows}))
+        return Finding({"scores": scores, "setup": setup}, bench.sheet(rows))
 
     def tables(self, request: Request, found: Found) -> list[Table]:
         return [table for pair in request.names_of_nets if (table := self._table(request, pair, found))]

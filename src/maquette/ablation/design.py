@@ -46,7 +46,7 @@ class Trainings:
         report = evaluate(net, examples, bench.uncontrolled, shown=bench.six)
         numbers = numbers_of(report) | {"setup": provenance(bench.base, net, report.protocol)}
         shown = {name: images for name, images in report.pictures.items() if "no control" not in name}
-        return Finding(numbers, bench.sheet({**shown}))
+        return Finding(numbers, bench.sheet(shown))
 
     def tables(self, request: Request, found: Found) -> list[Table]:
         return [table for condition in request.conditions for table in self._tables(request, condition, found)]

@@ -3,6 +3,7 @@
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -120,7 +121,13 @@ def request_of(**typed: Any) -> Request:
 
     Raises `MaquetteError` for bad ones.
     """
-    read = {"conditions": _names, "variants": _names, "nets": _names, "sizes": _sizes, "levers": _levers}
+    read: dict[str, Callable[[Any], Any]] = {
+        "conditions": _names,
+        "variants": _names,
+        "nets": _names,
+        "sizes": _sizes,
+        "levers": _levers,
+    }
     typed["levers"] = typed.pop("lever") or None
     given = {name: read.get(name, _as_typed)(value) for name, value in typed.items() if value is not None}
     request = Request(**given)

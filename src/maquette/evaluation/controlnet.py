@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Unpack
 
 import numpy as np
 from PIL import Image
@@ -26,7 +25,8 @@ from maquette.foundation.images import image_grid
 from maquette.foundation.progress import steps_bar
 from maquette.metrics.fidelity import SceneScorer, Scorer
 from maquette.metrics.intervals import Interval, bootstrap
-from maquette.sampling.generate import Progress, Settings, generate
+from maquette.sampling.config import ConditionIn, ResolutionWeights
+from maquette.sampling.generate import Progress, generate
 from maquette.sampling.prompts import Captioner
 
 SHOWN = 8  # scenes on the grid
@@ -233,13 +233,14 @@ def generated_from(
     protocol: Protocol,
     size: tuple[int, int],
     label: str,
-    **settings: Unpack[Settings],
+    condition_in: ConditionIn = "both",
+    resolution_weights: ResolutionWeights = "normalised",
 ) -> list[Image.Image]:
     """An image of size (width, height) for each prompt, controlled by the maps of its number.
 
     Args:
         controls: ControlNets, each with a map for each prompt.
-        settings: further ones of `generate`.
+        condition_in, resolution_weights: as for `generate`.
 
     A few batches at a time: a generation holds all its maps as numbers, gigabytes for thousands.
     """
@@ -259,7 +260,8 @@ def generated_from(
                 record=False,
                 progress=_part_of(progress, len(images), len(prompts[rows]), len(prompts), protocol.batch_size),
                 size=size,
-                **settings,
+                condition_in=condition_in,
+                resolution_weights=resolution_weights,
             )
     return images
 

@@ -139,7 +139,7 @@ class Run:
         if finished % self.config.checkpoint_every == 0 or last or over or stopped:
             state.save(finished, self.log.lines())
             if self.world.is_main:
-                self.log.write(finished, **{SAVED: 1})
+                self.log.write(finished, (), **{SAVED: 1})
         if stopped:
             self.leave(finished, stopped)
         if over and not last:

@@ -77,7 +77,7 @@ class Log:
         """
         finite = {name: value for name, value in values.items() if not math.isnan(value)}
         scores = [None if math.isnan(score) else round(score, 4) for score in each]
-        line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **finite}
+        line: Line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **finite}
         line |= {SCENES: scores} if scores else {}
         with (self.folder / METRICS).open("a") as stream:
             stream.write(json.dumps(line) + "\n")
