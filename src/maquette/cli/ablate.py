@@ -106,12 +106,19 @@ def run(
     for name in request.names_of_nets:
         for one in name.split("+"):
             local_controlnet(one)
+    _ablate(request, only_estimate)
+
+
+def _ablate(request: Request, only_estimate: bool) -> None:
+    """Run, and print the folder; Ctrl-C leaves quietly."""
     from maquette.ablation.run import ablate
 
     try:
-        print(ablate(request, shlex.join(["maquette", *sys.argv[1:]]), only_estimate))
+        folder = ablate(request, shlex.join(["maquette", *sys.argv[1:]]), only_estimate)
     except KeyboardInterrupt:
         raise typer.Exit(130) from None
+    if not only_estimate:
+        print(folder)
 
 
 def request_of(**typed: Any) -> Request:
