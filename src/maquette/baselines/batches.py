@@ -24,7 +24,7 @@ class Batch:
     images: Tensor  # (B, 3, H, W) in [-1, 1]
     maps: Tensor  # (B, 3, H, W) in [0, 1]
     texts: list[str]
-    posteriors: Callable[[], Tensor]  # the base's, of the images: (B, 2 C, h, w)
+    posteriors: Callable[[], Tensor]  # the base's, of the images: (B, 2C, h, w)
 
 
 class Batches:
@@ -48,12 +48,12 @@ class Batches:
         device = self._base.device
 
         def posteriors() -> Tensor:
-            """(B, 2 C, h, w)."""
+            """(B, 2C, h, w)."""
             return torch.cat([self._posterior(row, view) for row, view in zip(rows, views, strict=True)])
 
         texts = [example.text for example in examples]
         return Batch(step, images.to(device), torch.stack(maps).to(device), texts, posteriors)
 
     def _encoded(self, row: int, view: CropView) -> Tensor:
-        """The posterior (1, 2 C, h, w) of one image: encoded alone, since in a batch it would be rounded otherwise."""
+        """The posterior (1, 2C, h, w) of one image: encoded alone, since in a batch it would be rounded otherwise."""
         return self._base.posterior(to_signed(self._pairs.image(row, view))[None])

@@ -20,7 +20,7 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 def noisy(base: Base, posteriors: Tensor, source: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Noisy latents (B, C, h, w), their times (B,) and the target, like the latents, from posteriors (B, 2 C, h, w)."""
+    """Noisy latents (B, C, h, w), their times (B,) and the target, like the latents, from posteriors (B, 2C, h, w)."""
     shape = (len(posteriors), posteriors.shape[1] // 2, *posteriors.shape[2:])
     of_posterior, added = (torch.randn(shape, generator=source).to(posteriors.device) for _ in range(2))
     latents = base.sample_latents(posteriors, of_posterior)

@@ -21,12 +21,14 @@ from maquette.baselines.protocol import CLASS_MAPS, check_request
 from maquette.baselines.trained import Stage, Trained, mixed
 from maquette.foundation.declared import Declared, setting
 
+WIDTHS = (24, 36, 48)  # channels of the U-Net's levels, times the setting
+
 
 @dataclass(frozen=True)
-class Settings(Declared):
+class LDMSettings(Declared):
     """Sizes of the networks. Raises `MaquetteError` for values out of range."""
 
-    width: int = setting(96, "channels of the U-Net's first level; the others have more", low=16)
+    width: int = setting(4, "of the U-Net: its levels have 24, 36 and 48 times as many channels", low=1)
     channels: int = setting(8, "of the rescaled class map", low=1)
     palette: str = setting("diorama", "of the class maps")
 
@@ -53,7 +55,7 @@ class LDM(Trained):
     name: ClassVar[str] = "ldm"
     takes_text: ClassVar[bool] = False
     conditions: ClassVar[tuple[str, ...] | None] = CLASS_MAPS
-    Settings = Settings
+    Settings: ClassVar[type[Declared]] = LDMSettings
 
     def build(self) -> nn.ModuleDict:
         """Rescaler and U-Net."""
@@ -62,11 +64,11 @@ class LDM(Trained):
             sample_size=self.base.size // backbone.downscale,
             in_channels=backbone.latent_channels + settings.channels,
             out_channels=backbone.latent_channels,
-            block_out_channels=(settings.width, settings.width * 3 // 2, settings.width * 2),
+            block_out_channels=tuple(width * settings.width for width in WIDTHS),
             down_block_types=("DownBlock2D", "AttnDownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
-            attention_head_dim=settings.width // 2,
-            norm_num_groups=8,
+            attention_head_dim=12 * settings.width,
+            norm_num_groups=4,
         )
         rescaler = Rescaler(count_of(settings.palette), settings.channels, backbone.downscale)
         return nn.ModuleDict({"rescaler": rescaler, "unet": unet})

@@ -20,13 +20,14 @@ from maquette.baselines.trained import Stage, Trained, mixed
 from maquette.foundation.declared import Declared, setting
 
 PATCH = 16  # pixels a side of what one token covers
+HEAD = 48  # numbers
 
 
 @dataclass(frozen=True)
-class Settings(Declared):
+class PITISettings(Declared):
     """Sizes, stages and guidance. Raises `MaquetteError` for values out of range."""
 
-    width: int = setting(192, "of the encoder's tokens", low=16)
+    heads: int = setting(4, f"of the encoder's attention, {HEAD} numbers wide each", low=1)
     layers: int = setting(4, "of the encoder", low=1)
     locked: float = setting(0.5, "share of the steps in which the base is locked", low=0.0, high=1.0)
     drop: float = setting(0.1, "share of the maps that are dropped in training, for guidance", low=0.0, high=1.0)
@@ -36,9 +37,10 @@ class Settings(Declared):
 class ConditionEncoder(nn.Module):
     """A transformer from the patches of a condition map to tokens as a text encoder makes them."""
 
-    def __init__(self, side: int, width: int, layers: int, text: int) -> None:
+    def __init__(self, side: int, heads: int, layers: int, text: int) -> None:
         """Maps of `side` pixels to tokens of the width `text`."""
         super().__init__()
+        width = HEAD * heads
         self.patches = nn.Sequential(
             nn.Conv2d(3, width // 2, 4, stride=4),
             nn.SiLU(),
@@ -46,7 +48,7 @@ class ConditionEncoder(nn.Module):
         )
         self.places = nn.Parameter(0.02 * torch.randn(1, (side // PATCH) ** 2, width))
         layer = nn.TransformerEncoderLayer(
-            width, max(1, width // 48), 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+            width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
         )
         self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, text)
@@ -64,12 +66,12 @@ class PITI(Trained):
     name: ClassVar[str] = "piti"
     takes_text: ClassVar[bool] = False
     conditions: ClassVar[tuple[str, ...] | None] = None
-    Settings = Settings
+    Settings: ClassVar[type[Declared]] = PITISettings
 
     def build(self) -> nn.ModuleDict:
         """The encoder, and a copy of the base's U-Net, so that the base itself stays as it is."""
         backbone, settings = plain_unet(self.base, self.name), self.settings
-        encoder = ConditionEncoder(self.base.size, settings.width, settings.layers, backbone.text.width)
+        encoder = ConditionEncoder(self.base.size, settings.heads, settings.layers, backbone.text.width)
         return nn.ModuleDict({"encoder": encoder, "unet": backbone.make_whole_copy()})
 
     def stages(self) -> tuple[Stage, ...]:

@@ -51,7 +51,10 @@ class Plain:
 
 
 class Controlled:
-    """A ControlNet, of any variant, that is already trained."""
+    """A ControlNet, of any variant, that is already trained.
+
+    Raises `MaquetteError` without one: `registry.make` has none, `registry.load` finds it.
+    """
 
     name: ClassVar[str] = "controlnet"
     takes_text: ClassVar[bool] = True

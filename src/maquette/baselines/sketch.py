@@ -33,7 +33,7 @@ TIME = 32  # numbers that describe the time
 
 
 @dataclass(frozen=True)
-class Settings(Declared):
+class SketchSettings(Declared):
     """How strongly and how long edges steer. Raises `MaquetteError` for values out of range."""
 
     strength: float = setting(1.6, "β: a step of the guidance as a share of the sampler's step", low=0.0, high=100.0)
@@ -62,7 +62,7 @@ class SketchGuided(Trained):
     name: ClassVar[str] = "sketch-guided"
     takes_text: ClassVar[bool] = True
     conditions: ClassVar[tuple[str, ...] | None] = EDGES
-    Settings = Settings
+    Settings: ClassVar[type[Declared]] = SketchSettings
 
     def build(self) -> nn.ModuleDict:
         """The predictor alone; the base stays locked."""

@@ -25,15 +25,16 @@ from maquette.foundation.pixels import from_signed
 from maquette.foundation.seeds import generators
 
 MAP_CELL, PICTURE_CELL = 16, 8  # pixels a side that one code covers
+HEAD = 32  # numbers
 
 
 @dataclass(frozen=True)
-class Settings(Declared):
+class TamingSettings(Declared):
     """Sizes of the networks, and how codes are drawn. Raises `MaquetteError` for values out of range."""
 
     channels: int = setting(16, "of the autoencoders' first level; deeper ones have 2, 4 and 8 times as many", low=4)
     codes: int = setting(512, "of the codebook of pictures, and of that of class maps", low=2)
-    width: int = setting(192, "of the transformer", low=16)
+    heads: int = setting(6, f"of the transformer's attention, {HEAD} numbers wide each", low=1)
     layers: int = setting(6, "of the transformer", low=1)
     top: int = setting(100, "most likely codes among which each is drawn", low=1)
     palette: str = setting("diorama", "of the class maps")
@@ -45,7 +46,7 @@ class Taming(Trained):
     name: ClassVar[str] = "taming"
     takes_text: ClassVar[bool] = False
     conditions: ClassVar[tuple[str, ...] | None] = CLASS_MAPS
-    Settings = Settings
+    Settings: ClassVar[type[Declared]] = TamingSettings
 
     def build(self) -> nn.ModuleDict:
         """Codes of class maps and of pictures, and the transformer."""
@@ -55,9 +56,9 @@ class Taming(Trained):
             GPT2Config(
                 vocab_size=2 * settings.codes,
                 n_positions=self._map_length + (self.base.size // PICTURE_CELL) ** 2,
-                n_embd=settings.width,
+                n_embd=HEAD * settings.heads,
                 n_layer=settings.layers,
-                n_head=max(1, settings.width // 32),
+                n_head=settings.heads,
                 embd_pdrop=0.0,
                 attn_pdrop=0.0,
                 resid_pdrop=0.0,

@@ -159,7 +159,7 @@ def _check_pairs(method: Trained, pairs: Pairs) -> None:
 
 def _keep_budget(run: Path, begun: dict[str, Any]) -> None:
     """Write what a run begins with into its folder. Raises `MaquetteError` if it began with something else."""
-    path, kept = run / BUDGET, {}
+    path = run / BUDGET
     if not path.exists():
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(begun, indent=2) + "\n")

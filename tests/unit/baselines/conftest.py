@@ -12,10 +12,10 @@ from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 
 TINY = {
-    "piti": {"width": 48, "layers": 1},
+    "piti": {"heads": 1, "layers": 1},
     "sketch-guided": {},
-    "taming": {"channels": 4, "codes": 16, "width": 32, "layers": 2, "top": 8},
-    "ldm": {"width": 32, "channels": 3},
+    "taming": {"channels": 4, "codes": 16, "heads": 1, "layers": 2, "top": 8},
+    "ldm": {"width": 1, "channels": 3},
 }
 """Settings of every method that learns."""
 

@@ -13,7 +13,7 @@ from maquette.baselines.protocol import Budget
 
 
 def test_pitis_encoder_gives_tokens_of_the_text_s_width() -> None:
-    encoder = ConditionEncoder(128, 48, 1, 24).eval()
+    encoder = ConditionEncoder(128, 1, 1, 24).eval()
     maps = torch.rand(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     tokens = encoder(maps)
     assert tokens.shape == (2, 64, 24)
