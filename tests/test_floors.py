@@ -17,8 +17,8 @@ FLOORS = [
     {"base", "controlnet"},
     {"annotation", "checkpoints", "sampling"},
     {"training", "evaluation"},
-    {"study"},
-    {"recipes"},
+    {"study", "baselines"},
+    {"ablation", "recipes"},
     {"cli"},
 ]
 """From the ground up; what stands in one set is on one floor."""

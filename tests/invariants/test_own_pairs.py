@@ -196,7 +196,7 @@ def measured(monkeypatch, jump: int, steps) -> None:
     """Let the measurements after the given steps find a gain of 0.5 from step `jump` on."""
     gains = iter([0.5 * (step >= jump) for step in steps])
     monkeypatch.setattr(convergence.Monitor, "gain", lambda monitor, net: constant(next(gains)))
-    monkeypatch.setattr(convergence.Monitor, "measure", lambda monitor, net: (np.nan, Image.new("RGB", (8, 8))))
+    monkeypatch.setattr(convergence.Monitor, "measure", lambda monitor, net: ([], Image.new("RGB", (8, 8))))
 
 
 def test_a_run_stops_once_convergence_has_settled(base, settings, tmp_path, monkeypatch, capsys) -> None:
@@ -221,9 +221,9 @@ def test_a_run_stops_once_convergence_has_settled(base, settings, tmp_path, monk
 
 def test_a_date_is_provisional_before_it_settles(base, settings, tmp_path, monkeypatch, capsys) -> None:
     write_pairs(tmp_path / "pairs")
-    measured(monkeypatch, 2, range(6))
-    run = mq.train(settings(max_steps=5, evaluate_every=1), base)
-    assert "step 5: gain 0.5000, converged at step 2 (provisional)" in capsys.readouterr().out
+    measured(monkeypatch, 2, range(10))
+    run = mq.train(settings(max_steps=9, evaluate_every=1), base)
+    assert "step 9: gain 0.5000, converged at step 2 (provisional)" in capsys.readouterr().out
     assert "converged at step 2 (provisional)" in (run / "report.html").read_text()
 
 

@@ -1,5 +1,6 @@
 """Training options: each does what it promises."""
 
+from dataclasses import replace
 from importlib.metadata import version
 
 import pytest
@@ -39,6 +40,26 @@ def test_options_run_and_learn(settings, tmp_path, changes) -> None:
     run = mq.train(settings(evaluate_every=0, **changes), base)
     slot = "zero_convs.12.weight"
     assert weights(run)[slot].any() and not torch.equal(weights(run)[slot], weights(plain)[slot])
+
+
+def test_muon_moves_the_matrices_of_the_copy_along_all_their_directions(settings, tmp_path) -> None:
+    """By about the learning rate / 0.04, all else by AdamW at the learning rate; resumed, by the same bits."""
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sd15", context=96)
+    config = settings(optimizer_name="muon", evaluate_every=0, max_steps=3, checkpoint_every=1)
+    whole = mq.train(config, base)
+    parts = replace(config, output=tmp_path / "parts")
+    mq.train(replace(parts, max_steps=2), base)
+    before = weights(tmp_path / "parts")
+    mq.train(replace(parts, resume=True), base)
+    after = weights(whole)
+    assert all(torch.equal(value, after[name]) for name, value in weights(tmp_path / "parts").items())
+    name = "trainable_copy.down_blocks.0.resnets.0.conv1.weight"
+    moved = torch.linalg.svdvals((after[name] - before[name]).flatten(1))
+    assert moved.min() > 0.5 * 1e-3 / 0.04 and moved.max() < 1.5 * 1e-3 / 0.04
+    assert (after["zero_convs.12.weight"] - before["zero_convs.12.weight"]).abs().max() < 2e-3
+    with pytest.raises(MaquetteError, match="unlock needs another optimizer"):
+        settings(optimizer_name="muon", unlock="decoder")
 
 
 def test_added_channels_learn_in_all_of_the_base(settings, tmp_path) -> None:

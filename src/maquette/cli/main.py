@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from maquette.cli import convert, data, demo, detect, evaluate, generate, info, study, train, transfer
+from maquette.cli import ablate, convert, data, demo, detect, evaluate, generate, info, study, train, transfer
 from maquette.cli.command import Command
 from maquette.errors import MaquetteError, MaquetteWarning
 
@@ -15,6 +15,7 @@ VERBS = {
     "detect": detect,
     "train": train,
     "evaluate": evaluate,
+    "ablate": ablate,
     "info": info,
     "convert": convert,
     "transfer": transfer,

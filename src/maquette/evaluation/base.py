@@ -59,6 +59,11 @@ def prompt_alignment(
     return PromptAlignment(bootstrap(found), bootstrap(coloured))
 
 
+def names_its_things(scene: Scene) -> bool:
+    """Whether the caption describes the scene; some don't, on purpose."""
+    return all(thing.phrase in scene.caption for thing in scene.world.things)
+
+
 def shows(
     classes: NDArray[np.uint8], colours: NDArray[np.uint8], thing: Thing, things: tuple[Thing, ...]
 ) -> tuple[bool, bool]:

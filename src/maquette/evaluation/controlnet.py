@@ -25,6 +25,7 @@ from maquette.foundation.images import image_grid
 from maquette.foundation.progress import steps_bar
 from maquette.metrics.fidelity import SceneScorer, Scorer
 from maquette.metrics.intervals import Interval, bootstrap
+from maquette.sampling.config import ConditionIn, ResolutionWeights
 from maquette.sampling.generate import Progress, generate
 from maquette.sampling.prompts import Captioner
 
@@ -86,7 +87,7 @@ class Uncontrolled:
         key = (size, *prompts)
         if key in self._images:
             return self._images[key]
-        images = _generate(self.base, prompts, None, [], self.protocol, size, f"no control, {kind} prompt")
+        images = generated_from(self.base, prompts, [], self.protocol, size, f"no control, {kind} prompt")
         if self.keep:
             self._images[key] = images
         return images
@@ -132,6 +133,7 @@ def evaluate(
     grid: Path | None = None,
     judges: Judges | None = None,
     captioner: Captioner | None = None,
+    shown: Sequence[int] = range(SHOWN),
 ) -> Report:
     """Generate from examples with and without control for every kind of prompt, and score the images.
 
@@ -139,6 +141,7 @@ def evaluate(
         grid: where to save a grid of some images, a PNG.
         judges: further judges of the images.
         captioner: writes the automatic prompts, if the protocol has them.
+        shown: the numbers of the examples whose images are kept for the grid and the report's pictures.
 
     Raises `MaquetteError` for fewer than 2 examples, since each also gets another's caption.
     """
@@ -148,13 +151,17 @@ def evaluate(
     real = judges.features(examples.sources)
     controlled, bare = _Gathered(), _Gathered()
     prompts: dict[str, list[str]] = {}
-    pictures = {"condition": examples.maps[:SHOWN], "source": examples.sources[:SHOWN]}
+
+    def some(images: Sequence[Image.Image]) -> list[Image.Image]:
+        return [images[number] for number in shown if number < len(images)]
+
+    pictures = {"condition": some(examples.maps), "source": some(examples.sources)}
     unshown: dict[str, list[Image.Image]] = {}
     defaults: list[Image.Image] = []
 
     def generated(kind: str) -> list[Image.Image]:
         label = f"{examples.condition}, {kind} prompt"
-        return _generate(base, prompts[kind], net, examples.maps, protocol, size, label)
+        return generated_from(base, prompts[kind], [(net, examples.maps)], protocol, size, label)
 
     for kind in sorted(protocol.kinds, key=AUTOMATIC.__eq__):  # the automatic ones last: they caption the default's
         if kind == AUTOMATIC:
@@ -169,7 +176,7 @@ def evaluate(
         for found, gathered in ((images, controlled), (without, bare)):
             each = examples.measured(found) | judges.each(found, prompts[kind])
             gathered.add(kind, each, judges.sets(found, real))
-        pictures[kind], unshown[f"{kind}, no control"] = images[:SHOWN], without[:SHOWN]
+        pictures[kind], unshown[f"{kind}, no control"] = some(images), some(without)
     ceilings = examples.measured(through(base, examples.sources, protocol.batch_size))
     floors = examples.measured([*examples.sources[1:], examples.sources[0]])
     if grid is not None:
@@ -219,16 +226,21 @@ def _mean(scores: Sequence[float]) -> float:
     return float(np.nanmean(values))
 
 
-def _generate(
+def generated_from(
     base: Base,
     prompts: list[str],
-    net: ControlNet | None,
-    maps: Sequence[Image.Image],
+    controls: Sequence[tuple[ControlNet, Sequence[Image.Image]]],
     protocol: Protocol,
     size: tuple[int, int],
     label: str,
+    condition_in: ConditionIn = "both",
+    resolution_weights: ResolutionWeights = "normalised",
 ) -> list[Image.Image]:
-    """An image for each prompt, with the map of its number where there is a ControlNet.
+    """An image of size (width, height) for each prompt, controlled by the maps of its number.
+
+    Args:
+        controls: ControlNets, each with a map for each prompt.
+        condition_in, resolution_weights: as for `generate`.
 
     A few batches at a time: a generation holds all its maps as numbers, gigabytes for thousands.
     """
@@ -240,7 +252,7 @@ def _generate(
             images += generate(
                 base,
                 prompts[rows],
-                [Control(net, list(maps[rows]))] if net is not None else [],
+                [Control(net, list(maps[rows])) for net, maps in controls],
                 steps=protocol.steps,
                 guidance=protocol.guidance,
                 seed=protocol.seed + start,
@@ -248,6 +260,8 @@ def _generate(
                 record=False,
                 progress=_part_of(progress, len(images), len(prompts[rows]), len(prompts), protocol.batch_size),
                 size=size,
+                condition_in=condition_in,
+                resolution_weights=resolution_weights,
             )
     return images
 

@@ -12,12 +12,13 @@ from maquette.sampling.recording import net_hash
 PACKAGES = ("maquette", "torch", "diffusers", "transformers", "numpy", "pillow", "opencv-python-headless")
 
 
-def provenance(base: Base, net: ControlNet, protocol: Protocol) -> dict[str, Any]:
-    """Everything by name, to be stored with the scores."""
+def provenance(base: Base, net: ControlNet | None, protocol: Protocol) -> dict[str, Any]:
+    """Everything by name, to be stored with the scores; without a ControlNet, of the base alone."""
+    of_net = {"name": net.name, "hash": net_hash(net), "detector": net.contract.detector} if net is not None else None
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "base": {"name": base.name, "hash": base.hash(), "dtype": str(base.dtype).removeprefix("torch.")},
-        "controlnet": {"name": net.name, "hash": net_hash(net), "detector": net.contract.detector},
+        "controlnet": of_net,
         "device": base.device.type,
         "sampling": {
             "sampler": base.defaults.sampler,

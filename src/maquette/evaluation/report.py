@@ -74,7 +74,7 @@ class Report:
         kinds = list(self.controlled)
         rows = [["measure", *kinds, "without: " + kinds[0], *kinds[1:], "ceiling", "floor"]]
         for label, scores in self.more.items():
-            cells = [_spread(values) for values in (*scores.values(), *self.more_without[label].values())]
+            cells = [spread(values) for values in (*scores.values(), *self.more_without[label].values())]
             rows.append([_named(label), *cells, *map(_number, self.bounds.get(label, (math.nan, math.nan)))])
         for label, found in self.sets.items():
             both = (*found.values(), *self.sets_without[label].values())
@@ -111,7 +111,7 @@ class Report:
             "setup": self.setup,
         }
         with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(_finite(values), indent=2, ensure_ascii=False) + "\n", "utf-8")
+            temporary.write_text(json.dumps(finite(values), indent=2, ensure_ascii=False) + "\n", "utf-8")
         with atomic_write(path.with_suffix(".csv")) as temporary, temporary.open("w", newline="") as stream:
             csv.writer(stream).writerows(self._rows())
 
@@ -144,12 +144,12 @@ def _plain(found: dict[str, Interval]) -> dict[str, dict[str, float]]:
     return {kind: asdict(one) for kind, one in found.items()}
 
 
-def _finite(values: Any) -> Any:
+def finite(values: Any) -> Any:
     """The same with null for NaN, which JSON has no word for."""
     if isinstance(values, dict):
-        return {key: _finite(value) for key, value in values.items()}
+        return {key: finite(value) for key, value in values.items()}
     if isinstance(values, list | tuple):
-        return [_finite(value) for value in values]
+        return [finite(value) for value in values]
     return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
@@ -163,7 +163,7 @@ def _deviation(scores: Sequence[float]) -> float:
     return float(known.std(ddof=1)) if len(known) > 1 else math.nan
 
 
-def _spread(scores: Sequence[float]) -> str:
+def spread(scores: Sequence[float]) -> str:
     """Mean ± standard deviation, as the paper prints them, and the mean's 95 % interval."""
     found = bootstrap(np.asarray(scores, float))
     if math.isnan(found.mean):

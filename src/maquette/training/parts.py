@@ -15,7 +15,7 @@ from maquette.foundation.settings import problem
 
 Decay = Literal["constant", "cosine"]
 Precision = Literal["bfloat16", "float16", "float32"]
-Optimizer = Literal["adamw", "adamw8bit"]
+Optimizer = Literal["adamw", "adamw8bit", "muon"]
 Unlock = Literal["decoder", "all"]
 
 
@@ -171,7 +171,8 @@ class OptimizerConfig(Declared):
     warmup: int = setting(50, "Steps of linear warmup.", 0)
     name: Optimizer = setting(
         "adamw",
-        'Optimizer: "adamw", or "adamw8bit" from bitsandbytes, with a quarter of the memory.',
+        'Optimizer: "adamw"; "adamw8bit" from bitsandbytes, with a quarter of the memory; or "muon", which moves the '
+        "matrices of the copy by their momentum made orthogonal (Jordan et al. 2024), and all else by AdamW.",
         flat="optimizer_name",
     )
     weight_decay: float = setting(1e-2, "Weight decay of AdamW.", 0)

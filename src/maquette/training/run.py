@@ -139,7 +139,7 @@ class Run:
         if finished % self.config.checkpoint_every == 0 or last or over or stopped:
             state.save(finished, self.log.lines())
             if self.world.is_main:
-                self.log.write(finished, **{SAVED: 1})
+                self.log.write(finished, (), **{SAVED: 1})
         if stopped:
             self.leave(finished, stopped)
         if over and not last:
@@ -156,7 +156,9 @@ class Run:
         assert self.monitor is not None, "a run without measurements measures nothing"
         net = state.eval_net()
         with precision(self.config.hardware.precision, state.base):
-            (score, grid), gains = self.monitor.measure(net), self.monitor.gain(net)
+            (each, grid), gains = self.monitor.measure(net), self.monitor.gain(net)
+        scored = [score for score in each if not math.isnan(score)]
+        score = math.fsum(scored) / len(scored) if scored else math.nan
         gain = sum(at_level.gain for at_level in gains.values()) / len(gains)
         share = gain / (sum(at_level.without for at_level in gains.values()) / len(gains))
         levels = {f"gain at t={level}": round(at_level.gain, 5) for level, at_level in gains.items()}
@@ -166,7 +168,7 @@ class Run:
             weights = fsdp.whole(net.state_dict())
             if self.world.is_main:
                 checkpoint.write(self.config.output / BEST, {"step": step, "net": weights})
-        self._record(step, **values)
+        self._record(step, each, **values)
         self.settled_at = self.world.broadcast(self.find_settled() if self.world.is_main else None)
         if self.world.is_main:
             grids = self.config.output / "grids"
@@ -222,9 +224,9 @@ class Run:
             raise KeyboardInterrupt
         raise SystemExit(128 + number)
 
-    def _record(self, step: int, **values: float) -> None:
+    def _record(self, step: int, each: Sequence[float] = (), **values: float) -> None:
         if self.world.is_main:
-            self.log.write(step, **values)
+            self.log.write(step, each, **values)
             self.tracker.log(step, values)
 
 

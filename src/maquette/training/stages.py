@@ -13,6 +13,7 @@ from maquette.controlnet.choices import Connect
 from maquette.controlnet.network import ControlNet
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.training.config import CONFIG, TrainingConfig
+from maquette.training.muon import Muon
 from maquette.training.parts import ModelConfig, OptimizerConfig, Unlock
 
 
@@ -76,20 +77,37 @@ def unlocked_parameters(base: Base, unlock: Unlock) -> list[nn.Parameter]:
 def make_optimizer(
     settings: OptimizerConfig, unlock: Unlock | None, base: Base, net: ControlNet
 ) -> torch.optim.Optimizer:
-    """AdamW over the parameters of all stages; parameters without gradients are skipped and take no memory.
+    """The optimizer of the parameters of all stages; parameters without gradients are skipped and take no memory.
 
-    The second parameter group, if any, is the base's.
+    With AdamW the second parameter group, if any, is the base's; with Muon it is what AdamW moves.
     """
     assert settings.learning_rate is not None, "follows from the base before the first step"
     groups: list[dict[str, object]] = [{"params": list(net.parameters())}]
     if unlock:
         groups.append({"params": unlocked_parameters(base, unlock)})
+    if settings.name == "muon":
+        return _muon(settings.learning_rate, settings.weight_decay, net)
     if settings.name == "adamw":
         return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     eight_bit: torch.optim.Optimizer = _eight_bit()(
         groups, lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
     return eight_bit
+
+
+MUON_SHARE = 0.04
+"""The learning rate of what AdamW moves beside Muon, as a share of Muon's own, which is usually 0.02."""
+
+ENDS = {"conv_in", "conv_out", "pos_embed"}  # first and last layers of copies, which are no matrices between features
+
+
+def _muon(learning_rate: float, weight_decay: float, net: ControlNet) -> Muon:
+    """Muon over the copy's matrices, and AdamW at the learning rate over everything else."""
+    named = net.trainable_copy.named_parameters()
+    matrices = [weight for name, weight in named if weight.ndim >= 2 and not ENDS & set(name.split("."))]
+    chosen = set(map(id, matrices))
+    others = [weight for weight in net.parameters() if id(weight) not in chosen]
+    return Muon(matrices, others, learning_rate / MUON_SHARE, other_rate=MUON_SHARE, weight_decay=weight_decay)
 
 
 def _eight_bit() -> Any:
@@ -106,9 +124,9 @@ def set_learning_rates(optimizer: torch.optim.Optimizer, settings: OptimizerConf
     """Set the learning rates of the ControlNet and the base for `step` of `steps`."""
     factor = DECAYS[settings.decay](step, steps, settings.warmup)
     assert settings.learning_rate is not None, "follows from the base before the first step"
-    for group, peak in zip(
-        optimizer.param_groups, (settings.learning_rate, settings.unlock_learning_rate), strict=False
-    ):
+    muon = settings.learning_rate / MUON_SHARE
+    peaks = (muon, muon) if settings.name == "muon" else (settings.learning_rate, settings.unlock_learning_rate)
+    for group, peak in zip(optimizer.param_groups, peaks, strict=False):
         group["lr"] = peak * factor
 
 

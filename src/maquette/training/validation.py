@@ -47,7 +47,9 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield "shard", 'needs precision = "bfloat16" or "float32"'
     if values.get("shard") and values.get("ema"):
         yield "shard", "and ema cannot be combined"
-    if values.get("shard") and values.get("optimizer_name") == "adamw8bit":
+    if values.get("unlock") and values.get("optimizer_name") == "muon":
+        yield "unlock", 'needs another optimizer.name than "muon", which has no rate for the base'
+    if values.get("shard") and values.get("optimizer_name") in ("adamw8bit", "muon"):
         yield "shard", 'needs optimizer.name = "adamw"'
     if values.get("keep_best") and values.get("unlock"):
         yield "keep_best", "and unlock cannot be combined: the base is not saved with each evaluation"

@@ -15,8 +15,8 @@ from PIL import Image
 from maquette.base import Base
 from maquette.checkpoints import load_base
 from maquette.conditions.networks.perception import PerceptionModel
-from maquette.diorama import Scene, dataset, scene
-from maquette.evaluation.base import prompt_alignment, reconstruction, shapes
+from maquette.diorama import dataset, scene
+from maquette.evaluation.base import names_its_things, prompt_alignment, reconstruction, shapes
 from maquette.evaluation.plain_words import plain_words
 from maquette.foundation.files import atomic_write
 from maquette.foundation.images import image_grid
@@ -56,7 +56,7 @@ def report(recipe: Recipe) -> dict[str, Interval]:
     scenes = [scene(dataset.TEST + row) for row in range(recipe.judged)]
     captions = rendered.captions(recipe.images, first=dataset.TEST)
     generated = _generate(base, captions, recipe)
-    named = [row for row, candidate in enumerate(scenes) if _names_its_things(candidate)]
+    named = [row for row, candidate in enumerate(scenes) if names_its_things(candidate)]
     on_generated = prompt_alignment([generated[row] for row in named], [scenes[row] for row in named], perception)
     on_true = prompt_alignment([true[row] for row in named], [scenes[row] for row in named], perception)
     halves = true[: recipe.images], true[recipe.images :]
@@ -95,11 +95,6 @@ def _generate(base: Base, prompts: list[str], recipe: Recipe) -> list[Image.Imag
             record=False,
             progress=progress,
         )
-
-
-def _names_its_things(scene: Scene) -> bool:
-    """Whether the caption describes the scene; some don't, on purpose."""
-    return all(thing.phrase in scene.caption for thing in scene.world.things)
 
 
 def _save(

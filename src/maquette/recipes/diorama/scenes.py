@@ -22,8 +22,3 @@ def captions(count: int, first: int = dataset.TRAIN) -> list[str]:
 def to_pixels(images: Tensor) -> Tensor:
     """Bytes (B, H, W, 3) to (B, 3, H, W) in [-1, 1], in channels-last memory format."""
     return images.permute(0, 3, 1, 2).float() / 127.5 - 1
-
-
-def generator(seed: int, step: int, device: str) -> torch.Generator:
-    """The random generator of one step; it makes a resumed training equal to an uninterrupted one."""
-    return torch.Generator(device).manual_seed(seed * 1_000_003 + step)

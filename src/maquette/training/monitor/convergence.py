@@ -4,13 +4,11 @@ Fidelity: generate images with the code that users sample with, detect the condi
 Gain: how much the condition lowers the loss at several noise levels; cheap, and not drowned in the noise of the loss.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image
@@ -60,16 +58,18 @@ class Monitor:
     scorer: Scorer | None
     unscored: str = ""
 
-    def measure(self, net: ControlNet) -> tuple[float, Image.Image]:
-        """Mean fidelity over the held-out pairs (NaN if the condition has no metric), and an image grid of some."""
+    def measure(self, net: ControlNet) -> tuple[list[float], Image.Image]:
+        """The fidelity of each held-out pair, and an image grid of some.
+
+        NaN where a pair has nothing to score; none at all if the condition has no metric.
+        """
         maps = [self.pairs.condition_map(row, CropView(), None) for row in self.rows]
         images = self._generate(net, maps, [""] * len(maps))
         grid = self._grid(net, maps, images)
         if self.scorer is None:
-            return math.nan, grid
+            return [], grid
         truth: list[Any] = [self.pairs.ground_truth(row) for row in self.rows]
-        scores = np.array(self.scorer(images, truth))
-        return float(scores[~np.isnan(scores)].mean()) if not np.isnan(scores).all() else math.nan, grid
+        return self.scorer(images, truth), grid
 
     def gain(self, net: ControlNet) -> dict[int, Gain]:
         """By noise level, the loss without control and how much control lowers it, for the same noise; no prompt."""

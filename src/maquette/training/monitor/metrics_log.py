@@ -13,14 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from maquette.errors import MaquetteWarning
 from maquette.foundation.files import atomic_write
+from maquette.metrics.change_point import noise_of_mean
 from maquette.metrics.fidelity import NAMES
 from maquette.training.monitor.dating import LEAST_RISE, convergence_step, is_settled, settled_at
 
 METRICS = "metrics.jsonl"
 SAVED = "saved"  # a column: the steps after which a state was saved
 Line = dict[str, Any]  # step, seconds, and values by name
+SCENES = "fidelity of each"  # a column: of the held-out pairs that have one, in [0, 1]; null for the others
 LEAST_GAIN = 0.01  # relative reduction of the loss that counts as convergence without a fidelity metric
 
 
@@ -64,10 +69,16 @@ class Log:
         with atomic_write(self.folder / METRICS) as path:
             path.write_text("".join(json.dumps(line) + "\n" for line in kept))
 
-    def write(self, step: int, **values: float) -> None:
-        """Append a line; NaN values are left out."""
+    def write(self, step: int, each: Sequence[float] = (), **values: float) -> None:
+        """Append a line; NaN values are left out.
+
+        Args:
+            each: the fidelity of each held-out pair.
+        """
         finite = {name: value for name, value in values.items() if not math.isnan(value)}
-        line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **finite}
+        scores = [None if math.isnan(score) else round(score, 4) for score in each]
+        line: Line = {"step": step, "seconds": round(time.perf_counter() - self.started, 1), **finite}
+        line |= {SCENES: scores} if scores else {}
         with (self.folder / METRICS).open("a") as stream:
             stream.write(json.dumps(line) + "\n")
 
@@ -92,16 +103,25 @@ class Log:
         fidelities = self.column("fidelity")
         return fidelities if fidelities[0] else self.column("gain share")
 
+    def of_each(self) -> tuple[list[int], NDArray[np.float64]]:
+        """Steps, and the fidelity (n, pairs) of each held-out pair, NaN where it has none; n is 0 in runs of 0.2."""
+        found = [line for line in self.lines() if SCENES in line]
+        found = [line for line in found if len(line[SCENES]) == len(found[-1][SCENES])]
+        scores = [[math.nan if score is None else score for score in line[SCENES]] for line in found]
+        return [line["step"] for line in found], np.array(scores, float)
+
     def converged(self) -> int | None:
         """The step of sudden convergence, from all measurements so far."""
-        return convergence_step(*self.curve(), self._least)
+        steps, scores, noise = self._with_noise()
+        return convergence_step(steps, scores, self._least, noise)
 
     def verdict(self) -> str:
         """Whether and when the run converged, in words; a date that may still change is called provisional."""
-        step = self.converged()
+        steps, scores, noise = self._with_noise()
+        step = convergence_step(steps, scores, self._least, noise)
         if step is None:
             return "not converged yet"
-        return f"converged at step {step}" + (" (provisional)" * (not is_settled(self.curve()[1], self._least)))
+        return f"converged at step {step}" + " (provisional)" * (not is_settled(scores, self._least, noise))
 
     def settled_at(self, every: int = 1) -> int | None:
         """The step whose measurement settled the date of convergence: from then on, a run may act on it.
@@ -110,13 +130,22 @@ class Log:
             every: only measurements at multiples of so many steps count. The last step of a run that was extended
                 later has a measurement that an uninterrupted run does not have.
         """
-        steps, scores = self.curve()
-        kept = [number for number, step in enumerate(steps) if step % every == 0]
-        return settled_at([steps[number] for number in kept], [scores[number] for number in kept], self._least)
+        steps, scores, noise = self._with_noise(every)
+        return settled_at(steps, scores, self._least, noise)
 
     def best(self) -> tuple[int, float] | None:
         """The step with the best score, and the score."""
         return max(zip(*self.curve(), strict=True), key=lambda point: point[1], default=None)
+
+    def _with_noise(self, every: int = 1) -> tuple[list[int], list[float], list[float] | None]:
+        """The curve at multiples of so many steps, and its noise as far as the pairs tell it with each measurement."""
+        kept = [(step, score) for step, score in zip(*self.curve(), strict=True) if step % every == 0]
+        steps, scores = [step for step, _ in kept], [score for _, score in kept]
+        of_each = {step: each for step, each in zip(*self.of_each(), strict=True) if step % every == 0}
+        if not kept or list(of_each) != steps:
+            return steps, scores, None
+        each = np.array(list(of_each.values()))
+        return steps, scores, [noise_of_mean(each[:end]) for end in range(1, len(each) + 1)]
 
     @property
     def _least(self) -> float:
@@ -130,5 +159,13 @@ def _parsed(text: bytes) -> Line | None:
         line = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    numbers = isinstance(line, dict) and all(isinstance(value, int | float) for value in line.values())
-    return line if numbers and isinstance(line.get("step"), int) and "seconds" in line else None
+    if not isinstance(line, dict) or not all(_is_value(name, value) for name, value in line.items()):
+        return None
+    return line if isinstance(line.get("step"), int) and "seconds" in line else None
+
+
+def _is_value(name: str, value: object) -> bool:
+    """Whether a column may hold a value: numbers, and a list of them for the pairs' scores."""
+    if name != SCENES:
+        return isinstance(value, int | float)
+    return isinstance(value, list) and all(score is None or isinstance(score, int | float) for score in value)
