@@ -21,6 +21,8 @@ VERBS = {
     "demo": demo,
 }
 
+UNUSED = ("peft", "scipy", "sklearn")
+"""What diffusers and transformers import wherever it is installed, for a second or more; no command uses it."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +42,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", MaquetteWarning)
     warnings.showwarning = _noted()
+    if not {"diffusers", "transformers"} & sys.modules.keys():  # else they know already what is there
+        sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[misc]  # how Python marks what is not there
     try:
         app()
     except MaquetteError as error:
