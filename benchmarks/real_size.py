@@ -3,10 +3,10 @@
     make bench                                       # or: python benchmarks/real_size.py --turns 2
     python benchmarks/real_size.py --cases maquette-bfloat16,diffusers-bfloat16 --size 256
 
-Weights are random, and the same for every case of a precision. Each case runs in a process of its own, in turns. Prints
-seconds of the fastest turn for a step and for decoding, peak memory of the process, and the largest difference of the
-final latents from diffusers' in the same precision, as a share of their deviation; appends them with date, device and
-commit to benchmarks/real_size.jsonl.
+Weights are random, and the same for every case. Each case runs in a process of its own, in turns. Prints seconds of the
+fastest turn for a step and for decoding, peak memory of the process once it has loaded, and how far its final latents
+are from those of diffusers in float32, as shares of their deviation; appends them with date, device and commit to
+benchmarks/real_size.jsonl.
 
 | case | what it is |
 | --- | --- |
@@ -18,7 +18,6 @@ commit to benchmarks/real_size.jsonl.
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -32,7 +31,7 @@ PROMPT, GUIDANCE = "a red house in the snow", 7.5
 
 
 def filled(build: Any, dtype: Any, seed: int) -> Any:
-    """A network with random weights, made in a precision at once; linear maps keep about the size of their inputs."""
+    """A network with random weights, the same in every precision; linear maps keep about the size of their inputs."""
     import torch
 
     with torch.device("meta"):
@@ -41,7 +40,7 @@ def filled(build: Any, dtype: Any, seed: int) -> Any:
     generator = torch.Generator().manual_seed(seed)
     for name, value in network.named_parameters():
         if value.ndim > 1:
-            value.normal_(std=value[0].numel() ** -0.5, generator=generator)
+            value.copy_(torch.randn(value.shape, generator=generator).div(value[0].numel() ** 0.5).bfloat16())
         else:
             value.fill_(float(name.endswith("weight")))
     for buffer in network.buffers():
@@ -78,6 +77,7 @@ def with_maquette(base: Any, published: Any, condition: Any, _: str) -> Any:
 
     with tempfile.TemporaryDirectory() as folder:
         published.save_pretrained(folder)
+        published.to("meta")  # so that its weights are not held twice
         net = read_controlnet(Path(folder), base.backbone).eval().requires_grad_(False)
     control = mq.Control(net, condition)
 
@@ -125,6 +125,7 @@ def run(case: str, size: int, steps: int, output: Path) -> None:
     base, published = make(getattr(torch, dtype))
     condition = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(0))
     latents, decode = (with_maquette if library == "maquette" else with_diffusers)(base, published, condition, dtype)
+    Path("/proc/self/clear_refs").write_text("5")  # Linux begins anew to record the peak of memory
     latents(1)  # kernels are chosen and made at the first call
     seconds = {}
     started = time.perf_counter()
@@ -134,7 +135,8 @@ def run(case: str, size: int, steps: int, output: Path) -> None:
     decode(found)
     seconds["decoding"] = time.perf_counter() - started
     torch.save(found.float(), output)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**20
     print(json.dumps({**{name: round(value, 2) for name, value in seconds.items()}, "peak_gib": round(peak, 2)}))
 
 
@@ -153,15 +155,13 @@ def turns(settings: argparse.Namespace, folder: Path) -> dict[str, dict[str, flo
     return found
 
 
-def difference(case: str, folder: Path) -> float | None:
-    """The largest difference of latents from diffusers' in the same precision, as a share of their deviation."""
+def differences(case: str, folder: Path) -> dict[str, float]:
+    """How far latents are from those of the first case: the largest difference and the root of the mean square."""
     import torch
 
-    reference = folder / f"diffusers-{case.split('-')[1]}"
-    if case == reference.name or not reference.exists():
-        return None
-    theirs, ours = torch.load(reference), torch.load(folder / case)
-    return float(f"{float((ours - theirs).abs().max() / theirs.std()):.1e}")
+    exact, found = torch.load(folder / CASES[0]), torch.load(folder / case)
+    apart = (found - exact) / exact.std()
+    return {"largest_difference": float(f"{apart.abs().max():.1e}"), "rms_difference": float(f"{apart.std():.1e}")}
 
 
 def main() -> None:
@@ -178,12 +178,13 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         found = turns(settings, Path(name))
-        differences = {case: difference(case, Path(name)) for case in found}
+        known = (Path(name) / CASES[0]).exists()
+        apart = {case: differences(case, Path(name)) if known else {} for case in found}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout
     for case, numbers in found.items():
         line = {
             "date": date.today().isoformat(), "commit": commit.strip(), "device": platform.machine(),
-            "size": settings.size, "case": case, **numbers, "largest_difference": differences[case],
+            "size": settings.size, "case": case, **numbers, **apart[case],
         }  # fmt: skip
         print(json.dumps(line))
         with Path(__file__).with_suffix(".jsonl").open("a") as stream:

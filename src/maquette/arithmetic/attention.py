@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
-BLOCK = 2**19
-"""Scores that a thread computes at once: 1 MiB, which a core's cache holds."""
+BLOCK = 2**21
+"""Scores that a thread computes at once, 4 MiB of them."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -40,8 +40,9 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 class OnceForText:
     """A processor of one `Attention` for as long as its weights stay the same.
 
-    Takes hidden states (B, N, D) and optional text (B, M, T); returns (B, N, D). Keys and values of the text are kept
-    until another text comes. What other modules than a U-Net's attention need is left to diffusers' processor.
+    Takes hidden states (B, N, D) or (B, D, h, w) and optional text (B, M, T); returns what has the shape of the first.
+    Keys and values of the text are kept until another text comes. What the attention of Stable Diffusion has not, such
+    as masks, is left to diffusers' processor.
     """
 
     def __init__(self) -> None:
@@ -53,15 +54,17 @@ class OnceForText:
         self, module: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
     ) -> Tensor:
         text = encoder_hidden_states
-        given = [value for value in more.values() if value is not None]
-        if given or hidden_states.ndim != 3 or not _is_plain(module):
+        if _has_more(module) or any(value is not None for value in more.values()):
             attended: Tensor = self.fallback(module, hidden_states, text, **more)
             return attended
-        query = _heads(module, module.to_q(hidden_states))
-        key, value = self._projected(module, hidden_states) if text is None else self._of_text(module, text)
-        x = attend(query, key, value).transpose(1, 2).flatten(2)
-        projected: Tensor = module.to_out[0](x)
-        return projected
+        x = hidden_states.flatten(2).mT if hidden_states.ndim == 4 else hidden_states
+        if module.group_norm is not None:
+            x = module.group_norm(x.mT).mT
+        query = _heads(module, module.to_q(x))
+        key, value = self._projected(module, x) if text is None else self._of_text(module, text)
+        x = module.to_out[0](attend(query, key, value).transpose(1, 2).flatten(2))
+        x = x.mT.unflatten(2, hidden_states.shape[2:]) if hidden_states.ndim == 4 else x
+        return (x + hidden_states if module.residual_connection else x) / module.rescale_output_factor
 
     def _of_text(self, module: Attention, text: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, M, d) of a text (B, M, T): those kept, if it is the last one, unchanged."""
@@ -73,10 +76,9 @@ class OnceForText:
         return _heads(module, module.to_k(states)), _heads(module, module.to_v(states))
 
 
-def _is_plain(module: Attention) -> bool:
-    """Whether an attention has none of the parts that a U-Net's or a ControlNet's lacks."""
-    parts = (module.spatial_norm, module.group_norm, module.norm_cross, module.norm_q, module.norm_k)
-    return not (any(parts) or module.residual_connection or module.rescale_output_factor != 1)
+def _has_more(module: Attention) -> bool:
+    """Whether an attention has parts that those of Stable Diffusion lack."""
+    return any(part is not None for part in (module.spatial_norm, module.norm_cross, module.norm_q, module.norm_k))
 
 
 def _heads(module: Attention, states: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from maquette.arithmetic.attention import OnceForText
 from maquette.arithmetic.upsampling import upsampled
+from maquette.foundation.memory import keep_freed
 
 CELLS = 1024  # of a batch, before they are doubled: from here on, leaving out products saves more than adding weights
 
@@ -21,10 +22,13 @@ def fast(*networks: nn.Module) -> Iterator[None]:
     """Compute fast in these networks, whose weights must stay the same meanwhile; no gradients reach the weights.
 
     On every device the keys and values of a text are computed once. On a CPU, moreover, attention takes the faster way
-    for its shape, feature maps have their channels innermost, and upsampling leaves out products.
+    for its shape, feature maps have the layout that suits their size, upsampling leaves out products, and the
+    memory of freed tensors is used again (for good: see `keep_freed`).
 
     On exit the networks are as before. Attention of other kinds keeps its way, and so does one that was set by hand.
     """
+    if any(value.device.type == "cpu" for network in networks for value in network.parameters()):
+        keep_freed()
     with ExitStack() as changes:
         for module in [module for network in networks for module in network.modules()]:
             if isinstance(module, Attention) and type(module.processor) is AttnProcessor2_0:
@@ -33,7 +37,7 @@ def fast(*networks: nn.Module) -> Iterator[None]:
             elif isinstance(module, Upsample2D) and _is_plain(module):
                 changes.enter_context(_replaced(module, partial(_doubled, module.conv, module.forward)))
             elif isinstance(module, nn.Conv2d):
-                changes.callback(module.register_forward_pre_hook(_channels_innermost).remove)
+                changes.callback(module.register_forward_pre_hook(_laid_out).remove)
         yield
 
 
@@ -71,11 +75,19 @@ def _doubled(
     return upsampled(_innermost(x), conv.weight, conv.bias)
 
 
-def _channels_innermost(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The inputs of a convolution in the layout that is fastest; what follows keeps that."""
-    return tuple(map(_innermost, inputs))
+def _laid_out(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The input (B, C, h, w) of a convolution in the layout that is faster on a CPU; what follows mostly keeps that.
+
+    Channels innermost, unless there are more of them than cells: then the weights are the larger part, and they have
+    theirs outermost.
+    """
+    (x,) = inputs
+    if x.device.type != "cpu" or x.ndim != 4:
+        return inputs
+    many = conv.weight.shape[1] > len(x) * x.shape[2] * x.shape[3]
+    return (x.contiguous() if many else _innermost(x),)
 
 
 def _innermost(x: Tensor) -> Tensor:
-    """(B, C, h, w) with the channels innermost in memory, on a CPU."""
-    return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" and x.ndim == 4 else x
+    """(B, C, h, w) with the channels innermost in memory."""
+    return x.contiguous(memory_format=torch.channels_last)

@@ -60,8 +60,20 @@ def test_a_text_that_was_written_to_or_cut_is_another_one(module) -> None:
 
 
 @torch.no_grad()
-def test_what_a_unet_has_not_is_left_to_diffusers() -> None:
+def test_the_attention_of_an_autoencoder_is_the_same() -> None:
     torch.manual_seed(0)
-    of_autoencoder = Attention(32, heads=1, dim_head=32, norm_num_groups=8, residual_connection=True, bias=True)
-    x = torch.randn(1, 32, 4, 4)
-    assert torch.equal(OnceForText()(of_autoencoder, x), AttnProcessor2_0()(of_autoencoder, x))
+    module = Attention(
+        32, heads=1, dim_head=32, norm_num_groups=8, residual_connection=True, rescale_output_factor=2, bias=True
+    )
+    for layout in (torch.contiguous_format, torch.channels_last):
+        x = torch.randn(2, 32, 4, 6).to(memory_format=layout)
+        assert torch.allclose(OnceForText()(module, x), AttnProcessor2_0()(module, x), atol=1e-6)
+
+
+@torch.no_grad()
+def test_what_stable_diffusion_has_not_is_left_to_diffusers(module) -> None:
+    x, text = torch.randn(2, 16, 32), torch.randn(2, 7, 24)
+    mask = torch.zeros(2, 1, 7).masked_fill(torch.arange(7) > 3, -1e4)
+    found = OnceForText()(module, x, text, attention_mask=mask)
+    assert torch.equal(found, AttnProcessor2_0()(module, x, text, attention_mask=mask))
+    assert not torch.allclose(found, OnceForText()(module, x, text), atol=1e-3)
