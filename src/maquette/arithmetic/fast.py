@@ -45,14 +45,14 @@ def fast(*networks: nn.Module) -> Iterator[None]:
 def _replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
     """Another `forward` for a while."""
     previous = module.__dict__.get("forward")
-    module.forward = forward  # type: ignore[method-assign]
+    module.forward = forward
     try:
         yield
     finally:
         if previous is None:
             del module.forward  # which brings back its class's
         else:
-            module.forward = previous  # type: ignore[method-assign]
+            module.forward = previous
 
 
 def _is_plain(module: Upsample2D) -> bool:
@@ -75,7 +75,7 @@ def _doubled(
     return upsampled(_innermost(x), conv.weight, conv.bias)
 
 
-def _laid_out(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _laid_out(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """The input (B, C, h, w) of a convolution in the layout that is faster on a CPU; what follows mostly keeps that.
 
     Channels innermost, unless there are more of them than cells: then the weights are the larger part, and they have
@@ -84,7 +84,7 @@ def _laid_out(conv: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]
     (x,) = inputs
     if x.device.type != "cpu" or x.ndim != 4:
         return inputs
-    many = conv.weight.shape[1] > len(x) * x.shape[2] * x.shape[3]
+    many = conv.in_channels > len(x) * x.shape[2] * x.shape[3]
     return (x.contiguous() if many else _innermost(x),)
 
 

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any, cast
 
 import typer
 
@@ -43,7 +44,7 @@ def main() -> None:
     warnings.simplefilter("always", MaquetteWarning)
     warnings.showwarning = _noted()
     if not {"diffusers", "transformers"} & sys.modules.keys():  # else they know already what is there
-        sys.modules.update(dict.fromkeys(UNUSED))  # type: ignore[misc]  # how Python marks what is not there
+        cast(dict[str, Any], sys.modules).update(dict.fromkeys(UNUSED))  # how Python marks what is not there
     try:
         app()
     except MaquetteError as error:
