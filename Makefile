@@ -49,6 +49,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
+	$(BIN)/python benchmarks/real_size.py
 	$(BIN)/python benchmarks/sampling.py
 
 # Two wheels: the code, below 2 MB, and the bundled model's weights, below the package index's limit of 100 MB.

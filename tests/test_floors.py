@@ -12,7 +12,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "maquette"
 
 FLOORS = [
     {"errors", "foundation"},
-    {"conditions", "diorama", "formats", "noise", "text"},
+    {"arithmetic", "conditions", "diorama", "formats", "noise", "text"},
     {"backbones", "data", "metrics"},
     {"base", "controlnet"},
     {"annotation", "checkpoints", "sampling"},

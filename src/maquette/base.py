@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from torch import Tensor, nn
 
+from maquette.arithmetic.fast import fast
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.residuals import Residuals
 from maquette.errors import MaquetteError
@@ -156,12 +157,13 @@ class Base:
 
     @contextmanager
     def on_device(self, *parts: nn.Module) -> Iterator[None]:
-        """In low-memory mode, move parts to the execution device and back; otherwise do nothing."""
+        """While parts compute without gradients: `fast`; in low-memory mode on the execution device, then back."""
         offload_device = self.offload_device
         try:
             for part in parts if self.execution_device else ():
                 part.to(self.execution_device)
-            yield
+            with fast(*parts):
+                yield
         finally:
             for part in parts if self.execution_device else ():
                 part.to(offload_device)

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from typing import Any, cast
 
 import typer
 
@@ -22,6 +23,8 @@ VERBS = {
     "demo": demo,
 }
 
+UNUSED = ("peft", "scipy", "sklearn")
+"""What diffusers and transformers import wherever it is installed, for a second or more; no command uses it."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -41,6 +44,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", MaquetteWarning)
     warnings.showwarning = _noted()
+    if not {"diffusers", "transformers"} & sys.modules.keys():  # else they know already what is there
+        cast(dict[str, Any], sys.modules).update(dict.fromkeys(UNUSED))  # how Python marks what is not there
     try:
         app()
     except MaquetteError as error:

@@ -2,10 +2,12 @@
 
 import ctypes
 import platform
+from functools import cache
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # from malloc.h
 
 
+@cache
 def keep_freed() -> None:
     """Make glibc keep freed memory for later allocations; other C libraries are left alone.
 

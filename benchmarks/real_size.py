@@ -1,0 +1,195 @@
+"""Generation at Stable Diffusion 1.5's real shapes, one ControlNet and guidance, compared with diffusers' pipeline.
+
+    make bench                                       # or: python benchmarks/real_size.py --turns 2
+    python benchmarks/real_size.py --cases maquette-bfloat16,diffusers-bfloat16 --size 256
+
+Weights are random, and the same for every case. Each case runs in a process of its own, in turns. Prints seconds of the
+fastest turn for a step and for decoding, peak memory of the process once it has loaded, and how far its final latents
+are from those of diffusers in float32, as shares of their deviation; appends them with date, device and commit to
+benchmarks/real_size.jsonl.
+
+| case | what it is |
+| --- | --- |
+| diffusers-float32 | the pipeline as it comes |
+| diffusers-bfloat16 | as an expert tunes it: bfloat16, channels last |
+| maquette-float32, maquette-bfloat16 | `generate`, in these precisions |
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+CASES = ("diffusers-float32", "maquette-float32", "diffusers-bfloat16", "maquette-bfloat16")
+PROMPT, GUIDANCE = "a red house in the snow", 7.5
+
+
+def filled(build: Any, dtype: Any, seed: int) -> Any:
+    """A network with random weights, the same in every precision; linear maps keep about the size of their inputs."""
+    import torch
+
+    with torch.device("meta"):
+        network = build().to(dtype).eval().requires_grad_(False)
+    network.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in network.named_parameters():
+        if value.ndim > 1:
+            value.copy_(torch.randn(value.shape, generator=generator).div(value[0].numel() ** 0.5).bfloat16())
+        else:
+            value.fill_(float(name.endswith("weight")))
+    for buffer in network.buffers():
+        buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))  # the places of tokens
+    return network
+
+
+def make(dtype: Any) -> tuple[Any, Any]:
+    """A base of Stable Diffusion 1.5's shapes and diffusers' ControlNet for it."""
+    from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    import maquette as mq
+    from maquette.backbones.unet import UNetBackbone
+    from maquette.base import Base
+    from maquette.text.clip import Clip, ClipText
+
+    sizes = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4}
+    kinds = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    heads = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12}
+    unet = filled(lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768), dtype, 0)
+    vae = filled(lambda: AutoencoderKL(**sizes, **kinds), dtype, 1)
+    text = filled(lambda: CLIPTextModel(CLIPTextConfig(**heads)), dtype, 2)
+    net = filled(lambda: ControlNetModel(cross_attention_dim=768), dtype, 3)
+    schedule = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
+    tokenizer = mq.load_base("diorama").text.text_encoders[0].tokenizer
+    return Base("random", UNetBackbone(unet), vae, ClipText(Clip(text, tokenizer)), dict(schedule.config), 512), net
+
+
+def with_maquette(base: Any, published: Any, condition: Any, _: str) -> Any:
+    """Functions that generate latents in some steps, and decode them."""
+    import maquette as mq
+    from maquette.checkpoints.controlnets import read_controlnet
+
+    with tempfile.TemporaryDirectory() as folder:
+        published.save_pretrained(folder)
+        published.to("meta")  # so that its weights are not held twice
+        net = read_controlnet(Path(folder), base.backbone).eval().requires_grad_(False)
+    control = mq.Control(net, condition)
+
+    def latents(steps: int) -> Any:
+        return mq.generate(base, PROMPT, [control], steps=steps, guidance=GUIDANCE, sampler="ddim", returns="latents")
+
+    return latents, base.decode_latents
+
+
+def with_diffusers(base: Any, published: Any, condition: Any, dtype: str) -> Any:
+    """Functions that generate latents in some steps, and decode them."""
+    import torch
+    from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
+
+    clip = base.text.text_encoders[0]
+    pipe = StableDiffusionControlNetPipeline(
+        vae=base.autoencoder, text_encoder=clip.encoder, tokenizer=clip.tokenizer, unet=base.backbone.unet,
+        controlnet=published, scheduler=DDIMScheduler.from_config(base.scheduler_config), safety_checker=None,
+        feature_extractor=None, requires_safety_checker=False,
+    )  # fmt: skip
+    if dtype == "bfloat16":
+        for network in (pipe.unet, pipe.controlnet, pipe.vae):
+            network.to(memory_format=torch.channels_last)
+    pipe.set_progress_bar_config(disable=True)
+
+    def latents(steps: int) -> Any:
+        settings = {"num_inference_steps": steps, "guidance_scale": GUIDANCE, "output_type": "latent"}
+        start = torch.randn((1, 4, *(side // 8 for side in condition.shape[2:])), generator=torch.manual_seed(0))
+        return pipe(PROMPT, image=condition, latents=start.to(pipe.unet.dtype), **settings).images
+
+    @torch.no_grad()
+    def decode(found: Any) -> Any:
+        decoded = pipe.vae.decode(found.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor, return_dict=False)[0]
+        return pipe.image_processor.postprocess(decoded)
+
+    return latents, decode
+
+
+def run(case: str, size: int, steps: int, output: Path) -> None:
+    """One case, in this process: its numbers as JSON on standard output, its latents in a file."""
+    import torch
+
+    library, dtype = case.split("-")
+    torch.set_grad_enabled(False)
+    base, published = make(getattr(torch, dtype))
+    condition = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(0))
+    latents, decode = (with_maquette if library == "maquette" else with_diffusers)(base, published, condition, dtype)
+    Path("/proc/self/clear_refs").write_text("5")  # Linux begins anew to record the peak of memory
+    latents(1)  # kernels are chosen and made at the first call
+    seconds = {}
+    started = time.perf_counter()
+    found = latents(steps)
+    seconds["step"] = (time.perf_counter() - started) / steps
+    started = time.perf_counter()
+    decode(found)
+    seconds["decoding"] = time.perf_counter() - started
+    torch.save(found.float(), output)
+    status = Path("/proc/self/status").read_text()
+    peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**20
+    print(json.dumps({**{name: round(value, 2) for name, value in seconds.items()}, "peak_gib": round(peak, 2)}))
+
+
+def turns(settings: argparse.Namespace, folder: Path) -> dict[str, dict[str, float]]:
+    """Each case's fastest turn and largest memory."""
+    found: dict[str, dict[str, float]] = {}
+    for _ in range(settings.turns):
+        for case in settings.cases.split(","):
+            command = [sys.executable, __file__, "--case", case, "--size", str(settings.size)]
+            command += ["--steps", str(settings.steps), "--output", str(folder / case)]
+            line = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            print(case, line, flush=True)
+            before = found.get(case, line)
+            best = {name: min(line[name], before[name]) for name in ("step", "decoding")}
+            found[case] = {**best, "peak_gib": max(line["peak_gib"], before["peak_gib"])}
+    return found
+
+
+def differences(case: str, folder: Path) -> dict[str, float]:
+    """How far latents are from those of the first case: the largest difference and the root of the mean square."""
+    import torch
+
+    exact, found = torch.load(folder / CASES[0]), torch.load(folder / case)
+    apart = (found - exact) / exact.std()
+    return {"largest_difference": float(f"{apart.abs().max():.1e}"), "rms_difference": float(f"{apart.std():.1e}")}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--cases", default=",".join(CASES))
+    parser.add_argument("--case")
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--turns", type=int, default=2)
+    settings = parser.parse_args()
+    if settings.case:
+        run(settings.case, settings.size, settings.steps, settings.output)
+        return
+    with tempfile.TemporaryDirectory() as name:
+        found = turns(settings, Path(name))
+        known = (Path(name) / CASES[0]).exists()
+        apart = {case: differences(case, Path(name)) if known else {} for case in found}
+    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout
+    for case, numbers in found.items():
+        line = {
+            "date": date.today().isoformat(), "commit": commit.strip(), "device": platform.machine(),
+            "size": settings.size, "case": case, **numbers, **apart[case],
+        }  # fmt: skip
+        print(json.dumps(line))
+        with Path(__file__).with_suffix(".jsonl").open("a") as stream:
+            stream.write(json.dumps(line) + "\n")
+
+
+if __name__ == "__main__":
+    main()

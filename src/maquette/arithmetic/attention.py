@@ -1,0 +1,97 @@
+"""Attention without gradients: the faster of two ways for each shape, and the keys and values of a text only once."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from torch import Tensor
+
+BLOCK = 2**21
+"""Scores that a thread computes at once, 4 MiB of them."""
+
+
+def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """softmax(Q Kᵀ / √d) V, for queries (B, H, N, d), keys and values (B, H, M, d) to (B, H, N, d).
+
+    In bfloat16 on a CPU block by block (docs/speed.md has the measurements), everywhere else by the fused kernel.
+    """
+    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+        return F.scaled_dot_product_attention(query, key, value)
+    q, k, v = (states.flatten(0, 1) for states in (query, key, value))
+    return _in_blocks(q, k, v).unflatten(0, query.shape[:2])
+
+
+def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """The same for queries (R, N, d), keys and values (R, M, d), one head to a row, with few scores at a time."""
+    count, length, width = query.shape
+    rows = min(length, max(1, BLOCK // key.shape[1]))
+    heads = min(count, torch.get_num_threads() * max(1, BLOCK // (rows * key.shape[1])))
+    result, scale = torch.empty_like(query), width**-0.5
+    for first in range(0, count, heads):
+        some = slice(first, first + heads)
+        for start in range(0, length, rows):
+            part = query[some, start : start + rows]
+            scores = torch.baddbmm(part.new_empty(()), part, key[some].mT, beta=0, alpha=scale)
+            torch.bmm(scores.softmax(dim=2), value[some], out=result[some, start : start + rows])
+    return result
+
+
+class OnceForText:
+    """A processor of one `Attention` for as long as its weights stay the same.
+
+    Takes hidden states (B, N, D) or (B, D, h, w) and optional text (B, M, T); returns what has the shape of the first.
+    Keys and values of the text are kept until another text comes. What the attention of Stable Diffusion has not, such
+    as masks, is left to diffusers' processor.
+    """
+
+    def __init__(self) -> None:
+        self.fallback = AttnProcessor2_0()
+        self.text: tuple[Tensor, int] | None = None  # held, so that no other takes its memory; and its version
+        self.kept: tuple[Tensor, Tensor] | None = None
+
+    def __call__(
+        self, module: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
+    ) -> Tensor:
+        text = encoder_hidden_states
+        if _has_more(module) or any(value is not None for value in more.values()):
+            attended: Tensor = self.fallback(module, hidden_states, text, **more)
+            return attended
+        x = hidden_states.flatten(2).mT if hidden_states.ndim == 4 else hidden_states
+        if module.group_norm is not None:
+            x = module.group_norm(x.mT).mT
+        query = _heads(module, module.to_q(x))
+        key, value = self._projected(module, x) if text is None else self._of_text(module, text)
+        x = module.to_out[0](attend(query, key, value).transpose(1, 2).flatten(2))
+        x = x.mT.unflatten(2, hidden_states.shape[2:]) if hidden_states.ndim == 4 else x
+        return (x + hidden_states if module.residual_connection else x) / module.rescale_output_factor
+
+    def _of_text(self, module: Attention, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values (B, H, M, d) of a text (B, M, T): those kept, if it is the last one, unchanged."""
+        if self.kept is None or self.text is None or not _same(*self.text, text):
+            self.text, self.kept = (text, _version(text)), self._projected(module, text)
+        return self.kept
+
+    def _projected(self, module: Attention, states: Tensor) -> tuple[Tensor, Tensor]:
+        return _heads(module, module.to_k(states)), _heads(module, module.to_v(states))
+
+
+def _has_more(module: Attention) -> bool:
+    """Whether an attention has parts that those of Stable Diffusion lack."""
+    return any(part is not None for part in (module.spatial_norm, module.norm_cross, module.norm_q, module.norm_k))
+
+
+def _heads(module: Attention, states: Tensor) -> Tensor:
+    """(B, N, H d) to (B, H, N, d)."""
+    return states.unflatten(2, (module.heads, -1)).transpose(1, 2)
+
+
+def _same(kept: Tensor, version: int, other: Tensor) -> bool:
+    """Whether two tensors are the same memory, which nobody has written to since it had this version."""
+    where, wheres = ((value.data_ptr(), value.shape, value.stride(), value.dtype) for value in (kept, other))
+    return where == wheres and version == _version(other)
+
+
+def _version(value: Tensor) -> int:
+    """How often a tensor was written to; those made in inference mode do not count."""
+    return 0 if value.is_inference() else value._version

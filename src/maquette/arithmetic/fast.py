@@ -1,0 +1,93 @@
+"""Networks of diffusers that compute the same, up to rounding, in less time: while they generate, encode or decode."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.upsampling import Upsample2D
+from torch import Tensor, nn
+
+from maquette.arithmetic.attention import OnceForText
+from maquette.arithmetic.upsampling import upsampled
+from maquette.foundation.memory import keep_freed
+
+CELLS = 1024  # of a batch, before they are doubled: from here on, leaving out products saves more than adding weights
+
+
+@contextmanager
+def fast(*networks: nn.Module) -> Iterator[None]:
+    """Compute fast in these networks, whose weights must stay the same meanwhile; no gradients reach the weights.
+
+    On every device the keys and values of a text are computed once. On a CPU, moreover, attention takes the faster way
+    for its shape, feature maps have the layout that suits their size, upsampling leaves out products, and the
+    memory of freed tensors is used again (for good: see `keep_freed`).
+
+    On exit the networks are as before. Attention of other kinds keeps its way, and so does one that was set by hand.
+    """
+    if any(value.device.type == "cpu" for network in networks for value in network.parameters()):
+        keep_freed()
+    with ExitStack() as changes:
+        for module in [module for network in networks for module in network.modules()]:
+            if isinstance(module, Attention) and type(module.processor) is AttnProcessor2_0:
+                changes.callback(module.set_processor, module.processor)
+                module.set_processor(OnceForText())
+            elif isinstance(module, Upsample2D) and _is_plain(module):
+                changes.enter_context(_replaced(module, partial(_doubled, module.conv, module.forward)))
+            elif isinstance(module, nn.Conv2d):
+                changes.callback(module.register_forward_pre_hook(_laid_out).remove)
+        yield
+
+
+@contextmanager
+def _replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
+    """Another `forward` for a while."""
+    previous = module.__dict__.get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if previous is None:
+            del module.forward  # which brings back its class's
+        else:
+            module.forward = previous
+
+
+def _is_plain(module: Upsample2D) -> bool:
+    """Whether it doubles each cell and then convolves, 3 × 3, with no more to it."""
+    conv = getattr(module, "conv", None)
+    if not isinstance(conv, nn.Conv2d) or module.norm is not None or not module.interpolate:
+        return False
+    rest = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
+    return rest == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
+
+
+def _doubled(
+    conv: nn.Conv2d, plain: Callable[..., Tensor], x: Tensor, output_size: Sequence[int] | None = None, **more: Any
+) -> Tensor:
+    """What `plain` does to x (B, C, h, w), in less time where that is possible."""
+    height, width = x.shape[2:]
+    other_size = output_size is not None and tuple(output_size) != (2 * height, 2 * width)
+    if other_size or x.device.type != "cpu" or len(x) * height * width < CELLS:
+        return plain(x, output_size, **more)
+    return upsampled(_innermost(x), conv.weight, conv.bias)
+
+
+def _laid_out(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """The input (B, C, h, w) of a convolution in the layout that is faster on a CPU; what follows mostly keeps that.
+
+    Channels innermost, unless there are more of them than cells: then the weights are the larger part, and they have
+    theirs outermost.
+    """
+    (x,) = inputs
+    if x.device.type != "cpu" or x.ndim != 4:
+        return inputs
+    many = conv.in_channels > len(x) * x.shape[2] * x.shape[3]
+    return (x.contiguous() if many else _innermost(x),)
+
+
+def _innermost(x: Tensor) -> Tensor:
+    """(B, C, h, w) with the channels innermost in memory."""
+    return x.contiguous(memory_format=torch.channels_last)
