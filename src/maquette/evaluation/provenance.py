@@ -8,19 +8,23 @@ from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 from maquette.evaluation.protocol import Protocol
 from maquette.sampling.recording import net_hash
+from maquette.sampling.speed import NEUTRAL
 
 PACKAGES = ("maquette", "torch", "diffusers", "transformers", "numpy", "pillow", "opencv-python-headless")
 
 
 def provenance(base: Base, net: ControlNet, protocol: Protocol) -> dict[str, Any]:
     """Everything by name, to be stored with the scores."""
+    sampling = protocol.sampling(base)
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "base": {"name": base.name, "hash": base.hash(), "dtype": str(base.dtype).removeprefix("torch.")},
         "controlnet": {"name": net.name, "hash": net_hash(net), "detector": net.contract.detector},
         "device": base.device.type,
         "sampling": {
-            "sampler": base.defaults.sampler,
+            "speed": protocol.speed,
+            "sampler": sampling.sampler,
+            **{name: getattr(sampling, name) for name in NEUTRAL},
             "steps": protocol.steps,
             "guidance": protocol.guidance,
             "seeds": f"{protocol.seed} + the number of the image, with and without control",
