@@ -34,8 +34,8 @@ def load_tiny_decoder(base: Base, folder: str | Path) -> TinyDecoder:
     if (decoder.latent_channels, decoder.downscale) != expected:
         raise MaquetteError(
             f"The tiny decoder in {str(folder)!r} takes latents of {decoder.latent_channels} channels and enlarges "
-            f"them {decoder.downscale} times, the base {base.name!r} has {expected[0]} and {expected[1]}; take the one that "
-            "was trained for its family."
+            f"them {decoder.downscale} times, the base {base.name!r} has {expected[0]} and {expected[1]}; take the one "
+            "that was trained for its family."
         )
     base.tiny_decoder = decoder
     return decoder

@@ -38,8 +38,8 @@ class Preset:
 
 
 PRESETS: dict[str, Preset] = {
-    "balanced": Preset(0.5, "dpm++-karras", WHOLE, 1, "full"),
-    "draft": Preset(0.3, "dpm++-karras", WHOLE, 1, "tiny"),
+    "balanced": Preset(0.5, "dpm++", (0.0, 0.6), 1, "full"),
+    "draft": Preset(0.3, "dpm++", (0.0, 0.5), 2, "tiny"),
 }
 
 
