@@ -1,12 +1,13 @@
 """What approximate speed costs: every part of it alone, and the named speeds, against exact on test scenes.
 
-    python -m maquette.recipes.speed measure --run runs/speed --levers exact,balanced,draft
-    python -m maquette.recipes.speed measure --run runs/speed --levers "reuse 2" --scenes 20
+    python -m maquette.recipes.speed time --run runs/speed
+    python -m maquette.recipes.speed measure --run runs/speed --levers "exact;balanced;draft"
+    python -m maquette.recipes.speed measure --run runs/speed --scenes 20 --conditions canny
     python -m maquette.recipes.speed report --run runs/speed --output docs/speed
 
 Each image is compared with the exact one of the same scene, caption and noise, so differences are paired; a lever that
-was measured on fewer scenes is compared on these. Two idle CPU cores: exact takes three minutes for 60 scenes, the
-others less. What was measured is kept and not measured again.
+was measured on fewer scenes or conditions is compared on these. On two CPU cores that do nothing else, `time` takes two
+minutes, and exact images of 60 scenes one. What was measured is kept and not measured again.
 """
 
 import json
@@ -66,28 +67,46 @@ class Measured:
 
 
 @app.command()
-def measure(run: Path = Path("runs/speed"), scenes: int = 60, levers: str = ",".join(LEVERS)) -> None:
-    """Generate and score the images of all levers, or some, separated by commas."""
+def measure(
+    run: Path = Path("runs/speed"),
+    scenes: int = 60,
+    levers: str = ";".join(LEVERS),
+    conditions: str = ";".join(CONDITIONS),
+) -> None:
+    """Generate and score images; levers and conditions are separated by semicolons."""
     base, perception = load_base("diorama", "cpu", "float32"), PerceptionModel()
-    for condition in CONDITIONS:
+    for condition in conditions.split(";"):
         examples, net = unseen_scenes(condition, scenes, perception), load_controlnet(f"diorama/{condition}", base)
-        for lever in levers.split(","):
+        for lever in levers.split(";"):
             path = _path(run, condition, lever)
             if not path.exists():
-                _generate(base, examples, net, lever, 1)  # warms up
-                started = time.perf_counter()
+                print(f"{condition}, {lever}", flush=True)
                 images = _generate(base, examples, net, lever, scenes)
-                seconds = (time.perf_counter() - started) / scenes
-                print(f"{condition}, {lever}: {seconds:.3f} s an image", flush=True)
                 with atomic_write(path) as temporary:
-                    torch.save({"seconds": seconds, "scored": _scored(images, examples, perception)}, temporary)
+                    torch.save(_scored(images, examples, perception), temporary)
+
+
+@app.command("time")
+def time_levers(run: Path = Path("runs/speed"), images: int = 8, rounds: int = 2) -> None:
+    """Seconds an image of every lever with one ControlNet, the fastest of some rounds through all of them."""
+    base, seconds = load_base("diorama", "cpu", "float32"), dict.fromkeys(LEVERS, float("inf"))
+    examples, net = unseen_scenes("canny", images), load_controlnet("diorama/canny", base)
+    _generate(base, examples, net, "draft", images)  # warms up
+    for lever in list(LEVERS) * rounds:
+        started = time.perf_counter()
+        _generate(base, examples, net, lever, images)
+        seconds[lever] = min(seconds[lever], (time.perf_counter() - started) / images)
+        print(f"{lever}: {seconds[lever]:.3f} s", flush=True)
+    with atomic_write(run / "seconds.json") as path:
+        path.write_text(json.dumps(seconds, indent=2) + "\n")
 
 
 @app.command()
 def report(run: Path = Path("runs/speed"), output: Path = Path("docs/speed")) -> None:
     """Write numbers.json, a plot and a grid of images to a folder, and print the table."""
-    measured = [lever for lever in LEVERS if all(_path(run, condition, lever).exists() for condition in CONDITIONS)]
-    numbers = {lever: _compared(run, lever) for lever in measured}
+    seconds = json.loads((run / "seconds.json").read_text())
+    speeds = {lever: {"seconds": one, "times as fast": seconds["exact"] / one} for lever, one in seconds.items()}
+    numbers = {lever: speeds[lever] | _compared(run, lever) for lever in LEVERS if _measured(run, lever)}
     with atomic_write(output / "numbers.json") as path:
         path.write_text(json.dumps(numbers, indent=2) + "\n")
     _plot(numbers, output / "price.png")
@@ -101,7 +120,15 @@ def table(numbers: dict[str, dict[str, Any]]) -> str:
     for lever, found in numbers.items():
         cells = [_cell(found[name], lever == "exact") for name in ("fidelity", "alignment", "frechet")]
         psnr = "–" if lever == "exact" else f"{found['psnr']:.1f}"
-        rows.append([lever, f"{found['times as fast']:.2f}", str(found["images"]), *cells, psnr])
+        rows.append(
+            [
+                lever,
+                f"{found['times as fast']:.2f}",
+                ", ".join(f"{count} {condition}" for condition, count in found["images"].items()),
+                *cells,
+                psnr,
+            ]
+        )
     return markdown_table(rows)
 
 
@@ -138,31 +165,36 @@ def _scored(images: list[Image.Image], examples: Examples, perception: Perceptio
     }
 
 
-def _read(run: Path, lever: str) -> list[dict[str, Any]]:
-    """What `measure` wrote, by condition."""
-    return [torch.load(_path(run, condition, lever), weights_only=True) for condition in CONDITIONS]
+def _measured(run: Path, lever: str) -> list[str]:
+    """The conditions that a lever was measured on."""
+    return [condition for condition in CONDITIONS if _path(run, condition, lever).exists()]
 
 
-def _first(parts: list[dict[str, Any]], counts: list[int]) -> Measured:
-    """The first images of each condition, one condition after the other."""
+def _read(run: Path, lever: str, counts: dict[str, int]) -> Measured:
+    """So many first images of some conditions, one condition after the other."""
+    parts = [torch.load(_path(run, condition, lever), weights_only=True) for condition in counts]
     rows = [
-        {name: value[:count] for name, value in part["scored"].items()}
-        for part, count in zip(parts, counts, strict=True)
+        {name: one[:count] for name, one in part.items()} for part, count in zip(parts, counts.values(), strict=True)
     ]
     return Measured(**{name: torch.cat([row[name] for row in rows]).numpy() for name in rows[0]})
 
 
+def _counts(run: Path, lever: str) -> dict[str, int]:
+    """How many images of each condition there are of a lever and of exact."""
+    found = {}
+    for condition in _measured(run, lever):
+        both = [torch.load(_path(run, condition, which), weights_only=True) for which in (lever, "exact")]
+        found[condition] = min(len(one["fidelity"]) for one in both)
+    return found
+
+
 def _compared(run: Path, lever: str) -> dict[str, Any]:
     """The means of a lever's images, and their differences to the exact ones of the same scenes."""
-    parts, exact_parts = _read(run, lever), _read(run, "exact")
-    counts = [len(part["scored"]["fidelity"]) for part in parts]
-    found, exact = _first(parts, counts), _first(exact_parts, counts)
-    seconds, exact_seconds = (float(np.mean([part["seconds"] for part in which])) for which in (parts, exact_parts))
+    counts = _counts(run, lever)
+    found, exact = _read(run, lever, counts), _read(run, "exact", counts)
     error = np.square((found.pixels.astype(float) - exact.pixels) / 255).mean(axis=(1, 2, 3))
     numbers: dict[str, Any] = {
-        "images": sum(counts),
-        "seconds": seconds,
-        "times as fast": exact_seconds / seconds,
+        "images": counts,
         "psnr": float(np.mean(-10 * np.log10(np.maximum(error, 1e-5)))),
         "frechet": _frechet(found, exact),
     }
@@ -206,8 +238,8 @@ def _grid(run: Path, path: Path) -> None:
     """The first scenes of each condition, a row for exact and each named speed."""
     rows: dict[str, list[Image.Image]] = {}
     for lever in ("exact", "balanced", "draft"):
-        pixels = [part["scored"]["pixels"] for part in _read(run, lever)]
-        rows[lever] = [Image.fromarray(one.numpy()) for of_condition in pixels for one in of_condition[:SHOWN]]
+        pixels = _read(run, lever, dict.fromkeys(_measured(run, lever), SHOWN)).pixels
+        rows[lever] = [Image.fromarray(one) for one in pixels]
     with atomic_write(path) as temporary:
         image_grid(list(rows.values()), labels=list(rows)).save(temporary, "PNG")
 
