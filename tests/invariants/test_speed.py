@@ -190,8 +190,8 @@ def test_what_cannot_be_is_told(base, settings, message) -> None:
 
 
 IDLE = [
-    ({"guidance": 1, "guidance_interval": (0.2, 0.8)}, "guidance_interval has no effect at a guidance of 1"),
-    ({"steps": 2, "reuse": 2}, "reuse has no effect in 2 steps"),
+    ({"guidance": 1, "guidance_interval": (0.2, 0.8)}, "Guidance_interval has no effect at a guidance of 1"),
+    ({"steps": 2, "reuse": 2}, "Reuse has no effect in 2 steps"),
     ({"decoder": "tiny", "returns": "latents"}, "no effect on latents"),
     (
         {"speed": "draft", "sampler": "ddim", "guidance_interval": (0, 1), "reuse": 1, "decoder": "full"},
