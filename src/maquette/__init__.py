@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maquette import checkpoints, diorama, errors
     from maquette.base import Base
-    from maquette.checkpoints import load_base, load_controlnet
+    from maquette.checkpoints import load_base, load_controlnet, load_tiny_decoder
     from maquette.conditions.detect import Detector, detect
     from maquette.conditions.registry import register_detector
     from maquette.controlnet.control import Control
@@ -37,6 +37,7 @@ _HOMES = {
     "save": "maquette.sampling.metadata",
     "load_base": "maquette.checkpoints",
     "load_controlnet": "maquette.checkpoints",
+    "load_tiny_decoder": "maquette.checkpoints",
     "train": "maquette.training.loop",
 }
 _MODULES = ("checkpoints", "diorama", "errors")
@@ -55,6 +56,7 @@ __all__ = [
     "generate",
     "load_base",
     "load_controlnet",
+    "load_tiny_decoder",
     "register_detector",
     "register_metric",
     "save",

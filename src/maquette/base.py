@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from maquette.arithmetic.fast import fast
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.tiny_decoder import TinyDecoder
 from maquette.errors import MaquetteError
 from maquette.formats import lora
 from maquette.formats.lora_file import LoraFile
@@ -72,6 +73,7 @@ class Base:
         if text is not None:
             self._check_text(text)
         self._autoencoder = autoencoder and autoencoder.requires_grad_(False).eval()
+        self.tiny_decoder: TinyDecoder | None = None  # see `load_tiny_decoder`; its weights are not part of `hash`
         self.requested_prediction: str | None = None  # of a file that does not say it, see `load_base`
         self.loras: list[LoraFile] = []  # that were added, in this order
         self._before_loras: tuple[list[float], str] | None = None  # some of its numbers since, and its hash before
@@ -256,11 +258,27 @@ class Base:
         return latents
 
     @torch.no_grad()
-    def decode_latents(self, latents: Tensor) -> list[Image.Image]:
-        """Images from scaled latents (B, C, h, w)."""
+    def decode_latents(self, latents: Tensor, tiny: bool = False) -> list[Image.Image]:
+        """Images from scaled latents (B, C, h, w), by the autoencoder or by the tiny decoder.
+
+        Raises `MaquetteError` for the tiny decoder of a base that has none.
+        """
+        if tiny:
+            decoder = self.require_tiny_decoder()
+            with self.on_device(decoder), self._as_loaded():
+                return from_signed(decoder(latents.to(self.dtype)))
         scaled = latents.to(self.autoencoder.dtype) / self.autoencoder.config.scaling_factor + self._shift
         with self.on_device(self.autoencoder), self._as_loaded():
             return from_signed(self.autoencoder.decode(scaled).sample)
+
+    def require_tiny_decoder(self) -> TinyDecoder:
+        """Raises `MaquetteError` if there is none."""
+        if self.tiny_decoder is None:
+            raise MaquetteError(
+                f"The base {self.name!r} has no tiny decoder; give it one with mq.load_tiny_decoder(base, folder) or "
+                "--tiny-decoder FOLDER, or take decoder='full'."
+            )
+        return self.tiny_decoder
 
     @property
     def _shift(self) -> float:

@@ -66,7 +66,7 @@ class UNetEncoder(nn.Module):
         """As `forward`, together with what the second half needs; latents (B, C, h, w)."""
         text = Conditioning.of(text)
         states = text.hidden_states
-        time = self._embed_time(latents, timestep, text)
+        time = self.embed_time(latents, timestep, text)
         x = self.conv_in(latents)
         if control_features is not None:
             x = x + control_features
@@ -80,7 +80,7 @@ class UNetEncoder(nn.Module):
             features.append(_run(self.mid_block, x, time, states))
         return UNetState(tuple(features[:outputs]), time, states)
 
-    def _embed_time(self, latents: Tensor, timestep: Tensor | int, text: Conditioning) -> Tensor:
+    def embed_time(self, latents: Tensor, timestep: Tensor | int, text: Conditioning) -> Tensor:
         """(B, T); for XL with the pooled text and the size and crop ids added."""
         steps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
         time: Tensor = self.time_embedding(self.time_proj(steps).to(latents.dtype))
@@ -181,6 +181,14 @@ class UNetBackbone:
         trained = any(parameter.requires_grad for parameter in self.encoder.parameters())
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
             return self.encoder.run(latents, timestep, text)
+
+    def resume(
+        self, state: UNetState, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning
+    ) -> UNetState:
+        """What `prepare` returns, but with the features of an earlier state: of its last rows, where it has more."""
+        text = Conditioning.of(text)
+        features = tuple(feature[-len(latents) :] for feature in state.features)
+        return UNetState(features, self.encoder.embed_time(latents, timestep, text), text.hidden_states)
 
     def finish(self, state: UNetState, residuals: Residuals | None = None) -> Tensor:
         if residuals is None:

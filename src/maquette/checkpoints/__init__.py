@@ -10,10 +10,16 @@ if TYPE_CHECKING:
     from maquette.checkpoints.bases import load_base
     from maquette.checkpoints.controlnets import load_controlnet
     from maquette.checkpoints.original import load_original
+    from maquette.checkpoints.tiny_decoder import load_tiny_decoder
 
-_HOMES = {"load_base": "bases", "load_controlnet": "controlnets", "load_original": "original"}
+_HOMES = {
+    "load_base": "bases",
+    "load_controlnet": "controlnets",
+    "load_original": "original",
+    "load_tiny_decoder": "tiny_decoder",
+}
 
-__all__ = ["load_base", "load_controlnet", "load_original"]
+__all__ = ["load_base", "load_controlnet", "load_original", "load_tiny_decoder"]
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import filled_vae, part_config, part_settings, part_weights
 from maquette.checkpoints.original import TOKENIZER
 from maquette.checkpoints.save import DEFAULTS
+from maquette.checkpoints.tiny_decoder import load_own
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.configurations import DEFAULTS as DEFAULTS_RULES
 from maquette.formats.configurations import INDEX, SCHEDULE, VAE
@@ -107,7 +108,9 @@ def _load_folder(name: str, folder: Path, where: Placement, prediction: Predicti
     backbone, size = family.read_network(folder, where, downscale)
     text = family.read_text(folder, where, index, backbone)
     defaults = _defaults(folder, scheduler_config) or family.defaults
-    return Base(name, backbone, autoencoder, text, scheduler_config, size, defaults)
+    base = Base(name, backbone, autoencoder, text, scheduler_config, size, defaults)
+    load_own(base, folder)
+    return base
 
 
 def _defaults(folder: Path, scheduler_config: dict[str, Any]) -> Defaults | None:

@@ -8,6 +8,7 @@ from torch import nn
 from maquette.base import Base, Defaults
 from maquette.checkpoints import stable_diffusion, stable_diffusion_3  # noqa: F401 - they register their families
 from maquette.checkpoints.families import family_named
+from maquette.checkpoints.tiny_decoder import FOLDER, save_tiny_decoder
 from maquette.errors import MaquetteError
 from maquette.foundation.files import atomic_files, atomic_write
 
@@ -42,6 +43,8 @@ def save_base(base: Base, folder: Path, network: nn.Module | None = None) -> Non
     for path, values in ((schedule_path, base.scheduler_config), (index_path, index)):
         with atomic_write(path) as temporary:
             temporary.write_text(json.dumps(values, indent=2) + "\n")
+    if base.tiny_decoder is not None:
+        save_tiny_decoder(base.tiny_decoder, folder / FOLDER)
     write_defaults(base.defaults, folder)
 
 

@@ -38,6 +38,7 @@ def run(
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Sampling steps; default: the base's.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Classifier-free guidance; default: the base's.")] = None,
+    speed: Annotated[str, typer.Option(help="exact; or approximate: balanced or draft.")] = "exact",
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     seed: Annotated[int, typer.Option(help="Seed of the first image, and of the choice of pairs.")] = 0,
     prompts: Annotated[
@@ -121,7 +122,8 @@ def run(
     kinds = tuple(kind.strip() for kind in prompts.split(",")) if prompts is not None else None
     check_kinds(kinds or tuple(PROMPTS))
     scene_count = SCENES if scenes is None else scenes
-    protocol = Protocol(scene_count, steps, guidance, batch_size, seed, kinds or tuple(PROMPTS))
+    chosen: Any = speed  # is checked
+    protocol = Protocol(scene_count, steps, guidance, batch_size, seed, kinds or tuple(PROMPTS), chosen)
     Sampling.check(steps=steps, guidance=guidance, batch_size=batch_size, seed=seed)
     judges = JudgeNames(inception, inception_features, clip, aesthetic)
     judges.check()

@@ -257,6 +257,7 @@ def generated_from(
                 guidance=protocol.guidance,
                 seed=protocol.seed + start,
                 batch_size=protocol.batch_size,
+                speed=protocol.speed,
                 record=False,
                 progress=_part_of(progress, len(images), len(prompts[rows]), len(prompts), protocol.batch_size),
                 size=size,

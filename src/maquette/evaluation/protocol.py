@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maquette.diorama.captions import DEFAULT_PROMPT
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
+from maquette.sampling.config import Sampling
+from maquette.sampling.speed import Speed, check_speed
 
 if TYPE_CHECKING:
     from maquette.base import Base
@@ -33,7 +35,10 @@ def check_kinds(kinds: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings of an evaluation. Raises `MaquetteError` for fewer than 2 scenes, and for unknown kinds."""
+    """Settings of an evaluation.
+
+    Raises `MaquetteError` for fewer than 2 scenes, for unknown kinds, and for an unknown speed.
+    """
 
     scenes: int = 500  # from the test range, which training never sees
     steps: int | None = None  # of sampling; like guidance, the base's default where it is None
@@ -41,6 +46,7 @@ class Protocol:
     batch_size: int = 32
     seed: int = 0
     kinds: tuple[str, ...] = tuple(PROMPTS)  # of prompts
+    speed: Speed = "exact"
 
     def __post_init__(self) -> None:
         if self.scenes < 2:
@@ -48,9 +54,14 @@ class Protocol:
                 f"An evaluation takes 2 scenes or more, since each also gets another's caption, not {self.scenes}."
             )
         check_kinds(self.kinds)
+        check_speed(self.speed)
 
     def on(self, base: "Base") -> "Protocol":
-        """The protocol with the base's default steps and guidance where they are None."""
-        defaults = base.defaults
-        steps = defaults.steps if self.steps is None else self.steps
-        return replace(self, steps=steps, guidance=defaults.guidance if self.guidance is None else self.guidance)
+        """The protocol with what its speed takes on the base where steps and guidance are None."""
+        sampling = self.sampling(base)
+        guidance: Any = sampling.guidance  # a number, as in the protocol
+        return replace(self, steps=sampling.steps, guidance=guidance)
+
+    def sampling(self, base: "Base") -> Sampling:
+        """All settings that images are generated with."""
+        return Sampling.on(base, self.speed, steps=self.steps, guidance=self.guidance)

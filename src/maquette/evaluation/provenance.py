@@ -8,12 +8,14 @@ from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 from maquette.evaluation.protocol import Protocol
 from maquette.sampling.recording import net_hash
+from maquette.sampling.speed import NEUTRAL
 
 PACKAGES = ("maquette", "torch", "diffusers", "transformers", "numpy", "pillow", "opencv-python-headless")
 
 
 def provenance(base: Base, net: ControlNet | None, protocol: Protocol) -> dict[str, Any]:
     """Everything by name, to be stored with the scores; without a ControlNet, of the base alone."""
+    sampling = protocol.sampling(base)
     of_net = {"name": net.name, "hash": net_hash(net), "detector": net.contract.detector} if net is not None else None
     return {
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
@@ -21,7 +23,9 @@ def provenance(base: Base, net: ControlNet | None, protocol: Protocol) -> dict[s
         "controlnet": of_net,
         "device": base.device.type,
         "sampling": {
-            "sampler": base.defaults.sampler,
+            "speed": protocol.speed,
+            "sampler": sampling.sampler,
+            **{name: getattr(sampling, name) for name in NEUTRAL},
             "steps": protocol.steps,
             "guidance": protocol.guidance,
             "seeds": f"{protocol.seed} + the number of the image, with and without control",

@@ -62,6 +62,15 @@ VAE: dict[str, Rule] = {
 }
 """Of an `AutoencoderKL`."""
 
+TINY_DECODER: dict[str, Rule] = {
+    **{name: VAE[name] for name in ("out_channels", "act_fn", "latent_channels", "scaling_factor", "shift_factor")},
+    "decoder_block_out_channels": listed(typed(int, 1, 4096), 1, 8),
+    "num_decoder_blocks": listed(typed(int, 0, 64), 1, 8),
+    "upsample_fn": typed(Literal["nearest", "bilinear", "bicubic"]),
+    "upsampling_scaling_factor": typed(int, 1, 8),
+}
+"""Of an `AutoencoderTiny`, as far as its decoder reads it."""
+
 CLIP: dict[str, Rule] = {
     "vocab_size": typed(int, 1, 10**7),
     "hidden_size": _WIDTH,

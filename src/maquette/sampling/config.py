@@ -1,13 +1,25 @@
 """Sampling settings: steps, guidance, sampler and others. This module does not import torch."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.reading.documents import is_text
 from maquette.foundation.registry import unknown
 from maquette.noise.choices import SAMPLERS, steps_taken
+from maquette.sampling.speed import (
+    MOST_REUSE,
+    PARTS,
+    WHOLE,
+    Decoder,
+    Shares,
+    check_interval,
+    check_parts,
+    check_speed,
+    parts_on,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +73,9 @@ class Sampling:
     batch_size: int = 8  # images generated at once
     feather: int | None = None  # of a mask's soft edge, pixels; None: one latent cell
     returns: Returns = "images"
+    guidance_interval: Shares = WHOLE  # shares of the steps between which guidance acts
+    reuse: int = 1  # steps for one run of the encoder and the ControlNets, 1 to 10
+    decoder: Decoder = "full"
 
     def __post_init__(self) -> None:
         _whole("steps", self.steps, 1, MOST_STEPS)
@@ -69,6 +84,8 @@ class Sampling:
         if not callable(self.guidance):
             _number("guidance", self.guidance, 0, 50)
         _number("strength", self.strength, 0, 1)
+        _whole("reuse", self.reuse, 1, MOST_REUSE)
+        object.__setattr__(self, "guidance_interval", check_interval(self.guidance_interval))
         if self.feather is not None:
             _whole("feather", self.feather, 0, WIDEST_FEATHER)
         if self.strength == 0:
@@ -77,6 +94,7 @@ class Sampling:
             ("condition_in", list(get_args(ConditionIn))),
             ("resolution_weights", list(get_args(ResolutionWeights))),
             ("returns", list(get_args(Returns))),
+            ("decoder", list(get_args(Decoder))),
             ("sampler", list(SAMPLERS)),
         ):
             value = getattr(self, name)
@@ -84,24 +102,31 @@ class Sampling:
                 raise MaquetteError(unknown(name, value, known))
 
     @staticmethod
-    def check(**settings: Any) -> None:
-        """Check settings before the base is loaded; None stands for the base's default.
+    def check(speed: str | None = None, **settings: Any) -> None:
+        """Check settings before the base is loaded; None stands for what the base or the speed decides.
 
         Raises `MaquetteError` for a value out of range or an unknown name.
         """
+        check_speed(speed or "exact")
         Sampling(**{name: value for name, value in settings.items() if value is not None})
 
     @staticmethod
-    def on(base: "Base", **settings: Any) -> "Sampling":
-        """The settings, with the base's defaults where steps, guidance or sampler are None.
+    def on(base: "Base", speed: str = "exact", **settings: Any) -> "Sampling":
+        """The settings; what the speed or the base decides where steps, guidance, sampler or a part of speed is None.
 
-        Raises `MaquetteError` for a value out of range, or a sampler that the base's noise process does not support.
+        Raises `MaquetteError` for a value out of range, a sampler that the base's noise process does not support, and a
+        part of speed that the base cannot take.
         """
-        defaults = {name: value for name, value in vars(base.defaults).items() if settings.get(name) is None}
-        sampling = Sampling(**{**settings, **defaults})
+        decided = {name: value for name, value in parts_on(base, speed).items() if settings.get(name) is None}
+        if speed != "exact" and not decided.keys() & set(PARTS):
+            warnings.warn(
+                f"speed={speed!r} has no effect: {', '.join(PARTS)} are all given.", MaquetteWarning, stacklevel=3
+            )
+        sampling = Sampling(**{**settings, **decided})
         if isinstance(sampling.sampler, str) and sampling.sampler not in base.noise.samplers:
             known = list(base.noise.samplers)
             raise MaquetteError(f"For the base {base.name!r}: {unknown('sampler', sampling.sampler, known)}")
+        check_parts(base, sampling.reuse, sampling.decoder)
         return sampling
 
     def make_sampler(self, base: "Base", tokens: int, started: bool) -> "Sampler":

@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.reuse import Kept
 from maquette.base import Base
 from maquette.controlnet.control import Control, sum_residuals
 from maquette.errors import MaquetteError
@@ -15,6 +18,7 @@ from maquette.foundation.pixels import to_unit
 from maquette.sampling.config import Guided, Sampling
 from maquette.sampling.guidance import classifier_free, resolution_weights
 from maquette.sampling.masks import framed_mask, slot_masks
+from maquette.sampling.speed import in_interval
 from maquette.text.conditioning import Conditioning
 
 
@@ -52,12 +56,16 @@ class EncodedControl:
             return self
         return replace(self, features=_encode(base, self.control, self.maps[start : start + count]))
 
-    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning, step: int, steps: int) -> Residuals:
-        """Weighted residuals in a step for latents (B, C, h, w), or (2 B, C, h, w) with both guidance branches."""
+    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning) -> Residuals:
+        """Residuals as the ControlNet puts them out for latents (B, C, h, w), or (2 B, C, h, w) with both branches."""
         features = self.features
         if len(features) not in (1, len(latents)):
             features = features.repeat(len(latents) // len(features), 1, 1, 1)
-        residuals = self.control.net(latents, timestep, text, features)
+        residuals: Residuals = self.control.net(latents, timestep, text, features)
+        return residuals
+
+    def weighted(self, residuals: Residuals, step: int, steps: int) -> Residuals:
+        """Residuals with the control's weight, balance, curve and mask in a step."""
         return residuals.scaled(self.control.factors(len(residuals), step, steps)).masked(self.masks)
 
 
@@ -79,7 +87,8 @@ def _masks(base: Base, control: Control, size: tuple[int, int]) -> list[Tensor] 
 class Denoiser:
     """The guided prediction of a base under its controls, in three parts: residuals, branches, guidance.
 
-    With guidance two branches run as one batch: the negative prompt's first, then the prompts'.
+    With guidance two branches run as one batch: the negative prompt's first, then the prompts'. In steps outside the
+    guidance interval the prompts' branch runs alone (Kynkäänniemi et al. 2024).
 
     Args:
         text: conditioning of the batch's prompts, B rows.
@@ -98,36 +107,62 @@ class Denoiser:
         self.base, self.conditions, self.sampling = base, conditions, sampling
         own_guidance = callable(sampling.guidance)
         agree = text.is_all(negative) and all(map(self._in_both, conditions))
-        self.two_branches = own_guidance or (sampling.guidance != 1 and not agree)
-        self.text = Conditioning.cat([*[negative] * len(text), text]) if self.two_branches else text
+        self._guides = own_guidance or (sampling.guidance != 1 and not agree)
+        self._text = text
+        self._both_texts = Conditioning.cat([*[negative] * len(text), text]) if self._guides else text
+        self._kept = Kept(sampling.reuse) if sampling.reuse > 1 else None
+
+    def two_branches(self, step: int, steps: int) -> bool:
+        """Whether both branches run in a step."""
+        return self._guides and in_interval(self.sampling.guidance_interval, step, steps)
+
+    @property
+    def drift(self) -> dict[str, float]:
+        """See `Step.drift`."""
+        return {} if self._kept is None else self._kept.drift
 
     def residuals(self, x: Tensor, time: Tensor, step: int, steps: int) -> Residuals | None:
         """The sum over the controls active in a step, for x (B, C, h, w) at a scalar time (); None without any.
 
         A condition that enters the conditional branch alone is computed for that half of the batch only.
         """
-        active = [condition for condition in self.conditions if condition.control.active(step, steps)]
-        if not active:
+        two, parts = self.two_branches(step, steps), []
+        both, text = self._for_branches(x, two)
+        for number, condition in enumerate(self.conditions, start=1):
+            if not condition.control.active(step, steps):
+                continue
+            skipped = len(x) if two and not self._in_both(condition) else 0
+            run = partial(condition.residuals, both[skipped:], time, text[skipped:])
+            if self._kept is None:
+                found = run()
+            else:
+                found = self._kept.residuals(f"control {number}", step, len(both) - skipped, run)
+            parts.append(condition.weighted(found, step, steps).pad_front(skipped))
+        if not parts:
             return None
-        both = self._for_branches(x)
-        parts = []
-        for condition in active:
-            skipped = len(x) if self.two_branches and not self._in_both(condition) else 0
-            rows = slice(skipped, None)
-            part = condition.residuals(both[rows], time, self.text[rows], step, steps)
-            parts.append(part.pad_front(skipped))
         total = sum_residuals(parts)
         if self.sampling.condition_in != "weighted":
             return total
         return total.scaled(resolution_weights(self.base.backbone.slots, self.sampling.resolution_weights))
 
-    def branches(self, x: Tensor, time: Tensor, residuals: Residuals | None) -> Tensor:
+    def branches(self, x: Tensor, time: Tensor, residuals: Residuals | None, step: int, steps: int) -> Tensor:
         """The base's prediction in float32, (B, C, h, w) or (2 B, C, h, w), for x (B, C, h, w) at a scalar time ()."""
-        return self.base.predict(self._for_branches(x), time, self.text, residuals).float()
+        both, text = self._for_branches(x, self.two_branches(step, steps))
+        if self._kept is None or (residuals is not None and residuals.alone is not None):
+            return self.base.predict(both, time, text, residuals).float()
+        backbone: Any = self.base.backbone
+        state = self._kept.state(
+            step,
+            len(both),
+            lambda: backbone.prepare(both, time, text),
+            lambda state: backbone.resume(state, both, time, text),
+        )
+        prediction: Tensor = backbone.finish(state, residuals)
+        return prediction.float()
 
     def guided(self, branches: Tensor, step: Guided) -> Tensor:
         """One prediction (B, C, h, w) from those of `branches`, (B, C, h, w) or (2 B, C, h, w)."""
-        if not self.two_branches:
+        if not self.two_branches(step.index, step.steps):
             return branches
         negative, positive = branches.chunk(2)
         guidance = self.sampling.guidance
@@ -135,10 +170,10 @@ class Denoiser:
             return guidance(negative, positive, step)
         return classifier_free(negative, positive, guidance)
 
-    def _for_branches(self, x: Tensor) -> Tensor:
-        """Latents (B, C, h, w) in the base's dtype, twice if there are two branches."""
+    def _for_branches(self, x: Tensor, two: bool) -> tuple[Tensor, Conditioning]:
+        """Latents (B, C, h, w) in the base's dtype with their text, twice if there are two branches."""
         x = x.to(self.base.dtype)
-        return torch.cat([x, x]) if self.two_branches else x
+        return (torch.cat([x, x]), self._both_texts) if two else (x, self._text)
 
     def _in_both(self, condition: EncodedControl) -> bool:
         return condition.control.in_both_branches(self.sampling.condition_in)

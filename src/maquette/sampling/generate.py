@@ -17,6 +17,7 @@ from maquette.sampling.denoiser import Denoiser, EncodedControl
 from maquette.sampling.inpainting import Masked, Start
 from maquette.sampling.recording import with_records
 from maquette.sampling.size import choose_size
+from maquette.sampling.speed import Decoder, Shares, Speed
 from maquette.sampling.step import Callback, Step
 from maquette.sampling.validation import (
     check_controls,
@@ -50,6 +51,10 @@ class Settings(TypedDict, total=False):
     feather: int | None
     strength: float
     batch_size: int
+    speed: Speed
+    guidance_interval: Shares | None
+    reuse: int | None
+    decoder: Decoder | None
     callback: Callback | None
     record: bool
     progress: Progress | None
@@ -92,6 +97,10 @@ def generate(
     feather: int | None = None,
     strength: float = 1.0,
     batch_size: int = 8,
+    speed: Speed = "exact",
+    guidance_interval: Shares | None = None,
+    reuse: int | None = None,
+    decoder: Decoder | None = None,
     callback: Callback | None = None,
     returns: Returns = "images",
     record: bool = True,
@@ -130,6 +139,13 @@ def generate(
             for one latent cell, 8 pixels in Stable Diffusion.
         strength: share of the noise that is added to `image`, and of the steps that are taken: above 0, up to 1.
         batch_size: images computed at once, 1 or more; affects memory and speed, and the images by rounding alone.
+        speed: "exact"; or approximate, "balanced" or "draft", which decide the steps, the sampler and the next three
+            where they are not given (docs/speed.md has what each takes, and its price).
+        guidance_interval: (start, end), shares of the steps between which guidance acts; in the others the prompt's
+            branch runs alone, half the work (Kynkäänniemi et al. 2024). None for the speed's: (0, 1) for "exact".
+        reuse: the U-Net's encoder and the ControlNets run once in so many steps, 1 to 10, and the steps between take
+            what they computed (Li et al. 2023); `step.drift` measures what that misses. None for the speed's.
+        decoder: of the images: "full", the autoencoder's, or "tiny", the base's tiny decoder. None for the speed's.
         callback: called in each step with a `maquette.sampling.step.Step`, before the sampler moves on. It sees, and
             may assign, `latents`, `residuals` and `prediction`; `step.preview()` shows the images so far.
         returns: "images", or "latents": (count, C, h, w) in float32, scaled for the backbone, without the composition
@@ -141,8 +157,9 @@ def generate(
     Raises `MaquetteError` for arguments out of range, and for controls, sizes or images that do not suit the base.
     """
     sampling = Sampling.on(
-        base, steps=steps, guidance=guidance, condition_in=condition_in, resolution_weights=resolution_weights,
+        base, speed, steps=steps, guidance=guidance, condition_in=condition_in, resolution_weights=resolution_weights,
         sampler=sampler, strength=strength, seed=seed, batch_size=batch_size, feather=feather, returns=returns,
+        guidance_interval=guidance_interval, reuse=reuse, decoder=decoder,
     )  # fmt: skip
     prompts = check_prompts(prompt, negative_prompt, count)
     start_image, white = read_start(image, mask)
@@ -158,7 +175,8 @@ def generate(
     batches = _batches(base, prompts, negative, conditions, masked, sampling, size, callback, progress)
     if returns == "latents":
         return torch.cat(list(batches))
-    images = [image for latents in batches for image in base.decode_latents(latents)]
+    tiny = sampling.decoder == "tiny"
+    images = [image for latents in batches for image in base.decode_latents(latents, tiny)]
     images = masked.compose(images) if masked is not None else images
     if not record:
         return images

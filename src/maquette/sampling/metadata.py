@@ -94,6 +94,8 @@ class Record:
     versions: dict[str, str] = field(default_factory=dict)  # of the packages that compute; empty up to version 0.2
     unrecorded: list[str] = field(default_factory=list)  # what took part and cannot be stored, such as a function
     pixels: str | None = None  # hash of the generated image
+    tiny_decoder: str | None = None  # folder of the tiny decoder, if it is not the base's own
+    decoder_hash: str | None = None  # of its weights, where it made the image
 
     def alone(self) -> "Record":
         """The record of this image by itself: image i of several starts from the noise of seed + i."""

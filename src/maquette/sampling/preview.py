@@ -1,4 +1,4 @@
-"""Cheap images of latents: one linear map from a latent cell to a colour, found once for each base."""
+"""Cheap images of latents: by a tiny decoder, or one linear map from a cell to a colour, found once for each base."""
 
 from weakref import WeakKeyDictionary
 
@@ -15,10 +15,14 @@ CELLS = 32  # along a side, of the image whose colours are compared with its lat
 _maps: "WeakKeyDictionary[Base, Tensor]" = WeakKeyDictionary()
 
 
-def preview(base: Base, latents: Tensor, decoded: bool = False) -> list[Image.Image]:
-    """Images of latents (B, C, h, w): (w, h) pixels by the linear map, or full size through the decoder."""
-    if decoded:
-        return base.decode_latents(latents)
+def preview(base: Base, latents: Tensor, decoded: bool | None = None) -> list[Image.Image]:
+    """Images of latents (B, C, h, w): (w, h) pixels by the linear map, or full size through a decoder.
+
+    Args:
+        decoded: by the autoencoder (True), the linear map (False), or the base's tiny decoder if it has one (None).
+    """
+    if decoded or (decoded is None and base.tiny_decoder is not None):
+        return base.decode_latents(latents, tiny=decoded is None)
     if base not in _maps:
         _maps[base] = linear_map(base)
     return from_signed((_with_one(latents) @ _maps[base].to(latents.device)).movedim(-1, 1))

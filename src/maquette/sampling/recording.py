@@ -20,6 +20,7 @@ from maquette.foundation.pixels import to_unit
 from maquette.sampling.config import Sampling
 from maquette.sampling.denoiser import EncodedControl
 from maquette.sampling.metadata import KEY, ControlRecord, Record, image_hash, pack
+from maquette.sampling.speed import NEUTRAL
 
 PACKAGES = ("maquette", "torch", "diffusers")  # their versions affect the last bits
 
@@ -46,6 +47,8 @@ def with_records(
     image, mask = start
     functions = [name for name in RECORDED if callable(getattr(sampling, name))]
     settings = {name: getattr(sampling, name) for name in RECORDED if name not in functions}
+    settings |= {name: getattr(sampling, name) for name in NEUTRAL if getattr(sampling, name) != NEUTRAL[name]}
+    tiny = base.tiny_decoder if sampling.decoder == "tiny" else None
     shared = Record(
         base.name,
         "",
@@ -58,6 +61,8 @@ def with_records(
         prediction=base.requested_prediction,
         loras=list(base.loras),
         versions=versions(),
+        tiny_decoder=tiny and tiny.name,
+        decoder_hash=tiny and module_hash(tiny),
         unrecorded=[
             *(f"the {name}, a function" for name in functions),
             *_unrecorded(conditions),

@@ -9,6 +9,7 @@ from maquette.foundation.reading.documents import parse_json
 from maquette.foundation.reading.rules import Rule, check_values, either, listed, optional, table, typed
 from maquette.foundation.settings import FilePrediction
 from maquette.sampling.config import MOST_SEEDS, MOST_STEPS, WIDEST_FEATHER, ConditionIn, ResolutionWeights
+from maquette.sampling.speed import MOST_REUSE, Decoder, Speed
 
 ADVICE = "another program has changed it; take the image as it was written"
 
@@ -44,6 +45,10 @@ SETTINGS: dict[str, Rule] = {
     "size": listed(typed(int, 1, 2**15), 2, 2),
     "negative_prompt": _TEXT,
     "batch_size": typed(int, 1),
+    "speed": typed(Speed),
+    "guidance_interval": optional(listed(_SHARE, 2, 2)),
+    "reuse": optional(typed(int, 1, MOST_REUSE)),
+    "decoder": optional(typed(Decoder)),
 }
 """The arguments of `generate` that a record may hold: all that it holds are given to it."""
 
@@ -62,6 +67,8 @@ RECORD: dict[str, Rule] = {
     "loras": listed(table(LORA), 0, 1000),
     "versions": table({}),
     "unrecorded": listed(_TEXT, 0, 1000),
+    "tiny_decoder": optional(_TEXT),
+    "decoder_hash": optional(_TEXT),
     "pixels": optional(_TEXT),
 }
 

@@ -56,7 +56,8 @@ class Step:
     def residuals(self) -> Residuals | None:
         """What is added at each slot of the base, controls summed; None where no control is active.
 
-        (B, C, h, w) a slot, or (2 B, C, h, w) with guidance: the unconditional branch first.
+        (B, C, h, w) a slot, or (2 B, C, h, w) with guidance: the unconditional branch first. In a step that reuses an
+        earlier one's they are those, with this step's weights.
         """
         if not self._now.has_residuals:
             self._now.residuals = self._denoise.residuals(self._input, self.time, self.index, self.steps)
@@ -71,7 +72,7 @@ class Step:
     def prediction(self) -> Tensor:
         """The guided prediction (B, C, h, w), float32, of what `base.noise.prediction` says."""
         if self._now.prediction is None:
-            branches = self._denoise.branches(self._input, self.time, self.residuals)
+            branches = self._denoise.branches(self._input, self.time, self.residuals, self.index, self.steps)
             self._now.prediction = self._denoise.guided(branches, self)
         return self._now.prediction
 
@@ -85,11 +86,21 @@ class Step:
         times = self.time.expand(len(self.latents))
         return self._denoise.base.noise.denoised(self._input, self.prediction, times)
 
-    def preview(self, decoded: bool = False) -> list[Image.Image]:
-        """What the images look like so far: `denoised`, one pixel a latent cell.
+    @property
+    def drift(self) -> dict[str, float]:
+        """What reuse between steps misses, by part ("encoder", "control 1"); empty without reuse.
+
+        How far the features or residuals that the part computed last are from those it had computed before, which the
+        steps between took: |new − old| / |new| over all slots. Read it after `prediction`.
+        """
+        return self._denoise.drift
+
+    def preview(self, decoded: bool | None = None) -> list[Image.Image]:
+        """What the images look like so far, from `denoised`.
 
         Args:
-            decoded: run the autoencoder's decoder instead, which takes longer and gives the full size.
+            decoded: None for the base's tiny decoder where it has one (full size), else as False; False for one pixel a
+                latent cell; True for the autoencoder's decoder, which takes longest.
         """
         return preview(self._denoise.base, self.denoised, decoded)
 

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maquette.backbones.reuse import SURE
 from maquette.base import Base
 from maquette.conditions.labels import palette_of, seem_numbers
 from maquette.controlnet.control import Control
@@ -14,6 +15,7 @@ from maquette.controlnet.maps import Picture, map_size, read_mask, read_picture
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb
 from maquette.sampling.config import Sampling
+from maquette.sampling.speed import WHOLE, in_interval
 
 LARGEST_ENLARGEMENT = 2  # of a condition map without a warning
 
@@ -94,6 +96,16 @@ def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, m
             sampling.resolution_weights != "normalised" and sampling.condition_in != "weighted"
         ),
         "negative_prompt has no effect at a guidance of 1": negative and unguided,
+        "guidance_interval has no effect at a guidance of 1": sampling.guidance_interval != WHOLE and unguided,
+        "guidance has no effect: none of the {} steps lies between {:g} and {:g}, its guidance_interval".format(
+            steps, *sampling.guidance_interval
+        ): not unguided and not any(in_interval(sampling.guidance_interval, step, steps) for step in range(steps)),
+        f"reuse has no effect in {steps} step{'s' * (steps > 1)}: the first {SURE} always run whole": (
+            sampling.reuse > 1 and steps <= SURE
+        ),
+        "decoder='tiny' has no effect on latents (returns='latents')": (
+            sampling.decoder == "tiny" and sampling.returns == "latents"
+        ),
         "at a guidance of 0 the prompt has no effect: give 1 to turn guidance off": sampling.guidance == 0,
     }
     for number, control in enumerate(controls, start=1):

@@ -61,7 +61,7 @@ class Jobs:
             plan.template,
             dtype=str(base.dtype).removeprefix("torch."),
             device=base.device.type,
-            settings={**vars(base.defaults), **known, "size": list(self._size)},
+            settings={**known, "size": list(self._size)},
             image=self._start(plan.start),
             mask=self._mask(plan.mask),
         )

@@ -55,6 +55,10 @@ class SamplingOptions(Declared):
     sampler: str | None = setting(
         None, "ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc; default: the base's, such as ddim."
     )
+    speed: str = setting("exact", "exact; or approximate, balanced or draft: decides the next three, steps, sampler.")
+    guidance_interval: str | None = setting(None, "START-END: shares of the steps between which guidance acts.")
+    reuse: int | None = setting(None, "Steps for one run of the U-Net's encoder and the ControlNets, 1 to 10.")
+    decoder: str | None = setting(None, "full; or tiny: the base's tiny decoder.")
     condition_in: str = setting("both", "Guidance branch: both, conditional or weighted.")
     resolution_weights: str = setting("normalised", "For --condition-in weighted: normalised or literal.")
     seed: str = setting("0", "Image i starts from the noise of seed + i; random: another one every time.")
@@ -73,6 +77,7 @@ class ModelOptions(Declared):
     )
     device: str = setting("auto", "cpu, cuda, mps; auto: the fastest one.")
     dtype: str = setting("auto", "float32, bfloat16, float16; auto: bfloat16 on a GPU that has it, else float32.")
+    tiny_decoder: Path | None = setting(None, "Folder of a tiny decoder, such as TAESD's, for drafts.")
     low_memory: bool = setting(False, "Keep only the running part of the model on the device.")
 
 

@@ -20,6 +20,7 @@ from maquette.foundation.hub import require_repository
 from maquette.foundation.images import as_mask, open_image
 from maquette.foundation.settings import check_device, check_dtype, read_named, read_size
 from maquette.sampling.metadata import ControlRecord, Record
+from maquette.sampling.speed import read_interval
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,10 @@ def _template(options: Options, controls: Sequence[ControlRequest], loras: list[
         "condition_in": sampling.condition_in,
         "resolution_weights": sampling.resolution_weights,
         "sampler": sampling.sampler,
+        "speed": sampling.speed,
+        "guidance_interval": sampling.guidance_interval and read_interval(sampling.guidance_interval),
+        "reuse": sampling.reuse,
+        "decoder": sampling.decoder,
         "strength": options.start.strength,
         "feather": options.start.feather,
         "seed": 0,
@@ -160,7 +165,8 @@ def _template(options: Options, controls: Sequence[ControlRequest], loras: list[
         for c in controls
     ]
     model = options.model
-    return Record(base, "", model.dtype, settings, records, prediction=model.prediction, loras=loras)
+    tiny = model.tiny_decoder and str(model.tiny_decoder)
+    return Record(base, "", model.dtype, settings, records, prediction=model.prediction, loras=loras, tiny_decoder=tiny)
 
 
 def _start(options: StartOptions, typed: Sequence[str]) -> tuple[Image.Image | None, Image.Image | None]:

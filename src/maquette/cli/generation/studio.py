@@ -6,9 +6,10 @@ from typing import Any
 
 from PIL import Image
 
-from maquette.checkpoints import load_base, load_controlnet
+from maquette.checkpoints import load_base, load_controlnet, load_tiny_decoder
 from maquette.controlnet.control import Control
 from maquette.controlnet.network import ControlNet
+from maquette.formats.module_hash import module_hash
 from maquette.foundation.progress import steps_bar
 from maquette.sampling.generate import generate
 from maquette.sampling.metadata import Record, unpack
@@ -30,6 +31,8 @@ class Studio:
     def __init__(self, template: Record, nets: Sequence[str], device: str, low_memory: bool) -> None:
         predicts: Any = template.prediction  # has been checked
         self.base = load_base(template.base, device, template.dtype, low_memory=low_memory, prediction=predicts)
+        if template.tiny_decoder is not None:
+            load_tiny_decoder(self.base, template.tiny_decoder)
         self._nets: dict[str, ControlNet] = {}
         for name in nets:
             self.net(name)
@@ -87,6 +90,9 @@ class Studio:
         found = []
         if record.base_hash not in (None, self.base.hash()):
             found.append(f"the base {record.base!r} has changed since")
+        tiny = self.base.tiny_decoder
+        if record.decoder_hash is not None and (tiny is None or module_hash(tiny) != record.decoder_hash):
+            found.append("the tiny decoder has changed since")
         for control in record.controls:
             if control.hash not in (None, net_hash(self.net(control.controlnet))):
                 found.append(f"the ControlNet {control.controlnet!r} has changed since")

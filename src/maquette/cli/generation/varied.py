@@ -12,10 +12,14 @@ from maquette.foundation.registry import unknown
 from maquette.foundation.settings import check_prediction, read_value
 from maquette.sampling.config import Sampling
 from maquette.sampling.metadata import ControlRecord, Record
+from maquette.sampling.speed import read_interval, without_parts
 
 T = TypeVar("T", ControlRecord, LoraFile)
 
-SAMPLING = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather", "seed")
+SAMPLING = (
+    "speed", "steps", "guidance", "sampler", "guidance_interval", "reuse", "decoder", "condition_in",
+    "resolution_weights", "strength", "feather", "seed",
+)  # fmt: skip
 TEXTS = ("prompt", "negative_prompt", "base", "prediction")
 OF_CONTROLS: dict[str, Callable[[str], Any]] = {
     "weight": read_weight, "start": read_value, "end": read_value, "balance": str, "curve": read_curve, "branch": str,
@@ -34,6 +38,8 @@ def read_setting(name: str, text: str) -> Any:
         return OF_CONTROLS[plain](text)
     if plain in OF_LORAS:
         return OF_LORAS[plain][1](text)
+    if name == "guidance_interval":
+        return read_interval(text)
     known = [*SAMPLING, *TEXTS, *OF_CONTROLS, *OF_LORAS]
     if name not in known:
         raise MaquetteError(unknown("setting to vary", name, known) + " Of the second control: weight.2.")
@@ -115,8 +121,13 @@ def check_cells(record: Record, sweeps: Sequence[Sweep]) -> None:
 def varied(record: Record, settings: dict[str, Any]) -> Record:
     """A record with other settings.
 
+    Another speed decides steps, sampler and the rest anew, unless they are set too. What a command line is planned by
+    holds a speed and only the parts that were typed: there they stay.
+
     Raises `MaquetteError` for a value out of range, and for a control or LoRA that the record does not have.
     """
+    if "speed" in settings and "speed" not in record.settings:
+        record = replace(record, settings=without_parts(record.settings))
     for name, value in settings.items():
         field, _, number = name.partition(".")
         if field in OF_CONTROLS:

@@ -19,6 +19,7 @@ from transformers import CLIPTokenizer
 from maquette.base import Defaults
 from maquette.checkpoints import load_base, load_controlnet
 from maquette.checkpoints.save import write_defaults
+from maquette.checkpoints.tiny_decoder import FOLDER as TINY_DECODER
 from maquette.data.diorama import CONDITIONS
 from maquette.recipes.command import run
 from maquette.recipes.diorama import base as recipes
@@ -67,6 +68,8 @@ def ship_base(run: Path, folder: Path) -> None:
     tokenizer.save_pretrained(folder / "tokenizer")
     shutil.copy(run / "tokenizer" / WORDS, folder / "tokenizer" / WORDS)
     DDIMScheduler.from_config(recipes.SCHEDULE).save_pretrained(folder / "scheduler")
+    if (run / TINY_DECODER).exists():
+        shutil.copytree(run / TINY_DECODER, folder / TINY_DECODER, dirs_exist_ok=True)
     write_defaults(DEFAULTS, folder)
     (folder / "model_index.json").write_text(json.dumps(INDEX, indent=2) + "\n")
 
