@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from maquette.cli import convert, data, demo, detect, evaluate, generate, info, study, train, transfer
+from maquette.cli import convert, data, demo, detect, evaluate, generate, info, study, train, transfer, ui
 from maquette.cli.command import Command
 from maquette.errors import MaquetteError, MaquetteWarning
 
@@ -19,6 +19,7 @@ VERBS = {
     "convert": convert,
     "transfer": transfer,
     "demo": demo,
+    "ui": ui,
 }
 
 

@@ -26,8 +26,8 @@ from maquette.sampling.prompts import automatic, check_captioner
 from maquette.sampling.step import Previews
 from maquette.studio.arguments import controls_of, settings_of, size_of
 from maquette.studio.detection import Detectors
-from maquette.studio.gallery import Gallery, Session
-from maquette.studio.jobs import Ended, Event, Fidelity, Finished, Job, Note, Progress, Queued, StopRequested
+from maquette.studio.gallery import Gallery, MissingError, Session
+from maquette.studio.jobs import Ended, Fidelity, Finished, Job, Note, Progress, Queued, StopRequested
 from maquette.studio.networks import Studio
 from maquette.studio.pace import Pace, work_of
 from maquette.studio.requests import Limits, Request
@@ -43,6 +43,10 @@ class BusyError(MaquetteError):
     def __init__(self, sentence: str, position: int, seconds: float | None) -> None:
         super().__init__(sentence)
         self.position, self.seconds = position, seconds
+
+
+class StoppingError(MaquetteError):
+    """The studio takes on nothing more."""
 
 
 class Engine:
@@ -107,7 +111,7 @@ class Engine:
         """A job by its id, while it waits or runs or anyone listens to it. Raises `MaquetteError` for any other id."""
         job = self._jobs.get(name)
         if job is None:
-            raise MaquetteError("There is no such request here; it may have ended.")
+            raise MissingError("There is no such request here; it may have ended.")
         return job
 
     def waiting(self) -> tuple[int, float | None]:
@@ -136,7 +140,7 @@ class Engine:
         own = sum(job.client == client for job in (*self._queue, *([self._running] if self._running else [])))
         soon = "" if seconds is None else f", about {max(1, round(seconds))} s"
         if self._closing:
-            raise MaquetteError(STOPPING)
+            raise StoppingError(STOPPING)
         if own >= self.limits.per_client:
             raise BusyError(
                 f"{own} of your requests wait already, as many as one client may have; this one would be number "
@@ -304,10 +308,3 @@ def offered(base: str, nets: Iterable[str]) -> dict[str, str]:
         condition, equals, name = given.partition("=")
         found[name if equals else given] = condition if equals else Path(given).stem
     return found | {name: name.split("/")[-1] for name in bundled() if name.startswith(f"{base}/")}
-
-
-def event_values(event: Event) -> dict[str, Any]:
-    """An event as plain values, without its images."""
-    return {"kind": event.kind} | {
-        name: value for name, value in vars(event).items() if not isinstance(value, Image.Image) and name != "kind"
-    }

@@ -3,10 +3,12 @@
     ROOT/SESSION/pictures/20260131-093000-7-4f1c09ab.png    kept until they are deleted
     ROOT/SESSION/uploads/4f1c09ab2d3e                       kept until the session ends
 
-A session is known by a secret, its key, and its folder by the key's hash: who reads the folders learns no key.
+A session is known by its key, which the gallery signs, and its folder by the key's hash: who reads the folders learns
+no key, and a session that keeps nothing has no folder.
 This module does not import torch.
 """
 
+import hmac
 import io
 import re
 import secrets
@@ -27,10 +29,16 @@ from maquette.sampling.metadata import Record, files_of, save
 from maquette.studio.requests import Limits
 
 PICTURES, UPLOADS = "pictures", "uploads"
-_KEY = re.compile(r"[A-Za-z0-9_-]{32}")
+SECRET = ".secret"  # signs the keys
+_KEY = re.compile(r"([A-Za-z0-9_-]{32})\.([0-9a-f]{32})")
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{1,20}-[0-9a-f]{8}\.png")
 _UPLOAD = re.compile(r"[0-9a-f]{12}")
 LARGEST = 2**28  # bytes of a picture with its record
+SPARE = 2**29  # bytes of the disk that stay free
+
+
+class MissingError(MaquetteError):
+    """A session, or a file of one, that is not there."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,7 @@ class Session:
 
         Raises `MaquetteError` if it carries no record, or there are too many.
         """
+        _check_disk(self._folder.parent)
         if len(self.pictures()) >= self._limits.pictures:
             raise MaquetteError(f"A session keeps {self._limits.pictures} pictures; delete some of them.")
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}-{secrets.token_hex(4)}.png"
@@ -77,7 +86,7 @@ class Session:
         """The file of a picture. Raises `MaquetteError` for any name but those of this session's pictures."""
         path = self._folder / PICTURES / name if _NAME.fullmatch(name) else None
         if path is None or not path.is_file():
-            raise MaquetteError(f"There is no picture {shortened(name, 80)!r} in this session; list them.")
+            raise MissingError(f"There is no picture {shortened(name, 80)!r} in this session; list them.")
         return path
 
     def read(self, name: str) -> bytes:
@@ -112,6 +121,7 @@ class Session:
         """
         if len(content) > self._limits.picture_bytes:
             raise MaquetteError(f"An upload has {self._limits.picture_bytes:,} bytes at most, not {len(content):,}.")
+        _check_disk(self._folder.parent)
         if len(list((self._folder / UPLOADS).glob("[!.]*"))) >= self._limits.uploads:
             raise MaquetteError(f"A session holds {self._limits.uploads} uploads; end it, or use those that are there.")
         name = secrets.token_hex(6)
@@ -125,7 +135,7 @@ class Session:
             return self.read(name)
         path = self._folder / UPLOADS / name if _UPLOAD.fullmatch(name) else None
         if path is None or not path.is_file():
-            raise MaquetteError(f"There is no upload {shortened(name, 80)!r} in this session; upload the file first.")
+            raise MissingError(f"There is no upload {shortened(name, 80)!r} in this session; upload the file first.")
         return read_bytes(path, self._limits.picture_bytes)
 
     def end(self) -> None:
@@ -145,6 +155,7 @@ class Gallery:
         self._used: dict[str, float] = {}
         self._lock = threading.Lock()
         self.root.mkdir(parents=True, exist_ok=True)
+        self._secret = _secret(self.root / SECRET)
         for folder in self.root.glob("*/"):
             sweep(folder / PICTURES)
             shutil.rmtree(folder / UPLOADS, ignore_errors=True)
@@ -152,27 +163,50 @@ class Gallery:
     def create(self) -> Session:
         """A new session."""
         key = secrets.token_urlsafe(24)
-        self._folder(key).mkdir(parents=True)
-        return self.session(key)
+        return self.session(f"{key}.{self._signature(key)}")
 
     def session(self, key: str) -> Session:
         """The session of a key. Raises `MaquetteError` for a key that was not given out here."""
-        if not _KEY.fullmatch(key) or not self._folder(key).is_dir():
-            raise MaquetteError("There is no such session here; begin a new one.")
+        match = _KEY.fullmatch(key)
+        if match is None or not hmac.compare_digest(match[2], self._signature(match[1])):
+            raise MissingError("There is no such session here; begin a new one.")
         session = Session(self._folder(key), key, self._limits)
-        with self._lock:
-            self._used[key] = time.monotonic()
-            idle = [other for other, last in self._used.items() if time.monotonic() - last > self._idle]
-            for other in idle:
-                del self._used[other]
-        for other in idle:
-            Session(self._folder(other), other, self._limits).end()
+        self._note_use(session)
         return session
+
+    def _note_use(self, used: Session) -> None:
+        """Remember when a session was used, and end those that were not for long."""
+        now = time.monotonic()
+        with self._lock:
+            self._used[used.key] = now
+            idle = [key for key, last in self._used.items() if now - last > self._idle]
+            for key in idle:
+                del self._used[key]
+        for key in idle:
+            Session(self._folder(key), key, self._limits).end()
+
+    def _signature(self, key: str) -> str:
+        return hmac.new(self._secret, key.encode(), "sha256").hexdigest()[:32]
 
     def close(self) -> None:
         """End all sessions."""
-        for key in self._used:
+        for key in list(self._used):
             Session(self._folder(key), key, self._limits).end()
 
     def _folder(self, key: str) -> Path:
         return self.root / text_hash(key)[:32]
+
+
+def _secret(path: Path) -> bytes:
+    """The gallery's secret, which is drawn once: keys hold over restarts."""
+    if not path.exists():
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(secrets.token_bytes(32))
+        path.chmod(0o600)
+    return read_bytes(path, 32)
+
+
+def _check_disk(folder: Path) -> None:
+    """Raises `MaquetteError` where the disk is nearly full."""
+    if shutil.disk_usage(folder).free < SPARE:
+        raise MaquetteError("The studio's disk is nearly full, so nothing can be kept; delete some pictures.")

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from maquette.errors import MaquetteError
 from maquette.foundation.images import as_rgb, read_image
 from maquette.foundation.reading.pictures import opened_picture
+from maquette.sampling.metadata import KEY
 
 Resolve = Callable[[str], bytes]
 """The content of a file of the client's own session, by its name. Raises `MaquetteError` for any other."""
@@ -78,9 +79,16 @@ class Picture:
         """The picture as a file: as it came, or as a PNG."""
         if isinstance(self.content, bytes):
             return io.BytesIO(self.content)
-        stream = io.BytesIO()
-        self.content.save(stream, "PNG")
-        return stream
+        return io.BytesIO(png_of(self.content))
+
+
+def png_of(image: Image.Image) -> bytes:
+    """The PNG of an image, with the record that a generated one carries."""
+    stream, information = io.BytesIO(), PngImagePlugin.PngInfo()
+    if KEY in image.info:
+        information.add_text(KEY, image.info[KEY])
+    image.save(stream, "PNG", pnginfo=information)
+    return stream.getvalue()
 
 
 def _from_base64(text: str, most: int, name: str) -> bytes:
