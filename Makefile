@@ -23,7 +23,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 	if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
 	    $(PIP) $(TORCH)+cpu 2>/dev/null || $(PIP) $(TORCH)+cpu --extra-index-url $(CPU_INDEX) || $(PIP) $(TORCH); \
 	else $(PIP) $(TORCH); fi
-	$(PIP) -e '.[train,data,detectors,scale,track,dev]' -e packages/diorama -c constraints.txt
+	$(PIP) -e '.[train,data,ui,detectors,scale,track,dev]' -e packages/diorama -c constraints.txt
 	touch $@
 
 demo: setup

@@ -15,9 +15,9 @@ from maquette.studio import catalogue, requests
 from maquette.studio.again import read_record, request_values
 from maquette.studio.engine import Engine
 from maquette.studio.gallery import MissingError, Session
+from maquette.studio.http.wire import client_of, ended, event_values, read_values, schema_of, streamed, text_of
 from maquette.studio.jobs import Job
-from maquette.studio.pictures import Picture
-from maquette.studio.wire import client_of, ended, event_values, read_values, schema_of, streamed, text_of
+from maquette.studio.pictures import Picture, png_of
 
 SESSION = "X-Maquette-Session"
 PNG = "image/png"
@@ -82,11 +82,17 @@ def _add_making(routes: APIRouter, engine: Engine) -> None:
         session, values = session_of(engine, request), await read_values(request)
         return await run_in_threadpool(engine.submit, values, client_of(request), session)
 
-    @routes.post("/generate", summary="Make pictures, and answer when they are done", openapi_extra=GENERATE)
-    async def generate(request: Request) -> dict[str, Any]:
+    @routes.post(
+        "/generate",
+        summary="Make pictures; Accept: image/png gets the first alone",
+        openapi_extra=GENERATE,
+    )
+    async def generate(request: Request) -> Any:
         job = await submitted(request)
         await ended(job, request)
         pictures = await run_in_threadpool(job.result)
+        if PNG in request.headers.get("accept", ""):
+            return Response(await run_in_threadpool(png_of, pictures[0].image), media_type=PNG)
         notes = [event.sentence for _, event in job.since(0) if event.kind == "note"]
         return {"pictures": [await run_in_threadpool(event_values, one) for one in pictures], "notes": notes}
 

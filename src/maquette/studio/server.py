@@ -21,12 +21,13 @@ from fastapi.responses import HTMLResponse
 
 from maquette import __version__
 from maquette.errors import MaquetteError
-from maquette.studio import api, webui
+from maquette.studio import api
 from maquette.studio.engine import Engine
 from maquette.studio.gallery import Gallery
-from maquette.studio.guard import ANY_HOST, Guard
+from maquette.studio.http import webui
+from maquette.studio.http.guard import ANY_HOST, Guard
+from maquette.studio.http.wire import add_errors
 from maquette.studio.requests import Limits
-from maquette.studio.wire import add_errors
 
 PAGE = "maquette.studio.page"
 LOCAL = ("localhost", "127.0.0.1", "::1")

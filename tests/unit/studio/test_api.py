@@ -11,6 +11,7 @@ from tests.unit.studio.conftest import pack, request, unpack
 
 import maquette as mq
 from maquette.sampling.metadata import Record
+from maquette.sampling.prompts import DEFAULT_PROMPT
 from maquette.studio.requests import Request
 
 
@@ -63,13 +64,7 @@ def test_the_record_makes_it_again_here_and_on_the_command_line(client, engine, 
 
 
 @pytest.mark.parametrize(
-    ("kind", "prompt"),
-    [
-        ("none", ""),
-        ("default", "a high-quality, detailed, and professional image"),
-        ("automatic", None),
-        ("user", "a red house"),
-    ],
+    ("kind", "prompt"), [("none", ""), ("default", DEFAULT_PROMPT), ("automatic", None), ("user", "a red house")]
 )
 def test_the_four_kinds_of_prompt(client, packed, kind, prompt) -> None:
     values = request(packed, prompt="a red house" if kind == "user" else "", prompt_kind=kind, steps=1)
@@ -83,7 +78,7 @@ def test_the_four_kinds_of_prompt(client, packed, kind, prompt) -> None:
 def test_notes_tell_of_what_has_no_effect(client, packed) -> None:
     values = request(packed, steps=1, guidance=1, negative_prompt="rain")
     notes = client.post("/api/generate", json=values).json()["notes"]
-    assert any("negative_prompt has no effect" in note for note in notes)
+    assert any("egative_prompt has no effect" in note for note in notes)
 
 
 def test_lists(client) -> None:
@@ -104,18 +99,13 @@ def test_detect_and_fidelity(client, picture, packed) -> None:
     assert unpack(told["png"]).tobytes() == mq.detect("canny", picture, **options).tobytes()
     values = {"condition": "canny", "picture": packed, "map": told["png"], "options": options}
     assert client.post("/api/fidelity", json=values).json()["score"] == 1
-    assert (
-        client.post("/api/detect", json={"detector": "caption", "picture": packed})
-        .json()["error"]
-        .startswith("The detector 'diorama/caption'")
-        or client.post("/api/detect", json={"detector": "caption", "picture": packed}).json()["text"]
-    )
+    assert len(client.post("/api/detect", json={"detector": "caption", "picture": packed}).json()["text"]) > 5
 
 
 def test_openapi_names_every_field(client) -> None:
     schema = client.get("/api/openapi.json").json()
     body = schema["paths"]["/api/generate"]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(body["properties"]) == {one for one in Request.__dataclass_fields__}
+    assert set(body["properties"]) == set(Request.__dataclass_fields__)
     page = client.get("/api/docs")
     assert "/api/generate/stream" in page.text and "<script" not in page.text
 

@@ -10,6 +10,8 @@ from http.cookies import SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from starlette.exceptions import HTTPException
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -48,6 +50,7 @@ class Guard:
 
     def __init__(self, app: App, token: str | None, hosts: Iterable[str], most: int) -> None:
         self._app, self._token, self._hosts, self._most = app, token, set(hosts), most
+        self._too_large = f"A request has {most:,} bytes at most; send smaller pictures."
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or hand on."""
@@ -68,7 +71,7 @@ class Guard:
         elif self._token and (location := self._entry(scope)):
             await _answer(sending, 303, "Welcome.", {"location": location, "set-cookie": self._cookie()})
         else:
-            await self._hand_on(scope, receive, sending)
+            await self._app(scope, self._counted(receive), sending)
 
     def _refusal(self, scope: Scope, headers: dict[str, str]) -> tuple[int, str] | None:
         """The status and the sentence for a request that is turned away."""
@@ -83,7 +86,7 @@ class Guard:
             return 401, "This studio asks for its token: Authorization: Bearer TOKEN, or ?token=TOKEN in a browser."
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdecimal()) or len(length) > 15 or int(length) > self._most:
-            return 413, f"A request has {self._most:,} bytes at most; send smaller pictures."
+            return 413, self._too_large
         return None
 
     def _is_known(self, scope: Scope, headers: dict[str, str]) -> bool:
@@ -105,32 +108,19 @@ class Guard:
     def _cookie(self) -> str:
         return f"{COOKIE}={self._token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"
 
-    async def _hand_on(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, and count its body, whose length it may not have told."""
-        taken, started = 0, False
+    def _counted(self, receive: Receive) -> Receive:
+        """Counts the bytes of a body, whose length may not have been told."""
+        taken = 0
 
         async def counted() -> Message:
             nonlocal taken
             message = await receive()
             taken += len(message.get("body", b""))
             if taken > self._most:
-                raise _TooLargeError
+                raise HTTPException(413, self._too_large)
             return message
 
-        async def noted(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, counted, noted)
-        except _TooLargeError:
-            if not started:
-                await _answer(send, 413, f"A request has {self._most:,} bytes at most; send smaller pictures.")
-
-
-class _TooLargeError(Exception):
-    """A body goes on beyond what it may have."""
+        return counted
 
 
 def _name(host: str) -> str:

@@ -17,9 +17,9 @@ from maquette.noise.choices import SAMPLERS
 from maquette.sampling.metadata import Record, record_of
 from maquette.studio.catalogue import is_here
 from maquette.studio.engine import BusyError, Engine
+from maquette.studio.http.wire import client_of, ended, read_values, refusal, text_of
 from maquette.studio.jobs import Finished
 from maquette.studio.pictures import Picture
-from maquette.studio.wire import client_of, ended, read_values, refusal, text_of
 
 VERSION = 3  # of the extension's interface
 NONE = ("none", "None", "", None)
