@@ -63,6 +63,7 @@ def _add_layer(page: Fields, number: int) -> None:
         with gr.Row():
             own["use"] = gr.Checkbox(number == 0, label=words("use"), scale=1)
             own["condition"] = gr.Dropdown(words.choices(conditions), value=first, label=words("condition"), scale=2)
+        own["rest"] = gr.State({})
         own["source"] = gr.Radio(
             words.choices(("drawing", "picture", "map")), value="drawing", label=words("source"), container=False
         )
@@ -102,6 +103,7 @@ def add_words(page: Fields) -> None:
 def add_settings(page: Fields) -> gr.Accordion:
     """How pictures are made, besides words and controls; returns the part with the start image."""
     words, usual, own, limits = page.words, page.engine.studio.base.defaults, page.inputs, page.engine.limits
+    own["rest"] = gr.State({})
     with gr.Accordion(words("settings"), open=False):
         own["negative_prompt"] = gr.Textbox(label=words("negative_prompt"))
         kinds = words.choices(("user", "none", "default", "automatic"))

@@ -1,5 +1,6 @@
 """Between the page's fields, by name, and the values of a request, both ways. Names are those of `Request` and `Layer`,
-such as "steps" and "layers.0.weight", so that an error's field says beside what it is shown."""
+such as "steps" and "layers.0.weight", so that an error's field says beside what it is shown. A restored record's further
+settings, which the page does not show, travel as "rest" and "layers.0.rest"."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -15,13 +16,16 @@ from maquette.studio.requests import Request, about, within
 LAYERS = 3
 PLAIN = ("negative_prompt", "prompt_kind", "sampler", "steps", "guidance", "seed", "count", "strength")
 OF_LAYER = ("condition", "weight", "start", "end", "balance")
+UNSEEN = ("condition_in", "resolution_weights", "feather", "size")
+UNSEEN_OF_LAYER = ("net", "curve", "branch")
 WHOLE = ("steps", "seed", "count")
 Values = dict[str, Any]
 
 
 def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Request:
     """What the page asks for. Raises `MaquetteError` with the field that it is about."""
-    asked = {name: int(values[name]) if name in WHOLE else values[name] for name in PLAIN if values[name] is not None}
+    asked = dict(values["rest"])
+    asked |= {name: int(values[name]) if name in WHOLE else values[name] for name in PLAIN if values[name] is not None}
     if values["prompt_kind"] == "user":
         asked["prompt"] = values["prompt"]
     size = _size(engine)
@@ -39,7 +43,7 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
 
 def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> Values:
     """The values of a layer. Raises `MaquetteError` for a canvas without what its source asks for."""
-    own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "region")}
+    own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "region", "rest")}
     size, source, region = _size(engine), own["source"], own["region"]
     if source == "drawing":
         picture = drawn_map(own["canvas"], own["condition"], engine.studio.base.name)
@@ -48,7 +52,9 @@ def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: 
     if picture is None:
         with within(f"layers.{number}"), about("picture"):
             raise MaquetteError(words("empty" if source == "drawing" else "no_picture"))
-    layer = {name: own[name] for name in OF_LAYER}
+    layer = {**own["rest"], **{name: own[name] for name in OF_LAYER}}
+    if engine.nets.get(layer.get("net", "")) != layer["condition"]:
+        layer.pop("net", None)
     return {**layer, "picture": picture, "is_map": source != "picture", **_mask(region, size)}
 
 
@@ -67,7 +73,7 @@ def advice(values: Mapping[str, Any], number: int, engine: Engine, words: String
 def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     """The page's fields for a request whose layers are ready maps, as a record has them.
 
-    Raises `MaquetteError` for more controls than the page has, and for pictures that are broken.
+    Raises `MaquetteError` for more controls than the page has, weights for single slots, and pictures that are broken.
     """
     if len(request.layers) > LAYERS:
         raise MaquetteError(words("too_many", len(request.layers), LAYERS))
@@ -75,15 +81,19 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     fields = {name: getattr(request, name) for name in (*PLAIN, "prompt")}
     for name in ("steps", "guidance", "sampler"):
         fields[name] = getattr(usual, name) if fields[name] is None else fields[name]
+    fields["rest"] = {name: _listed(value) for name in UNSEEN if (value := getattr(request, name)) is not None}
     image = request.image and request.image.image()
     fields["image"] = editor_of(image, request.mask and request.mask.image(_grey)) if image else None
     for number in range(LAYERS):
         fields[f"layers.{number}.use"] = number < len(request.layers)
     for number, layer in enumerate(request.layers):
+        if isinstance(layer.weight, list):
+            raise MaquetteError(words("weights"))
         picture = layer.picture.image()
         shown = {name: getattr(layer, name) for name in OF_LAYER}
         shown |= {"source": "map" if layer.is_map else "picture", "canvas": editor_of(picture)}
         shown["region"] = editor_of(picture, layer.mask.image(_grey)) if layer.mask else None
+        shown["rest"] = {name: value for name in UNSEEN_OF_LAYER if (value := getattr(layer, name)) is not None}
         fields |= {f"layers.{number}.{name}": value for name, value in shown.items()}
     return fields
 
@@ -91,6 +101,10 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
 def _mask(editor: Any, size: tuple[int, int]) -> Values:
     mask = painted(editor)
     return {} if mask is None else {"mask": reduced(mask, size)}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _grey(image: Image.Image) -> Image.Image:
