@@ -90,6 +90,8 @@ class Engine:
         """
         request = Request.read(request, self.limits, session.file if session else None)
         request.check(self.studio.base, self.nets)
+        if session is not None:
+            session.check_room(request.count)
         job = Job(request, client, session, self._drop)
         with self._changed:
             self._admit(request, client)
@@ -218,7 +220,7 @@ class Engine:
                     if sentence not in said:
                         said.add(sentence)
                         job.post(Note(sentence))
-                name = job.session.add(image, seed) if job.session else None
+                name = _kept(job, image, seed)
                 job.post(Finished(number, seed, prompt, image, self._fidelity(job, image, controls), name))
 
     def _picture(
@@ -273,6 +275,15 @@ class _Watch:
             self._job.check()
 
         return tick
+
+
+def _kept(job: Job, image: Image.Image, seed: int) -> str | None:
+    """The name of a picture in its session's gallery; None without one, and where it cannot be kept, which is told."""
+    try:
+        return job.session.add(image, seed) if job.session else None
+    except (OSError, MaquetteError) as error:
+        job.post(Note(f"The picture could not be kept, only shown: {error}"))
+        return None
 
 
 def _passes(request: Request) -> int:

@@ -10,7 +10,7 @@ import maquette as mq
 from maquette.errors import MaquetteError
 from maquette.studio.engine import Engine, StoppingError, offered
 from maquette.studio.gallery import Gallery
-from maquette.studio.jobs import BusyError, Ended, Finished, Progress, Queued
+from maquette.studio.jobs import BusyError, Ended, Finished, Note, Progress, Queued
 from maquette.studio.requests import Limits
 
 
@@ -98,6 +98,18 @@ def test_a_failure_is_told_and_the_next_request_is_carried_out(engine, packed, m
             engine.submit(request(packed), "a").result()
     assert "secret" not in str(told.value)
     assert engine.submit(request(packed, steps=1), "a").result()
+
+
+def test_a_picture_that_cannot_be_kept_is_shown_all_the_same(engine, packed, monkeypatch) -> None:
+    session = engine.gallery.create()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("maquette.studio.gallery.save", full)
+    job = engine.submit(request(packed, steps=1), "a", session)
+    assert job.result()[0].name is None and session.pictures() == []
+    assert any(isinstance(event, Note) and "No space left" in event.sentence for event in job.events())
 
 
 def test_a_burst_of_forty_is_answered_or_refused_each_with_its_own_picture(engine) -> None:
