@@ -129,7 +129,8 @@ def _add_maps(routes: APIRouter, engine: Engine) -> None:
 
     def detected(values: Mapping[str, Any], session: Session | None) -> dict[str, Any]:
         image = _picture(values, "picture", engine, session)
-        found = engine.detectors.detect(_text(values, "detector"), image, _options(values))
+        with engine.detectors.room():
+            found = engine.detectors.detect(_text(values, "detector"), image, _options(values))
         return {"text": found} if isinstance(found, str) else {"png": text_of(found)}
 
     @routes.post("/fidelity", summary="How well a picture follows a map, 0 to 1", openapi_extra=COMPARE)
@@ -139,7 +140,8 @@ def _add_maps(routes: APIRouter, engine: Engine) -> None:
 
     def compared(values: Mapping[str, Any], session: Session | None) -> dict[str, Any]:
         image, map_ = (_picture(values, name, engine, session) for name in ("picture", "map"))
-        return asdict(engine.detectors.fidelity(_text(values, "condition"), image, map_, _options(values)))
+        with engine.detectors.room():
+            return asdict(engine.detectors.fidelity(_text(values, "condition"), image, map_, _options(values)))
 
 
 def _add_gallery(routes: APIRouter, engine: Engine) -> None:

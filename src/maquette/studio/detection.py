@@ -1,7 +1,8 @@
 """The detectors of the studio, each loaded once: maps of pictures, and how well pictures follow maps."""
 
-from collections.abc import Mapping
-from threading import Lock
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 from PIL import Image
@@ -12,7 +13,7 @@ from maquette.conditions.requirements import drawn_by
 from maquette.errors import MaquetteError
 from maquette.foundation.images import fit
 from maquette.metrics.fidelity import map_scorer
-from maquette.studio.jobs import Fidelity
+from maquette.studio.jobs import BusyError, Fidelity
 
 
 class Detectors:
@@ -21,12 +22,24 @@ class Detectors:
     Args:
         base: its name; where it has detectors of its own these come first.
         device: as for `Detector`.
+        most: callers that `room` has place for.
     """
 
-    def __init__(self, base: str, device: str) -> None:
-        self._base, self._device = base, device
+    def __init__(self, base: str, device: str, most: int) -> None:
+        self._base, self._device, self._most = base, device, most
+        self._room = BoundedSemaphore(most)
         self._opened: dict[str, Detector] = {}
         self._one = Lock()
+
+    @contextmanager
+    def room(self) -> Iterator[None]:
+        """A place among those who may wait for a detector. Raises `BusyError` where there is none."""
+        if not self._room.acquire(blocking=False):
+            raise BusyError(f"{self._most} maps wait to be detected; try again in a moment.", self._most + 1, None)
+        try:
+            yield
+        finally:
+            self._room.release()
 
     def open(self, name: str) -> Detector:
         """A detector. Raises `MaquetteError` for an unknown one, and for weights that are not on this machine."""

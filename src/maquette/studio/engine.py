@@ -27,7 +27,7 @@ from maquette.sampling.step import Previews
 from maquette.studio.arguments import controls_of, settings_of, size_of
 from maquette.studio.detection import Detectors
 from maquette.studio.gallery import Gallery, MissingError, Session
-from maquette.studio.jobs import Ended, Fidelity, Finished, Job, Note, Progress, Queued, StopRequested
+from maquette.studio.jobs import BusyError, Ended, Fidelity, Finished, Job, Note, Progress, Queued, StopRequested
 from maquette.studio.networks import Studio
 from maquette.studio.pace import Pace, work_of
 from maquette.studio.requests import Limits, Request
@@ -35,14 +35,6 @@ from maquette.studio.requests import Limits, Request
 BUSY = "Something went wrong inside ({}); the studio goes on. Try again, or change the request."
 STOPPING = "The studio is stopping; send the request again when it runs."
 _log = logging.getLogger(__name__)
-
-
-class BusyError(MaquetteError):
-    """The queue, or a client's share of it, is full. `seconds` says when it may be worth another try, if known."""
-
-    def __init__(self, sentence: str, position: int, seconds: float | None) -> None:
-        super().__init__(sentence)
-        self.position, self.seconds = position, seconds
 
 
 class StoppingError(MaquetteError):
@@ -76,7 +68,7 @@ class Engine:
         self.limits, self.gallery = limits or Limits(), gallery
         self.studio = Studio(Record(base, "", dtype, {}), [], device, low_memory)
         self.nets = offered(base, nets)
-        self.detectors = Detectors(base, str(self.studio.base.device))
+        self.detectors = Detectors(base, str(self.studio.base.device), self.limits.detecting)
         self._queue: deque[Job] = deque()
         self._running: Job | None = None
         self._closing = False
@@ -98,9 +90,11 @@ class Engine:
         """
         request = Request.read(request, self.limits, session.file if session else None)
         request.check(self.studio.base, self.nets)
+        if session is not None:
+            session.check_room(request.count)
         job = Job(request, client, session, self._drop)
         with self._changed:
-            self._admit(client)
+            self._admit(request, client)
             self._jobs[job.id] = job
             self._queue.append(job)
             self._tell_places()
@@ -134,7 +128,7 @@ class Engine:
             job.post(Ended("failed", STOPPING))
         self._worker.join(patience)
 
-    def _admit(self, client: str) -> None:
+    def _admit(self, request: Request, client: str) -> None:
         """Raises `MaquetteError` while closing, and `BusyError` where there is no room for another."""
         waiting, seconds = len(self._queue), self._seconds_before(len(self._queue))
         own = sum(job.client == client for job in (*self._queue, *([self._running] if self._running else [])))
@@ -148,7 +142,8 @@ class Engine:
                 waiting + 1,
                 seconds,
             )
-        if waiting >= self.limits.waiting:
+        held = request.bytes + sum(job.request.bytes for job in self._queue)
+        if waiting >= self.limits.waiting or (waiting and held > self.limits.queue_bytes):
             raise BusyError(
                 f"The queue is full: this request would be number {waiting + 1} of at most {self.limits.waiting}"
                 f"{soon}. Try again later.",
@@ -225,7 +220,7 @@ class Engine:
                     if sentence not in said:
                         said.add(sentence)
                         job.post(Note(sentence))
-                name = job.session.add(image, seed) if job.session else None
+                name = _kept(job, image, seed)
                 job.post(Finished(number, seed, prompt, image, self._fidelity(job, image, controls), name))
 
     def _picture(
@@ -280,6 +275,15 @@ class _Watch:
             self._job.check()
 
         return tick
+
+
+def _kept(job: Job, image: Image.Image, seed: int) -> str | None:
+    """The name of a picture in its session's gallery; None without one, and where it cannot be kept, which is told."""
+    try:
+        return job.session.add(image, seed) if job.session else None
+    except (OSError, MaquetteError) as error:
+        job.post(Note(f"The picture could not be kept, only shown: {error}"))
+        return None
 
 
 def _passes(request: Request) -> int:

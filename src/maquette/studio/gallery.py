@@ -66,12 +66,16 @@ class Session:
 
         Raises `MaquetteError` if it carries no record, or there are too many.
         """
-        _check_disk(self._folder.parent)
-        if len(self.pictures()) >= self._limits.pictures:
-            raise MaquetteError(f"A session keeps {self._limits.pictures} pictures; delete some of them.")
+        self.check_room(1)
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{seed}-{secrets.token_hex(4)}.png"
         save(image, self._folder / PICTURES / name)
         return name
+
+    def check_room(self, count: int) -> None:
+        """Raises `MaquetteError` if so many more pictures cannot be kept."""
+        _check_disk(self._folder.parent)
+        if len(self.pictures()) + count > self._limits.pictures:
+            raise MaquetteError(f"A session keeps {self._limits.pictures} pictures; delete some of them.")
 
     def pictures(self) -> list[Entry]:
         """All of them, the newest first."""

@@ -79,6 +79,14 @@ class Ended:
 Event = Queued | Progress | Finished | Note | Ended
 
 
+class BusyError(MaquetteError):
+    """The queue, or a client's share of it, is full. `seconds` says when it may be worth another try, if known."""
+
+    def __init__(self, sentence: str, position: int, seconds: float | None) -> None:
+        super().__init__(sentence)
+        self.position, self.seconds = position, seconds
+
+
 class StopRequested(Exception):  # noqa: N818 - no error
     """Ends a generation between two of its steps."""
 

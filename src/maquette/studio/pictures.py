@@ -50,6 +50,13 @@ class Picture:
             raise MaquetteError(f"{_capital(name)} has {len(value):,} bytes; {most:,} are the most here.")
         return Picture(value, name)
 
+    @property
+    def bytes(self) -> int:
+        """What it takes in memory as it is."""
+        if isinstance(self.content, Image.Image):
+            return self.content.width * self.content.height * len(self.content.getbands())
+        return len(self.content)
+
     def size(self, most: int) -> tuple[int, int]:
         """(width, height) in pixels, by its header.
 

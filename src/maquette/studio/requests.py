@@ -38,7 +38,9 @@ class Limits:
     picture_bytes: int = 20 * 2**20
     request_bytes: int = 48 * 2**20
     waiting: int = 32  # requests in the queue
-    per_client: int = 4  # of these from one client
+    per_client: int = 4  # of these from one client, with the one that is being made
+    queue_bytes: int = 2**29  # of the pictures in it
+    detecting: int = 8  # maps that are detected, or wait to be
     pictures: int = 500  # that a session keeps
     uploads: int = 64  # files of a session
 
@@ -198,6 +200,12 @@ class Request:
     def seeds(self) -> range:
         """The seed of each picture."""
         return range(self.seed, self.seed + self.count)
+
+    @property
+    def bytes(self) -> int:
+        """What its pictures take while it waits."""
+        pictures = [self.image, self.mask, *(one for layer in self.layers for one in (layer.picture, layer.mask))]
+        return sum(picture.bytes for picture in pictures if picture is not None)
 
     def check(self, base: "Base", offered: Mapping[str, str]) -> None:
         """Check it against the base that is loaded and the ControlNets that are offered.

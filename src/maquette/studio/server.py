@@ -7,7 +7,6 @@ import html
 import importlib.util
 import ipaddress
 import secrets
-import signal
 import socket
 import threading
 from collections.abc import Iterable
@@ -73,12 +72,10 @@ class Server(uvicorn.Server):
             super().handle_exit(sig, frame)
             return
         self._stopping = True
-        threading.Thread(target=self._finish, args=(sig,), name="maquette-stop", daemon=True).start()
+        threading.Thread(target=self._finish, name="maquette-stop", daemon=True).start()
 
-    def _finish(self, sig: int) -> None:
+    def _finish(self) -> None:
         self._engine.close()
-        if sig == signal.SIGINT:
-            self._captured_signals.append(sig)
         self.should_exit = True
 
 
@@ -116,11 +113,12 @@ def serve(
         engine = Engine(base, device, limits, kept, nets=nets, dtype=dtype, low_memory=low_memory)
         app = guarded(application(engine), limits, known_names(host, names), token)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LINGERING, server_header=False)
+        server = Server(config, engine)
         try:
             print(greeting(host, listening.getsockname()[1], token), flush=True)  # noqa: T201 - the address to open
-            Server(config, engine).run(sockets=[listening])
+            server.run(sockets=[listening])
         finally:
-            engine.close()
+            engine.close(0 if server.force_exit else None)
             kept.close()
 
 

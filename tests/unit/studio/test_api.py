@@ -4,10 +4,11 @@ import base64
 import io
 import json
 import zipfile
+from contextlib import ExitStack
 
 import pytest
 from PIL import Image
-from tests.unit.studio.conftest import pack, request, unpack
+from tests.unit.studio.conftest import LIMITS, pack, request, unpack
 
 import maquette as mq
 from maquette.sampling.metadata import Record
@@ -100,6 +101,14 @@ def test_detect_and_fidelity(client, picture, packed) -> None:
     values = {"condition": "canny", "picture": packed, "map": told["png"], "options": options}
     assert client.post("/api/fidelity", json=values).json()["score"] == 1
     assert len(client.post("/api/detect", json={"detector": "caption", "picture": packed}).json()["text"]) > 5
+
+
+def test_only_so_many_wait_for_a_detector(client, engine, packed) -> None:
+    with ExitStack() as held:
+        for _ in range(LIMITS.detecting):
+            held.enter_context(engine.detectors.room())
+        told = client.post("/api/detect", json={"detector": "canny", "picture": packed})
+    assert told.status_code == 429 and int(told.headers["retry-after"]) > 0 and "try again" in told.json()["error"]
 
 
 def test_openapi_names_every_field(client) -> None:

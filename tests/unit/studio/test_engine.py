@@ -8,9 +8,9 @@ from tests.unit.studio.conftest import LIMITS, request
 
 import maquette as mq
 from maquette.errors import MaquetteError
-from maquette.studio.engine import BusyError, Engine, StoppingError, offered
+from maquette.studio.engine import Engine, StoppingError, offered
 from maquette.studio.gallery import Gallery
-from maquette.studio.jobs import Ended, Finished, Progress, Queued
+from maquette.studio.jobs import BusyError, Ended, Finished, Note, Progress, Queued
 from maquette.studio.requests import Limits
 
 
@@ -61,8 +61,8 @@ def test_queue_and_share_are_bounded_and_say_when(engine, packed) -> None:
 
 def test_the_time_told_is_about_the_time_it_takes(engine, packed) -> None:
     for _ in range(2):
-        engine.submit(request(packed, steps=8), "a").result()
-    jobs = [engine.submit(request(packed, steps=8), "a") for _ in range(3)]
+        engine.submit(request(packed, steps=3), "a").result()
+    jobs = [engine.submit(request(packed, steps=3), "a") for _ in range(3)]
     began = time.monotonic()
     told = [event.seconds for _, event in jobs[-1].since(0) if isinstance(event, Queued)][-1]
     wait_for(lambda: jobs[-1].state == "running", 60)
@@ -100,13 +100,25 @@ def test_a_failure_is_told_and_the_next_request_is_carried_out(engine, packed, m
     assert engine.submit(request(packed, steps=1), "a").result()
 
 
-def test_a_burst_of_forty_is_answered_or_refused_each_with_its_own_picture(engine, picture, packed) -> None:
+def test_a_picture_that_cannot_be_kept_is_shown_all_the_same(engine, packed, monkeypatch) -> None:
+    session = engine.gallery.create()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("maquette.studio.gallery.save", full)
+    job = engine.submit(request(packed, steps=1), "a", session)
+    assert job.result()[0].name is None and session.pictures() == []
+    assert any(isinstance(event, Note) and "No space left" in event.sentence for event in job.events())
+
+
+def test_a_burst_of_forty_is_answered_or_refused_each_with_its_own_picture(engine) -> None:
     jobs, refused = {}, {}
     lock = threading.Lock()
 
     def ask(seed: int) -> None:
         try:
-            job = engine.submit(request(packed, seed=seed, steps=1), f"client {seed % 20}")
+            job = engine.submit({"prompt": "a red house", "seed": seed, "steps": 1}, f"client {seed % 20}")
         except BusyError as error:
             with lock:
                 refused[seed] = error
@@ -121,10 +133,9 @@ def test_a_burst_of_forty_is_answered_or_refused_each_with_its_own_picture(engin
         thread.join()
     assert len(jobs) + len(refused) == 40 and len(jobs) >= LIMITS.waiting
     assert all(error.position > 0 and f"number {error.position}" in str(error) for error in refused.values())
-    control = mq.Control(engine.studio.net("diorama/canny"), mq.detect("canny", picture))
     for seed, job in jobs.items():
         (one,) = job.result()
-        (expected,) = mq.generate(engine.studio.base, "a red house", [control], steps=1, seed=seed)
+        (expected,) = mq.generate(engine.studio.base, "a red house", steps=1, seed=seed)
         assert one.seed == seed and one.image.tobytes() == expected.tobytes()
 
 

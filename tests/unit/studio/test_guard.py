@@ -27,6 +27,7 @@ def test_every_address_asks_for_the_token(private) -> None:
     for path in ("/api", "/api/docs", "/api/openapi.json", "/controlnet/version", "/", "/nowhere"):
         assert private.get(path).status_code == 401, path
         assert private.get(path, headers={"Authorization": "Bearer wrong"}).status_code == 401
+        assert private.get(path, headers={"Cookie": 'a[]=b; maquette_token="\\400'}).status_code == 401
     assert private.post(f"/api/sessions?token={TOKEN}").status_code == 401
     assert private.get("/api", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
 
@@ -36,6 +37,8 @@ def test_a_browser_shows_it_once_and_its_address_keeps_none(private) -> None:
     assert (told.status_code, told.headers["location"]) == (303, "/api")
     assert "HttpOnly" in told.headers["set-cookie"] and "SameSite=Strict" in told.headers["set-cookie"]
     assert private.cookies[COOKIE] == TOKEN and private.get("/api").status_code == 200
+    split = private.get(f"/a%0d%0aset-cookie:x=y?token={TOKEN}", follow_redirects=False)
+    assert split.headers["location"] == "/a%0D%0Aset-cookie%3Ax%3Dy"
     away = private.get(f"//evil.example/x?token={TOKEN}", follow_redirects=False)
     assert not away.headers.get("location", "/").startswith(("//", "http"))
 

@@ -6,9 +6,10 @@ This module does not import torch.
 import json
 import secrets
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from http.cookies import SimpleCookie
+from contextlib import suppress
+from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote, urlsplit
 
 from starlette.exceptions import HTTPException
 
@@ -92,7 +93,8 @@ class Guard:
     def _is_known(self, scope: Scope, headers: dict[str, str]) -> bool:
         kind, _, shown = headers.get("authorization", "").partition(" ")
         cookies = SimpleCookie()
-        cookies.load(headers.get("cookie", "")[:4096])
+        with suppress(CookieError):
+            cookies.load(headers.get("cookie", "")[:4096])
         candidates = [shown if kind.lower() == "bearer" else "", self._in_query(scope)]
         candidates.append(cookies[COOKIE].value if COOKIE in cookies else "")
         return any(secrets.compare_digest(one.encode(), str(self._token).encode()) for one in candidates)
@@ -103,7 +105,7 @@ class Guard:
 
     def _entry(self, scope: Scope) -> str | None:
         """Where a browser that showed the token in its address is sent: the same path, without it."""
-        return f"/{scope['path'].lstrip('/')}" if self._in_query(scope) else None
+        return f"/{quote(scope['path'].lstrip('/'))}" if self._in_query(scope) else None
 
     def _cookie(self) -> str:
         return f"{COOKIE}={self._token}; Path=/; HttpOnly; SameSite=Strict; Max-Age=2592000"

@@ -16,9 +16,9 @@ from maquette.errors import MaquetteError
 from maquette.noise.choices import SAMPLERS
 from maquette.sampling.metadata import Record, record_of
 from maquette.studio.catalogue import is_here
-from maquette.studio.engine import BusyError, Engine
+from maquette.studio.engine import Engine
 from maquette.studio.http.wire import client_of, ended, read_values, refusal, text_of
-from maquette.studio.jobs import Finished
+from maquette.studio.jobs import BusyError, Finished
 from maquette.studio.pictures import Picture
 
 VERSION = 3  # of the extension's interface
@@ -205,7 +205,8 @@ def _add_making(routes: APIRouter, engine: Engine) -> None:
         pictures = [Picture.read(one, engine.limits.picture_bytes) for one in given]
         for picture in pictures:
             picture.size(engine.limits.picture_pixels)
-        maps = [engine.detectors.detect(condition, picture.image(), options) for picture in pictures]
+        with engine.detectors.room():
+            maps = [engine.detectors.detect(condition, picture.image(), options) for picture in pictures]
         if any(isinstance(one, str) for one in maps):
             raise MaquetteError(f"{module} writes text, which is not a condition map.")
         if values.get("controlnet_processor_res", -1) not in NOTHING:

@@ -16,9 +16,9 @@ from starlette.concurrency import run_in_threadpool
 from maquette.errors import MaquetteError
 from maquette.foundation.reading.documents import parse_json
 from maquette.studio import requests
-from maquette.studio.engine import BusyError, StoppingError
+from maquette.studio.engine import StoppingError
 from maquette.studio.gallery import MissingError
-from maquette.studio.jobs import Ended, Event, Finished, Job, Progress
+from maquette.studio.jobs import BusyError, Ended, Event, Finished, Job, Progress
 from maquette.studio.pictures import Picture, png_of
 
 POLL = 0.05  # seconds between two looks at a job
