@@ -2,7 +2,7 @@
 
 import importlib.util
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -31,6 +31,9 @@ def run(
         list[str] | None, typer.Option(help="Another name of this machine, as a proxy passes it on; repeatable.")
     ] = None,
     gallery: Annotated[Path, typer.Option(help="Folder that keeps the pictures.")] = Path("gallery"),
+    language: Annotated[
+        Literal["en", "ja", "zh"] | None, typer.Option(help="Language of the page; otherwise the browser's.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto: the fastest one.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16; auto: by the device.")] = "auto",
     low_memory: Annotated[
@@ -48,5 +51,5 @@ def run(
     check_dtype(dtype)
     serve(
         base, host, port, token, gallery=gallery, device=device, dtype=dtype, low_memory=low_memory,
-        nets=controlnet or [], names=name or [],
+        nets=controlnet or [], names=name or [], language=language,
     )  # fmt: skip

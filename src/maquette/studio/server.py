@@ -33,11 +33,12 @@ LOCAL = ("localhost", "127.0.0.1", "::1")
 LINGERING = 5  # seconds for connections that stay open after the last picture
 
 
-def application(engine: Engine, *, page: bool = True) -> FastAPI:
+def application(engine: Engine, *, page: bool = True, language: str | None = None) -> FastAPI:
     """The studio's application, without the guard.
 
     Args:
         page: whether it has the page, if that is installed.
+        language: of the page; None for the browser's.
     """
     app = FastAPI(title="maquette", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
     add_errors(app)
@@ -49,7 +50,7 @@ def application(engine: Engine, *, page: bool = True) -> FastAPI:
         return overview(app.openapi())
 
     if page and importlib.util.find_spec(PAGE):
-        importlib.import_module(PAGE).mount(app, engine)
+        importlib.import_module(PAGE).mount(app, engine, language)
     return app
 
 
@@ -92,6 +93,7 @@ def serve(
     nets: Iterable[str] = (),
     names: Iterable[str] = (),
     limits: Limits | None = None,
+    language: str | None = None,
 ) -> None:
     """Serve until a signal comes; the first one finishes the picture that is being made.
 
@@ -101,6 +103,7 @@ def serve(
         base, device, dtype, low_memory, nets: as for `Engine`.
         names: further names of this machine that requests may be addressed to, such as a proxy's.
         limits: of requests.
+        language: of the page, as for `application`.
 
     Raises `MaquetteError` for an address that cannot be served, or not without a token, and for a base that cannot be
     loaded.
@@ -111,7 +114,7 @@ def serve(
     with listening:
         kept = Gallery(gallery or Path("gallery"), limits)
         engine = Engine(base, device, limits, kept, nets=nets, dtype=dtype, low_memory=low_memory)
-        app = guarded(application(engine), limits, known_names(host, names), token)
+        app = guarded(application(engine, language=language), limits, known_names(host, names), token)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LINGERING, server_header=False)
         server = Server(config, engine)
         try:

@@ -14,7 +14,9 @@ from maquette.studio.again import read_record, request_values
 from maquette.studio.pictures import png_of
 from maquette.studio.requests import Request
 
-gr = pytest.importorskip("gradio")
+pytest.importorskip("gradio")
+
+import gradio as gr
 
 from maquette.studio.page import build
 from maquette.studio.page.canvas import SIDE, editor_of, enlarged, looks_like_map, painted, reduced

@@ -1,6 +1,8 @@
-"""Between the page's fields, by name, and the values of a request, both ways. Names are those of `Request` and `Layer`,
-such as "steps" and "layers.0.weight", so that an error's field says beside what it is shown. A restored record's further
-settings, which the page does not show, travel as "rest" and "layers.0.rest"."""
+"""Between the page's fields, by name, and the values of a request, both ways.
+
+Names are those of `Request` and `Layer`, such as "steps" and "layers.0.weight", so that an error's field says beside
+what it is shown. A record's further settings, which the page does not show, travel as "rest" and "layers.0.rest".
+"""
 
 from collections.abc import Mapping
 from typing import Any
