@@ -7,7 +7,7 @@ PROMPT ?=
 OUTPUT ?= demo.png
 MINUTES ?= 120
 
-.PHONY: setup demo test test-slow fuzz faults lint bench wheels clean
+.PHONY: setup demo test test-slow browser fuzz faults lint bench wheels clean
 
 setup: .venv/ready
 
@@ -34,6 +34,10 @@ test: lint
 
 test-slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow --ignore tests/faults
+
+# The studio's page in Debian's Chromium; without it these tests are skipped.
+browser: setup
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow tests/smoke/test_page.py
 
 # Every write of training, annotation, conversion and generation fails once, in turn (hours; docs/reliability.md).
 faults: setup
