@@ -90,7 +90,7 @@ def test_strokes_become_a_picture_that_the_gallery_keeps(page) -> None:
     draw(page)
     lines = np.asarray(shown(page, "#map-0").convert("L"))
     assert lines.shape == (128, 128) and 0.005 < (lines > 0).mean() < 0.2
-    page.fill("#prompt textarea", "a red house")
+    page.fill("#prompt textarea, #prompt input", "a red house")
     picture = generate(page)
     assert picture.size == (128, 128) and np.asarray(picture).std() > 10
     page.reload()

@@ -80,19 +80,23 @@ class Draw:
             gr.on(
                 [component.change for component in own.values()],
                 self._looker(number),
-                {self.page.inputs[name] for name in self.page.inputs if name.startswith(f"layers.{number}.")},
+                set(self._read_by(number).values()),
                 [self.page.maps[number], self.page.errors[f"layers.{number}"]],
                 trigger_mode="always_last",
                 show_progress="hidden",
                 api_visibility="private",
             )
 
+    def _read_by(self, number: int) -> dict[str, Any]:
+        """The fields that the map of a control depends on."""
+        prefixes = (f"layers.{number}.", "rest")
+        return {name: field for name, field in self.page.inputs.items() if name.startswith(prefixes)}
+
     def _looker(self, number: int) -> Any:
-        prefix = f"layers.{number}."
+        fields = self._read_by(number)
 
         def look(data: dict[Any, Any]) -> tuple[Image.Image | None, str]:
-            values = {name: data[field] for name, field in self.page.inputs.items() if name.startswith(prefix)}
-            return self.making.look(values, number)
+            return self.making.look({name: data[field] for name, field in fields.items()}, number)
 
         return look
 

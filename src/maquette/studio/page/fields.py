@@ -97,7 +97,7 @@ def _add_layer(page: Fields, number: int) -> None:
 def add_words(page: Fields) -> None:
     """The prompt."""
     label, hint = page.words("prompt"), page.words("prompt_hint")
-    page.inputs["prompt"] = gr.Textbox(label=label, placeholder=hint, lines=2, elem_id="prompt", max_length=4000)
+    page.inputs["prompt"] = gr.Textbox(label=label, placeholder=hint, elem_id="prompt", max_length=4000)
 
 
 def add_settings(page: Fields) -> gr.Accordion:

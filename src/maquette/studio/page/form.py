@@ -30,7 +30,7 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
     asked |= {name: int(values[name]) if name in WHOLE else values[name] for name in PLAIN if values[name] is not None}
     if values["prompt_kind"] == "user":
         asked["prompt"] = values["prompt"]
-    size = _size(engine)
+    size = size_of(values, engine)
     image = background(values["image"], size)
     if image is not None:
         asked |= {"image": image, **_mask(values["image"], size)}
@@ -39,14 +39,13 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
     asked["layers"] = [
         layer_values(values, number, engine, words) for number in range(LAYERS) if values[f"layers.{number}.use"]
     ]
-    request: Request = Request.read(asked, engine.limits)
-    return request
+    return Request.read(asked, engine.limits)
 
 
 def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> Values:
     """The values of a layer. Raises `MaquetteError` for a canvas without what its source asks for."""
     own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "region", "rest")}
-    size, source, region = _size(engine), own["source"], own["region"]
+    size, source, region = size_of(values, engine), own["source"], own["region"]
     if source == "drawing":
         picture = drawn_map(own["canvas"], own["condition"], engine.studio.base.name)
     else:
@@ -63,7 +62,7 @@ def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: 
 def advice(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> str:
     """A sentence about a picture where a map belongs, and the reverse; empty where all seems well."""
     source, condition = values[f"layers.{number}.source"], values[f"layers.{number}.condition"]
-    picture = background(values[f"layers.{number}.canvas"], _size(engine))
+    picture = background(values[f"layers.{number}.canvas"], size_of(values, engine))
     if picture is None or source == "drawing":
         return ""
     is_map = looks_like_map(picture, condition)
@@ -100,6 +99,12 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     return fields
 
 
+def size_of(values: Mapping[str, Any], engine: Engine) -> tuple[int, int]:
+    """(width, height) of the pictures: a restored record's, or the base's."""
+    width, height = values["rest"].get("size") or (engine.studio.base.size,) * 2
+    return width, height
+
+
 def _mask(editor: Any, size: tuple[int, int]) -> Values:
     mask = painted(editor)
     return {} if mask is None else {"mask": reduced(mask, size)}
@@ -111,7 +116,3 @@ def _listed(value: Any) -> Any:
 
 def _grey(image: Image.Image) -> Image.Image:
     return image.convert("L")
-
-
-def _size(engine: Engine) -> tuple[int, int]:
-    return engine.studio.base.size, engine.studio.base.size

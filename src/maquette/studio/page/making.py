@@ -12,7 +12,7 @@ from maquette.studio.engine import Engine
 from maquette.studio.gallery import MissingError, Session
 from maquette.studio.jobs import Ended, Event, Finished, Job, Note, Progress, Queued
 from maquette.studio.page.canvas import editor_of
-from maquette.studio.page.form import advice, layer_values, request_of
+from maquette.studio.page.form import advice, layer_values, request_of, size_of
 from maquette.studio.page.strings import Strings
 from maquette.studio.requests import Request
 
@@ -41,7 +41,7 @@ class Making:
         Raises `MaquetteError` for a canvas without what its source asks for.
         """
         layer = layer_values(values, number, self.engine, self.words)
-        request = Request.read({"layers": [layer]}, self.engine.limits)
+        request = Request.read({"layers": [layer], "size": list(size_of(values, self.engine))}, self.engine.limits)
         request.check(self.engine.studio.base, self.engine.nets)
         (control,) = controls_of(request, self.engine.studio, self.engine.nets, self.engine.detectors.open)
         (image,) = control.maps
@@ -98,7 +98,7 @@ class Making:
             self.words("fidelity", one.label, one.score) if one.score is not None else one.why_not
             for one in event.fidelity
         ]
-        return " · ".join([f"{self.words('seed').partition(':')[0]} {event.seed}", *scores])
+        return " · ".join([self.words("seed_of", event.seed), *scores])
 
 
 def place_scene(number: float | None) -> tuple[dict[str, Any], str]:
