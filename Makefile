@@ -7,7 +7,7 @@ PROMPT ?=
 OUTPUT ?= demo.png
 MINUTES ?= 120
 
-.PHONY: setup demo test test-slow fuzz faults lint bench wheels clean
+.PHONY: setup demo test test-slow browser fuzz faults lint bench wheels clean
 
 setup: .venv/ready
 
@@ -23,7 +23,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 	if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
 	    $(PIP) $(TORCH)+cpu 2>/dev/null || $(PIP) $(TORCH)+cpu --extra-index-url $(CPU_INDEX) || $(PIP) $(TORCH); \
 	else $(PIP) $(TORCH); fi
-	$(PIP) -e '.[train,data,detectors,scale,track,dev]' -e packages/diorama -c constraints.txt
+	$(PIP) -e '.[train,data,ui,detectors,scale,track,dev]' -e packages/diorama -c constraints.txt
 	touch $@
 
 demo: setup
@@ -34,6 +34,10 @@ test: lint
 
 test-slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow --ignore tests/faults
+
+# The studio's page in Debian's Chromium; without it these tests are skipped.
+browser: setup
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow tests/smoke/test_page.py
 
 # Every write of training, annotation, conversion and generation fails once, in turn (hours; docs/reliability.md).
 faults: setup

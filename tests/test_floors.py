@@ -16,7 +16,7 @@ FLOORS = [
     {"backbones", "data", "metrics"},
     {"base", "controlnet"},
     {"annotation", "checkpoints", "sampling"},
-    {"training", "evaluation"},
+    {"training", "evaluation", "studio"},
     {"study", "baselines"},
     {"ablation", "recipes"},
     {"cli"},

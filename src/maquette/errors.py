@@ -4,6 +4,8 @@
 class MaquetteError(ValueError):
     """Bad input or a bad setting; its message is meant to be read by a user."""
 
+    field: str | None = None  # of a request, that it is about: "steps", "layers.0.weight"
+
 
 class MaquetteWarning(UserWarning):
     """Something was not done quite as asked; its message says what."""

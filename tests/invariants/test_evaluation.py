@@ -132,7 +132,7 @@ def test_a_run_on_own_pairs_is_evaluated_on_those_it_held_out(settings, tmp_path
     ("changes", "message"),
     [
         ({"condition": "spirals"}, "'spirals' has no metric; register one for it"),
-        ({"condition": "depth"}, "'depth' has no weights here; to score with it: hf download"),
+        ({"condition": "depth"}, "'depth' has no weights here; fetch them with: hf download"),
         ({"evaluate_every": 0, "condition": "softedge"}, "held out no pairs to evaluate on"),
     ],
 )

@@ -17,7 +17,8 @@ from maquette.foundation.pixels import to_signed
 from maquette.foundation.seeds import generators, noise
 from maquette.noise.process import Sampler
 from maquette.noise.samplers import SAMPLERS
-from maquette.sampling.step import Step
+from maquette.sampling.metadata import Record, record_of
+from maquette.sampling.step import Previews, Step
 
 MAP = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
 
@@ -56,6 +57,16 @@ def test_watching_changes_nothing(base, control, sampler) -> None:
     assert times == sorted(times, reverse=True)
     assert {len(step.residuals) for step in seen} == {13}
     assert seen[0].residuals[0].shape == (4, 16, 8, 8)
+
+
+def test_previews_leave_pixels_and_record_as_they_are(base) -> None:
+    def made(callback=None) -> tuple[bytes, Record]:
+        (image,) = mq.generate(base, "a", steps=3, seed=5, size=(64, 64), callback=callback)
+        return image.tobytes(), record_of(image)
+
+    shown: list[Image.Image] = []
+    assert made(Previews(shown.extend, pause=0)) == made() and len(shown) == 3
+    assert made(lambda step: None)[1].unrecorded == ["the callback"]
 
 
 def test_each_part_can_be_assigned(base, control) -> None:

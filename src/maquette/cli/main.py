@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import typer
 
-from maquette.cli import ablate, convert, data, demo, detect, evaluate, generate, info, study, train, transfer
+from maquette.cli import ablate, convert, data, demo, detect, evaluate, generate, info, study, train, transfer, ui
 from maquette.cli.command import Command
 from maquette.errors import MaquetteError, MaquetteWarning
 
@@ -21,6 +21,7 @@ VERBS = {
     "convert": convert,
     "transfer": transfer,
     "demo": demo,
+    "ui": ui,
 }
 
 UNUSED = ("peft", "scipy", "sklearn")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 from PIL import Image
 
-from maquette.conditions.weight_sources import Parts, WeightSource, local_weights
+from maquette.conditions.weight_sources import Parts, WeightSource, is_cached, local_weights
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import Declared, setting, settings_of
 from maquette.foundation.images import MapKind
@@ -97,6 +97,12 @@ class DetectorSpec:
             raise MaquetteError(f"{self.name} takes no weights; leave them out.")
         if not self.weights_by_option:  # otherwise the options decide whether it takes any
             local_weights(self.name, list(self.weights), weights)
+
+    def check_present(self) -> None:
+        """Raises `MaquetteError` if its default weights would be downloaded first."""
+        default = next(iter(self.weights.values()), None)
+        if not self.offline and default is not None and not is_cached(default):
+            raise MaquetteError(f"The detector {self.name!r} has no weights here; fetch them with: {default.command}.")
 
     @property
     def kind(self) -> MapKind:

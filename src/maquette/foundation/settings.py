@@ -14,6 +14,8 @@ from maquette.foundation.registry import nearest, unknown
 
 DTYPE_NAMES = ("float32", "bfloat16", "float16")
 FilePrediction = Literal["epsilon", "v_prediction"]
+Fit = Literal["cut", "pad", "stretch"]
+"""How an image of another shape gets a size: cut off, padded with black, or stretched."""
 PREDICTIONS = get_args(FilePrediction)  # of a base in a single file
 DEVICE_TYPES = (
     "cpu", "cuda", "mps", "xpu", "hpu", "mtia", "xla", "meta", "ipu", "mkldnn", "opengl", "opencl", "ideep", "hip",

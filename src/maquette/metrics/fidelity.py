@@ -17,7 +17,6 @@ from maquette.conditions.detectors.canny import DIORAMA, canny
 from maquette.conditions.detectors.scribble import scribble
 from maquette.conditions.networks.perception import Perceived, PerceptionModel
 from maquette.conditions.registry import detector_spec
-from maquette.conditions.weight_sources import is_cached
 from maquette.errors import MaquetteError
 from maquette.metrics.maps import depth_accuracy, edge_f1, mean_iou, normal_accuracy, pck
 from maquette.metrics.registry import Metric, metric_of
@@ -156,9 +155,8 @@ def map_scorer(
     if detect is not None:
         return MapScorer(metric, lambda images: [detect(image) for image in images])
     spec = detector_spec(condition)
-    default = next(iter(spec.weights.values()), None)
-    if weights is None and not spec.offline and default is not None and not is_cached(default):
-        raise MaquetteError(f"The detector {condition!r} has no weights here; to score with it: {default.command}.")
+    if weights is None:
+        spec.check_present()
     detector, chosen = Detector(condition, weights, device), dict(options or {})
     people = None
     if spec.record is not None and any(measure.of == "people" for measure in metric.more):

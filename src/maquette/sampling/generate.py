@@ -18,7 +18,7 @@ from maquette.sampling.inpainting import Masked, Start
 from maquette.sampling.recording import with_records
 from maquette.sampling.size import choose_size
 from maquette.sampling.speed import Decoder, Shares, Speed
-from maquette.sampling.step import Callback, Step
+from maquette.sampling.step import Callback, Previews, Step
 from maquette.sampling.validation import (
     check_controls,
     read_start,
@@ -147,7 +147,8 @@ def generate(
             what they computed (Li et al. 2023); `step.drift` measures what that misses. None for the speed's.
         decoder: of the images: "full", the autoencoder's, or "tiny", the base's tiny decoder. None for the speed's.
         callback: called in each step with a `maquette.sampling.step.Step`, before the sampler moves on. It sees, and
-            may assign, `latents`, `residuals` and `prediction`; `step.preview()` shows the images so far.
+            may assign, `latents`, `residuals` and `prediction`; `step.preview()` shows the images so far. A record says
+            that a callback took part, and cannot hold it; `sampling.step.Previews` only looks.
         returns: "images", or "latents": (count, C, h, w) in float32, scaled for the backbone, without the composition
             in pixels that follows a masked edit. `base.decode_latents` makes images of them.
         record: whether images carry the record of how they were made (`mq.save` writes it). Every network's weights are
@@ -180,8 +181,8 @@ def generate(
     images = masked.compose(images) if masked is not None else images
     if not record:
         return images
-    given = (start_image, white)
-    return with_records(images, base, prompts, negative_prompt, conditions, sampling, size, given, callback is not None)
+    given, altered = (start_image, white), not isinstance(callback, Previews | None)
+    return with_records(images, base, prompts, negative_prompt, conditions, sampling, size, given, altered)
 
 
 def _batches(

@@ -1,5 +1,7 @@
 """One run of the network in a generation, which callbacks see and may change."""
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -107,3 +109,21 @@ class Step:
 
 Callback = Callable[[Step], None]
 """Called in each step, before the sampler moves on."""
+
+
+class Previews:
+    """A callback that only looks: it hands on what the images look like so far, and leaves the record whole.
+
+    Args:
+        show: takes previews as `Step.preview` gives them, one for each image of the batch.
+        pause: least time between two of them, seconds.
+    """
+
+    def __init__(self, show: Callable[[list[Image.Image]], None], pause: float = 0.25) -> None:
+        self._show, self._pause, self._last = show, pause, -math.inf
+
+    def __call__(self, step: Step) -> None:
+        """Show the batch's images so far, unless that was done a moment ago."""
+        if time.monotonic() - self._last >= self._pause:
+            self._show(step.preview())
+            self._last = time.monotonic()

@@ -69,8 +69,8 @@ class Repeat:
         Raises `MaquetteError` if the weights have changed since, unless they may.
         """
         from maquette.cli.generation.run import write
-        from maquette.cli.generation.studio import Studio
         from maquette.sampling.recording import versions
+        from maquette.studio.networks import Studio
 
         options, record = self.given.options, self.record
         device = options.model.device if "device" in self.given.typed else record.device

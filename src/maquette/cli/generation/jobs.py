@@ -7,15 +7,15 @@ from pathlib import Path
 from PIL import Image
 
 from maquette.cli.generation.controls import ControlRequest, suggest_map
-from maquette.cli.generation.images import detected, padded, read_map, sized, sized_mask
 from maquette.cli.generation.plan import Plan
-from maquette.cli.generation.studio import Studio
 from maquette.conditions.detect import Detector
 from maquette.conditions.registry import detectors
 from maquette.foundation.images import as_mask, open_image
 from maquette.sampling.metadata import ControlRecord, Record, pack
 from maquette.sampling.prompts import Captioner, check_captioner
 from maquette.sampling.size import check_size
+from maquette.studio.frames import detected, padded, read_map, sized, sized_mask
+from maquette.studio.networks import Studio
 
 Opened = dict[str, Detector]
 
@@ -94,7 +94,7 @@ class Jobs:
         contract = self._studio.net(control.net_name(base)).contract
         name = control.detector(base)
         if name is None:
-            image, kind = read_map(path, control.condition, contract, control.palette)
+            image, kind = read_map(path, str(path), control.condition, contract, control.palette)
             found = sized(image, self._size, how, kind)
         else:
             found = detected(self._opened[name], open_image(path), self._size, how, contract, **control.options)

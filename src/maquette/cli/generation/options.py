@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from maquette.foundation.declared import Declared, Setting, setting, settings_of
-from maquette.foundation.settings import FilePrediction
-
-Fit = Literal["cut", "pad", "stretch"]
+from maquette.foundation.settings import FilePrediction, Fit
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ from pathlib import Path
 from maquette.cli.generation.jobs import Jobs, open_captioner, open_detectors, sources_of
 from maquette.cli.generation.plan import Plan
 from maquette.cli.generation.sheet import write_sheet
-from maquette.cli.generation.studio import Studio
 from maquette.cli.generation.varied import Sweep, cells, nets_of, varied
 from maquette.errors import MaquetteError
 from maquette.foundation.files import numbered
 from maquette.sampling.metadata import Record, save
+from maquette.studio.networks import Studio
 
 
 def carry_out(plan: Plan) -> None:

@@ -1,18 +1,18 @@
-"""How images that a command is given get the size of the generated ones, and become condition maps."""
+"""How images that a command or a request gives get the size of the generated ones, and become condition maps."""
 
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from PIL import Image, ImageOps
 
-from maquette.cli.generation.options import Fit
 from maquette.conditions.detect import Detector
 from maquette.conditions.labels import read_class_map, unpainted
 from maquette.conditions.requirements import kind_of
 from maquette.controlnet.contract import Contract
 from maquette.errors import MaquetteWarning
-from maquette.foundation.images import MapKind, as_rgb, fit, open_image
+from maquette.foundation.images import MapKind, as_rgb, fit, read_image
+from maquette.foundation.settings import Fit
 
 
 def sized(image: Image.Image, size: tuple[int, int], how: Fit, kind: MapKind = "smooth") -> Image.Image:
@@ -61,10 +61,13 @@ def detected(
     return detector(sized(image, size, how), **options)
 
 
-def read_map(path: Path, condition: str, contract: Contract, palette: str | None) -> tuple[Image.Image, MapKind]:
+def read_map(
+    source: Path | IO[bytes], name: str, condition: str, contract: Contract, palette: str | None
+) -> tuple[Image.Image, MapKind]:
     """A ready condition map, RGB, and how it is resized for a ControlNet.
 
     Args:
+        name: of the image, for error messages.
         condition: its name, which tells the kind of map where the contract does not.
         palette: of class numbers; None for a map in colours.
 
@@ -73,10 +76,10 @@ def read_map(path: Path, condition: str, contract: Contract, palette: str | None
     named = kind_of(condition, categorical=palette is not None or contract.categorical)
     kind = named if named == "classes" or not contract.stated else contract.kind
     if kind != "classes":
-        return open_image(path), kind
-    if palette is None and (words := unpainted(path, str(path))):
+        return read_image(source, name), kind
+    if palette is None and (words := unpainted(source, name)):
         warnings.warn(words, MaquetteWarning, stacklevel=2)
-    return read_class_map(path, str(path), palette), kind
+    return read_class_map(source, name, palette), kind
 
 
 def padded(image: Image.Image, size: tuple[int, int]) -> Image.Image:

@@ -1,0 +1,65 @@
+"""The studio's page, in the languages of `strings`: one address for each, and / leads to the visitor's own."""
+
+from pathlib import Path
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import RedirectResponse
+
+from maquette.studio.engine import Engine
+from maquette.studio.page.draw import Draw
+from maquette.studio.page.fields import Fields
+from maquette.studio.page.keep import Keep
+from maquette.studio.page.making import Making
+from maquette.studio.page.strings import LANGUAGES, Strings, language_of
+
+FONT = ["system-ui", "sans-serif"]  # nothing comes from elsewhere
+STYLE = Path(__file__).parent / "style.css"
+
+
+def build(engine: Engine, language: str = "en") -> gr.Blocks:
+    """The page. Raises `MaquetteError` for a language that it does not speak."""
+    words = Strings(language)
+    with gr.Blocks(title=words("title"), analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as blocks:
+        # where the browser keeps the key of its session; the gallery checks it, so that it needs no secret of its own
+        key = gr.BrowserState("", storage_key="maquette-session", secret="maquette")
+        gr.Markdown(f"# {words('title')}\n{words('lead')}")
+        making = Making(engine, words)
+        with gr.Tabs() as tabs:
+            with gr.Tab(words("draw"), id="draw"):
+                draw = Draw(Fields(engine, words), making, key)
+            with gr.Tab(words("keep"), id="keep") as kept:
+                keep = Keep(draw, tabs)
+
+        def enter(known: str | None) -> str:
+            session = making.session(known)
+            return session.key if session else known or ""
+
+        entered = blocks.load(enter, key, key, api_visibility="private")
+        entered.then(keep.kept, key, keep.shown, api_visibility="private")
+        kept.select(keep.kept, key, keep.shown, api_visibility="private")
+    blocks.queue(default_concurrency_limit=4)
+    return blocks
+
+
+def mount(app: FastAPI, engine: Engine, language: str | None = None) -> FastAPI:
+    """Add the page to an application at /en, /ja and /zh; / leads to `language`, or to the browser's.
+
+    Raises `MaquetteError` for a language that the page does not speak.
+    """
+    fixed = Strings(language).language if language else None
+
+    @app.get("/", include_in_schema=False)
+    def enter(request: Request) -> RedirectResponse:
+        return RedirectResponse(f"/{fixed or language_of(request.headers.get('accept-language', ''))}/")
+
+    for name in LANGUAGES:
+        app = gr.mount_gradio_app(
+            app, build(engine, name), f"/{name}", theme=_theme(), css_paths=STYLE, footer_links=[], ssr_mode=False,
+            show_error=True, max_file_size=engine.limits.picture_bytes,
+        )  # fmt: skip
+    return app
+
+
+def _theme() -> gr.themes.Base:
+    return gr.themes.Soft(primary_hue="teal", font=FONT, font_mono=["ui-monospace", "monospace"])

@@ -1,0 +1,204 @@
+"""The tab where one draws, steers, generates and looks."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from PIL import Image
+
+from maquette.errors import MaquetteError
+from maquette.studio.again import read_record, request_values
+from maquette.studio.page.canvas import editor_of
+from maquette.studio.page.fields import Fields, add_controls, add_settings, add_words, brush_of, error_line
+from maquette.studio.page.form import LAYERS, fields_of
+from maquette.studio.page.making import Making, place_scene
+from maquette.studio.pictures import png_of
+from maquette.studio.requests import Request
+
+Updates = dict[Any, Any]
+
+
+@dataclass
+class Looking:
+    """The results, and what one does with them."""
+
+    state: gr.State  # the pictures with their captions
+    chosen: gr.State  # numbers of the last two selected
+    gallery: gr.Gallery
+    preview: gr.Image
+    said: gr.Markdown
+    generate: gr.Button
+    stop: gr.Button
+    as_start: gr.Button
+    paint: gr.Button
+    again: gr.Button
+    compare: gr.ImageSlider
+
+
+class Draw:
+    """The tab: its layout, and what its parts do.
+
+    Args:
+        key: the visitor's session.
+    """
+
+    def __init__(self, page: Fields, making: Making, key: gr.BrowserState) -> None:
+        self.page, self.making, self.key, self.words = page, making, key, page.words
+        with gr.Row():
+            with gr.Column(scale=3, min_width=320):
+                add_controls(page)
+            with gr.Column(scale=2, min_width=320):
+                add_words(page)
+                self.looking = _add_results(page)
+                self.begin = add_settings(page)
+        self._wire_controls()
+        self._wire_results()
+
+    def values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
+        """The values of the fields by name."""
+        return {name: data[component] for name, component in self.page.inputs.items()}
+
+    def restored(self, content: bytes) -> Updates:
+        """The fields as the record in a PNG has them. Raises `MaquetteError` for one that cannot be made again."""
+        engine = self.page.engine
+        record = read_record(content, engine.limits)
+        request = Request.read(request_values(record, engine.nets), engine.limits)
+        fields = fields_of(request, engine, self.words)
+        return {self.page.inputs[name]: value for name, value in fields.items()}
+
+    def _wire_controls(self) -> None:
+        for number in range(LAYERS):
+            own = {name: self.page.inputs[f"layers.{number}.{name}"] for name in ("canvas", "source", "condition")}
+            scene, place = self.page.scenes[number]
+            place.click(
+                self._place, scene, [own["canvas"], own["source"], self.page.errors[f"layers.{number}"]],
+                api_visibility="private",
+            )  # fmt: skip
+            own["canvas"].upload(lambda: "picture", None, own["source"], api_visibility="private")
+            own["condition"].change(brush_of_update, own["condition"], own["canvas"], api_visibility="private")
+            gr.on(
+                [component.change for component in own.values()],
+                self._looker(number),
+                set(self._read_by(number).values()),
+                [self.page.maps[number], self.page.errors[f"layers.{number}"]],
+                trigger_mode="always_last",
+                show_progress="hidden",
+                api_visibility="private",
+            )
+
+    def _read_by(self, number: int) -> dict[str, Any]:
+        """The fields that the map of a control depends on."""
+        prefixes = (f"layers.{number}.", "rest")
+        return {name: field for name, field in self.page.inputs.items() if name.startswith(prefixes)}
+
+    def _looker(self, number: int) -> Any:
+        fields = self._read_by(number)
+
+        def look(data: dict[Any, Any]) -> tuple[Image.Image | None, str]:
+            return self.making.look({name: data[field] for name, field in fields.items()}, number)
+
+        return look
+
+    def _place(self, number: float | None) -> tuple[Any, Any, str]:
+        try:
+            canvas, caption = place_scene(number)
+        except MaquetteError as error:
+            return gr.skip(), gr.skip(), str(error)
+        return canvas, "picture", caption
+
+    def _wire_results(self) -> None:
+        looking = self.looking
+        inputs = {*self.page.inputs.values(), self.key}
+        shown = [looking.said, looking.gallery, looking.state, looking.preview, *self.page.errors.values()]
+        for start in (looking.generate.click, self.page.inputs["prompt"].submit):
+            start(
+                self._generate, inputs, shown, concurrency_limit=32, concurrency_id="generate",
+                show_progress="hidden", api_visibility="private",
+            )  # fmt: skip
+        looking.stop.click(self.making.stop, self.key, None, queue=False, api_visibility="private")
+        looking.gallery.select(
+            self._select, [looking.state, looking.chosen], [looking.chosen, looking.compare], api_visibility="private"
+        )
+        chosen, image = [looking.state, looking.chosen], self.page.inputs["image"]
+        strength = self.page.inputs["strength"]
+        for button, change in ((looking.as_start, 0.6), (looking.paint, 1.0)):
+            button.click(
+                self._starter(change), chosen, [image, strength, self.begin, looking.said], api_visibility="private"
+            )
+        looking.again.click(self._again, chosen, [*self.page.inputs.values(), looking.said], api_visibility="private")
+
+    def _generate(self, data: dict[Any, Any]) -> Iterator[Updates]:
+        looking, errors = self.looking, self.page.errors
+        yield {**dict.fromkeys(errors.values(), ""), looking.said: "…"}
+        try:
+            for sentence, pictures, preview in self.making.generate(self.values(data), data[self.key] or ""):
+                yield {
+                    looking.said: sentence,
+                    looking.gallery: gr.update(value=pictures) if preview is None else gr.skip(),
+                    looking.state: pictures,
+                    looking.preview: gr.update(value=preview, visible=preview is not None),
+                }
+        except MaquetteError as error:
+            place = self.page.place_of(error.field)
+            yield {errors[place]: f"⚠ {error}", looking.said: "", looking.preview: gr.update(visible=False)}
+
+    def _select(self, shown: Any, chosen: list[int], event: gr.SelectData) -> tuple[list[int], Any]:
+        chosen = [*(one for one in chosen if one != event.index), event.index][-2:]
+        pair = [shown[one][0] for one in chosen if one < len(shown)]
+        return chosen, gr.update(value=tuple(pair), visible=True) if len(pair) == 2 else gr.skip()
+
+    def _starter(self, change: float) -> Any:
+        def start(shown: Any, chosen: list[int]) -> tuple[Any, Any, Any, str]:
+            image = _chosen(shown, chosen)
+            if image is None:
+                return gr.skip(), gr.skip(), gr.skip(), self.words("not_selected")
+            return editor_of(image), change, gr.update(open=True), ""
+
+        return start
+
+    def _again(self, shown: Any, chosen: list[int]) -> Updates:
+        image = _chosen(shown, chosen)
+        if image is None:
+            return {self.looking.said: self.words("not_selected")}
+        try:
+            return {**self.restored(png_of(image)), self.looking.said: self.words("restored")}
+        except MaquetteError as error:
+            return {self.looking.said: f"⚠ {error}"}
+
+
+def _chosen(shown: Any, chosen: list[int]) -> Image.Image | None:
+    """The picture selected last; the only one if there is no other."""
+    if not shown:
+        return None
+    number = chosen[-1] if chosen and chosen[-1] < len(shown) else 0 if len(shown) == 1 else None
+    return None if number is None else shown[number][0]
+
+
+def _add_results(page: Fields) -> Looking:
+    words = page.words
+    with gr.Row():
+        generate = gr.Button(words("generate"), variant="primary", elem_id="generate", scale=3)
+        stop = gr.Button(words("stop"), elem_id="stop", scale=1, min_width=80)
+    page.errors[""] = error_line()
+    said = gr.Markdown("", elem_classes="said", elem_id="said", container=False)
+    preview = gr.Image(
+        label=words("making"), interactive=False, visible=False, format="png", buttons=[], elem_classes="crisp"
+    )
+    gallery = gr.Gallery(
+        label=words("results"), columns=2, height="auto", object_fit="contain", format="png", interactive=False,
+        elem_id="results", elem_classes="crisp", buttons=["download"], preview=True,
+    )  # fmt: skip
+    with gr.Row():
+        as_start, paint, again = (
+            gr.Button(words(key), size="sm", min_width=100, elem_id=key) for key in ("as_start", "paint", "again")
+        )
+    compare = gr.ImageSlider(
+        label=words("compare"), visible=False, format="png", interactive=False, buttons=[], elem_classes="crisp"
+    )
+    return Looking(gr.State([]), gr.State([]), gallery, preview, said, generate, stop, as_start, paint, again, compare)
+
+
+def brush_of_update(condition: str) -> Any:
+    """The brush that suits a condition."""
+    return gr.update(brush=brush_of(condition))

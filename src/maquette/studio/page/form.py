@@ -1,0 +1,118 @@
+"""Between the page's fields, by name, and the values of a request, both ways.
+
+Names are those of `Request` and `Layer`, such as "steps" and "layers.0.weight", so that an error's field says beside
+what it is shown. A record's further settings, which the page does not show, travel as "rest" and "layers.0.rest".
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from maquette.errors import MaquetteError
+from maquette.studio.engine import Engine
+from maquette.studio.page.canvas import background, drawn_map, editor_of, looks_like_map, painted, reduced
+from maquette.studio.page.strings import Strings
+from maquette.studio.requests import Request, about, within
+
+LAYERS = 3
+PLAIN = ("negative_prompt", "prompt_kind", "sampler", "steps", "guidance", "seed", "count", "strength")
+OF_LAYER = ("condition", "weight", "start", "end", "balance")
+UNSEEN = ("condition_in", "resolution_weights", "feather", "size")
+UNSEEN_OF_LAYER = ("net", "curve", "branch")
+WHOLE = ("steps", "seed", "count")
+Values = dict[str, Any]
+
+
+def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Request:
+    """What the page asks for. Raises `MaquetteError` with the field that it is about."""
+    asked = dict(values["rest"])
+    asked |= {name: int(values[name]) if name in WHOLE else values[name] for name in PLAIN if values[name] is not None}
+    if values["prompt_kind"] == "user":
+        asked["prompt"] = values["prompt"]
+    size = size_of(values, engine)
+    image = background(values["image"], size)
+    if image is not None:
+        asked |= {"image": image, **_mask(values["image"], size)}
+    else:
+        del asked["strength"]
+    asked["layers"] = [
+        layer_values(values, number, engine, words) for number in range(LAYERS) if values[f"layers.{number}.use"]
+    ]
+    return Request.read(asked, engine.limits)
+
+
+def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> Values:
+    """The values of a layer. Raises `MaquetteError` for a canvas without what its source asks for."""
+    own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "region", "rest")}
+    size, source, region = size_of(values, engine), own["source"], own["region"]
+    if source == "drawing":
+        picture = drawn_map(own["canvas"], own["condition"], engine.studio.base.name)
+    else:
+        picture = background(own["canvas"], size)
+    if picture is None:
+        with within(f"layers.{number}"), about("picture"):
+            raise MaquetteError(words("empty" if source == "drawing" else "no_picture"))
+    layer = {**own["rest"], **{name: own[name] for name in OF_LAYER}}
+    if engine.nets.get(layer.get("net", "")) != layer["condition"]:
+        layer.pop("net", None)
+    return {**layer, "picture": picture, "is_map": source != "picture", **_mask(region, size)}
+
+
+def advice(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> str:
+    """A sentence about a picture where a map belongs, and the reverse; empty where all seems well."""
+    source, condition = values[f"layers.{number}.source"], values[f"layers.{number}.condition"]
+    picture = background(values[f"layers.{number}.canvas"], size_of(values, engine))
+    if picture is None or source == "drawing":
+        return ""
+    is_map = looks_like_map(picture, condition)
+    if source == "picture":
+        return words("is_map") if is_map else ""
+    return "" if is_map else words("is_photo")
+
+
+def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
+    """The page's fields for a request whose layers are ready maps, as a record has them.
+
+    Raises `MaquetteError` for more controls than the page has, weights for single slots, and pictures that are broken.
+    """
+    if len(request.layers) > LAYERS:
+        raise MaquetteError(words("too_many", len(request.layers), LAYERS))
+    usual = engine.studio.base.defaults
+    fields = {name: getattr(request, name) for name in (*PLAIN, "prompt")}
+    for name in ("steps", "guidance", "sampler"):
+        fields[name] = getattr(usual, name) if fields[name] is None else fields[name]
+    fields["rest"] = {name: _listed(value) for name in UNSEEN if (value := getattr(request, name)) is not None}
+    image = request.image and request.image.image()
+    fields["image"] = editor_of(image, request.mask and request.mask.image(_grey)) if image else None
+    for number in range(LAYERS):
+        fields[f"layers.{number}.use"] = number < len(request.layers)
+    for number, layer in enumerate(request.layers):
+        if isinstance(layer.weight, list):
+            raise MaquetteError(words("weights"))
+        picture = layer.picture.image()
+        shown = {name: getattr(layer, name) for name in OF_LAYER}
+        shown |= {"source": "map" if layer.is_map else "picture", "canvas": editor_of(picture)}
+        shown["region"] = editor_of(picture, layer.mask.image(_grey)) if layer.mask else None
+        shown["rest"] = {name: value for name in UNSEEN_OF_LAYER if (value := getattr(layer, name)) is not None}
+        fields |= {f"layers.{number}.{name}": value for name, value in shown.items()}
+    return fields
+
+
+def size_of(values: Mapping[str, Any], engine: Engine) -> tuple[int, int]:
+    """(width, height) of the pictures: a restored record's, or the base's."""
+    width, height = values["rest"].get("size") or (engine.studio.base.size,) * 2
+    return width, height
+
+
+def _mask(editor: Any, size: tuple[int, int]) -> Values:
+    mask = painted(editor)
+    return {} if mask is None else {"mask": reduced(mask, size)}
+
+
+def _listed(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _grey(image: Image.Image) -> Image.Image:
+    return image.convert("L")

@@ -1,0 +1,159 @@
+"""The queue: its bound, its waiting times, cancelling, bursts, and pictures that do not depend on who else asks."""
+
+import threading
+import time
+
+import pytest
+from tests.unit.studio.conftest import LIMITS, request
+
+import maquette as mq
+from maquette.errors import MaquetteError
+from maquette.studio.engine import Engine, StoppingError, offered
+from maquette.studio.gallery import Gallery
+from maquette.studio.jobs import BusyError, Ended, Finished, Note, Progress, Queued
+from maquette.studio.requests import Limits
+
+
+def wait_for(holds, seconds: float = 20) -> None:
+    until = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def test_a_running_request_stops_at_its_next_step(engine, packed) -> None:
+    job = engine.submit(request(packed, steps=40, count=4), "a")
+    for event in job.events():
+        if isinstance(event, Progress) and event.step >= 2:
+            job.cancel()
+            break
+    *_, before, end = job.events()
+    assert end == Ended("cancelled") and job.state == "cancelled" and before.step <= 5
+    with pytest.raises(MaquetteError, match="cancelled"):
+        job.result()
+
+
+def test_a_waiting_request_leaves_the_queue_at_once_and_the_others_move_up(engine, packed) -> None:
+    first = engine.submit(request(packed, steps=40), "a")
+    second, third = (engine.submit(request(packed, steps=1), client) for client in "bc")
+    assert third.position == 2
+    second.cancel()
+    assert second.ended and third.position == 1
+    first.cancel()
+    assert len(third.result()) == 1
+
+
+def test_queue_and_share_are_bounded_and_say_when(engine, packed) -> None:
+    engine.submit(request(packed, steps=2), "x").result()
+    jobs = [engine.submit(request(packed, steps=40), "a") for _ in range(LIMITS.per_client)]
+    with pytest.raises(BusyError, match=r"one client may have; this one would be number \d") as refused:
+        engine.submit(request(packed), "a")
+    assert refused.value.position in (4, 5)
+    wait_for(lambda: jobs[0].state == "running")
+    jobs += [engine.submit(request(packed, steps=40), f"b{number}") for number in range(3)]
+    with pytest.raises(BusyError, match=r"full.* number 7 of at most 6, about \d+ s") as refused:
+        engine.submit(request(packed), "c")
+    assert refused.value.position == LIMITS.waiting + 1 and refused.value.seconds > 1
+    for job in jobs:
+        job.cancel()
+    wait_for(lambda: engine.waiting()[0] == 0)
+
+
+def test_the_time_told_is_about_the_time_it_takes(engine, packed) -> None:
+    for _ in range(2):
+        engine.submit(request(packed, steps=3), "a").result()
+    jobs = [engine.submit(request(packed, steps=3), "a") for _ in range(3)]
+    began = time.monotonic()
+    told = [event.seconds for _, event in jobs[-1].since(0) if isinstance(event, Queued)][-1]
+    wait_for(lambda: jobs[-1].state == "running", 60)
+    taken = time.monotonic() - began
+    assert told / 3 < taken < told * 3
+    assert jobs[-1].result()
+
+
+def test_a_picture_is_the_same_alone_and_among_others(engine, packed) -> None:
+    alone = engine.submit(request(packed, seed=5), "a").result()[0].image.tobytes()
+    others = [engine.submit(request(packed, seed=4, count=2), "b"), engine.submit(request(packed, seed=5), "c")]
+    pictures = [one for job in others for one in job.result()]
+    assert [one.image.tobytes() for one in pictures if one.seed == 5] == [alone, alone]
+
+
+def test_several_listeners_hear_the_same_end(engine, packed) -> None:
+    job, heard = engine.submit(request(packed), "a"), []
+    threads = [threading.Thread(target=lambda: heard.append(list(job.events()))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(events[-1] == Ended("finished") and isinstance(events[-2], Finished) for events in heard)
+
+
+def test_a_failure_is_told_and_the_next_request_is_carried_out(engine, packed, monkeypatch) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret details")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine.studio, "net", broken)
+        with pytest.raises(MaquetteError, match=r"went wrong inside \(RuntimeError\)") as told:
+            engine.submit(request(packed), "a").result()
+    assert "secret" not in str(told.value)
+    assert engine.submit(request(packed, steps=1), "a").result()
+
+
+def test_a_picture_that_cannot_be_kept_is_shown_all_the_same(engine, packed, monkeypatch) -> None:
+    session = engine.gallery.create()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("maquette.studio.gallery.save", full)
+    job = engine.submit(request(packed, steps=1), "a", session)
+    assert job.result()[0].name is None and session.pictures() == []
+    assert any(isinstance(event, Note) and "No space left" in event.sentence for event in job.events())
+
+
+def test_a_burst_of_forty_is_answered_or_refused_each_with_its_own_picture(engine) -> None:
+    jobs, refused = {}, {}
+    lock = threading.Lock()
+
+    def ask(seed: int) -> None:
+        try:
+            job = engine.submit({"prompt": "a red house", "seed": seed, "steps": 1}, f"client {seed % 20}")
+        except BusyError as error:
+            with lock:
+                refused[seed] = error
+        else:
+            with lock:
+                jobs[seed] = job
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(40)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(jobs) + len(refused) == 40 and len(jobs) >= LIMITS.waiting
+    assert all(error.position > 0 and f"number {error.position}" in str(error) for error in refused.values())
+    for seed, job in jobs.items():
+        (one,) = job.result()
+        (expected,) = mq.generate(engine.studio.base, "a red house", steps=1, seed=seed)
+        assert one.seed == seed and one.image.tobytes() == expected.tobytes()
+
+
+def test_closing_finishes_what_is_being_made_and_refuses_the_rest(packed, tmp_path) -> None:
+    engine = Engine(device="cpu", limits=Limits(), gallery=Gallery(tmp_path))
+    running, waiting = (engine.submit(request(packed, steps=4), client) for client in "ab")
+    wait_for(lambda: running.state == "running")
+    engine.close()
+    assert len(running.result()) == 1
+    for refusal in (waiting.result, lambda: engine.submit(request(packed), "c")):
+        with pytest.raises(MaquetteError, match="The studio is stopping"):
+            refusal()
+    with pytest.raises(StoppingError):
+        engine.submit(request(packed))
+
+
+def test_what_is_offered() -> None:
+    nets = offered("org/base", ["canny=org/net", "runs/depth"])
+    assert nets == {"org/net": "canny", "runs/depth": "depth"}
+    assert offered("diorama", ["canny=runs/mine"])["diorama/canny"] == "canny"
+    assert next(iter(offered("diorama", ["canny=runs/mine"]))) == "runs/mine"
