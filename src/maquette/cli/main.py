@@ -7,7 +7,8 @@ from typing import Any, cast
 
 import typer
 
-from maquette.cli import ablate, convert, data, demo, detect, evaluate, generate, info, study, train, transfer, ui
+from maquette.cli import ablate, data, demo, detect, evaluate, generate, study, train, ui
+from maquette.cli.checkpoints import convert, info, transfer
 from maquette.cli.command import Command
 from maquette.errors import MaquetteError, MaquetteWarning
 
