@@ -17,16 +17,16 @@ from torch import Tensor, nn
 from maquette.base import Base
 from maquette.baselines.batches import Batch, Batches
 from maquette.baselines.protocol import RECORD, WEIGHTS, Budget, Method, check_sizes
+from maquette.baselines.steps import descend, steps, taken
 from maquette.checkpoints.networks import check_tensors
 from maquette.data.pairs import Pairs
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.write import write_weights
 from maquette.foundation.declared import Declared
 from maquette.foundation.files import atomic_write, exclusive
-from maquette.foundation.reading.documents import read_json
+from maquette.foundation.reading.documents import parse_json, read_json
 from maquette.foundation.weights import open_weights
 from maquette.training.stages import cosine
-from maquette.training.steps import descend, steps, taken
 
 BUDGET = "budget.json"  # what a run began with
 CLIP = 1.0  # largest norm of the gradient
@@ -168,7 +168,7 @@ def _keep_budget(run: Path, begun: dict[str, Any]) -> None:
         kept = dict(read_json(path))
     except (OSError, ValueError, TypeError) as error:
         raise MaquetteError(f"{str(path)!r} cannot be read ({error}); name another folder.") from error
-    for name, value in json.loads(json.dumps(begun)).items():
+    for name, value in parse_json(json.dumps(begun)).items():
         if kept.get(name) != value:
             raise MaquetteError(
                 f"The run in {str(run)!r} began with {name} = {kept.get(name)!r}, not {value!r}; give what it began "

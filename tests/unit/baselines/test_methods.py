@@ -20,7 +20,7 @@ from maquette.controlnet.save import save
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.weights import open_weights
 
-BUDGET = Budget(steps=10, batch_size=2, keep_every=2)
+BUDGET = Budget(steps=6, batch_size=2, keep_every=2)
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,15 @@ def request_of(name: str, scenes: dict[str, Any], seeds: list[int]) -> tuple[lis
     )
 
 
-@pytest.mark.parametrize("pairs_read", [5, 13])  # in the first stage, and in a later one
-def test_a_resumed_training_equals_an_unbroken_one(trained, pairs_read, base, scenes, tmp_path) -> None:
+@pytest.mark.parametrize(("pairs_read", "left"), [(5, 10), (11, 4)])  # of 12; in an early stage, and within the last
+def test_a_resumed_training_equals_an_unbroken_one(trained, pairs_read, left, base, scenes, tmp_path) -> None:
+    """And it does not begin anew: it reads no more pairs than are left since the last state."""
     name, _, whole = trained
     pairs = scenes[CONDITION[name]]
     with pytest.raises(KeyboardInterrupt):
         tiny(name, base).train(Failing(pairs, [pairs_read]), BUDGET, tmp_path)
     resumed = tiny(name, base)
-    resumed.train(pairs, BUDGET, tmp_path)
+    resumed.train(Failing(pairs, [left]), BUDGET, tmp_path)
     expected, found = whole.networks.state_dict(), resumed.networks.state_dict()
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[key], found[key]) for key in expected)
@@ -112,8 +113,8 @@ def test_the_picture_depends_on_the_map(trained, scenes) -> None:
 
 def test_a_run_goes_on_only_as_it_began(trained, base, scenes) -> None:
     name, folder, method = trained
-    with pytest.raises(MaquetteError, match="began with steps = 10, not 11"):
-        method.train(scenes[CONDITION[name]], Budget(steps=11, batch_size=2, keep_every=2), folder)
+    with pytest.raises(MaquetteError, match="began with steps = 6, not 7"):
+        method.train(scenes[CONDITION[name]], Budget(steps=7, batch_size=2, keep_every=2), folder)
 
 
 def test_training_leaves_the_base_alone(trained, base) -> None:

@@ -1,5 +1,5 @@
-"""What the stages that make the embedded base have in common: the loop of `training.steps`, by their short names."""
+"""What the stages that make the embedded base have in common: the loop of `baselines.steps`, by their short names."""
 
-from maquette.training.steps import descend, steps, taken
+from maquette.baselines.steps import descend, steps, taken
 
 __all__ = ["descend", "steps", "taken"]
