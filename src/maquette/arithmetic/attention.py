@@ -87,11 +87,11 @@ def _heads(module: Attention, states: Tensor) -> Tensor:
 
 
 def _same(kept: Tensor, version: int, other: Tensor) -> bool:
-    """Whether two tensors are the same memory, which nobody has written to since it had this version."""
+    """Whether two tensors of any shape are the same memory, not written to since it had this version."""
     where, wheres = ((value.data_ptr(), value.shape, value.stride(), value.dtype) for value in (kept, other))
     return where == wheres and version == _version(other)
 
 
 def _version(value: Tensor) -> int:
-    """How often a tensor was written to; those made in inference mode do not count."""
+    """How often a tensor of any shape was written to; those made in inference mode do not count."""
     return 0 if value.is_inference() else value._version

@@ -43,7 +43,7 @@ def fast(*networks: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[None]:
-    """Another `forward` for a while."""
+    """Another `forward` for a while, on tensors of any shape."""
     previous = module.__dict__.get("forward")
     module.forward = forward
     try:
