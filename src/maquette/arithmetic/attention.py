@@ -1,5 +1,6 @@
 """Attention without gradients: the faster of two ways for each shape, and the keys and values of a text only once."""
 
+import threading
 from typing import Any
 
 import torch
@@ -37,18 +38,24 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return result
 
 
+class _Kept(threading.local):
+    """A text, held so that no other takes its memory, with its version; and its keys and values."""
+
+    text: tuple[Tensor, int] | None = None
+    states: tuple[Tensor, Tensor] | None = None
+
+
 class OnceForText:
     """A processor of one `Attention` for as long as its weights stay the same.
 
     Takes hidden states (B, N, D) or (B, D, h, w) and optional text (B, M, T); returns what has the shape of the first.
-    Keys and values of the text are kept until another text comes. What the attention of Stable Diffusion has not, such
+    Keys and values of the text are kept until another text comes, for each thread by itself. What the attention of Stable Diffusion has not, such
     as masks, is left to diffusers' processor.
     """
 
     def __init__(self) -> None:
         self.fallback = AttnProcessor2_0()
-        self.text: tuple[Tensor, int] | None = None  # held, so that no other takes its memory; and its version
-        self.kept: tuple[Tensor, Tensor] | None = None
+        self.kept = _Kept()
 
     def __call__(
         self, module: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
@@ -68,9 +75,10 @@ class OnceForText:
 
     def _of_text(self, module: Attention, text: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values (B, H, M, d) of a text (B, M, T): those kept, if it is the last one, unchanged."""
-        if self.kept is None or self.text is None or not _same(*self.text, text):
-            self.text, self.kept = (text, _version(text)), self._projected(module, text)
-        return self.kept
+        kept = self.kept
+        if kept.states is None or kept.text is None or not _same(*kept.text, text):
+            kept.text, kept.states = (text, _version(text)), self._projected(module, text)
+        return kept.states
 
     def _projected(self, module: Attention, states: Tensor) -> tuple[Tensor, Tensor]:
         return _heads(module, module.to_k(states)), _heads(module, module.to_v(states))

@@ -3,7 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
@@ -25,20 +27,50 @@ def fast(*networks: nn.Module) -> Iterator[None]:
     for its shape, feature maps have the layout that suits their size, upsampling leaves out products, and the
     memory of freed tensors is used again (for good: see `keep_freed`).
 
-    On exit the networks are as before. Attention of other kinds keeps its way, and so does one that was set by hand.
+    On exit the networks are as before, unless another thread still computes in them. Attention of other kinds keeps its
+    way, and so does one that was set by hand.
     """
     if any(value.device.type == "cpu" for network in networks for value in network.parameters()):
         keep_freed()
-    with ExitStack() as changes:
-        for module in [module for network in networks for module in network.modules()]:
-            if isinstance(module, Attention) and type(module.processor) is AttnProcessor2_0:
-                changes.callback(module.set_processor, module.processor)
-                module.set_processor(OnceForText())
-            elif isinstance(module, Upsample2D) and _is_plain(module):
-                changes.enter_context(_replaced(module, partial(_doubled, module.conv, module.forward)))
-            elif isinstance(module, nn.Conv2d):
-                changes.callback(module.register_forward_pre_hook(_laid_out).remove)
+    with ExitStack() as ends:
+        for network in networks:
+            _begin(network)
+            ends.callback(_end, network)
         yield
+
+
+_changes: WeakKeyDictionary[nn.Module, tuple[int, ExitStack]] = WeakKeyDictionary()
+"""How many threads compute fast in a network, and what undoes the changes to it."""
+_lock = Lock()
+
+
+def _begin(network: nn.Module) -> None:
+    with _lock:
+        users, changes = _changes.get(network) or (0, _changed(network))
+        _changes[network] = users + 1, changes
+
+
+def _end(network: nn.Module) -> None:
+    with _lock:
+        users, changes = _changes.pop(network)
+        if users > 1:
+            _changes[network] = users - 1, changes
+        else:
+            changes.close()
+
+
+def _changed(network: nn.Module) -> ExitStack:
+    """Change the modules of a network; what is returned undoes it when it is closed."""
+    changes = ExitStack()
+    for module in list(network.modules()):
+        if isinstance(module, Attention) and type(module.processor) is AttnProcessor2_0:
+            changes.callback(module.set_processor, module.processor)
+            module.set_processor(OnceForText())
+        elif isinstance(module, Upsample2D) and _is_plain(module):
+            changes.enter_context(_replaced(module, partial(_doubled, module.conv, module.forward)))
+        elif isinstance(module, nn.Conv2d):
+            changes.callback(module.register_forward_pre_hook(_laid_out).remove)
+    return changes
 
 
 @contextmanager

@@ -112,3 +112,15 @@ def test_a_generation_is_the_same_with_and_without(family, monkeypatch) -> None:
     monkeypatch.setattr("maquette.base.fast", lambda *_: torch.no_grad())
     plain = generate(base, "a", [Control(net, torch.rand(1, 3, 64, 64, generator=torch.manual_seed(0)))], **settings)
     assert (found - plain).abs().max() <= 1e-4 * plain.std()
+
+
+def test_two_threads_in_one_network_do_not_disturb_each_other() -> None:
+    base = tiny_base("sd15")
+    mq.generate(base, "warm", steps=1, size=(64, 64), returns="latents")
+    prompts = ["a", "a much longer prompt of another kind, of many more words than one"]
+    alone = [mq.generate(base, prompt, steps=4, size=(64, 64), returns="latents") for prompt in prompts]
+    with ThreadPoolExecutor() as threads:
+        both = threads.map(lambda p: mq.generate(base, p, steps=4, size=(64, 64), returns="latents"), prompts * 3)
+        for number, latents in enumerate(both):
+            assert torch.equal(latents, alone[number % 2])
+    assert all(not module._forward_pre_hooks for module in base.backbone.network.modules())
