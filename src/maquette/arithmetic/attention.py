@@ -49,8 +49,8 @@ class OnceForText:
     """A processor of one `Attention` for as long as its weights stay the same.
 
     Takes hidden states (B, N, D) or (B, D, h, w) and optional text (B, M, T); returns what has the shape of the first.
-    Keys and values of the text are kept until another text comes, for each thread by itself. What the attention of Stable Diffusion has not, such
-    as masks, is left to diffusers' processor.
+    Keys and values of the text are kept until another text comes, for each thread by itself. What the attention of
+    Stable Diffusion has not, such as masks, is left to diffusers' processor.
     """
 
     def __init__(self) -> None:
