@@ -94,8 +94,7 @@ def _add_making(routes: APIRouter, engine: Engine) -> None:
         pictures = await run_in_threadpool(job.result)
         if PNG in request.headers.get("accept", ""):
             return Response(await run_in_threadpool(png_of, pictures[0].image), media_type=PNG)
-        notes = [event.sentence for _, event in job.since(0) if event.kind == "note"]
-        return {"pictures": [await run_in_threadpool(event_values, one) for one in pictures], "notes": notes}
+        return {"pictures": [await run_in_threadpool(event_values, one) for one in pictures], "notes": job.notes}
 
     @routes.post(
         "/generate/stream", summary="Make pictures, and tell of each step (server-sent events)", openapi_extra=GENERATE
