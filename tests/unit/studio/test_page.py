@@ -26,6 +26,9 @@ from maquette.studio.page.form import LAYERS, request_of
 from maquette.studio.page.making import Making, place_scene
 from maquette.studio.page.strings import FOLDER, LANGUAGES, Strings, language_of
 
+pytestmark = pytest.mark.filterwarnings(  # gradio leaves an event loop open
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
 WORDS = Strings("en")
 
 

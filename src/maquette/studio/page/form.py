@@ -29,7 +29,7 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
     asked = dict(values["rest"])
     asked |= {name: int(values[name]) if name in WHOLE else values[name] for name in PLAIN if values[name] is not None}
     if values["prompt_kind"] == "user":
-        asked["prompt"] = values["prompt"]
+        asked["prompt"] = values["prompt"] or ""
     size = size_of(values, engine)
     image = background(values["image"], size)
     if image is not None:
