@@ -67,7 +67,7 @@ def looks_like_map(image: Image.Image, condition: str) -> bool:
     """Whether a picture may be a map of a condition, by what its maps have in common.
 
     Maps of edges and scribbles are black and white, those of depth grey, those of poses mostly black, those of normals
-    unit vectors, zero or black, and those of regions have few colours; of other conditions nothing is known, and all may be.
+    unit vectors, zero or black, and those of regions have few colours; of other conditions all pictures may be maps.
     """
     pixels = np.asarray(image.convert("RGB")).astype(np.int16)
     grey = np.ptp(pixels, axis=-1) <= 8
