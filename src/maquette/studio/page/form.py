@@ -83,8 +83,9 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     for name in ("steps", "guidance", "sampler"):
         fields[name] = getattr(usual, name) if fields[name] is None else fields[name]
     fields["rest"] = {name: _listed(value) for name in UNSEEN if (value := getattr(request, name)) is not None}
-    image = request.image and request.image.image()
-    fields["image"] = editor_of(image, request.mask and request.mask.image(_grey)) if image else None
+    image = request.image.image() if request.image else None
+    mask = request.mask.image(_grey) if request.mask else None
+    fields["image"] = editor_of(image, mask) if image else None
     for number in range(LAYERS):
         fields[f"layers.{number}.use"] = number < len(request.layers)
     for number, layer in enumerate(request.layers):
