@@ -41,9 +41,7 @@ def run(
     ] = False,
 ) -> None:
     """Generate in a browser, and serve the API that docs/api.md describes."""
-    missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
-    if missing:
-        raise MaquetteError(f"maquette ui needs {', '.join(missing)}; install them with: pip install 'maquette[ui]'.")
+    _check_packages()
     from maquette.foundation.settings import check_device, check_dtype
     from maquette.studio.server import serve  # torch from here on
 
@@ -53,3 +51,10 @@ def run(
         base, host, port, token, gallery=gallery, device=device, dtype=dtype, low_memory=low_memory,
         nets=controlnet or [], names=name or [], language=language,
     )  # fmt: skip
+
+
+def _check_packages() -> None:
+    """Raises `MaquetteError` for packages of the extra that are missing."""
+    missing = [package for package in NEEDED if importlib.util.find_spec(package) is None]
+    if missing:
+        raise MaquetteError(f"maquette ui needs {', '.join(missing)}; install them with: pip install 'maquette[ui]'.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -9,7 +10,6 @@ from fastapi.responses import StreamingResponse
 from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
-from maquette import __version__
 from maquette.errors import MaquetteError
 from maquette.studio import catalogue, requests
 from maquette.studio.again import read_record, request_values
@@ -54,7 +54,8 @@ def _add_lists(routes: APIRouter, engine: Engine) -> None:
     @routes.get("", summary="Version, limits and the state of the queue")
     def about() -> dict[str, Any]:
         waiting, seconds = engine.waiting()
-        return {"version": __version__, "waiting": waiting, "seconds": seconds, "limits": asdict(engine.limits)}
+        state = {"waiting": waiting, "seconds": seconds}
+        return {"version": version("maquette"), **state, "limits": asdict(engine.limits)}
 
     @routes.get("/bases", summary="The base that is loaded, with its defaults")
     def bases() -> list[dict[str, Any]]:
@@ -93,8 +94,7 @@ def _add_making(routes: APIRouter, engine: Engine) -> None:
         pictures = await run_in_threadpool(job.result)
         if PNG in request.headers.get("accept", ""):
             return Response(await run_in_threadpool(png_of, pictures[0].image), media_type=PNG)
-        notes = [event.sentence for _, event in job.since(0) if event.kind == "note"]
-        return {"pictures": [await run_in_threadpool(event_values, one) for one in pictures], "notes": notes}
+        return {"pictures": [await run_in_threadpool(event_values, one) for one in pictures], "notes": job.notes}
 
     @routes.post(
         "/generate/stream", summary="Make pictures, and tell of each step (server-sent events)", openapi_extra=GENERATE

@@ -141,6 +141,11 @@ class Job:
         return [event for event in events if isinstance(event, Finished)]
 
     @property
+    def notes(self) -> list[str]:
+        """What was told so far of settings without effect and the like."""
+        return [event.sentence for _, event in self.since(0) if isinstance(event, Note)]
+
+    @property
     def position(self) -> int | None:
         """In the queue: 1 is next, 0 is being made; None once it has ended."""
         queued = [event.position for _, event in self.since(0) if isinstance(event, Queued)]

@@ -93,10 +93,11 @@ class Layer:
         read = {**values, **_pictures(values, ("picture", "mask"), limits, resolve)}
         layer = Layer(**read)
         points = [(done, factor) for done, factor in layer.curve] if layer.curve else None
-        settings = {"weight": layer.weight, "start": layer.start, "end": layer.end}
+        settings: dict[str, Any] = {"weight": layer.weight, "start": layer.start, "end": layer.end}
         for name, value in settings.items():
             with about(name):
-                check_strength(**{"weight": 1.0, "start": 0.0, "end": 1.0, name: value})
+                usual: dict[str, Any] = {"weight": 1.0, "start": 0.0, "end": 1.0}
+                check_strength(**{**usual, name: value})
         with about("end"):
             check_strength(layer.weight, layer.start, layer.end)
         with about("curve" if points else "balance"):

@@ -10,6 +10,7 @@ import secrets
 import socket
 import threading
 from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,7 +19,6 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 
-from maquette import __version__
 from maquette.errors import MaquetteError
 from maquette.studio import api
 from maquette.studio.engine import Engine
@@ -40,7 +40,9 @@ def application(engine: Engine, *, page: bool = True, language: str | None = Non
         page: whether it has the page, if that is installed.
         language: of the page; None for the browser's.
     """
-    app = FastAPI(title="maquette", version=__version__, docs_url=None, redoc_url=None, openapi_url="/api/openapi.json")
+    app = FastAPI(
+        title="maquette", version=version("maquette"), docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
+    )
     add_errors(app)
     app.include_router(api.router(engine))
     app.include_router(webui.router(engine))

@@ -35,6 +35,7 @@ def test_a_running_request_stops_at_its_next_step(engine, packed) -> None:
 
 def test_a_waiting_request_leaves_the_queue_at_once_and_the_others_move_up(engine, packed) -> None:
     first = engine.submit(request(packed, steps=40), "a")
+    wait_for(lambda: first.state == "running")
     second, third = (engine.submit(request(packed, steps=1), client) for client in "bc")
     assert third.position == 2
     second.cancel()

@@ -1,6 +1,7 @@
 """Pictures on disk: whole, by session, over restarts."""
 
 import os
+import time
 
 import pytest
 from PIL import Image
@@ -70,9 +71,11 @@ def test_a_session_keeps_so_many(tmp_path) -> None:
 
 
 def test_a_session_ends_after_a_time_without_use(tmp_path) -> None:
-    gallery = Gallery(tmp_path, idle=-1)
+    gallery = Gallery(tmp_path, idle=0.05)
     session = gallery.create()
     upload = session.upload(b"x")
+    assert session.file(upload) == b"x"
+    time.sleep(0.1)
     gallery.create()
     with pytest.raises(MissingError):
         session.file(upload)

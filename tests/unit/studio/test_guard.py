@@ -44,7 +44,7 @@ def test_a_browser_shows_it_once_and_its_address_keeps_none(private) -> None:
 
 
 def test_other_sites_send_nothing(client) -> None:
-    for origin in ("https://evil.example", "null", "http://127.0.0.1:9999"):
+    for origin in ("https://evil.example", "null", "http://127.0.0.1:9999", "http://[", ""):
         assert client.post("/api/sessions", headers={"origin": origin}).status_code == 403
     assert client.post("/api/sessions", headers={"origin": f"http://{HEADERS['host']}"}).status_code == 200
 

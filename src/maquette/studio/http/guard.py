@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from contextlib import suppress
 from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
 from starlette.exceptions import HTTPException
 
@@ -81,7 +81,7 @@ class Guard:
             return 421, "This studio is not known by this name; open it by the address that it printed."
         reads = scope.get("method", "GET") in ("GET", "HEAD", "OPTIONS") and scope["type"] == "http"
         origin = headers.get("origin")
-        if not reads and origin is not None and urlsplit(origin).netloc != host:
+        if not reads and origin is not None and origin.partition("://")[2] != host:
             return 403, "Pages of other sites may not send requests to this studio."
         if self._token and not self._is_known(scope, headers):
             return 401, "This studio asks for its token: Authorization: Bearer TOKEN, or ?token=TOKEN in a browser."

@@ -56,7 +56,7 @@ USED_OF_UNIT = {
     "control_mode", "resize_mode", "threshold_a", "threshold_b", "advanced_weighting", "effective_region_mask",
     "save_detected_map",
 }  # fmt: skip
-NOTHING = (None, False, 0, -1, "", [], {}, "None")
+NOTHING: tuple[Any, ...] = (None, False, 0, -1, "", [], {}, "None")
 
 
 class Translation:
@@ -223,7 +223,7 @@ def _add_making(routes: APIRouter, engine: Engine) -> None:
         translation = await run_in_threadpool(Translation, values, engine)
         job = await run_in_threadpool(engine.submit, translation.request, client_of(request))
         await ended(job, request)
-        notes = [*translation.notes, *(event.sentence for _, event in job.since(0) if event.kind == "note")]
+        notes = [*translation.notes, *job.notes]
         return await run_in_threadpool(_answer, values, translation, job.result(), notes)
 
 
