@@ -26,6 +26,9 @@ from maquette.studio.page.form import LAYERS, request_of
 from maquette.studio.page.making import Making, place_scene
 from maquette.studio.page.strings import FOLDER, LANGUAGES, Strings, language_of
 
+pytestmark = pytest.mark.filterwarnings(  # gradio leaves an event loop open
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
 WORDS = Strings("en")
 
 
@@ -79,7 +82,8 @@ def test_an_unknown_language_is_refused(engine) -> None:
 
 def test_strokes_make_the_picture_that_the_library_makes(draw) -> None:
     fields = values(draw, layers__0__canvas=strokes(), prompt="a red house", seed=5)
-    base, net = mq.load_base("diorama"), mq.load_controlnet("diorama/scribble")
+    base = mq.load_base("diorama", device="cpu")
+    net = mq.load_controlnet("diorama/scribble", base)
     lines = strokes()["layers"][0].getchannel("A").convert("RGB")
     map_ = draw.making.map_of(fields, 0)
     (expected,) = mq.generate(base, "a red house", mq.Control(net, map_), steps=3, seed=5)

@@ -67,7 +67,7 @@ def looks_like_map(image: Image.Image, condition: str) -> bool:
     """Whether a picture may be a map of a condition, by what its maps have in common.
 
     Maps of edges and scribbles are black and white, those of depth grey, those of poses mostly black, those of normals
-    unit vectors or black, and those of regions have few colours; of other conditions nothing is known, and all may be.
+    unit vectors, zero or black, and those of regions have few colours; of other conditions all pictures may be maps.
     """
     pixels = np.asarray(image.convert("RGB")).astype(np.int16)
     grey = np.ptp(pixels, axis=-1) <= 8
@@ -79,7 +79,7 @@ def looks_like_map(image: Image.Image, condition: str) -> bool:
         return bool((pixels.max(-1) <= 16).mean() > 0.5)
     if condition == "normal":
         length = np.linalg.norm(pixels / 127.5 - 1, axis=-1)
-        return bool(((abs(length - 1) < 0.15) | (pixels.max(-1) <= 16)).mean() > 0.8)
+        return bool(((abs(length - 1) < 0.15) | (length < 0.05) | (pixels.max(-1) <= 16)).mean() > 0.8)
     if condition == "segmentation":
         return len(np.unique(pixels.reshape(-1, 3), axis=0)) <= 256
     return True

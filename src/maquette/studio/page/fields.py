@@ -73,7 +73,7 @@ def _add_layer(page: Fields, number: int) -> None:
             with gr.Column(min_width=180, scale=2):
                 map_ = gr.Image(
                     label=words("given"), interactive=False, format="png", type="pil", buttons=["download"],
-                    elem_classes="crisp", elem_id=f"map-{number}",
+                    elem_classes="crisp", elem_id=f"map-{number}", height=260,
                 )  # fmt: skip
                 with gr.Row():
                     scene = gr.Number(

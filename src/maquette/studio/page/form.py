@@ -29,7 +29,7 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
     asked = dict(values["rest"])
     asked |= {name: int(values[name]) if name in WHOLE else values[name] for name in PLAIN if values[name] is not None}
     if values["prompt_kind"] == "user":
-        asked["prompt"] = values["prompt"]
+        asked["prompt"] = values["prompt"] or ""
     size = size_of(values, engine)
     image = background(values["image"], size)
     if image is not None:
@@ -83,8 +83,9 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     for name in ("steps", "guidance", "sampler"):
         fields[name] = getattr(usual, name) if fields[name] is None else fields[name]
     fields["rest"] = {name: _listed(value) for name in UNSEEN if (value := getattr(request, name)) is not None}
-    image = request.image and request.image.image()
-    fields["image"] = editor_of(image, request.mask and request.mask.image(_grey)) if image else None
+    image = request.image.image() if request.image else None
+    mask = request.mask.image(_grey) if request.mask else None
+    fields["image"] = editor_of(image, mask) if image else None
     for number in range(LAYERS):
         fields[f"layers.{number}.use"] = number < len(request.layers)
     for number, layer in enumerate(request.layers):
