@@ -43,7 +43,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "exact": {},
     "balanced": {"speed": "balanced"},
     "draft": {"speed": "draft"},
-    "draft, full decoder": {"speed": "draft", "decoder": "full"},
+    "draft, tiny decoder": {"speed": "draft", "decoder": "tiny"},
     "tiny decoder": {"decoder": "tiny"},
     "reuse 2": {"reuse": 2},
     "guidance 0-0.6": {"guidance_interval": (0.0, 0.6)},
