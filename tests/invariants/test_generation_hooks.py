@@ -109,7 +109,7 @@ def test_the_latents_that_a_true_prediction_points_to_are_the_image_s(sampler, p
 
 @pytest.mark.parametrize(("decoded", "cell"), [(False, 8), (None, 1)])
 def test_the_preview_shows_what_the_decoder_makes(decoded, cell) -> None:
-    """The colours of cells by one linear map, and all pixels by the tiny decoder: to a tenth of the range from -1 to 1."""
+    """The colours of cells by one linear map, all pixels by the tiny decoder: to a tenth of the range from -1 to 1."""
     base = mq.load_base("diorama")
     seen = []
     (image,) = mq.generate(base, "a red house", steps=4, callback=lambda step: seen.append(step.preview(decoded)[0]))
