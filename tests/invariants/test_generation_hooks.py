@@ -118,13 +118,14 @@ def test_the_latents_that_a_true_prediction_points_to_are_the_image_s(sampler, p
     assert (seen[0].denoised - x0).abs().max() < 0.05
 
 
-def test_the_preview_shows_what_the_decoder_makes() -> None:
-    """By one linear map: the colours of cells, to a tenth of the range from -1 to 1."""
+@pytest.mark.parametrize(("decoded", "cell"), [(False, 8), (None, 1)])
+def test_the_preview_shows_what_the_decoder_makes(decoded, cell) -> None:
+    """The colours of cells by one linear map, all pixels by the tiny decoder: to a tenth of the range from -1 to 1."""
     base = mq.load_base("diorama")
     seen = []
-    (image,) = mq.generate(base, "a red house", steps=4, callback=lambda step: seen.append(step.preview()[0]))
-    small = F.avg_pool2d(to_signed(image)[None], base.backbone.downscale)[0]
-    assert seen[-1].size == (16, 16)
+    (image,) = mq.generate(base, "a red house", steps=4, callback=lambda step: seen.append(step.preview(decoded)[0]))
+    small = F.avg_pool2d(to_signed(image)[None], cell)[0]
+    assert seen[-1].size == (128 // cell, 128 // cell)
     errors = [float((to_signed(preview) - small).square().mean().sqrt()) for preview in seen]
     assert errors[-1] < 0.25 < float(small.std())
     assert errors[-1] < errors[0]

@@ -28,6 +28,7 @@ def base(request) -> Base:
     base = tiny_base(request.param)
     torch.manual_seed(3)
     base.tiny_decoder = TinyDecoder.build(base.backbone.latent_channels, 8, (1, 1, 1, 1)).requires_grad_(False)
+    base.tiny_decoder.name = "given"
     return base
 
 
@@ -167,6 +168,9 @@ def test_a_speed_is_its_parts(base, control) -> None:
     (again,) = images(base, control, **parts, decoder="tiny")
     assert np.array_equal(np.asarray(again), np.asarray(image))
     assert record_of(again) == record_of(image)
+    base.tiny_decoder.name = None
+    assert "decoder" not in record_of(images(base, steps=None, speed="draft")[0]).settings, "its own is for previews"
+    base.tiny_decoder.name = "given"
     (own,) = images(base, control, steps=3, sampler="euler", decoder="full", speed="draft")
     assert {"steps": 3, "sampler": "euler"}.items() <= record_of(own).settings.items()
     assert "decoder" not in record_of(own).settings
@@ -266,13 +270,10 @@ def test_a_base_keeps_its_tiny_decoder(tmp_path, base) -> None:
 
 
 def test_the_bundled_tiny_decoder_is_of_the_bundled_latents() -> None:
-    """Within 3 dB of the autoencoder's own decoder: latents of another training would be far off."""
+    """Near the 28.9 dB that it was trained to: on latents of another training it would be far off."""
     base = mq.load_base("diorama", "cpu", "float32")
     scenes = [mq.diorama.scene(20_000_000 + number).image for number in range(4)]
     latents, truth = base.encode_images(scenes), np.stack([np.asarray(one, float) for one in scenes])
 
-    def psnr(tiny: bool) -> float:
-        made = np.stack([np.asarray(one, float) for one in base.decode_latents(latents, tiny)])
-        return float(-10 * np.log10(np.square((made - truth) / 255).mean()))
-
-    assert psnr(tiny=True) > max(26, psnr(tiny=False) - 6)
+    made = np.stack([np.asarray(one, float) for one in base.decode_latents(latents, tiny=True)])
+    assert -10 * np.log10(np.square((made - truth) / 255).mean()) > 27

@@ -66,7 +66,7 @@ class Kept:
         return is_key(step, self.every) or part not in self._held or self._held[part].rows < rows
 
     def _hold(self, part: str, value: Any, tensors: Sequence[Tensor | None], rows: int) -> None:
-        """Keep what a part gave, and its tensors (B, C, h, w) per slot."""
+        """Keep a part's value, of which the tensors (B, C, h, w) per slot tell the drift."""
         before = self._held.get(part)
         self._held[part] = _Held(value, tensors, rows, None if before is None else _distance(tensors, before.tensors))
 

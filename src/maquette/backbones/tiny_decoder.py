@@ -26,7 +26,7 @@ class TinyDecoder(nn.Module):
 
     Args:
         config: the config.json of an `AutoencoderTiny`; what it leaves out is as in diffusers.
-        name: the folder that it was loaded from; None for the base's own.
+        name: the folder that it was given from; None for one of the base's own.
     """
 
     def __init__(self, config: Mapping[str, Any], name: str | None = None) -> None:

@@ -34,6 +34,7 @@ from maquette.evaluation.controlnet import Examples, unseen_scenes
 from maquette.evaluation.report import markdown_table
 from maquette.foundation.files import atomic_write
 from maquette.foundation.images import image_grid
+from maquette.foundation.reading.documents import read_json
 from maquette.metrics.frechet import frechet_distance
 from maquette.metrics.intervals import Interval, bootstrap, middle
 from maquette.sampling.generate import generate
@@ -43,7 +44,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "exact": {},
     "balanced": {"speed": "balanced"},
     "draft": {"speed": "draft"},
-    "draft, full decoder": {"speed": "draft", "decoder": "full"},
+    "draft, tiny decoder": {"speed": "draft", "decoder": "tiny"},
     "tiny decoder": {"decoder": "tiny"},
     "reuse 2": {"reuse": 2},
     "guidance 0-0.6": {"guidance_interval": (0.0, 0.6)},
@@ -105,7 +106,7 @@ def time_levers(run: Path = Path("runs/speed"), images: int = 8, rounds: int = 2
 @app.command()
 def report(run: Path = Path("runs/speed"), output: Path = Path("docs/speed")) -> None:
     """Write numbers.json, a plot and a grid of images to a folder, and print the table."""
-    seconds = json.loads((run / "seconds.json").read_text())
+    seconds = read_json(run / "seconds.json")
     speeds = {lever: {"seconds": one, "times as fast": seconds["exact"] / one} for lever, one in seconds.items()}
     numbers = {lever: speeds[lever] | _compared(run, lever) for lever in LEVERS if _measured(run, lever)}
     with atomic_write(output / "numbers.json") as path:

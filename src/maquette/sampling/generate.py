@@ -145,7 +145,8 @@ def generate(
             branch runs alone, half the work (Kynkäänniemi et al. 2024). None for the speed's: (0, 1) for "exact".
         reuse: the U-Net's encoder and the ControlNets run once in so many steps, 1 to 10, and the steps between take
             what they computed (Li et al. 2023); `step.drift` measures what that misses. None for the speed's.
-        decoder: of the images: "full", the autoencoder's, or "tiny", the base's tiny decoder. None for the speed's.
+        decoder: of the images: "full", the autoencoder's, or "tiny", the base's tiny decoder. None for the speed's:
+            "draft" takes one that the base was given (`mq.load_tiny_decoder`).
         callback: called in each step with a `maquette.sampling.step.Step`, before the sampler moves on. It sees, and
             may assign, `latents`, `residuals` and `prediction`; `step.preview()` shows the images so far. A record says
             that a callback took part, and cannot hold it; `sampling.step.Previews` only looks.

@@ -61,8 +61,8 @@ def with_records(
         prediction=base.requested_prediction,
         loras=list(base.loras),
         versions=versions(),
-        tiny_decoder=tiny and tiny.name,
-        decoder_hash=tiny and module_hash(tiny),
+        tiny_decoder=None if tiny is None else tiny.name,
+        decoder_hash=None if tiny is None else module_hash(tiny),
         unrecorded=[
             *(f"the {name}, a function" for name in functions),
             *_unrecorded(conditions),

@@ -34,7 +34,7 @@ class Preset:
     sampler: str  # where the base's noise process has it, else the base's own
     guidance_interval: Shares
     reuse: int  # where the backbone can, else 1
-    decoder: Decoder  # "tiny" where the base has one
+    decoder: Decoder  # "tiny" where the base was given one; one of its own is for previews
 
 
 PRESETS: dict[str, Preset] = {
@@ -64,7 +64,7 @@ def parts_on(base: "Base", speed: str) -> dict[str, Any]:
         "sampler": preset.sampler if preset.sampler in base.noise.samplers else base.defaults.sampler,
         "guidance_interval": preset.guidance_interval,
         "reuse": preset.reuse if can_reuse(base) else 1,
-        "decoder": preset.decoder if base.tiny_decoder is not None else "full",
+        "decoder": preset.decoder if base.tiny_decoder is not None and base.tiny_decoder.name else "full",
     }
 
 

@@ -165,7 +165,7 @@ def _template(options: Options, controls: Sequence[ControlRequest], loras: list[
         for c in controls
     ]
     model = options.model
-    tiny = model.tiny_decoder and str(model.tiny_decoder)
+    tiny = None if model.tiny_decoder is None else str(model.tiny_decoder)
     return Record(base, "", model.dtype, settings, records, prediction=model.prediction, loras=loras, tiny_decoder=tiny)
 
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maquette.checkpoints.tiny_decoder import TinyDecoder, save_tiny_decoder
+from maquette.backbones.tiny_decoder import TinyDecoder
+from maquette.checkpoints.tiny_decoder import save_tiny_decoder
 from maquette.diorama import dataset
 from maquette.metrics.maps import psnr
 from maquette.recipes.command import run
