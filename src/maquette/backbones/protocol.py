@@ -66,6 +66,10 @@ class ControlFamily(Protocol):
         """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
         return zero_convolution(output.channels, output.channels)
 
+    def condition_encoder(self) -> nn.Module | None:
+        """Its own condition encoder, with a last layer `conv_out`; None for the usual one of its condition space."""
+        return None
+
     def published(self, name: str) -> str:
         """The published name of a weight in `trainable_copy.`, `condition_encoder.` or `zero_convs.NUMBER.`."""
 

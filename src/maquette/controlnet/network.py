@@ -77,7 +77,10 @@ class ControlNet(nn.Module):
         self.latent_channels: int = backbone.latent_channels
         whole = net_config.variant == "channels"
         self.trainable_copy = _copy(backbone, net_config.variant, control.outputs, config)
-        self.condition_encoder = _condition_encoder(backbone, net_config, control.condition_space, control.outputs[0])
+        own = None if whole else control.condition_encoder()
+        self.condition_encoder = own or _condition_encoder(
+            backbone, net_config, control.condition_space, control.outputs[0]
+        )
         self.zero_convs = nn.ModuleList(() if whole else map(control.zero_layer, control.outputs))
 
     @classmethod
