@@ -166,13 +166,10 @@ class FluxBackbone:
                 "tools (fill, depth, canny), which take an image beside the latents; use FLUX.1-dev or -schnell."
             )
         self.latent_channels: int = config.in_channels // SIDE**2
-        self.text = TextInputs(config.joint_attention_dim, config.pooled_projection_dim)
+        self.text = TextInputs(
+            config.joint_attention_dim, config.pooled_projection_dim, guided=bool(config.guidance_embeds)
+        )
         self.slots = _slots(network, config.num_layers, config.num_single_layers)
-
-    @property
-    def guided(self) -> bool:
-        """Whether the scale of distilled guidance is one of its inputs."""
-        return bool(self.network.config.guidance_embeds)
 
     def control(self, config: Mapping[str, Any] | None = None) -> FluxControl:
         """A new one copies a quarter of the double blocks; a number of blocks (`num_layers`) counts both kinds."""
@@ -189,7 +186,7 @@ class FluxBackbone:
         return FluxEncoder(self.network, design, self.downscale).requires_grad_(True)
 
     def _design(self, config: Mapping[str, Any] | None) -> Design:
-        return Design.read(config, self.network.config.num_layers, self.guided)
+        return Design.read(config, self.network.config.num_layers, self.text.guided)
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         network = self.network

@@ -19,7 +19,7 @@ from maquette.controlnet.contract import METADATA, OURS, Contract, fingerprint, 
 from maquette.controlnet.network import ControlNetConfig
 from maquette.controlnet.save import WEIGHTS, own_layout, write_config
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import sd3, topology
+from maquette.formats import flux, sd3, topology
 from maquette.formats.control import as_difference, as_original, read_control, transferred
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
@@ -84,6 +84,8 @@ def _refuse_own_layout(source: Path, config: dict[str, Any] | None) -> None:
 
 def _read(weights: Weights, base: Weights | None) -> Weights:
     """A ControlNet's tensors under diffusers' names."""
+    if flux.holds_control(weights):
+        return flux.as_diffusers(weights)
     return weights if sd3.holds_control(weights) else read_control(weights, base)
 
 
@@ -103,10 +105,10 @@ def encoder_weights(unet: Weights) -> Weights:
 def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
     """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published.
 
-    Raises `MaquetteError` for a ControlNet of Stable Diffusion 3, whose shapes do not tell enough.
+    Raises `MaquetteError` for a ControlNet on a transformer, whose shapes do not tell enough.
     """
     shapes = control.shapes
-    if sd3.holds_control(shapes):
+    if sd3.holds_control(shapes) or flux.holds_control(shapes):
         raise MaquetteError(
             f"Not all settings of the ControlNet in {str(control.source)!r} follow from its tensors; give the folder "
             "that holds its config.json."

@@ -99,7 +99,8 @@ class Denoiser:
         own_guidance = callable(sampling.guidance)
         agree = text.is_all(negative) and all(map(self._in_both, conditions))
         self.two_branches = own_guidance or (sampling.guidance != 1 and not agree)
-        self.text = Conditioning.cat([*[negative] * len(text), text]) if self.two_branches else text
+        both = Conditioning.cat([*[negative] * len(text), text]) if self.two_branches else text
+        self.text = both.guided(sampling.distilled_guidance)
 
     def residuals(self, x: Tensor, time: Tensor, step: int, steps: int) -> Residuals | None:
         """The sum over the controls active in a step, for x (B, C, h, w) at a scalar time (); None without any.

@@ -87,7 +87,9 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-RECORDED = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather")
+RECORDED = (
+    "steps", "guidance", "distilled_guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather",
+)  # fmt: skip
 
 
 class _Recorder:

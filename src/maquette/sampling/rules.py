@@ -34,6 +34,7 @@ LORA: dict[str, Rule] = {"file": _TEXT, "weight": typed(float, -1000, 1000), "sh
 SETTINGS: dict[str, Rule] = {
     "steps": optional(typed(int, 1, MOST_STEPS)),
     "guidance": optional(typed(float, 0, 50)),
+    "distilled_guidance": optional(typed(float, 0, 50)),
     "condition_in": typed(ConditionIn),
     "resolution_weights": typed(ResolutionWeights),
     "sampler": optional(_TEXT),

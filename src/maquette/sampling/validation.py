@@ -75,16 +75,22 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
     return controls
 
 
-def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, masked: bool, negative: bool) -> None:
+def warn_of_unused(
+    sampling: Sampling, controls: list[Control], started: bool, masked: bool, negative: bool, distilled: bool
+) -> None:
     """Warn of every setting that has no effect.
 
     Args:
+        distilled: whether the base takes a scale of distilled guidance.
         started, masked: whether there is a start image, and a mask on it.
         negative: whether there is a negative prompt.
     """
     steps, unguided = sampling.steps_taken(started), sampling.guidance == 1
     notes = {
         "strength has no effect without a start image (image=)": sampling.strength != 1 and not started,
+        "distilled_guidance has no effect: this base takes no scale of guidance": (
+            sampling.distilled_guidance is not None and not distilled
+        ),
         "feather has no effect without a mask (mask=)": sampling.feather is not None and not masked,
         "condition_in has no effect without controls": sampling.condition_in != "both" and not controls,
         "condition_in has no effect at a guidance of 1, where there is one branch": (

@@ -15,7 +15,10 @@ from maquette.sampling.metadata import ControlRecord, Record
 
 T = TypeVar("T", ControlRecord, LoraFile)
 
-SAMPLING = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather", "seed")
+SAMPLING = (
+    "steps", "guidance", "distilled_guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather",
+    "seed",
+)  # fmt: skip
 TEXTS = ("prompt", "negative_prompt", "base", "prediction")
 OF_CONTROLS: dict[str, Callable[[str], Any]] = {
     "weight": read_weight, "start": read_value, "end": read_value, "balance": str, "curve": read_curve, "branch": str,
