@@ -38,7 +38,7 @@ def tiny_flux(doubles: int = 3, singles: int = 4, seed: int = 0, context: int = 
     vae.quant_conv.weight.data[channels:], vae.quant_conv.bias.data[channels:] = 0, -30
     length = 512 if transformer.config.guidance_embeds else 256
     text = FluxText(tiny_clip(CLIPTextModel, POOLED, context), replace(tiny_t5(), length=length), WIDTH)
-    return Base("tiny-flux", FluxBackbone(transformer), vae, text, SCHEDULE, 1024, Defaults(28, 1.0, "euler"))
+    return Base("tiny-flux", FluxBackbone(transformer), vae, text, SCHEDULE, 128, Defaults(28, 1.0, "euler"))
 
 
 def published(network: FluxTransformer2DModel, doubles: int, singles: int = 0, seed: int = 5, **more):

@@ -93,7 +93,8 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
     if path.is_file():
         weights = open_weights(path)
         return family_of_file(weights).file_network(weights)
-    return part_weights(path, family_of_folder(path, _index(path)).part)
+    family = family_of_folder(path, _index(path))
+    return family.folder_network(part_weights(path, family.part))
 
 
 def _load_folder(name: str, folder: Path, where: Placement, prediction: Prediction | None) -> Base:

@@ -105,10 +105,12 @@ def encoder_weights(unet: Weights) -> Weights:
 def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
     """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published.
 
-    Raises `MaquetteError` for a ControlNet on a transformer, whose shapes do not tell enough.
+    Raises `MaquetteError` for a ControlNet of Stable Diffusion 3, whose shapes do not tell enough.
     """
     shapes = control.shapes
-    if sd3.holds_control(shapes) or flux.holds_control(shapes):
+    if flux.holds_control(shapes):
+        return flux.told_config(control)
+    if sd3.holds_control(shapes):
         raise MaquetteError(
             f"Not all settings of the ControlNet in {str(control.source)!r} follow from its tensors; give the folder "
             "that holds its config.json."

@@ -16,10 +16,11 @@ from maquette.errors import MaquetteError
 from maquette.formats import configurations, flux
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
+from maquette.noise.process import Prediction
 from maquette.text.conditioning import TextEncoder
 from maquette.text.flux import FluxText
 
-SIZE = 1024  # of the images it was trained on, pixels
+SIZE = 1024  # of the images it was trained on, pixels, where the autoencoder's configuration says nothing
 TOKENS, TOKENS_UNGUIDED = 512, 256  # of T5, as in diffusers and in the original code of FLUX.1-schnell
 
 
@@ -32,10 +33,11 @@ class Flux(Family):
     defaults = Defaults(steps=28, guidance=1.0, sampler="euler")  # the distilled guidance is another one
 
     def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
-        weights = flux.as_diffusers(part_weights(folder, self.part))
+        weights = self.folder_network(part_weights(folder, self.part))
         config = part_config(folder, self.part, configurations.FLUX, tensors=len(weights))
         transformer = filled(lambda: FluxTransformer2DModel.from_config(config), weights, where)
-        return FluxBackbone(transformer, downscale), SIZE
+        size = part_config(folder, "vae", configurations.VAE).get("sample_size", SIZE)
+        return FluxBackbone(transformer, downscale), size
 
     def check_schedule(self, scheduler: str, folder: Path) -> None:
         """Raises `MaquetteError` for anything but flow matching."""
@@ -64,5 +66,14 @@ class Flux(Family):
             "diffusers' format, with this file in its folder transformer, or its name on the Hub."
         )
 
+    def folder_network(self, weights: Weights) -> Weights:
+        return flux.as_diffusers(weights)
+
     def file_network(self, weights: Weights) -> Weights:
         return flux.as_diffusers(weights)
+
+    def file_prediction(self, weights: Weights, requested: Prediction | None) -> Prediction | None:
+        """Raises `MaquetteError` for a request of anything but flow."""
+        if requested not in (None, "flow"):
+            raise MaquetteError(f"{str(weights.source)!r} is Flux, which predicts flow, not {requested!r}.")
+        return "flow"

@@ -58,7 +58,7 @@ class Design:
         Raises `MaquetteError` for numbers of blocks that are none.
         """
         config = config or {}
-        if config.get("_class_name") != CONTROLNET:
+        if config.get("_class_name") != CONTROLNET and "num_single_layers" not in config:
             asked = config.get("num_layers") or max(1, round(blocks / 4))
             return Design(min(asked, blocks), max(0, asked - blocks), guided)
         counts = (config.get("num_layers", 19), config.get("num_single_layers", 38))
@@ -97,9 +97,16 @@ def told_config(weights: Weights) -> dict[str, Any]:
     if not holds_control(weights):
         return {}
     weights = as_diffusers(weights)
-    shapes = weights.shapes
+    shapes, (width, text) = weights.shapes, weights.shapes["context_embedder.weight"]
+    head = next((shape[0] for name, shape in shapes.items() if name.endswith("attn.norm_q.weight")), width)
     return {
         "_class_name": CONTROLNET,
+        "patch_size": 2 if _HINT in shapes else 1,
+        "in_channels": shapes[_EMBEDDER][1],
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": text,
+        "pooled_projection_dim": shapes["time_text_embed.text_embedder.linear_1.weight"][1],
         "num_layers": count(shapes, r"transformer_blocks\.(\d+)\."),
         "num_single_layers": count(shapes, r"single_transformer_blocks\.(\d+)\."),
         "guidance_embeds": _GUIDANCE in shapes,

@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from diffusers import FluxTransformer2DModel
+from diffusers import FluxControlNetModel, FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
 from safetensors.torch import save_file
 from tests.tiny_flux import XLABS, published, tiny_flux, tiny_transformer
@@ -12,6 +12,7 @@ from tests.tiny_flux import XLABS, published, tiny_flux, tiny_transformer
 import maquette as mq
 from maquette.backbones.flux import FluxBackbone
 from maquette.checkpoints.controlnets import read_controlnet
+from maquette.checkpoints.convert import convert, transfer
 from maquette.checkpoints.info import info
 from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError
@@ -112,6 +113,10 @@ def test_a_net_under_the_names_of_xlabs(tmp_path) -> None:
     assert mine.keys() == stored.keys()
     assert all(torch.equal(mine[name], stored[name]) for name in stored)
     assert net.control.wiring == ((0, 2), (1,))
+    convert(tmp_path / "net.safetensors", tmp_path / "folder", "diffusers")
+    again = FluxControlNetModel.from_pretrained(tmp_path / "folder")
+    assert all(torch.equal(value, stored[name]) for name, value in again.state_dict().items())
+    assert (again.config.attention_head_dim, again.config.num_attention_heads) == (16, 2)
     told = info(tmp_path / "net.safetensors")
     assert "takes pixels" in told
     assert "2 double + 0 single" in told
@@ -134,8 +139,6 @@ def test_transferred_to_another_base_only_copied_weights_change(tmp_path) -> Non
         save_base(base, tmp_path / name)
     net = published(old.backbone.network, 2, 1)
     net.save_pretrained(tmp_path / "net")
-    from maquette.checkpoints.convert import transfer
-
     transfer(tmp_path / "net", tmp_path / "old", tmp_path / "new", tmp_path / "moved")
     moved, was = mq.load_controlnet(tmp_path / "moved", new).published(), net.state_dict()
     assert torch.equal(moved["controlnet_blocks.0.weight"], was["controlnet_blocks.0.weight"])
