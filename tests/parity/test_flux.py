@@ -1,7 +1,5 @@
 """Flux.1 equals diffusers', forward and backward, in every topology that published ControlNets have."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from diffusers import FluxControlNetModel, FluxTransformer2DModel
@@ -10,7 +8,6 @@ from tests.tiny_sd3 import WIDTH
 
 from maquette.backbones.flux import FluxBackbone
 from maquette.backbones.packing import pack, unpack
-from maquette.backbones.residuals import Residuals
 from maquette.checkpoints.controlnets import read_controlnet
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.text.conditioning import Conditioning
@@ -65,10 +62,49 @@ def test_halves_make_the_whole(guided, side) -> None:
     assert torch.allclose(pack(ours), theirs, atol=1e-5)
 
 
-@dataclass(frozen=True)
-class Typed:
-    features: torch.Tensor
-    type: int
+FORMS = {
+    "5 + 0": {"doubles": 5},
+    "5 + 10, modes": {"doubles": 5, "singles": 10, "num_mode": 10},
+    "6 + 0": {"doubles": 6},
+    "XLabs": {"doubles": 2, **XLABS},
+    "0 + 3": {"doubles": 0, "singles": 3},
+    "not guided": {"doubles": 2, "singles": 1, "guidance_embeds": False},
+}
+BASE = (7, 11)  # blocks of both kinds: no number above divides them
+MODE = 3
+
+
+def theirs_and_ours(form, tmp_path):
+    network = tiny_transformer(*BASE)
+    theirs = published(network, **FORMS[form])
+    theirs.save_pretrained(tmp_path)
+    backbone = FluxBackbone(network)
+    return backbone, theirs, read_controlnet(tmp_path, backbone).requires_grad_(True)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_residuals_prediction_and_gradients(form, tmp_path) -> None:
+    """Of a net that diffusers wrote: residuals, the base's prediction with them, and every gradient of the net."""
+    backbone, theirs, net = theirs_and_ours(form, tmp_path)
+    z, text, pixels = inputs()
+    network, config = backbone.network, theirs.config
+    pixel_net = theirs.input_hint_block is not None
+    latents = torch.randn(z.shape, generator=torch.Generator().manual_seed(9))
+    mode = torch.full((2, 1), MODE) if config.num_mode else None
+    doubles, singles = theirs(
+        pack(z), 2 * pixels - 1 if pixel_net else pack(latents), mode, **given(z, text, config.guidance_embeds)
+    )
+    (predicted,) = network(
+        pack(z), controlnet_block_samples=doubles, controlnet_single_block_samples=singles,
+        controlnet_blocks_repeat=pixel_net, **given(z, text, True),
+    )  # fmt: skip
+    predicted.square().mean().backward()
+
+    features = net.encode(pixels if pixel_net else latents)
+    given_features = features if mode is None else [net.typed(features, "blur")]
+    residuals = net(z, T, text, given_features)
+    ours = backbone.finish(backbone.prepare(z, T, text))
+    assert torch.allclose(pack(ours), theirs, atol=1e-5)
 
 
 FORMS = {
@@ -127,7 +163,7 @@ def test_residuals_prediction_and_gradients(form, tmp_path) -> None:
             every = -(-blocks // len(samples))
             expected = samples[number % len(samples) if pixel_net else number // every]
             assert expected.std() > 0.1
-            assert torch.allclose(residual.flatten(2).mT, expected, atol=1e-5 * float(expected.abs().max()))
+            assert torch.allclose(residual.flatten(2).mT, expected, atol=1e-5 * float(expected.detach().abs().max()))
     assert (pack(ours) - predicted).abs().max() <= 1e-5 * predicted.abs().max()
     gradients = {net.control.published(name): value.grad for name, value in net.named_parameters()}
     assert sum(grad is not None and bool(grad.any()) for grad in gradients.values()) > 20

@@ -15,7 +15,7 @@ import maquette as mq
 from maquette.backbones.packing import pack
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
-from maquette.errors import MaquetteWarning
+from maquette.errors import MaquetteError, MaquetteWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore:.FluxPosEmbed:FutureWarning")  # of diffusers, to itself
 
@@ -93,6 +93,28 @@ def test_one_control(form, tmp_path) -> None:
     expected = theirs(pipeline, control_image=2 * condition - 1, **settings)
     assert not torch.allclose(ours(base), expected, atol=0.05)
     assert torch.allclose(ours(base, control), expected, atol=1e-4)
+
+
+def test_a_union_is_told_the_kind_of_its_condition_by_name(tmp_path) -> None:
+    """Two kinds are two runs, which add up; a missing or unknown name is a sentence."""
+    base, condition = tiny_flux(), torch.rand(1, 3, SIZE[1], SIZE[0])
+    theirs_net = published(base.backbone.network, 2, 1, num_mode=10)
+    theirs_net.save_pretrained(tmp_path)
+    net = mq.load_controlnet(tmp_path, base)
+    pipeline = FluxControlNetPipeline(**parts(base), controlnet=theirs_net)
+    expected = theirs(pipeline, control_image=2 * condition - 1, control_mode=2)
+    assert torch.allclose(ours(base, mq.Control(net, condition, type="depth")), expected, atol=1e-4)
+    assert not torch.allclose(ours(base, mq.Control(net, condition, type="canny")), expected, atol=1e-3)
+    kinds, steps = ("depth", "canny"), []
+    controls = [mq.Control(net, condition, type=kind) for kind in kinds]
+    ours(base, *controls, steps=1, count=1, callback=steps.append)
+    text, features = base.encode_text(["a b"]), net.encode(net.condition_input(condition, base.encode_maps))
+    with torch.no_grad():
+        one, two = (net(steps[0].latents, steps[0].time, text, [net.typed(features, kind)]) for kind in kinds)
+    assert all(torch.equal(steps[0].residuals[slot], one[slot] + two[slot]) for slot in range(7))
+    for kind in (None, "scribbles"):
+        with pytest.raises(MaquetteError, match="follows several kinds of condition.*canny, tile, depth, blur"):
+            mq.Control(net, condition, type=kind)
 
 
 def test_a_net_of_ours_in_diffusers(tmp_path) -> None:

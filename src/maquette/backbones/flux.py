@@ -73,15 +73,8 @@ class FluxEncoder(nn.Module):
 
         Args:
             control_features: (B or 1, D, h / 2, w / 2); of a net with modes a list of one with its `type`.
-
-        Raises `MaquetteError` for a net with modes that is not told which one.
         """
         mode = None
-        if self.controlnet_mode_embedder is not None and not isinstance(control_features, Sequence):
-            raise MaquetteError(
-                f"This ControlNet follows {self.controlnet_mode_embedder.num_embeddings} kinds of condition and must "
-                "be told which one it is given; use one of a single kind, or one without modes such as Union-Pro-2.0."
-            )
         if isinstance(control_features, Sequence):
             (given,) = control_features
             control_features, mode = given.features, self._mode(given.type)

@@ -45,6 +45,7 @@ class FluxControl(ControlFamily):
     base: Mapping[str, Any]  # the configuration of its network
     condition_space: ConditionSpace
     types: int = 0  # kinds of condition that it tells apart by a token before the text
+    joins_types: bool = False  # several kinds are as many runs, which add up
     idle_weights: bool = True  # the text's half of the last double block, and outputs that no slot receives
 
     @staticmethod

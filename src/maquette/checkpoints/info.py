@@ -11,7 +11,7 @@ from maquette.checkpoints.bases import base_prediction, base_weights
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNetConfig
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import flux, sd3, topology
+from maquette.formats import flux, sd3, topology, union
 from maquette.formats.control import read_names, recognise
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
@@ -35,7 +35,8 @@ def info(name: str | Path, prediction: Prediction | None = None) -> str:
         if added or recognise(weights) is not None or _of_transformer(weights):
             if prediction is not None:
                 warnings.warn(f"prediction has no effect: {str(name)!r} is no base.", MaquetteWarning, stacklevel=2)
-            return (_added_channels if added else _controlnet)(path, config or {}, weights)
+            described = union.completed(config or {}, weights)
+            return (_added_channels if added else _controlnet)(path, described, weights)
     return _base(str(name), base_weights(name), base_prediction(name, prediction))
 
 
@@ -105,9 +106,10 @@ def _text_width(shapes: topology.Shapes) -> int:
 def _contract(contract: Contract) -> list[str]:
     if not contract.stated:
         lines = ["contract    none: taken as published, condition in [0, 1], RGB"]
+        lines += [f"types       {', '.join(contract.types)}"] if contract.types else []
         return [*lines, "            pooled (shuffle)"] if contract.pooled else lines
     lines = [
-        f"{name.replace('_', ' '):<17} {value}"
+        f"{name.replace('_', ' '):<17} {', '.join(value) if name == 'types' else value}"
         for name, value in contract.to_json().items()
         if name != "base_fingerprint"
     ]

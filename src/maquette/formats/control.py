@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from maquette.errors import MaquetteError
-from maquette.formats import flux, sd3
+from maquette.formats import flux, sd3, union
 from maquette.formats.unet_names import UnknownNameError, to_diffusers, to_original
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.weights import Weights
@@ -28,6 +28,7 @@ DTYPE = "maquette.dtype"  # metadata of a difference: dtype of the sum with the 
 NOT_COPIED = (
     "controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.", *sd3.NOT_COPIED,
     *flux.NOT_COPIED,
+    *union.NOT_COPIED,
 )  # fmt: skip
 """Prefixes of weights that only a ControlNet has: its zero convolutions and its condition encoder."""
 
@@ -174,10 +175,12 @@ def transferred(control: Weights, old: Weights, new: Weights) -> Weights:
 
 
 def as_original(control: Weights) -> Weights:
-    """From diffusers' names to the original ones with "control_model." in front.
+    """From diffusers' names to the original ones with "control_model." in front; a union's are diffusers'.
 
     Raises `MaquetteError` for weights without an original name.
     """
+    if union.holds_union(control):
+        return control
     return control.renamed({name: _original(name, control) for name in control})
 
 

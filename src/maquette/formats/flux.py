@@ -30,6 +30,8 @@ _SINGLE, _DOUBLE = "single_transformer_blocks.0.proj_mlp.weight", "transformer_b
 _EMBEDDER = "x_embedder.weight"  # Qwen-Image calls it img_in
 _HINT, _MODES = "input_hint_block.conv_in.weight", "controlnet_mode_embedder.weight"
 _GUIDANCE, _ORIGINAL_HINT = "time_text_embed.guidance_embedder.linear_1.weight", "input_hint_block.0.weight"
+MODES = ("canny", "tile", "depth", "blur", "pose/openpose", "gray", "low quality")
+"""The kinds of condition that published unions tell apart, each with its names; they have tokens for ten."""
 
 Shapes = Mapping[str, Shape]
 
@@ -70,6 +72,12 @@ class Design:
                 f"modes and channels (num_mode, conditioning_embedding_channels), not {numbers}; fetch it anew."
             )
         return Design(*counts, bool(config.get("guidance_embeds", False)), modes, hint)
+
+
+def modes(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The kinds of condition of a union, by its config.json; numbered ones beyond the published. None of others."""
+    number = config.get("num_mode") or 0
+    return (*MODES[:number], *map(str, range(len(MODES), number))) if number else None
 
 
 def holds_control(names: Mapping[str, object]) -> bool:

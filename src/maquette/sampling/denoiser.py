@@ -54,11 +54,28 @@ class EncodedControl:
 
     def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning, step: int, steps: int) -> Residuals:
         """Weighted residuals in a step for latents (B, C, h, w), or (2 B, C, h, w) with both guidance branches."""
-        features = self.features
-        if len(features) not in (1, len(latents)):
-            features = features.repeat(len(latents) // len(features), 1, 1, 1)
-        residuals = self.control.net(latents, timestep, text, features)
+        net, features = self.control.net, self._for_rows(len(latents))
+        given = [net.typed(features, self.control.type)] if net.control.types else features
+        residuals = net(latents, timestep, text, given)
         return residuals.scaled(self.control.factors(len(residuals), step, steps)).masked(self.masks)
+
+    def _for_rows(self, rows: int) -> Tensor:
+        """The features, (1 or rows, C, h, w)."""
+        repeats = 1 if len(self.features) in (1, rows) else rows // len(self.features)
+        return self.features.repeat(repeats, 1, 1, 1) if repeats > 1 else self.features
+
+    @staticmethod
+    def joint(
+        group: "Sequence[EncodedControl]", latents: Tensor, timestep: Tensor, text: Conditioning, step: int, steps: int
+    ) -> Residuals:
+        """The residuals of one union under several conditions, each with its own weight; arguments of `residuals`."""
+        net = group[0].control.net
+        given = [
+            net.typed(one._for_rows(len(latents)), one.control.type, one.control.factors(1, step, steps)[0])
+            for one in group
+        ]
+        residuals: Residuals = net(latents, timestep, text, given)
+        return residuals
 
 
 @torch.no_grad()
@@ -112,15 +129,23 @@ class Denoiser:
             return None
         both = self._for_branches(x)
         parts = []
-        for condition in active:
-            skipped = len(x) if self.two_branches and not self._in_both(condition) else 0
-            rows = slice(skipped, None)
-            part = condition.residuals(both[rows], time, self.text[rows], step, steps)
+        for group in self._groups(active):
+            skipped = len(x) if self.two_branches and not self._in_both(group[0]) else 0
+            given = both[skipped:], time, self.text[skipped:], step, steps
+            part = group[0].residuals(*given) if len(group) == 1 else EncodedControl.joint(group, *given)
             parts.append(part.pad_front(skipped))
         total = sum_residuals(parts)
         if self.sampling.condition_in != "weighted":
             return total
         return total.scaled(resolution_weights(self.base.backbone.slots, self.sampling.resolution_weights))
+
+    def _groups(self, active: Sequence[EncodedControl]) -> list[list[EncodedControl]]:
+        """The controls that run as one: those of one union in the same branches, and every other by itself."""
+        groups: dict[tuple[int, bool], list[EncodedControl]] = {}
+        for condition in active:
+            one = condition.control.net if condition.control.joins else condition
+            groups.setdefault((id(one), self._in_both(condition)), []).append(condition)
+        return list(groups.values())
 
     def branches(self, x: Tensor, time: Tensor, residuals: Residuals | None) -> Tensor:
         """The base's prediction in float32, (B, C, h, w) or (2 B, C, h, w), for x (B, C, h, w) at a scalar time ()."""

@@ -78,7 +78,9 @@ def with_records(
 
 def net_hash(net: ControlNet) -> str:
     """Hash of a ControlNet's weights and of the settings that its output depends on."""
-    return text_hash(repr([module_hash(net), net.config, net.contract.channel_order, net.contract.pooled]))
+    contract = net.contract
+    settings = [net.config, contract.channel_order, contract.pooled, *(contract.types or ())]
+    return text_hash(repr([module_hash(net), *settings]))
 
 
 @cache
@@ -107,6 +109,7 @@ class _Recorder:
             "balance": control.balance,
             "curve": None if control.curve is None or callable(control.curve) else [list(p) for p in control.curve],
             "branch": control.branch,
+            "type": control.type,
             "hash": net_hash(control.net),
         }
         self._packed = cache(self._pack)

@@ -52,6 +52,8 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
             )
+        if control.net.control.types:
+            control.net.contract.type_number(control.type)
         slots = len(base.backbone.slots)
         if isinstance(control.weight, Sequence) and len(control.weight) != slots:
             raise MaquetteError(
@@ -104,6 +106,8 @@ def warn_of_unused(
     }
     for number, control in enumerate(controls, start=1):
         name = f"control {number} of {len(controls)}"
+        untold = control.type is not None and not control.net.control.types
+        notes[f"type={control.type!r} has no effect: {name} follows one kind of condition"] = untold
         notes |= {f"{name} has no effect: {reason}": idle for reason, idle in _reasons(control, steps).items()}
         alone = control.branch == "conditional" or control.balance == "control"
         notes[f"without guidance, at 1, there is one branch: {name} acts as in both"] = unguided and alone
