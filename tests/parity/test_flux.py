@@ -101,57 +101,7 @@ def test_residuals_prediction_and_gradients(form, tmp_path) -> None:
     predicted.square().mean().backward()
 
     features = net.encode(pixels if pixel_net else latents)
-    given_features = features if mode is None else [net.typed(features, "blur")]
-    residuals = net(z, T, text, given_features)
-    ours = backbone.finish(backbone.prepare(z, T, text))
-    assert torch.allclose(pack(ours), theirs, atol=1e-5)
-
-
-FORMS = {
-    "5 + 0": {"doubles": 5},
-    "5 + 10, modes": {"doubles": 5, "singles": 10, "num_mode": 10},
-    "6 + 0": {"doubles": 6},
-    "XLabs": {"doubles": 2, **XLABS},
-    "0 + 3": {"doubles": 0, "singles": 3},
-    "not guided": {"doubles": 2, "singles": 1, "guidance_embeds": False},
-}
-BASE = (7, 11)  # blocks of both kinds: no number above divides them
-MODE = 3
-
-
-def theirs_and_ours(form, tmp_path):
-    network = tiny_transformer(*BASE)
-    theirs = published(network, **FORMS[form])
-    theirs.save_pretrained(tmp_path)
-    backbone = FluxBackbone(network)
-    return backbone, theirs, read_controlnet(tmp_path, backbone).requires_grad_(True)
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_residuals_prediction_and_gradients(form, tmp_path) -> None:
-    """Of a net that diffusers wrote: residuals, the base's prediction with them, and every gradient of the net."""
-    backbone, theirs, net = theirs_and_ours(form, tmp_path)
-    z, text, pixels = inputs()
-    network, config = backbone.network, theirs.config
-    pixel_net = theirs.input_hint_block is not None
-    latents = torch.randn(z.shape, generator=torch.Generator().manual_seed(9))
-    mode = torch.full((2, 1), MODE) if config.num_mode else None
-    doubles, singles = theirs(
-        pack(z), 2 * pixels - 1 if pixel_net else pack(latents), mode, **given(z, text, config.guidance_embeds)
-    )
-    (predicted,) = network(
-        pack(z), controlnet_block_samples=doubles, controlnet_single_block_samples=singles,
-        controlnet_blocks_repeat=pixel_net, **given(z, text, True),
-    )  # fmt: skip
-    predicted.square().mean().backward()
-
-    features = net.encode(pixels if pixel_net else latents)
-    if mode is None:
-        residuals = net(z, T, text, features)
-    else:
-        outputs = net.trainable_copy(z, T, text, [Typed(features, MODE)])
-        zeroed = [zero(output) for zero, output in zip(net.zero_convs, outputs, strict=True)]
-        residuals = Residuals.wired(zeroed, net.wiring, len(backbone.slots))
+    residuals = net(z, T, text, features if mode is None else [net.typed(features, "blur")])
     ours = backbone.finish(backbone.prepare(z, T, text), residuals)
     ours.square().mean().backward()
     for kind, samples, blocks in ((0, doubles, BASE[0]), (BASE[0], singles, BASE[1])):

@@ -113,7 +113,7 @@ def test_a_union_is_told_the_kind_of_its_condition_by_name(tmp_path) -> None:
         one, two = (net(steps[0].latents, steps[0].time, text, [net.typed(features, kind)]) for kind in kinds)
     assert all(torch.equal(steps[0].residuals[slot], one[slot] + two[slot]) for slot in range(7))
     for kind in (None, "scribbles"):
-        with pytest.raises(MaquetteError, match="follows several kinds of condition.*canny, tile, depth, blur"):
+        with pytest.raises(MaquetteError, match=r"follows several kinds of condition.*canny, tile, depth, blur"):
             mq.Control(net, condition, type=kind)
 
 
