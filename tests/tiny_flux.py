@@ -43,6 +43,6 @@ def tiny_flux(doubles: int = 3, singles: int = 4, seed: int = 0, context: int = 
 
 def published(network: FluxTransformer2DModel, doubles: int, singles: int = 0, seed: int = 5, **more):
     """diffusers' ControlNet on a base, every weight random."""
-    config = {name: value for name, value in network.config.items() if name[0] != "_"}
+    config = {name: value for name, value in network.config.items() if name[0] != "_" and name != "out_channels"}
     config = {**config, "num_layers": doubles, "num_single_layers": singles, **more}
     return randomised(FluxControlNetModel.from_config(config), seed).eval()

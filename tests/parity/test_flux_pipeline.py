@@ -44,6 +44,8 @@ def theirs(pipeline, guidance: float = 3.5, **more) -> torch.Tensor:
     pipeline.set_progress_bar_config(disable=True)
     generators = [torch.Generator().manual_seed(seed) for seed in SEEDS]
     width, height = SIZE
+    noise = [torch.randn(4, height // 8, width // 8, generator=generator) for generator in generators]
+    more["latents"] = pack(torch.stack(noise))  # the pipeline would draw the condition's posterior first
     return pipeline(
         prompt=["a b"] * len(SEEDS), **more, num_inference_steps=STEPS, guidance_scale=guidance, generator=generators,
         width=width, height=height, output_type="latent",
