@@ -46,7 +46,7 @@ def packed_grid(latents: Tensor, downscale: int) -> tuple[int, int]:
 
 
 def positions(grid: tuple[int, int], device: torch.device) -> Tensor:
-    """Where the tokens of a grid (rows, columns) lie: float32 (rows · columns, 3), each 0, row, column."""
+    """Where the tokens of a grid (rows, columns) lie: float32 (L, 3), each 0, row, column."""
     rows, columns = (torch.arange(count, device=device, dtype=torch.float32) for count in grid)
     return torch.cartesian_prod(rows.new_zeros(1), rows, columns)
 

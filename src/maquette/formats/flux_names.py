@@ -91,7 +91,7 @@ def diffusers_names(weights: Weights) -> Weights:
     shapes = {name: (part.rows, *own.shapes[part.stored][1:]) for name, part in parts.items()}
 
     def read(name: str) -> Tensor:
-        """Of the shape in `shapes`."""
+        """In the same shape as in `shapes`, (N, ...)."""
         part = parts[name]
         rows = own[part.stored][part.first : part.first + part.rows]
         return torch.cat([*reversed(rows.chunk(2))]) if part.swapped else rows.clone()

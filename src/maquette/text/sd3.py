@@ -27,7 +27,7 @@ class T5:
         self.encoder.requires_grad_(False).eval()
 
     def states(self, prompts: list[str]) -> Tensor:
-        """Hidden states (B, `length`, D); padding is not masked, as in training."""
+        """Hidden states (B, L, D) of `length` tokens; padding is not masked, as in training."""
         ids = self.tokenizer(
             prompts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         ).input_ids
