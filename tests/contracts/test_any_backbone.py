@@ -10,6 +10,7 @@ from PIL import Image
 from tests.conftest import FAMILIES as UNETS
 from tests.conftest import randomise, tiny_base
 from tests.own_pairs import weights, write_pairs
+from tests.tiny_flux import tiny_flux
 from tests.tiny_sd3 import MEDIUM, tiny_sd3
 from tests.toy_backbone import toy_base
 
@@ -24,6 +25,7 @@ from maquette.controlnet.network import ControlNet
 BASES: dict[str, dict[str, Callable[[], Base]]] = {
     "stable-diffusion": {name: lambda name=name: tiny_base(name) for name in UNETS},  # type: ignore[misc]
     "stable-diffusion-3": {"sd3": tiny_sd3, "sd3 of five blocks": lambda: tiny_sd3(t5=False, blocks=5, **MEDIUM)},
+    "flux": {"flux": tiny_flux},
     "toy": {"toy": toy_base},
 }
 """By family: small bases with random weights."""

@@ -31,6 +31,15 @@ class Slot:
     downscale: int  # how many times smaller than the latents
 
 
+@dataclass(frozen=True)
+class Typed:
+    """One of the conditions that a union ControlNet is given at once."""
+
+    features: Tensor  # (B or 1, C, h, w), E(c)
+    type: int  # number of its kind
+    weight: float = 1.0
+
+
 class Copy(Protocol):
     """The part of a backbone that a ControlNet copies."""
 
@@ -39,14 +48,14 @@ class Copy(Protocol):
         latents: Tensor,
         timestep: Tensor | int,
         text: Tensor | Conditioning,
-        control_features: Tensor | None = None,
+        control_features: Any = None,
         outputs: int | None = None,
     ) -> Sequence[Tensor]:
         """The first `outputs` outputs, or all of them if None: each (B, C, h, w), as its slot says.
 
         Args:
             latents: (B, C, h, w); timestep an int or (B,).
-            control_features: (B or 1, C, h, w), added to the first layer's output.
+            control_features: (B or 1, C, h, w), added to the first layer's output; of a union a list of `Typed`.
         """
 
 
@@ -60,11 +69,17 @@ class ControlFamily(Protocol):
     wiring: Wiring  # of a new ControlNet
     condition_space: ConditionSpace
     shifts_latents: bool = True  # whether a condition's latents are shifted as an image's are
+    types: int = 0  # kinds of condition that a union tells apart; 0 of any other ControlNet
+    joins_types: bool = True  # whether a union takes several conditions in one run
     idle_weights: bool = False  # whether some weights reach no output, so that they get no gradient
 
     def zero_layer(self, output: Slot) -> nn.Module:
         """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
         return zero_convolution(output.channels, output.channels)
+
+    def condition_encoder(self) -> nn.Module | None:
+        """Its own condition encoder, with a last layer `conv_out`; None for the usual one of its condition space."""
+        return None
 
     def published(self, name: str) -> str:
         """The published name of a weight in `trainable_copy.`, `condition_encoder.` or `zero_convs.NUMBER.`."""

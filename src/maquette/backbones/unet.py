@@ -13,7 +13,9 @@ from maquette.backbones import wiring
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
 from maquette.backbones.unet_control import UNetControl
+from maquette.backbones.unet_union import UnionControl, UnionEncoder
 from maquette.errors import MaquetteError
+from maquette.formats import union
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 
@@ -62,11 +64,18 @@ class UNetEncoder(nn.Module):
         text: Tensor | Conditioning,
         control_features: Tensor | None = None,
         outputs: int | None = None,
+        added_time: Tensor | None = None,
     ) -> UNetState:
-        """As `forward`, together with what the second half needs; latents (B, C, h, w)."""
+        """As `forward`, together with what the second half needs; latents (B, C, h, w).
+
+        Args:
+            added_time: (B or 1, T), added to the embedded timestep.
+        """
         text = Conditioning.of(text)
         states = text.hidden_states
         time = self.embed_time(latents, timestep, text)
+        if added_time is not None:
+            time = time + added_time
         x = self.conv_in(latents)
         if control_features is not None:
             x = x + control_features
@@ -159,15 +168,18 @@ class UNetBackbone:
         self.slots = _slots(unet)
 
     def control(self, config: Mapping[str, Any] | None = None) -> UNetControl:
-        """Always one output per slot, whatever the configuration."""
+        """Always one output per slot, whatever the configuration; several kinds of condition if it is a union's."""
+        if config and config.get("_class_name") == union.CLASS:
+            return UnionControl.of(self.slots, dict(self.unet.config), config)
         return UNetControl(self.slots, wiring.identity(len(self.slots)), dict(self.unet.config))
 
     def told_config(self, weights: Weights) -> dict[str, Any]:
         return {}
 
-    def make_copy(self, outputs: int, config: Mapping[str, Any] | None = None) -> UNetEncoder:
+    def make_copy(self, outputs: int, config: Mapping[str, Any] | None = None) -> UNetEncoder | UnionEncoder:
         assert outputs == len(self.slots), "a U-Net is copied up to its middle block"
-        return copy.deepcopy(self.encoder).requires_grad_(True)
+        encoder, control = copy.deepcopy(self.encoder).requires_grad_(True), self.control(config)
+        return UnionEncoder(encoder, control) if isinstance(control, UnionControl) else encoder
 
     def make_whole_copy(self) -> WholeUNet:
         """For a ControlNet of variant "channels"; other families have none."""

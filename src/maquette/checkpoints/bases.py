@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import stable_diffusion, stable_diffusion_3  # noqa: F401 - they register their families
+from maquette.checkpoints import flux, stable_diffusion, stable_diffusion_3  # noqa: F401 - they register their families
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import filled_vae, part_config, part_settings, part_weights
@@ -43,7 +43,7 @@ def load_base(
     tokenizer: str | Path = TOKENIZER,
     token: str | None = None,
 ) -> Base:
-    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, or the diorama's.
+    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, Flux.1, or the diorama's.
 
     Args:
         name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
@@ -94,7 +94,8 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
     if path.is_file():
         weights = open_weights(path)
         return family_of_file(weights).file_network(weights)
-    return part_weights(path, family_of_folder(path, _index(path)).part)
+    family = family_of_folder(path, _index(path))
+    return family.folder_network(part_weights(path, family.part))
 
 
 def _load_folder(name: str, folder: Path, where: Placement, prediction: Prediction | None) -> Base:

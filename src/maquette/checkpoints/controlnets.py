@@ -17,6 +17,7 @@ from maquette.controlnet.contract import OURS, Contract, fingerprint, ours
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.controlnet.save import CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.formats import union
 from maquette.formats.channels import narrowed
 from maquette.formats.configurations import CONTROLNET, DESIGN
 from maquette.foundation.hub import snapshot
@@ -73,7 +74,7 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     Raises `MaquetteError` for a broken file, or weights for another base.
     """
     found, weights = opened(path)
-    config = found or dict(backbone.told_config(weights))
+    config = union.completed(found or backbone.told_config(weights), weights)
     net = _built(backbone, config, path)
     state = net.published()
     if net.config.variant == "channels":
@@ -114,7 +115,7 @@ def load_contract(name: str | Path, token: str | None = None) -> Contract:
     """A ControlNet's contract alone; no tensor is read. `name` and errors are those of `load_controlnet`."""
     path = find_controlnet(name, token)
     config, weights = opened(path)
-    return read_contract(path, config or {}, weights.metadata)
+    return read_contract(path, union.completed(config or {}, weights), weights.metadata)
 
 
 def read_contract(path: Path, config: Mapping[str, Any], metadata: Mapping[str, str]) -> Contract:

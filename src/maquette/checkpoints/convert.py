@@ -19,7 +19,7 @@ from maquette.controlnet.contract import METADATA, OURS, Contract, fingerprint, 
 from maquette.controlnet.network import ControlNetConfig
 from maquette.controlnet.save import WEIGHTS, own_layout, write_config
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import sd3, topology
+from maquette.formats import flux, sd3, topology, union
 from maquette.formats.control import as_difference, as_original, read_control, transferred
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
@@ -84,6 +84,8 @@ def _refuse_own_layout(source: Path, config: dict[str, Any] | None) -> None:
 
 def _read(weights: Weights, base: Weights | None) -> Weights:
     """A ControlNet's tensors under diffusers' names."""
+    if flux.holds_control(weights):
+        return flux.as_diffusers(weights)
     return weights if sd3.holds_control(weights) else read_control(weights, base)
 
 
@@ -106,6 +108,8 @@ def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
     Raises `MaquetteError` for a ControlNet of Stable Diffusion 3, whose shapes do not tell enough.
     """
     shapes = control.shapes
+    if flux.holds_control(shapes):
+        return flux.told_config(control)
     if sd3.holds_control(shapes):
         raise MaquetteError(
             f"Not all settings of the ControlNet in {str(control.source)!r} follow from its tensors; give the folder "
@@ -113,7 +117,7 @@ def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
         )
     blocks = topology.count(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
     layers = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
-    return {
+    config = {
         "_class_name": "ControlNetModel",
         **topology.unet_config(shapes, heads=heads),
         "conditioning_channels": shapes["controlnet_cond_embedding.conv_in.weight"][1],
@@ -121,6 +125,7 @@ def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
             shapes[f"controlnet_cond_embedding.{layer}.weight"][0] for layer in layers
         ],
     }
+    return union.completed(config, control)
 
 
 @torch.no_grad()
@@ -183,7 +188,10 @@ def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
     condition = normal(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
     if net.control.condition_space == "latents":
         condition = normal(1, backbone.latent_channels, 8, 8)
-    return [value for value in net(latents, 500, text, net.encode(condition)) if value is not None]
+    features = net.encode(condition)
+    kinds = [kind.split("/")[0] for kind in net.contract.types or ()]
+    given = [net.typed(features, kind) for kind in kinds] if kinds else features
+    return [value for value in net(latents, 500, text, given) if value is not None]
 
 
 def transfer(source: str | Path, old: str | Path, new: str | Path, target: str | Path) -> Path:

@@ -74,6 +74,10 @@ class Family:
         """
         raise NotImplementedError
 
+    def folder_network(self, weights: Weights) -> Weights:
+        """The network's weights in a base's folder, under diffusers' names."""
+        return weights
+
     def file_prediction(self, weights: Weights, requested: Prediction | None) -> Prediction | None:
         """What such a file predicts, as it says or as requested; None where neither tells.
 

@@ -11,7 +11,7 @@ from maquette.checkpoints.bases import base_prediction, base_weights
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNetConfig
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import sd3, topology
+from maquette.formats import flux, sd3, topology, union
 from maquette.formats.control import read_names, recognise
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
@@ -32,10 +32,11 @@ def info(name: str | Path, prediction: Prediction | None = None) -> str:
     if controlnets.weights_path(path).is_file():
         config, weights = controlnets.opened(path)
         added = ControlNetConfig.read(config or {}).variant == "channels"
-        if added or recognise(weights) is not None or sd3.holds_control(weights):
+        if added or recognise(weights) is not None or _of_transformer(weights):
             if prediction is not None:
                 warnings.warn(f"prediction has no effect: {str(name)!r} is no base.", MaquetteWarning, stacklevel=2)
-            return (_added_channels if added else _controlnet)(path, config or {}, weights)
+            described = union.completed(config or {}, weights)
+            return (_added_channels if added else _controlnet)(path, described, weights)
     return _base(str(name), base_weights(name), base_prediction(name, prediction))
 
 
@@ -49,7 +50,7 @@ def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
     else:
         if format_ == "difference":
             lines.append("copied weights minus the base's: load it with any base of its family")
-        named = weights if sd3.holds_control(weights) else read_names(weights)
+        named = flux.as_diffusers(weights) if _of_transformer(weights) else read_names(weights)
         lines += _network(named.shapes, weights)
     return "\n".join([*lines, *_contract(controlnets.read_contract(path, config, weights.metadata))])
 
@@ -76,10 +77,17 @@ def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:
     ]
 
 
+def _of_transformer(weights: Weights) -> bool:
+    """Whether they are a ControlNet on a transformer."""
+    return sd3.holds_control(weights) or flux.holds_control(weights)
+
+
 def _kind(shapes: topology.Shapes) -> tuple[str, str]:
     """A network's family with the width of its text, and its slots or blocks, in words."""
     if sd3.holds_control(shapes) or sd3.holds_transformer(shapes):
         return sd3.summary(shapes)
+    if flux.holds_control(shapes) or flux.holds_transformer(shapes):
+        return flux.summary(shapes)
     channels = topology.slot_channels(shapes)
     slots = " ".join(f"{width}×{len(list(same))}" for width, same in itertools.groupby(channels))
     return f"{_family(shapes)}, text {_text_width(shapes)} wide", f"{len(channels)}: {slots}"
@@ -98,9 +106,10 @@ def _text_width(shapes: topology.Shapes) -> int:
 def _contract(contract: Contract) -> list[str]:
     if not contract.stated:
         lines = ["contract    none: taken as published, condition in [0, 1], RGB"]
+        lines += [f"types       {', '.join(contract.types)}"] if contract.types else []
         return [*lines, "            pooled (shuffle)"] if contract.pooled else lines
     lines = [
-        f"{name.replace('_', ' '):<17} {value}"
+        f"{name.replace('_', ' '):<17} {', '.join(value) if name == 'types' else value}"
         for name, value in contract.to_json().items()
         if name != "base_fingerprint"
     ]

@@ -18,6 +18,7 @@ from maquette.foundation.reading.networks import check_network
 from maquette.foundation.reading.rules import Rule, check_values
 from maquette.foundation.weights import Shape, Weights, find_weights, open_weights
 from maquette.text.clip import Clip, read_tokenizer, read_words
+from maquette.text.sd3 import T5, read_t5_tokenizer
 
 T = TypeVar("T", bound=nn.Module)
 V = TypeVar("V")
@@ -164,6 +165,23 @@ def read_clip(folder: Path, number: str, network_class: Any, where: Placement) -
     encoder = filled_clip(network_class, config, weights, where)
     tokenizer = part_settings(folder, f"tokenizer{number}", read_tokenizer)
     return Clip(encoder, tokenizer, read_words(folder / f"tokenizer{number}"))
+
+
+def read_t5(folder: Path, number: str, where: Placement, length: int) -> T5:
+    """A base's T5 with its tokenizer.
+
+    Args:
+        number: of its folders, such as "_3".
+        length: the tokens that it reads.
+
+    Raises `MaquetteError` if it is missing or broken.
+    """
+    part = f"text_encoder{number}"
+    weights = part_weights(folder, part)
+    values = part_config(folder, part, configurations.T5, tensors=len(weights))
+    config = part_settings(folder, part, lambda _: T5Config.from_dict(values))
+    encoder = filled_t5(config, weights, where)
+    return T5(encoder, part_settings(folder, f"tokenizer{number}", read_t5_tokenizer), length)
 
 
 def filled_t5(config: T5Config, weights: Weights, where: Placement) -> T5EncoderModel:

@@ -6,19 +6,19 @@ from pathlib import Path
 from typing import Any
 
 from diffusers import SD3Transformer2DModel
-from transformers import CLIPTextModelWithProjection, T5Config
+from transformers import CLIPTextModelWithProjection
 
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.sd3 import SD3Backbone
 from maquette.base import Base, Defaults
 from maquette.checkpoints.families import Family, register
-from maquette.checkpoints.networks import filled, filled_t5, part_config, part_settings, part_weights, read_clip
+from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip, read_t5
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import configurations, sd3
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import TextEncoder
-from maquette.text.sd3 import T5, T5_TOKENS, SD3Text, read_t5_tokenizer
+from maquette.text.sd3 import T5_TOKENS, SD3Text
 
 _ENCODER, _TOKENIZER = "text_encoder_3", "tokenizer_3"
 _T5 = {_ENCODER: "T5EncoderModel", _TOKENIZER: "T5TokenizerFast"}
@@ -50,7 +50,7 @@ class StableDiffusion3(Family):
         """Both CLIPs, and T5 if its folder is there; a base that names it and lacks it warns."""
         first, second = (read_clip(folder, number, CLIPTextModelWithProjection, where) for number in ("", "_2"))
         if (folder / _ENCODER).is_dir():
-            return SD3Text(first, second, backbone.text.width, _read_t5(folder, where))
+            return SD3Text(first, second, backbone.text.width, read_t5(folder, "_3", where, T5_TOKENS))
         left_out = bool((index.get(_ENCODER) or [None])[0])
         if left_out:
             warnings.warn(
@@ -88,11 +88,3 @@ def _single_file(path: Path) -> MaquetteError:
         f"{str(path)!r} is a single file of Stable Diffusion 3, which is not read; give its folder in diffusers' "
         "format, or its name on the Hub."
     )
-
-
-def _read_t5(folder: Path, where: Placement) -> T5:
-    weights = part_weights(folder, _ENCODER)
-    values = part_config(folder, _ENCODER, configurations.T5, tensors=len(weights))
-    config = part_settings(folder, _ENCODER, lambda _: T5Config.from_dict(values))
-    encoder = filled_t5(config, weights, where)
-    return T5(encoder, part_settings(folder, _TOKENIZER, read_t5_tokenizer))

@@ -6,12 +6,13 @@ Saved as JSON both in config.json ("_maquette": {"contract": ...}) and in the me
 
 import warnings
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from torch import Tensor
 
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.formats.union import published_types
 from maquette.foundation.images import MapKind, Order
 from maquette.foundation.reading.documents import parse_json
 from maquette.foundation.reading.rules import Rule, check_values, listed, optional, typed
@@ -67,6 +68,7 @@ RULES: dict[str, Rule] = {
     "optimizer_steps": optional(typed(int, 0)),
     "optimiser_steps": optional(typed(int, 0)),
     "pooled": typed(bool),
+    "types": optional(listed(_TEXT, 1, 64)),
 }
 """What a stored contract may hold."""
 
@@ -104,6 +106,7 @@ class Contract:
     prompt_drop: float | None = None  # share of empty prompts in training
     optimizer_steps: int | None = None
     pooled: bool = False  # shuffle: residuals are averaged over the image, in the conditional branch only
+    types: tuple[str, ...] | None = None  # of a union: the kinds of condition by number, each as its names, "a/b/c"
 
     @property
     def kind(self) -> MapKind:
@@ -138,10 +141,25 @@ class Contract:
         `controlnet_conditioning_channel_order`.
         """
         stored = ours(config).get("contract") or _parsed(metadata.get(METADATA, "null"))
+        types = published_types(config)
         if stored is not None:
-            return Contract.from_json(stored)
+            contract = Contract.from_json(stored)
+            return replace(contract, types=contract.types or types)
         order = config.get("controlnet_conditioning_channel_order", "rgb")
-        return Contract(channel_order=order, pooled=bool(config.get("global_pool_conditions")))
+        return Contract(channel_order=order, pooled=bool(config.get("global_pool_conditions")), types=types)
+
+    def type_number(self, name: str | None) -> int:
+        """The number of a union's kind of condition, by any of its names.
+
+        Raises `MaquetteError` for an unknown or missing name.
+        """
+        kinds = self.types or ()
+        found = next((number for number, names in enumerate(kinds) if name in names.split("/")), None)
+        if found is not None:
+            return found
+        known = ", ".join(kinds)
+        asked = "say which one it is given" if name is None else f"and {name!r} is none of them"
+        raise MaquetteError(f"This ControlNet follows several kinds of condition, {asked} (type=): {known}.")
 
     def belongs_to(self, other: Sequence[float]) -> bool | None:
         """Whether a base with this fingerprint is the one it was trained on; None if unknown."""

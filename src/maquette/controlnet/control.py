@@ -31,6 +31,9 @@ class Control:
             it enter the conditional branch alone, so that guidance amplifies it.
         curve: a factor, from 0 to 10, by the fraction of the steps done, in [0, 1): a function, or a list of
             (fraction, factor) points joined by straight lines. Where it is 0, the ControlNet is not run.
+        type: of a union ControlNet, the kind of the condition, such as "canny"; `net.contract.types` names them.
+            Controls of one union act together, each condition with its weight, unless one has a mask, a list of
+            weights, balance="prompt" or another branch: that one acts by itself.
         branch: of guidance, "both" or "conditional"; None for the call's `condition_in`.
 
     Raises `MaquetteError` for a condition or mask of another type or range, and for settings outside their limits.
@@ -45,6 +48,7 @@ class Control:
     balance: Balance = "balanced"
     curve: Curve | None = None
     branch: Branch | None = None
+    type: str | None = None
     maps: Maps = field(init=False, repr=False, compare=False)  # the condition as it has been read
     region: Image.Image | None = field(init=False, repr=False, compare=False)  # the mask as it has been read
 
@@ -52,6 +56,12 @@ class Control:
         check_strength(self.weight, self.start, self.end, self.balance, self.curve, self.branch)
         object.__setattr__(self, "maps", read_maps(self.condition))
         object.__setattr__(self, "region", None if self.mask is None else read_mask(self.mask))
+
+    @property
+    def joins(self) -> bool:
+        """Whether it acts together with other conditions of its net, a union."""
+        plain = self.mask is None and not isinstance(self.weight, Sequence) and self.balance != "prompt"
+        return plain and self.net.control.types > 0 and self.net.control.joins_types
 
     def in_range(self, step: int, steps: int) -> bool:
         """Whether a step lies between start and end, by the same rule as diffusers."""

@@ -9,7 +9,7 @@ from typing import Any, Protocol, get_args
 import torch
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import Backbone, Slot
+from maquette.backbones.protocol import Backbone, Slot, Typed
 from maquette.backbones.residuals import Own, Residuals
 from maquette.backbones.wiring import Wiring, last_alone, used
 from maquette.controlnet.choices import Connect, EncoderName, Variant
@@ -77,7 +77,10 @@ class ControlNet(nn.Module):
         self.latent_channels: int = backbone.latent_channels
         whole = net_config.variant == "channels"
         self.trainable_copy = _copy(backbone, net_config.variant, control.outputs, config)
-        self.condition_encoder = _condition_encoder(backbone, net_config, control.condition_space, control.outputs[0])
+        own = None if whole else control.condition_encoder()
+        self.condition_encoder = own or _condition_encoder(
+            backbone, net_config, control.condition_space, control.outputs[0]
+        )
         self.zero_convs = nn.ModuleList(() if whole else map(control.zero_layer, control.outputs))
 
     @classmethod
@@ -151,6 +154,16 @@ class ControlNet(nn.Module):
         features: Tensor = self.condition_encoder(ordered.to(self.device, self.dtype))
         return features
 
+    def typed(self, features: Tensor, type: str | None, weight: float = 1.0) -> Typed:
+        """Condition features (B or 1, C, h, w) from `encode` with the name of their kind, for a union.
+
+        Args:
+            weight: factor on the condition where the union is given several; alone, scale its residuals instead.
+
+        Raises `MaquetteError` for an unknown or missing kind.
+        """
+        return Typed(features, self.contract.type_number(type), weight)
+
     def _ordered(self, maps: Tensor) -> Tensor:
         """Condition maps (B, 3, H, W) with channels in the order used in training."""
         if maps.shape[-1] % self.downscale or maps.shape[-2] % self.downscale:
@@ -161,16 +174,23 @@ class ControlNet(nn.Module):
         return maps if self.contract.channel_order == "rgb" else maps.flip(1)
 
     def forward(
-        self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning, features: Tensor
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        text: Tensor | Conditioning,
+        features: Tensor | Sequence[Typed],
     ) -> Residuals:
         """What to add to each slot of the backbone; with added channels, what to predict in its place.
 
         Args:
-            features: (B or 1, C, h, w), from `encode`.
+            features: (B or 1, C, h, w), from `encode`; of a union a list of them, from `typed`.
 
-        Raises `MaquetteError` for a condition map in place of its features.
+        Raises `MaquetteError` for a condition map in place of its features, and for a union's without their kinds.
         """
-        self._check_features(latents, features)
+        if self.control.types and isinstance(features, Tensor):
+            self.contract.type_number(None)
+        for one in [features] if isinstance(features, Tensor) else features:
+            self._check_features(latents, one.features if isinstance(one, Typed) else one)
         if self.config.variant == "channels":
             own = Own(self.trainable_copy(latents, timestep, text, features))
             return Residuals([None] * len(self.slots), [own])

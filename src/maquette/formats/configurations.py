@@ -120,6 +120,21 @@ MMDIT: dict[str, Rule] = {
 }
 """Of an `SD3Transformer2DModel`."""
 
+FLUX: dict[str, Rule] = {
+    "patch_size": typed(int, 1, 1),
+    "in_channels": _WIDTH,
+    "out_channels": optional(_WIDTH),
+    "num_layers": typed(int, 0, 1024),
+    "num_single_layers": typed(int, 0, 1024),
+    "num_attention_heads": _WIDTH,
+    "attention_head_dim": _WIDTH,
+    "joint_attention_dim": _WIDTH,
+    "pooled_projection_dim": _WIDTH,
+    "guidance_embeds": _FLAG,
+    "axes_dims_rope": listed(_WIDTH, 3, 3),
+}
+"""Of a `FluxTransformer2DModel`."""
+
 SCHEDULE: dict[str, Rule] = {
     "_class_name": _TEXT,
     "num_train_timesteps": typed(int, 1, 100_000),
@@ -159,6 +174,8 @@ CONTROLNET: dict[str, Rule] = {
     "global_pool_conditions": optional(_FLAG),
     "controlnet_conditioning_channel_order": typed(Literal["rgb", "bgr"]),
     "_class_name": optional(_TEXT),
+    **{f"num_{name}": typed(int, 1, 64) for name in ("control_type", "trans_head", "trans_layer")},
+    **{f"num_{name}_channel": _WIDTH for name in ("trans", "proj")},
 }
 """Of a ControlNet's config.json; its family reads more of it."""
 

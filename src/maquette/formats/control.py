@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from maquette.errors import MaquetteError
-from maquette.formats import sd3
+from maquette.formats import flux, sd3, union
 from maquette.formats.unet_names import UnknownNameError, to_diffusers, to_original
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.weights import Weights
@@ -27,6 +27,8 @@ PREFIX = "control_model."
 DTYPE = "maquette.dtype"  # metadata of a difference: dtype of the sum with the base
 NOT_COPIED = (
     "controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.", *sd3.NOT_COPIED,
+    *flux.NOT_COPIED,
+    *union.NOT_COPIED,
 )  # fmt: skip
 """Prefixes of weights that only a ControlNet has: its zero convolutions and its condition encoder."""
 
@@ -53,10 +55,12 @@ def read_control(weights: Weights, base: Weights | None = None) -> Weights:
     Raises `MaquetteError` if the weights hold no ControlNet, or the base is missing or does not match.
     """
     format_ = recognise(weights)
-    if format_ is None and sd3.holds_control(weights):
+    made_for = {"Stable Diffusion 3": sd3.holds_control(weights), "Flux": flux.holds_control(weights)}
+    if format_ is None and any(made_for.values()):
+        name = next(name for name, holds in made_for.items() if holds)
         raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} is made for Stable Diffusion 3, a transformer, and this base "
-            "is a U-Net; load the base that it was trained on."
+            f"The ControlNet in {str(weights.source)!r} is made for {name}, a transformer, and this base is a U-Net; "
+            "load the base that it was trained on."
         )
     if format_ is None:
         examples = ", ".join(repr(name) for name in list(weights)[:3])
@@ -171,10 +175,12 @@ def transferred(control: Weights, old: Weights, new: Weights) -> Weights:
 
 
 def as_original(control: Weights) -> Weights:
-    """From diffusers' names to the original ones with "control_model." in front.
+    """From diffusers' names to the original ones with "control_model." in front; a union's are diffusers'.
 
     Raises `MaquetteError` for weights without an original name.
     """
+    if union.holds_union(control):
+        return control
     return control.renamed({name: _original(name, control) for name in control})
 
 

@@ -65,6 +65,7 @@ class Sampling:
 
     steps: int = 20  # 1 to 1000
     guidance: float | Guidance = 9.0  # β of classifier-free guidance, 0 to 50, 1 turns it off; or a function
+    distilled_guidance: float | None = None  # scale given to a base that takes one, 0 to 50; None: as in training
     condition_in: ConditionIn = "both"  # both branches, the conditional one alone, or that with resolution weights
     resolution_weights: ResolutionWeights = "normalised"  # for condition_in="weighted"
     sampler: "str | SamplerFactory" = "ddim"  # a name, or what makes a sampler
@@ -83,6 +84,8 @@ class Sampling:
         _whole("batch_size", self.batch_size, 1, None)
         if not callable(self.guidance):
             _number("guidance", self.guidance, 0, 50)
+        if self.distilled_guidance is not None:
+            _number("distilled_guidance", self.distilled_guidance, 0, 50)
         _number("strength", self.strength, 0, 1)
         _whole("reuse", self.reuse, 1, MOST_REUSE)
         object.__setattr__(self, "guidance_interval", check_interval(self.guidance_interval))

@@ -58,15 +58,32 @@ class EncodedControl:
 
     def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning) -> Residuals:
         """Residuals as the ControlNet puts them out for latents (B, C, h, w), or (2 B, C, h, w) with both branches."""
-        features = self.features
-        if len(features) not in (1, len(latents)):
-            features = features.repeat(len(latents) // len(features), 1, 1, 1)
-        residuals: Residuals = self.control.net(latents, timestep, text, features)
+        net, features = self.control.net, self._for_rows(len(latents))
+        given = [net.typed(features, self.control.type)] if net.control.types else features
+        residuals: Residuals = net(latents, timestep, text, given)
         return residuals
 
     def weighted(self, residuals: Residuals, step: int, steps: int) -> Residuals:
         """Residuals with the control's weight, balance, curve and mask in a step."""
         return residuals.scaled(self.control.factors(len(residuals), step, steps)).masked(self.masks)
+
+    def _for_rows(self, rows: int) -> Tensor:
+        """The features, (1 or rows, C, h, w)."""
+        repeats = 1 if len(self.features) in (1, rows) else rows // len(self.features)
+        return self.features.repeat(repeats, 1, 1, 1) if repeats > 1 else self.features
+
+    @staticmethod
+    def joint(
+        group: "Sequence[EncodedControl]", latents: Tensor, timestep: Tensor, text: Conditioning, step: int, steps: int
+    ) -> Residuals:
+        """The residuals of one union under several conditions, each with its own weight; arguments of `residuals`."""
+        net = group[0].control.net
+        given = [
+            net.typed(one._for_rows(len(latents)), one.control.type, one.control.factors(1, step, steps)[0])
+            for one in group
+        ]
+        residuals: Residuals = net(latents, timestep, text, given)
+        return residuals
 
 
 @torch.no_grad()
@@ -108,8 +125,8 @@ class Denoiser:
         own_guidance = callable(sampling.guidance)
         agree = text.is_all(negative) and all(map(self._in_both, conditions))
         self._guides = own_guidance or (sampling.guidance != 1 and not agree)
-        self._text = text
-        self._both_texts = Conditioning.cat([*[negative] * len(text), text]) if self._guides else text
+        both = Conditioning.cat([*[negative] * len(text), text]) if self._guides else text
+        self._text, self._both_texts = (one.guided(sampling.distilled_guidance) for one in (text, both))
         self._kept = Kept(sampling.reuse) if sampling.reuse > 1 else None
 
     def two_branches(self, step: int, steps: int) -> bool:
@@ -126,24 +143,44 @@ class Denoiser:
 
         A condition that enters the conditional branch alone is computed for that half of the batch only.
         """
+        active = [condition for condition in self.conditions if condition.control.active(step, steps)]
+        if not active:
+            return None
         two, parts = self.two_branches(step, steps), []
         both, text = self._for_branches(x, two)
-        for number, condition in enumerate(self.conditions, start=1):
-            if not condition.control.active(step, steps):
-                continue
-            skipped = len(x) if two and not self._in_both(condition) else 0
-            run = partial(condition.residuals, both[skipped:], time, text[skipped:])
-            if self._kept is None:
-                found = run()
-            else:
-                found = self._kept.residuals(f"control {number}", step, len(both) - skipped, run)
-            parts.append(condition.weighted(found, step, steps).pad_front(skipped))
-        if not parts:
-            return None
+        for group in self._groups(active):
+            skipped = len(x) if two and not self._in_both(group[0]) else 0
+            part = self._of_group(group, (both[skipped:], time, text[skipped:]), step, steps)
+            parts.append(part.pad_front(skipped))
         total = sum_residuals(parts)
         if self.sampling.condition_in != "weighted":
             return total
         return total.scaled(resolution_weights(self.base.backbone.slots, self.sampling.resolution_weights))
+
+    def _of_group(
+        self, group: Sequence[EncodedControl], given: tuple[Tensor, Tensor, Conditioning], step: int, steps: int
+    ) -> Residuals:
+        """Weighted residuals in a step; what a union sees together is weighted inside of it, so that nothing is kept.
+
+        Args:
+            given: latents (B, C, h, w), the time () and their text.
+        """
+        if len(group) > 1:
+            return EncodedControl.joint(group, *given, step, steps)
+        (condition,) = group
+        run = partial(condition.residuals, *given)
+        if self._kept is None:
+            return condition.weighted(run(), step, steps)
+        number = next(number for number, one in enumerate(self.conditions, start=1) if one is condition)
+        return condition.weighted(self._kept.residuals(f"control {number}", step, len(given[0]), run), step, steps)
+
+    def _groups(self, active: Sequence[EncodedControl]) -> list[list[EncodedControl]]:
+        """The controls that run as one: those of one union in the same branches, and every other by itself."""
+        groups: dict[tuple[int, bool], list[EncodedControl]] = {}
+        for condition in active:
+            one = condition.control.net if condition.control.joins else condition
+            groups.setdefault((id(one), self._in_both(condition)), []).append(condition)
+        return list(groups.values())
 
     def branches(self, x: Tensor, time: Tensor, residuals: Residuals | None, step: int, steps: int) -> Tensor:
         """The base's prediction in float32, (B, C, h, w) or (2 B, C, h, w), for x (B, C, h, w) at a scalar time ()."""

@@ -40,6 +40,7 @@ class Settings(TypedDict, total=False):
     negative_prompt: str
     steps: int | None
     guidance: float | Guidance | None
+    distilled_guidance: float | None
     condition_in: ConditionIn
     resolution_weights: ResolutionWeights
     sampler: str | SamplerFactory | None
@@ -86,6 +87,7 @@ def generate(
     negative_prompt: str = "",
     steps: int | None = None,
     guidance: float | Guidance | None = None,
+    distilled_guidance: float | None = None,
     condition_in: ConditionIn = "both",
     resolution_weights: ResolutionWeights = "normalised",
     sampler: str | SamplerFactory | None = None,
@@ -122,6 +124,9 @@ def generate(
         guidance: scale β of classifier-free guidance, 0 to 50: 1 turns it off, more follows the prompt more closely, 0
             ignores the prompt; None for the base's default, such as 9. Or a function (unconditional, conditional, step)
             of two predictions (B, C, h, w) that returns one, with `step` as for `callback`.
+        distilled_guidance: the scale, 0 to 50, that a base distilled from guidance takes as an input (FLUX.1-dev) in
+            one run of the network; None for 3.5, as in training. Such bases have a `guidance` of 1 by default; above
+            it, they are guided away from `negative_prompt` as well, in twice the time.
         condition_in: which branch of guidance the controls enter: "both"; "conditional", where guidance amplifies them;
             or "weighted", the conditional one with a factor at each slot by its resolution (v3 §3.4).
         resolution_weights: these factors, 64 / h_i at resolution h_i: "normalised" to at most 1, or "literal", 1 to 8.
@@ -159,14 +164,16 @@ def generate(
     Raises `MaquetteError` for arguments out of range, and for controls, sizes or images that do not suit the base.
     """
     sampling = Sampling.on(
-        base, speed, steps=steps, guidance=guidance, condition_in=condition_in, resolution_weights=resolution_weights,
+        base, speed, steps=steps, guidance=guidance, distilled_guidance=distilled_guidance, condition_in=condition_in,
+        resolution_weights=resolution_weights,
         sampler=sampler, strength=strength, seed=seed, batch_size=batch_size, feather=feather, returns=returns,
         guidance_interval=guidance_interval, reuse=reuse, decoder=decoder,
     )  # fmt: skip
     prompts = check_prompts(prompt, negative_prompt, count)
     start_image, white = read_start(image, mask)
     controls = check_controls(base, controls)
-    warn_of_unused(sampling, controls, image is not None, mask is not None, bool(negative_prompt))
+    started, masks = image is not None, mask is not None
+    warn_of_unused(sampling, controls, started, masks, bool(negative_prompt), base.backbone.text.guided)
     warn_of_precision(base)
     size = choose_size(base, size, controls, start_image)
     conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]

@@ -66,6 +66,7 @@ class ControlRecord:
     branch: Branch | None = None
     hash: str | None = None  # of the ControlNet's weights
     map_hash: str | None = None  # of the map's pixels
+    type: str | None = None  # of a union: the kind of the condition
 
     def image(self) -> Image.Image:
         """The condition map, RGB. Raises `ValueError` if its pixels are not those that were recorded."""

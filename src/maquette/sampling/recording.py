@@ -83,7 +83,9 @@ def with_records(
 
 def net_hash(net: ControlNet) -> str:
     """Hash of a ControlNet's weights and of the settings that its output depends on."""
-    return text_hash(repr([module_hash(net), net.config, net.contract.channel_order, net.contract.pooled]))
+    contract = net.contract
+    settings = [net.config, contract.channel_order, contract.pooled, *(contract.types or ())]
+    return text_hash(repr([module_hash(net), *settings]))
 
 
 @cache
@@ -92,7 +94,9 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in PACKAGES}
 
 
-RECORDED = ("steps", "guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather")
+RECORDED = (
+    "steps", "guidance", "distilled_guidance", "condition_in", "resolution_weights", "sampler", "strength", "feather",
+)  # fmt: skip
 
 
 class _Recorder:
@@ -110,6 +114,7 @@ class _Recorder:
             "balance": control.balance,
             "curve": None if control.curve is None or callable(control.curve) else [list(p) for p in control.curve],
             "branch": control.branch,
+            "type": control.type,
             "hash": net_hash(control.net),
         }
         self._packed = cache(self._pack)

@@ -28,6 +28,7 @@ CONTROL: dict[str, Rule] = {
     "branch": optional(typed(Branch)),
     "hash": optional(_TEXT),
     "map_hash": optional(_TEXT),
+    "type": optional(_TEXT),
 }
 
 LORA: dict[str, Rule] = {"file": _TEXT, "weight": typed(float, -1000, 1000), "sha256": optional(_TEXT)}
@@ -35,6 +36,7 @@ LORA: dict[str, Rule] = {"file": _TEXT, "weight": typed(float, -1000, 1000), "sh
 SETTINGS: dict[str, Rule] = {
     "steps": optional(typed(int, 1, MOST_STEPS)),
     "guidance": optional(typed(float, 0, 50)),
+    "distilled_guidance": optional(typed(float, 0, 50)),
     "condition_in": typed(ConditionIn),
     "resolution_weights": typed(ResolutionWeights),
     "sampler": optional(_TEXT),

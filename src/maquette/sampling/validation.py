@@ -54,6 +54,8 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
             )
+        if control.net.control.types:
+            control.net.contract.type_number(control.type)
         slots = len(base.backbone.slots)
         if isinstance(control.weight, Sequence) and len(control.weight) != slots:
             raise MaquetteError(
@@ -77,16 +79,22 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
     return controls
 
 
-def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, masked: bool, negative: bool) -> None:
+def warn_of_unused(
+    sampling: Sampling, controls: list[Control], started: bool, masked: bool, negative: bool, distilled: bool
+) -> None:
     """Warn of every setting that has no effect.
 
     Args:
+        distilled: whether the base takes a scale of distilled guidance.
         started, masked: whether there is a start image, and a mask on it.
         negative: whether there is a negative prompt.
     """
     steps, unguided = sampling.steps_taken(started), sampling.guidance == 1
     notes = {
         "strength has no effect without a start image (image=)": sampling.strength != 1 and not started,
+        "distilled_guidance has no effect: this base takes no scale of guidance": (
+            sampling.distilled_guidance is not None and not distilled
+        ),
         "feather has no effect without a mask (mask=)": sampling.feather is not None and not masked,
         "condition_in has no effect without controls": sampling.condition_in != "both" and not controls,
         "condition_in has no effect at a guidance of 1, where there is one branch": (
@@ -110,6 +118,8 @@ def warn_of_unused(sampling: Sampling, controls: list[Control], started: bool, m
     }
     for number, control in enumerate(controls, start=1):
         name = f"control {number} of {len(controls)}"
+        untold = control.type is not None and not control.net.control.types
+        notes[f"type={control.type!r} has no effect: {name} follows one kind of condition"] = untold
         notes |= {f"{name} has no effect: {reason}": idle for reason, idle in _reasons(control, steps).items()}
         alone = control.branch == "conditional" or control.balance == "control"
         notes[f"without guidance, at 1, there is one branch: {name} acts as in both"] = unguided and alone

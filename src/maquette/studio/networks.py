@@ -81,6 +81,7 @@ class Studio:
                 balance=control.balance,
                 curve=None if control.curve is None else [(done, factor) for done, factor in control.curve],
                 branch=control.branch,
+                type=control.type,
             )
             for control in record.controls
         ]

@@ -4,7 +4,7 @@ Legend of shapes: B batch, L text tokens, D text width, P width of the pooled ve
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +17,7 @@ class TextInputs:
     """The text inputs of a backbone."""
 
     width: int  # D
+    guided: bool = field(default=False, kw_only=True)  # whether it takes a scale of distilled guidance
     pooled_width: int | None = None  # P, if it takes a pooled vector; SDXL's comes with six size and crop ids
 
 
@@ -61,6 +62,13 @@ class Conditioning:
     def of_prompt(self) -> "Conditioning":
         """Only what depends on the prompt, without what depends on the size of the images."""
         return replace(self, time_ids=None)
+
+    def guided(self, scale: float | None) -> "Conditioning":
+        """With a scale of distilled guidance in every row, (B,) in float32; None: as it is."""
+        if scale is None:
+            return self
+        states = self.hidden_states
+        return replace(self, guidance=torch.full((len(states),), float(scale), device=states.device))
 
     def is_all(self, row: "Conditioning") -> bool:
         """Whether every row equals the only row of another."""

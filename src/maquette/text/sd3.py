@@ -17,18 +17,19 @@ T5_TOKENS = 256
 
 @dataclass(frozen=True)
 class T5:
-    """T5's encoder, locked, with its tokenizer; prompts are read up to `T5_TOKENS` tokens."""
+    """T5's encoder, locked, with its tokenizer; prompts are read up to `length` tokens."""
 
     encoder: T5EncoderModel
     tokenizer: T5TokenizerFast
+    length: int = T5_TOKENS
 
     def __post_init__(self) -> None:
         self.encoder.requires_grad_(False).eval()
 
     def states(self, prompts: list[str]) -> Tensor:
-        """Hidden states (B, T5_TOKENS, D); padding is not masked, as in training."""
+        """Hidden states (B, L, D) of `length` tokens; padding is not masked, as in training."""
         ids = self.tokenizer(
-            prompts, padding="max_length", max_length=T5_TOKENS, truncation=True, return_tensors="pt"
+            prompts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         ).input_ids
         states: Tensor = self.encoder(ids.to(self.encoder.device)).last_hidden_state
         return states
@@ -36,7 +37,7 @@ class T5:
     def cut(self, prompt: str) -> tuple[int, str]:
         """The number of a prompt's tokens, and the part of it that is cut off."""
         ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
-        return len(ids), self.tokenizer.decode(ids[T5_TOKENS - 1 : -1]).strip()
+        return len(ids), self.tokenizer.decode(ids[self.length - 1 : -1]).strip()
 
 
 def read_t5_tokenizer(folder: Path) -> T5TokenizerFast:

@@ -109,6 +109,8 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
 
     A base loaded here is converted to the training precision after its weights were copied; its autoencoder and text
     encoders stay in float32, since their outputs are cached.
+
+    Raises `MaquetteError` for a union to start from.
     """
     base = shared or load_base(config.base, device, "float32", prediction=config.prediction)
     check_base(base, config)
@@ -117,6 +119,11 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
         net = ControlNet.attach(base, model.encoder, model.connect, model.variant, config.seed, model.blocks)
     else:
         net = load_controlnet(model.start_from, base)
+        if net.control.types:
+            raise MaquetteError(
+                f"{model.start_from!r} follows several kinds of condition, and training knows one; start from a "
+                "ControlNet of one kind, or from none."
+            )
     net = net.float().train()
     if shared is None and not model.unlock:
         nn.Module.to(base.backbone.network, DTYPES[config.hardware.precision])

@@ -40,6 +40,7 @@ class ControlRequest:
     balance: Balance = "balanced"
     curve: list[list[float]] | None = None
     branch: Branch | None = None
+    type: str | None = None  # of a union ControlNet; None: the condition's name
     options: dict[str, Any] = field(default_factory=dict)  # of the detector; of a map, its palette
 
     def __post_init__(self) -> None:
@@ -152,7 +153,7 @@ def _read_yes(text: str) -> bool:
 
 READ: dict[str, Callable[[str], Any]] = {
     "net": str, "map": _read_yes, "weight": read_weight, "start": _read_share, "end": _read_share, "mask": Path,
-    "balance": str, "curve": read_curve, "branch": str,
+    "balance": str, "curve": read_curve, "branch": str, "type": str,
 }  # fmt: skip
 """How each setting of --control is parsed."""
 

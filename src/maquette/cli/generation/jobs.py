@@ -84,7 +84,9 @@ class Jobs:
         for number, (control, record) in enumerate(zip(self._plan.controls, self._template.controls, strict=True)):
             map_ = self._kept[number] if number in self._kept else self._map(control, source)
             mask = None if control.mask is None else self._mask(open_image(control.mask, as_mask))
-            found.append(replace(record, map=map_, mask=mask))
+            union = self._studio.net(record.controlnet).control.types > 0
+            kind = control.type or (control.condition if union else None)
+            found.append(replace(record, map=map_, mask=mask, type=kind))
         return found
 
     def _map(self, control: ControlRequest, shared: Path | None) -> str:

@@ -50,6 +50,7 @@ class SamplingOptions(Declared):
 
     steps: int | None = setting(None, "Sampling steps; default: the base's, such as 20.")
     guidance: float | None = setting(None, "Classifier-free guidance; default: the base's, such as 9 (diorama: 4).")
+    distilled_guidance: float | None = setting(None, "Scale that FLUX.1-dev takes as an input; default: 3.5.")
     sampler: str | None = setting(
         None, "ddim, ddpm, euler, euler-ancestral, heun, dpm++, dpm++-karras, unipc; default: the base's, such as ddim."
     )

@@ -147,6 +147,7 @@ def _template(options: Options, controls: Sequence[ControlRequest], loras: list[
         "negative_prompt": options.prompt.negative_prompt,
         "steps": sampling.steps,
         "guidance": sampling.guidance,
+        "distilled_guidance": sampling.distilled_guidance,
         "condition_in": sampling.condition_in,
         "resolution_weights": sampling.resolution_weights,
         "sampler": sampling.sampler,

@@ -17,7 +17,7 @@ from maquette.sampling.speed import read_interval, without_parts
 T = TypeVar("T", ControlRecord, LoraFile)
 
 SAMPLING = (
-    "speed", "steps", "guidance", "sampler", "guidance_interval", "reuse", "decoder", "condition_in",
+    "speed", "steps", "guidance", "distilled_guidance", "sampler", "guidance_interval", "reuse", "decoder", "condition_in",
     "resolution_weights", "strength", "feather", "seed",
 )  # fmt: skip
 TEXTS = ("prompt", "negative_prompt", "base", "prediction")

@@ -1,0 +1,166 @@
+"""Flux.1: its ControlNets' config.json, and networks told by the names and shapes of their tensors.
+
+| tensor | says |
+| --- | --- |
+| controlnet_x_embedder.weight, controlnet_blocks.0.weight | a ControlNet of this family, under diffusers' names |
+| input_hint_block.conv_in.weight | it takes pixels (XLabs) |
+| input_hint_block.0.weight, double_blocks.0... | the same under XLabs' own names (`formats.flux_names`) |
+| controlnet_mode_embedder.weight | a union, which is told the kind of its condition |
+| time_text_embed.guidance_embedder... | it is given the scale of distilled guidance |
+| double_blocks.0.img_attn.qkv.weight, final_layer... | a base under Black Forest Labs' own names |
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from maquette.errors import MaquetteError
+from maquette.formats.flux_names import diffusers_names, is_original
+from maquette.formats.topology import count
+from maquette.foundation.weights import Shape, Weights
+
+CONTROLNET, TRANSFORMER = "FluxControlNetModel", "FluxTransformer2DModel"
+CONDITION = "controlnet_x_embedder.weight"
+NOT_COPIED = (
+    "controlnet_x_embedder.", "controlnet_blocks.", "controlnet_single_blocks.", "controlnet_mode_embedder.",
+    "input_hint_block.",
+)  # fmt: skip
+"""Prefixes of weights that only a ControlNet has."""
+_SINGLE, _DOUBLE = "single_transformer_blocks.0.proj_mlp.weight", "transformer_blocks.0.attn.add_k_proj.weight"
+_EMBEDDER = "x_embedder.weight"  # Qwen-Image calls it img_in
+_HINT, _MODES = "input_hint_block.conv_in.weight", "controlnet_mode_embedder.weight"
+_GUIDANCE, _ORIGINAL_HINT = "time_text_embed.guidance_embedder.linear_1.weight", "input_hint_block.0.weight"
+MODES = ("canny", "tile", "depth", "blur", "pose/openpose", "gray", "low quality")
+"""The kinds of condition that published unions tell apart, each with its names; they have tokens for ten."""
+
+Shapes = Mapping[str, Shape]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a ControlNet takes, as its config.json says; widths are its base's."""
+
+    doubles: int
+    singles: int = 0
+    guided: bool = True  # whether it is given the scale of distilled guidance
+    modes: int = 0  # kinds of condition that it tells apart
+    hint: int = 0  # channels of its convolutions on pixels; 0: it takes latents
+
+    @staticmethod
+    def read(config: Mapping[str, Any] | None, blocks: int, guided: bool) -> "Design":
+        """From a ControlNet's config.json, with diffusers' defaults.
+
+        A new one, without config.json, copies a quarter of the base's double blocks, or so many blocks as `num_layers`
+        says, of both kinds, in their order.
+
+        Args:
+            blocks: double blocks of the base.
+            guided: whether the base is given the scale of distilled guidance.
+
+        Raises `MaquetteError` for numbers of blocks that are none.
+        """
+        config = config or {}
+        if config.get("_class_name") != CONTROLNET and "num_single_layers" not in config:
+            asked = config.get("num_layers") or max(1, round(blocks / 4))
+            return Design(min(asked, blocks), max(0, asked - blocks), guided)
+        counts = (config.get("num_layers", 19), config.get("num_single_layers", 38))
+        modes, hint = (config.get(key) or 0 for key in ("num_mode", "conditioning_embedding_channels"))
+        numbers = (*counts, modes, hint)
+        if not all(type(number) is int and 0 <= number <= 1024 for number in numbers) or not sum(counts):
+            raise MaquetteError(
+                "A ControlNet for Flux has 1 or more blocks (num_layers, num_single_layers), and whole numbers of "
+                f"modes and channels (num_mode, conditioning_embedding_channels), not {numbers}; fetch it anew."
+            )
+        return Design(*counts, bool(config.get("guidance_embeds", False)), modes, hint)
+
+
+def modes(config: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """The kinds of condition of a union, by its config.json; numbered ones beyond the published. None of others."""
+    number = config.get("num_mode") or 0
+    return (*MODES[:number], *map(str, range(len(MODES), number))) if number else None
+
+
+def holds_control(names: Mapping[str, object]) -> bool:
+    """Whether tensors are those of a ControlNet of this family, under diffusers' names or XLabs'."""
+    return (CONDITION in names and _EMBEDDER in names) or (_ORIGINAL_HINT in names and is_original(names))
+
+
+def holds_transformer(names: Mapping[str, object]) -> bool:
+    """Whether tensors are those of a base's network, under diffusers' names."""
+    return _SINGLE in names and _DOUBLE in names and CONDITION not in names
+
+
+def holds_original(names: Mapping[str, object]) -> bool:
+    """Whether tensors are those of a base's network, under the names that Black Forest Labs gave them."""
+    return is_original(names) and _ORIGINAL_HINT not in names
+
+
+def as_diffusers(weights: Weights) -> Weights:
+    """A base's or ControlNet's tensors under diffusers' names, read lazily."""
+    return diffusers_names(weights) if is_original(weights) else weights
+
+
+def told_config(weights: Weights) -> dict[str, Any]:
+    """The config.json of a file that has none, as far as tensors tell it; empty if they are no ControlNet."""
+    if not holds_control(weights):
+        return {}
+    weights = as_diffusers(weights)
+    shapes, (width, text) = weights.shapes, weights.shapes["context_embedder.weight"]
+    head = next((shape[0] for name, shape in shapes.items() if name.endswith("attn.norm_q.weight")), width)
+    return {
+        "_class_name": CONTROLNET,
+        "patch_size": 2 if _HINT in shapes else 1,
+        "in_channels": shapes[_EMBEDDER][1],
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": text,
+        "pooled_projection_dim": shapes["time_text_embed.text_embedder.linear_1.weight"][1],
+        "num_layers": count(shapes, r"transformer_blocks\.(\d+)\."),
+        "num_single_layers": count(shapes, r"single_transformer_blocks\.(\d+)\."),
+        "guidance_embeds": _GUIDANCE in shapes,
+        "num_mode": shapes[_MODES][0] if _MODES in shapes else None,
+        "conditioning_embedding_channels": _hint_channels(shapes),
+    }
+
+
+def _hint_channels(shapes: Shapes) -> int | None:
+    return shapes["input_hint_block.conv_out.weight"][0] if _HINT in shapes else None
+
+
+def check_control(weights: Weights, base: Mapping[str, Any]) -> None:
+    """Check that a ControlNet fits a base.
+
+    Args:
+        base: the configuration of its network.
+
+    Raises `MaquetteError` if the weights are none of this family, or made for a base of other widths.
+    """
+    if not holds_control(weights):
+        raise MaquetteError(
+            f"{str(weights.source)!r} holds no ControlNet for Flux, which this base is (the first of its tensors: "
+            f"{min(weights, default=None)!r}); load the base that it was trained on, or give one for this."
+        )
+    expected = (base["num_attention_heads"] * base["attention_head_dim"], base["in_channels"])
+    found = weights.shapes[CONDITION]
+    if len(found) == 2 and found[0] == expected[0] and found[1] > expected[1]:
+        raise MaquetteError(
+            f"The ControlNet in {str(weights.source)!r} takes {(found[1] - expected[1]) // 4} more channels than its "
+            "condition has, such as a mask to paint in, which is not supported; give one that takes a condition alone."
+        )
+    if found != expected:
+        raise MaquetteError(
+            f"The ControlNet in {str(weights.source)!r} is made for another Flux: its tokens have the shape {found}, "
+            f"this base's {expected}; load the base it was trained on."
+        )
+
+
+def summary(shapes: Shapes) -> tuple[str, str]:
+    """What a transformer or a ControlNet is, and its blocks, in words; diffusers' names."""
+    width, text = shapes["context_embedder.weight"]
+    doubles = count(shapes, r"transformer_blocks\.(\d+)\.")
+    singles = count(shapes, r"single_transformer_blocks\.(\d+)\.")
+    told = [f"text {text} wide"]
+    told += ["takes pixels"] if _HINT in shapes else []
+    told += [f"{shapes[_MODES][0]} modes"] if _MODES in shapes else []
+    told += ["distilled guidance"] if _GUIDANCE in shapes else []
+    return f"Flux.1, {', '.join(told)}", f"{doubles} double + {singles} single × {width}"

@@ -1,0 +1,67 @@
+"""Flux by the command line: trained by flow matching, resumed bitwise, described and used."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.own_pairs import weights
+from tests.tiny_flux import tiny_flux
+
+import maquette as mq
+from maquette.checkpoints.save import save_base
+from maquette.diorama import dataset
+
+TRAINING = (
+    "--scenes", 8, "--batch-size", 2, "--evaluate-every", 0, "--checkpoint-every", 2, "--precision", "float32",
+    "--learning-rate", 1e-3, "--warmup", 1, "--workers", 0, "--cache-folder", "cache", "--device", "cpu",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("base")
+    save_base(tiny_flux(context=96), folder)
+    return folder
+
+
+def test_trained_resumed_described_and_used(maquette, base, image, monkeypatch) -> None:
+    monkeypatch.setattr(dataset, "SHARD", 8)
+
+    def train(output: str, steps: int, *more: object) -> None:
+        code, _, err = maquette(
+            "train", "diorama/canny", "--base", base, "--output", output, "--max-steps", steps, *TRAINING, *more
+        )
+        assert code == 0, err
+
+    train("whole", 4, "--blocks", 4)
+    train("parts", 2, "--blocks", 4)
+    train("parts", 4, "--blocks", 4, "--resume")
+    whole, parts = weights(Path("whole")), weights(Path("parts"))
+    assert whole["zero_convs.0.weight"].any()
+    assert "trainable_copy.single_transformer_blocks.0.proj_out.weight" in whole
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+    code, told, _ = maquette("info", "whole")
+    assert code == 0
+    assert "Flux.1, text 40 wide" in told
+    assert "diorama/canny" in told
+    options = ("--base", base, "--controlnet", "whole", "--steps", 2, "--size", "64x64", "--device", "cpu")
+    code, _, err = maquette("generate", image, *options, "--condition", "canny", "-o", "made.png")
+    assert code == 0, err
+    assert Path("made.png").exists()
+    code, _, err = maquette(
+        "generate", image, *options[:-4], "--size", "64x72", "-o", "again.png", "--condition", "canny"
+    )
+    assert code != 0
+    assert "multiples of 16" in err
+
+
+def test_a_wrong_pair_is_one_sentence(maquette, base, image) -> None:
+    options = ("--condition", "canny", "--steps", 1, "--device", "cpu", "-o", "x.png")
+    code, _, err = maquette("generate", image, "--base", base, "--controlnet", "diorama/canny", *options)
+    assert code != 0
+    assert "holds no ControlNet for Flux" in err
+    mq.ControlNet.attach(mq.load_base(base)).save("net")
+    code, _, err = maquette("generate", image, "--controlnet", "net", *options)
+    assert code != 0
+    assert "is made for Flux, a transformer" in err
