@@ -150,7 +150,7 @@ def test_types_are_asked_for_by_name(pair) -> None:
     else:
         assert net.typed(map_, "repaint").type == 7
     plain = ControlNet.attach(base)
-    with pytest.warns(MaquetteWarning, match="type='canny' has no effect: control 1 of 1 follows one kind"):
+    with pytest.warns(MaquetteWarning, match="type 'canny' of control 1 of 1 has no effect"):
         generate(base, "a", Control(plain, map_, type="canny"), steps=1)
 
 

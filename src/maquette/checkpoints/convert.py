@@ -46,6 +46,7 @@ def convert(
     source, target = controlnets.find_controlnet(source), Path(target)
     locked = base_weights(base) if base is not None else None
     kept, weights = controlnets.opened(source)
+    kept = kept and union.completed(kept, weights)
     _refuse_own_layout(source, kept)
     control = _read(weights, locked and encoder_weights(locked))
     if heads is not None and kept is not None:
@@ -205,6 +206,7 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     from_base, to_base = base_weights(old), base_weights(new)
     _check_alike(from_base, to_base)
     kept, weights = controlnets.opened(source)
+    kept = kept and union.completed(kept, weights)
     variant = ControlNetConfig.read(kept or {}).variant
     if variant == "lite":
         raise MaquetteError(f"{str(source)!r} is lite: it copies nothing of its base that could move; use it as it is.")

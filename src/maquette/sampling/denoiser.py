@@ -76,7 +76,9 @@ class EncodedControl:
     def joint(
         group: "Sequence[EncodedControl]", latents: Tensor, timestep: Tensor, text: Conditioning, step: int, steps: int
     ) -> Residuals:
-        """The residuals of one union under several conditions, each with its own weight; arguments of `residuals`."""
+        """The residuals of one union under several conditions, each with its own weight; latents as in `residuals`,
+        (B, C, h, w) or (2 B, C, h, w).
+        """
         net = group[0].control.net
         given = [
             net.typed(one._for_rows(len(latents)), one.control.type, one.control.factors(1, step, steps)[0])

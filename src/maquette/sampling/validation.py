@@ -119,7 +119,9 @@ def warn_of_unused(
     for number, control in enumerate(controls, start=1):
         name = f"control {number} of {len(controls)}"
         untold = control.type is not None and not control.net.control.types
-        notes[f"type={control.type!r} has no effect: {name} follows one kind of condition"] = untold
+        notes[f"the type {control.type!r} of {name} has no effect: its ControlNet follows one kind of condition"] = (
+            untold
+        )
         notes |= {f"{name} has no effect: {reason}": idle for reason, idle in _reasons(control, steps).items()}
         alone = control.branch == "conditional" or control.balance == "control"
         notes[f"without guidance, at 1, there is one branch: {name} acts as in both"] = unguided and alone
