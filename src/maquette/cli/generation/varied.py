@@ -17,8 +17,8 @@ from maquette.sampling.speed import read_interval, without_parts
 T = TypeVar("T", ControlRecord, LoraFile)
 
 SAMPLING = (
-    "speed", "steps", "guidance", "distilled_guidance", "sampler", "guidance_interval", "reuse", "decoder", "condition_in",
-    "resolution_weights", "strength", "feather", "seed",
+    "speed", "steps", "guidance", "distilled_guidance", "sampler", "guidance_interval", "reuse", "decoder",
+    "condition_in", "resolution_weights", "strength", "feather", "seed",
 )  # fmt: skip
 TEXTS = ("prompt", "negative_prompt", "base", "prediction")
 OF_CONTROLS: dict[str, Callable[[str], Any]] = {
