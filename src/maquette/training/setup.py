@@ -110,7 +110,7 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
     A base loaded here is converted to the training precision after its weights were copied; its autoencoder and text
     encoders stay in float32, since their outputs are cached.
 
-    Raises `MaquetteError` for a union to start from.
+    Raises `MaquetteError` for a base that does not suit the configuration, and for a union to start from.
     """
     base = shared or load_base(config.base, device, "float32", prediction=config.prediction)
     check_base(base, config)
