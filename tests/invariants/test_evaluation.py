@@ -15,13 +15,13 @@ from typer.testing import CliRunner
 import maquette as mq
 from maquette.checkpoints.save import save_base
 from maquette.cli.main import app
+from maquette.conditions import spec
 from maquette.controlnet.contract import Contract
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError
 from maquette.evaluation import controlnet as module
 from maquette.evaluation.controlnet import Uncontrolled, evaluate_controlnet
 from maquette.evaluation.protocol import PROMPTS, Protocol
-from maquette.metrics import fidelity
 from maquette.training.monitor import metrics_log as monitor
 
 PROTOCOL = Protocol(scenes=4, steps=1, batch_size=3)
@@ -59,8 +59,8 @@ def test_a_fresh_controlnet_scores_as_none(condition, base, tmp_path) -> None:
 
 def test_images_without_control_are_generated_once(base, monkeypatch) -> None:
     labels = []
-    generate = module._generate
-    monkeypatch.setattr(module, "_generate", lambda *args: labels.append(args[-1]) or generate(*args))
+    generate = module.generated_from
+    monkeypatch.setattr(module, "generated_from", lambda *args: labels.append(args[-1]) or generate(*args))
     uncontrolled = Uncontrolled(base, PROTOCOL)
     nets = [randomise(mq.ControlNet.attach(base, seed=seed)) for seed in (0, 1)]
     first, second = (evaluate_controlnet(net, "canny", uncontrolled) for net in nets)
@@ -138,7 +138,7 @@ def test_a_run_on_own_pairs_is_evaluated_on_those_it_held_out(settings, tmp_path
 )
 def test_a_run_that_cannot_be_scored_says_why(settings, tmp_path, changes, message, monkeypatch) -> None:
     """Its training goes on, and says so too."""
-    monkeypatch.setattr(fidelity, "is_cached", lambda published: False)
+    monkeypatch.setattr(spec, "is_cached", lambda published: False)
     base = tiny_base("sd15", context=200)
     save_base(base, tmp_path / "base")
     write_pairs(tmp_path / "pairs")

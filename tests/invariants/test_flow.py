@@ -40,7 +40,7 @@ def test_with_the_true_velocity_the_start_image_comes_back(config, sampler, stre
     truth = noise([generator], (8, 8, 8)) - latents
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
-    monkeypatch.setattr(base, "decode_latents", lambda latents: found.append(latents) or [start])
+    monkeypatch.setattr(base, "decode_latents", lambda latents, *_: found.append(latents) or [start])
     seen = []
     mq.generate(base, "a", image=start, strength=strength, guidance=1, seed=5, size=(64, 64), sampler=sampler,
                 callback=seen.append)  # fmt: skip
@@ -52,7 +52,7 @@ def test_latents_are_kept_from_one_cell_beyond_the_mask(start) -> None:
     base = flow_base(STATIC)
     found = []
     decode = base.decode_latents
-    base.decode_latents = lambda latents: found.append(latents) or decode(latents)
+    base.decode_latents = lambda latents, *more: found.append(latents) or decode(latents, *more)
     mask = Image.new("L", (64, 64))
     mask.paste(255, (0, 0, 64, 32))
     mq.generate(base, "a", image=start, mask=mask, size=(64, 64))

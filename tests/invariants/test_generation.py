@@ -113,7 +113,7 @@ def test_with_the_true_noise_the_start_image_comes_back(base, sampler, strength,
     truth = noise([generator], (4, 8, 8))
     monkeypatch.setattr(base, "predict", lambda latents, *args: truth.expand_as(latents))
     found = []
-    monkeypatch.setattr(base, "decode_latents", lambda latents: found.append(latents) or [start])
+    monkeypatch.setattr(base, "decode_latents", lambda latents, *_: found.append(latents) or [start])
     generate(base, "a", image=start, strength=strength, steps=10, guidance=1, seed=5, size=(64, 64), sampler=sampler)
     assert (found[0] - latents).abs().max() < 0.1
 

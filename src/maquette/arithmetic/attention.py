@@ -58,11 +58,18 @@ class OnceForText:
         self.kept = _Kept()
 
     def __call__(
-        self, module: Attention, hidden_states: Tensor, encoder_hidden_states: Tensor | None = None, **more: Any
+        self,
+        module: Attention,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor | None = None,
+        attention_mask: Tensor | None = None,  # these two by name, since diffusers asks which names there are
+        temb: Tensor | None = None,
+        **more: Any,
     ) -> Tensor:
         text = encoder_hidden_states
-        if _has_more(module) or any(value is not None for value in more.values()):
-            attended: Tensor = self.fallback(module, hidden_states, text, **more)
+        others = (attention_mask, temb, *more.values())
+        if _has_more(module) or any(value is not None for value in others):
+            attended: Tensor = self.fallback(module, hidden_states, text, attention_mask, temb, **more)
             return attended
         x = hidden_states.flatten(2).mT if hidden_states.ndim == 4 else hidden_states
         if module.group_norm is not None:

@@ -39,7 +39,7 @@ def test_a_stream_tells_of_each_step_and_ends_with_the_library_s_pictures(client
     steps = [(event["step"], event["total"]) for event in told if event["kind"] == "progress"]
     assert steps == sorted(steps) and steps[-1] == (6, 6)
     previews = [event["preview"] for event in told if event.get("preview")]
-    assert previews and unpack(previews[0]).size == (16, 16)
+    assert previews and unpack(previews[0]).size == (128, 128)
     made = [event for event in told if event["kind"] == "picture"]
     expected = by_library(engine, picture, seed=3, count=2)
     for one, other in zip(made, expected, strict=True):
