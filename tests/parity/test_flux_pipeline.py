@@ -116,7 +116,7 @@ def test_a_union_is_told_the_kind_of_its_condition_by_name(tmp_path) -> None:
     assert all(torch.equal(steps[0].residuals[slot], one[slot] + two[slot]) for slot in range(7))
     for kind in (None, "scribbles"):
         with pytest.raises(MaquetteError, match=r"follows several kinds of condition.*canny, tile, depth, blur"):
-            mq.Control(net, condition, type=kind)
+            ours(base, mq.Control(net, condition, type=kind))
 
 
 def test_a_net_of_ours_in_diffusers(tmp_path) -> None:

@@ -15,9 +15,11 @@ BLOCK = 2**21
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(Q Kᵀ / √d) V, for queries (B, H, N, d), keys and values (B, H, M, d) to (B, H, N, d).
 
-    In bfloat16 on a CPU block by block (docs/speed.md has the measurements), everywhere else by the fused kernel.
+    In bfloat16 on a CPU block by block (docs/speed.md has the measurements), everywhere else by the fused kernel, and
+    where gradients are wanted.
     """
-    if query.device.type != "cpu" or query.dtype != torch.bfloat16:
+    in_place = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not query.requires_grad
+    if not in_place:
         return F.scaled_dot_product_attention(query, key, value)
     q, k, v = (states.flatten(0, 1) for states in (query, key, value))
     return _in_blocks(q, k, v).unflatten(0, query.shape[:2])

@@ -84,4 +84,4 @@ def test_features_are_of_nine_layers_of_the_unchanged_base(base, asked) -> None:
     handle = unet.up_blocks[-1].register_forward_hook(lambda *found: caught.append(found[2]))
     base.predict(x, torch.tensor([500, 500]), text)
     handle.remove()
-    assert torch.equal(seen[:, -24:], caught[0])
+    assert torch.allclose(seen[:, -24:], caught[0], atol=1e-5)
