@@ -152,9 +152,7 @@ def test_latents_are_unchanged_one_cell_beyond_the_mask(base, monkeypatch) -> No
     image = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
     mask = Image.fromarray(np.repeat(np.arange(64)[None] >= 32, 64, axis=0).astype(np.uint8) * 255)
     generated, decode = [], base.decode_latents
-    monkeypatch.setattr(
-        base, "decode_latents", lambda x, *more: generated.append(x) or decode(x, *more)
-    )
+    monkeypatch.setattr(base, "decode_latents", lambda x, *more: generated.append(x) or decode(x, *more))
     images(base, mq.Control(net_on(base), MAPS[:1]), image=image, mask=mask)
     kept = base.encode_images([image])
     assert torch.equal(generated[0][..., :3], kept[..., :3])
