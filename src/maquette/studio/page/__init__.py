@@ -15,6 +15,7 @@ from maquette.studio.page.strings import LANGUAGES, Strings, language_of
 
 FONT = ["system-ui", "sans-serif"]  # nothing comes from elsewhere
 STYLE = Path(__file__).parent / "style.css"
+BRUSH = Path(__file__).parent / "brush.js"
 
 
 def build(engine: Engine, language: str = "en") -> gr.Blocks:
@@ -55,11 +56,21 @@ def mount(app: FastAPI, engine: Engine, language: str | None = None) -> FastAPI:
 
     for name in LANGUAGES:
         app = gr.mount_gradio_app(
-            app, build(engine, name), f"/{name}", theme=_theme(), css_paths=STYLE, footer_links=[], ssr_mode=False,
+            app, build(engine, name), f"/{name}", theme=_theme(), css_paths=STYLE, js=BRUSH.read_text("utf-8"), footer_links=[], ssr_mode=False,
             show_error=True, max_file_size=engine.limits.picture_bytes,
         )  # fmt: skip
     return app
 
 
 def _theme() -> gr.themes.Base:
-    return gr.themes.Soft(primary_hue="teal", font=FONT, font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Soft(primary_hue="teal", neutral_hue="stone", font=FONT, font_mono=["ui-monospace", "monospace"])
+    plain = {
+        f"block_{part}{dark}": value
+        for part, value in (
+            ("title_background_fill", "none"), ("title_text_color", "*body_text_color_subdued"),
+            ("title_text_weight", "500"), ("title_padding", "0"), ("label_text_color", "*body_text_color_subdued"),
+            ("label_text_weight", "500"), ("label_background_fill", "*block_background_fill"),
+        )
+        for dark in ("", "_dark") if not (dark and part.endswith(("weight", "padding")))
+    }  # fmt: skip
+    return theme.set(**plain)
