@@ -10,6 +10,6 @@
     else brush.click();
   };
   setInterval(() => {
-    document.querySelectorAll('[id^="canvas-"], [id="start"].painting').forEach(take);
+    document.querySelectorAll('[id^="canvas-"], [data-painting] #start').forEach(take);
   }, 200);
 }

@@ -33,9 +33,9 @@ class Keep:
             elem_classes="crisp", height="auto", allow_preview=True, buttons=["download"],
         )  # fmt: skip
         refresh = gr.Button(words("refresh"), size="sm", elem_id="refresh")
-        self.choice = gr.CheckboxGroup([], label=words("choose"))
+        self.choice = gr.CheckboxGroup([], label=words("choose"), elem_id="choose")
         zip_ = gr.Button(words("zip"), elem_id="zip")
-        self.archive = gr.File(label=words("archive"), interactive=False, visible=False)
+        self.archive = gr.File(label=words("archive"), interactive=False, visible=False, elem_id="archive")
         self.shown = [self.gallery, self.choice]
         refresh.click(self.kept, draw.key, self.shown, api_visibility="private")
         zip_.click(self._zip, [draw.key, self.choice], [self.archive, self.said], api_visibility="private")
