@@ -26,7 +26,7 @@ class Keep:
 
     def __init__(self, draw: Draw, tabs: gr.Tabs) -> None:
         self.draw, self.making, self.tabs, words = draw, draw.making, tabs, draw.words
-        self.dropped = gr.File(label=words("drop"), file_types=["image"], type="binary", elem_id="drop", height=130)
+        self.dropped = gr.File(label=words("drop"), file_types=["image"], type="binary", elem_id="drop", height=170)
         self.said = error_line()
         self.gallery = gr.Gallery(
             label=words("kept"), columns=6, object_fit="contain", format="png", interactive=False, elem_id="kept",
