@@ -142,7 +142,7 @@ def test_results_are_compared_repainted_and_packed(page) -> None:
     for number in (1, 0):
         page.locator("#results .thumbnail-small").nth(number).click()
         page.wait_for_timeout(1000)
-    page.wait_for_selector("#compare img")
+    page.wait_for_selector("#compare")
     page.get_by_label("number input for Pictures").fill("1")
     page.keyboard.press("Tab")
     first = np.asarray(shown(page, "#results .preview"))
