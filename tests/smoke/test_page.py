@@ -1,4 +1,4 @@
-"""The studio's page in a real browser: scenes, photographs, stopping, records and the gallery."""
+"""The studio's page in a real browser: strokes, scenes, photographs, results, stopping, records and the gallery."""
 
 import io
 import os
@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -22,7 +23,7 @@ pytestmark = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
-PATIENCE = 120_000  # milliseconds
+PATIENCE = 40_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +71,36 @@ def shown(page, where: str) -> Image.Image:
     return image
 
 
+def draw(page, where: str, path: list[tuple[float, float]]) -> None:
+    """A stroke with the mouse through points in parts of the editor's shorter side, from its middle."""
+    canvas = page.locator(f"{where} canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    side = min(box["width"], box["height"])
+    points = [(box["x"] + box["width"] / 2 + x * side, box["y"] + box["height"] / 2 + y * side) for x, y in path]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=8)
+    page.mouse.up()
+
+
 def generate(page) -> Image.Image:
     page.click("#generate")
+    page.wait_for_function("!document.querySelector('#said').innerText.includes('Done.')")
     page.wait_for_function("document.querySelector('#said').innerText.includes('Done.')")
     return shown(page, "#results")
+
+
+def test_strokes_become_a_picture_without_choosing_the_brush(page) -> None:
+    draw(page, "#canvas-0", [(-0.2, 0.05), (0, -0.2), (0.2, 0.05), (0.2, 0.25), (-0.2, 0.25), (-0.2, 0.05)])
+    lines = np.asarray(shown(page, "#map-0").convert("L"))
+    assert lines.shape == (128, 128) and 0.01 < (lines > 0).mean() < 0.3
+    rows, columns = np.nonzero(lines)
+    assert abs((columns.min() + columns.max()) / 2 - 64) < 4, "the strokes are in the middle, as they were drawn"
+    assert lines[rows.min(), columns.min()] == 0, "the roof is pointed"
+    page.fill("#prompt textarea, #prompt input", "a red house")
+    assert np.asarray(generate(page)).std() > 10
 
 
 def test_a_scene_becomes_a_picture_that_the_gallery_keeps(page) -> None:
@@ -96,11 +123,58 @@ def test_a_photograph_is_searched_for_edges_and_its_picture_comes_back(page, tmp
     picture = generate(page)
     shown_at = page.locator("#results img").first.get_attribute("src")
     (tmp_path / "made.png").write_bytes(page.request.get(shown_at).body())
+    page.get_by_text("Steps, seed and sampler").click()
     page.fill("#seed input", "5")
     page.get_by_role("tab", name="Keep").click()
     page.locator("#drop input[type=file]").first.set_input_files(tmp_path / "made.png")
     page.wait_for_function("document.querySelector('#said').innerText.includes('back')")
     assert np.array_equal(generate(page), picture)
+
+
+def test_results_are_compared_repainted_and_packed(page) -> None:
+    page.click("#place-0")
+    page.wait_for_selector("#map-0 img")
+    page.get_by_text("Steps, seed and sampler").click()
+    page.get_by_label("number input for Pictures").fill("2")
+    page.keyboard.press("Tab")
+    generate(page)
+    page.locator("#results .thumbnail-lg").first.click()
+    for number in (1, 0):
+        page.locator("#results .thumbnail-small").nth(number).click()
+        page.wait_for_timeout(1000)
+    page.wait_for_selector("#compare")
+    page.get_by_label("number input for Pictures").fill("1")
+    page.keyboard.press("Tab")
+    first = np.asarray(shown(page, "#results .preview"))
+    page.click("#paint")
+    page.wait_for_selector("#start canvas")
+    page.wait_for_timeout(2000)
+    draw(page, "#start", [(-0.1, 0), (0.1, 0)])
+    page.wait_for_timeout(1000)
+    page.fill("#seed input", "77")
+    changed = (np.asarray(generate(page)) != first).any(-1)
+    assert 0.001 < changed.mean() < 0.2 and not changed[:32].any(), "it changes where it was painted"
+    page.get_by_role("tab", name="Keep").click()
+    page.wait_for_selector("#choose input")
+    for box in page.locator("#choose input").all():
+        box.check()
+    page.click("#zip")
+    address = page.wait_for_selector("#archive a").get_attribute("href")
+    with zipfile.ZipFile(io.BytesIO(page.request.get(address).body())) as archive:
+        assert len([name for name in archive.namelist() if name.endswith(".png")]) == 3
+
+
+def test_a_result_starts_another(page) -> None:
+    page.click("#place-0")
+    page.wait_for_selector("#map-0 img")
+    first = np.asarray(generate(page)).astype(int)
+    page.click("#as_start")
+    page.wait_for_selector("#start canvas")
+    page.get_by_label("number input for How much it changes (image to image)").fill("0.2")
+    page.keyboard.press("Tab")
+    page.wait_for_timeout(2000)
+    change = abs(np.asarray(generate(page)) - first)
+    assert 0 < change.mean() < 20, "it goes on from the start image"
 
 
 def test_stop_stops(page) -> None:

@@ -15,12 +15,15 @@ from maquette.studio.page.strings import LANGUAGES, Strings, language_of
 
 FONT = ["system-ui", "sans-serif"]  # nothing comes from elsewhere
 STYLE = Path(__file__).parent / "style.css"
+BRUSH = Path(__file__).parent / "brush.js"
 
 
 def build(engine: Engine, language: str = "en") -> gr.Blocks:
     """The page. Raises `MaquetteError` for a language that it does not speak."""
     words = Strings(language)
-    with gr.Blocks(title=words("title"), analytics_enabled=False, delete_cache=(3600, 24 * 3600)) as blocks:
+    with gr.Blocks(
+        title=words("title"), analytics_enabled=False, fill_width=True, delete_cache=(3600, 24 * 3600)
+    ) as blocks:
         # where the browser keeps the key of its session; the gallery checks it, so that it needs no secret of its own
         key = gr.BrowserState("", storage_key="maquette-session", secret="maquette")
         gr.Markdown(f"# {words('title')}\n{words('lead')}")
@@ -55,11 +58,25 @@ def mount(app: FastAPI, engine: Engine, language: str | None = None) -> FastAPI:
 
     for name in LANGUAGES:
         app = gr.mount_gradio_app(
-            app, build(engine, name), f"/{name}", theme=_theme(), css_paths=STYLE, footer_links=[], ssr_mode=False,
-            show_error=True, max_file_size=engine.limits.picture_bytes,
+            app, build(engine, name), f"/{name}", theme=_theme(), css_paths=STYLE, js=BRUSH.read_text("utf-8"),
+            footer_links=[], ssr_mode=False, show_error=True, max_file_size=engine.limits.picture_bytes,
         )  # fmt: skip
     return app
 
 
 def _theme() -> gr.themes.Base:
-    return gr.themes.Soft(primary_hue="teal", font=FONT, font_mono=["ui-monospace", "monospace"])
+    """Labels are plain words, and blocks have thin borders."""
+    theme = gr.themes.Soft(primary_hue="teal", font=FONT, font_mono=["ui-monospace", "monospace"])
+    colours = {
+        "block_title_background_fill": "none",
+        "block_title_text_color": "*body_text_color",
+        "block_label_background_fill": "*block_background_fill",
+        "block_label_text_color": "*body_text_color",
+        "block_label_border_width": "0",
+        "block_border_width": "1px",
+    }
+    dark = {f"{name}_dark": value for name, value in colours.items()}
+    return theme.set(
+        **colours, **dark, block_title_text_weight="500", block_label_text_weight="500", block_title_padding="0",
+        block_label_shadow="none",
+    )  # fmt: skip

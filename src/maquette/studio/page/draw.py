@@ -126,6 +126,7 @@ class Draw:
             button.click(
                 self._starter(change), chosen, [image, strength, self.begin, looking.said], api_visibility="private"
             )
+        looking.paint.click(None, js="() => { document.body.dataset.painting = ''; }", api_visibility="private")
         looking.again.click(self._again, chosen, [*self.page.inputs.values(), looking.said], api_visibility="private")
 
     def _generate(self, data: dict[Any, Any]) -> Iterator[Updates]:
@@ -194,8 +195,9 @@ def _add_results(page: Fields) -> Looking:
             gr.Button(words(key), size="sm", min_width=100, elem_id=key) for key in ("as_start", "paint", "again")
         )
     compare = gr.ImageSlider(
-        label=words("compare"), visible=False, format="png", interactive=False, buttons=[], elem_classes="crisp"
-    )
+        label=words("compare"), visible=False, format="png", interactive=False, buttons=[], elem_classes="crisp",
+        elem_id="compare",
+    )  # fmt: skip
     return Looking(gr.State([]), gr.State([]), gallery, preview, said, generate, stop, as_start, paint, again, compare)
 
 

@@ -68,18 +68,18 @@ def _add_layer(page: Fields, number: int) -> None:
             words.choices(("drawing", "picture", "map")), value="drawing", label=words("source"), container=False
         )
         with gr.Row():
-            with gr.Column(min_width=300, scale=3):
+            with gr.Column(min_width=300, scale=5):
                 own["canvas"] = canvas(words("canvas"), brush_of(first), f"canvas-{number}")
-            with gr.Column(min_width=180, scale=2):
+            with gr.Column(min_width=220, scale=3):
                 map_ = gr.Image(
                     label=words("given"), interactive=False, format="png", type="pil", buttons=["download"],
-                    elem_classes="crisp", elem_id=f"map-{number}", height=260,
+                    elem_classes="crisp", elem_id=f"map-{number}", height=280,
                 )  # fmt: skip
-                with gr.Row():
+                with gr.Row(elem_classes="scene"):
                     scene = gr.Number(
                         7, label=words("scene"), precision=0, minimum=0, min_width=90, elem_id=f"scene-{number}"
                     )
-                    place = gr.Button(words("place"), size="sm", min_width=90, elem_id=f"place-{number}")
+                    place = gr.Button(words("place"), size="md", min_width=90, elem_id=f"place-{number}")
         page.errors[f"layers.{number}"] = error_line()
         own["weight"] = gr.Slider(0, 2, 1, step=0.05, label=words("weight"))
         with gr.Accordion(words("more"), open=False):

@@ -26,16 +26,16 @@ class Keep:
 
     def __init__(self, draw: Draw, tabs: gr.Tabs) -> None:
         self.draw, self.making, self.tabs, words = draw, draw.making, tabs, draw.words
-        self.dropped = gr.File(label=words("drop"), file_types=["image"], type="binary", elem_id="drop", height=130)
+        self.dropped = gr.File(label=words("drop"), file_types=["image"], type="binary", elem_id="drop", height=170)
         self.said = error_line()
         self.gallery = gr.Gallery(
             label=words("kept"), columns=6, object_fit="contain", format="png", interactive=False, elem_id="kept",
             elem_classes="crisp", height="auto", allow_preview=True, buttons=["download"],
         )  # fmt: skip
         refresh = gr.Button(words("refresh"), size="sm", elem_id="refresh")
-        self.choice = gr.CheckboxGroup([], label=words("choose"))
+        self.choice = gr.CheckboxGroup([], label=words("choose"), elem_id="choose")
         zip_ = gr.Button(words("zip"), elem_id="zip")
-        self.archive = gr.File(label=words("archive"), interactive=False, visible=False)
+        self.archive = gr.File(label=words("archive"), interactive=False, visible=False, elem_id="archive")
         self.shown = [self.gallery, self.choice]
         refresh.click(self.kept, draw.key, self.shown, api_visibility="private")
         zip_.click(self._zip, [draw.key, self.choice], [self.archive, self.said], api_visibility="private")

@@ -88,6 +88,8 @@ class Making:
             return words("progress", event.step, event.total, self._left(event.seconds))
         if isinstance(event, Note):
             return event.sentence
+        if isinstance(event, Finished):
+            return self._caption(event)
         return words("stopped") if isinstance(event, Ended) and event.kind == "cancelled" else words("done")
 
     def _left(self, seconds: float | None) -> str:
