@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 
 import numpy as np
@@ -129,39 +128,6 @@ def test_a_photograph_is_searched_for_edges_and_its_picture_comes_back(page, tmp
     page.locator("#drop input[type=file]").first.set_input_files(tmp_path / "made.png")
     page.wait_for_function("document.querySelector('#said').innerText.includes('back')")
     assert np.array_equal(generate(page), picture)
-
-
-def test_results_are_compared_repainted_and_packed(page) -> None:
-    page.click("#place-0")
-    page.wait_for_selector("#map-0 img")
-    page.get_by_text("Steps, seed and sampler").click()
-    page.get_by_label("number input for Pictures").fill("2")
-    page.keyboard.press("Tab")
-    generate(page)
-    page.locator("#results .thumbnail-lg").first.click()
-    for number in (1, 0):
-        page.locator("#results .thumbnail-small").nth(number).click()
-        page.wait_for_timeout(1000)
-    page.wait_for_selector("#compare")
-    page.get_by_label("number input for Pictures").fill("1")
-    page.keyboard.press("Tab")
-    first = np.asarray(shown(page, "#results .preview"))
-    page.click("#paint")
-    page.wait_for_selector("#start canvas")
-    page.wait_for_timeout(2000)
-    draw(page, "#start", [(-0.1, 0), (0.1, 0)])
-    page.wait_for_timeout(1000)
-    page.fill("#seed input", "77")
-    changed = (np.asarray(generate(page)) != first).any(-1)
-    assert 0.001 < changed.mean() < 0.2 and not changed[:32].any(), "it changes where it was painted"
-    page.get_by_role("tab", name="Keep").click()
-    page.wait_for_selector("#choose input")
-    for box in page.locator("#choose input").all():
-        box.check()
-    page.click("#zip")
-    address = page.wait_for_selector("#archive a").get_attribute("href")
-    with zipfile.ZipFile(io.BytesIO(page.request.get(address).body())) as archive:
-        assert len([name for name in archive.namelist() if name.endswith(".png")]) == 3
 
 
 def test_a_result_starts_another(page) -> None:
