@@ -1,13 +1,17 @@
-"""Flux by the command line: trained by flow matching, resumed bitwise, described and used."""
+"""Transformers by the command line: trained by flow matching, resumed bitwise, described and used."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from tests.own_pairs import weights
 from tests.tiny_flux import tiny_flux
+from tests.tiny_sd3 import tiny_sd3
 
 import maquette as mq
+from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.diorama import dataset
 
@@ -17,14 +21,34 @@ TRAINING = (
 )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Family:
+    make: Callable[..., Base]
+    blocks: int
+    copied: str  # a weight of the last block that is copied
+    title: str
+    short: str
+
+
+FAMILIES = {
+    "sd3": Family(tiny_sd3, 3, "transformer_blocks.2.ff.net.2.weight", "Stable Diffusion 3", "Stable Diffusion 3"),
+    "flux": Family(tiny_flux, 4, "single_transformer_blocks.0.proj_out.weight", "Flux.1", "Flux"),
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request) -> Family:
+    return FAMILIES[request.param]
+
+
 @pytest.fixture(scope="module")
-def base(tmp_path_factory) -> Path:
+def base(family, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("base")
-    save_base(tiny_flux(context=96), folder)
+    save_base(family.make(context=96), folder)
     return folder
 
 
-def test_trained_resumed_described_and_used(maquette, base, image, monkeypatch) -> None:
+def test_trained_resumed_described_and_used(maquette, family, base, image, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "SHARD", 8)
 
     def train(output: str, steps: int, *more: object) -> None:
@@ -33,17 +57,17 @@ def test_trained_resumed_described_and_used(maquette, base, image, monkeypatch) 
         )
         assert code == 0, err
 
-    train("whole", 4, "--blocks", 4)
-    train("parts", 2, "--blocks", 4)
-    train("parts", 4, "--blocks", 4, "--resume")
+    train("whole", 4, "--blocks", family.blocks)
+    train("parts", 2, "--blocks", family.blocks)
+    train("parts", 4, "--blocks", family.blocks, "--resume")
     whole, parts = weights(Path("whole")), weights(Path("parts"))
     assert whole["zero_convs.0.weight"].any()
-    assert "trainable_copy.single_transformer_blocks.0.proj_out.weight" in whole
+    assert f"trainable_copy.{family.copied}" in whole
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
     code, told, _ = maquette("info", "whole")
     assert code == 0
-    assert "Flux.1, text 40 wide" in told
+    assert f"{family.title}, text 40 wide" in told
     assert "diorama/canny" in told
     options = ("--base", base, "--controlnet", "whole", "--steps", 2, "--size", "64x64", "--device", "cpu")
     code, _, err = maquette("generate", image, *options, "--condition", "canny", "-o", "made.png")
@@ -56,12 +80,12 @@ def test_trained_resumed_described_and_used(maquette, base, image, monkeypatch) 
     assert "multiples of 16" in err
 
 
-def test_a_wrong_pair_is_one_sentence(maquette, base, image) -> None:
+def test_a_wrong_pair_is_one_sentence(maquette, family, base, image) -> None:
     options = ("--condition", "canny", "--steps", 1, "--device", "cpu", "-o", "x.png")
     code, _, err = maquette("generate", image, "--base", base, "--controlnet", "diorama/canny", *options)
     assert code != 0
-    assert "holds no ControlNet for Flux" in err
+    assert f"holds no ControlNet for {family.short}" in err
     mq.ControlNet.attach(mq.load_base(base)).save("net")
     code, _, err = maquette("generate", image, "--controlnet", "net", *options)
     assert code != 0
-    assert "is made for Flux, a transformer" in err
+    assert f"is made for {family.short}, a transformer" in err
