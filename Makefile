@@ -7,7 +7,7 @@ PROMPT ?=
 OUTPUT ?= demo.png
 MINUTES ?= 120
 
-.PHONY: setup demo test test-slow browser fuzz faults lint bench wheels clean
+.PHONY: setup demo ui test test-slow browser fuzz faults lint bench wheels clean
 
 setup: .venv/ready
 
@@ -28,6 +28,10 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 
 demo: setup
 	$(BIN)/maquette demo $(if $(IMAGE),"$(IMAGE)") $(if $(PROMPT),--prompt "$(PROMPT)") -o "$(OUTPUT)"
+
+# The studio's page, at http://127.0.0.1:7860 until it is stopped.
+ui: setup
+	$(BIN)/maquette ui
 
 test: lint
 	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -n logical --maxprocesses 8 --dist loadfile -m "not slow"
