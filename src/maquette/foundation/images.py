@@ -158,6 +158,8 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, widt
         elif len(lines) < 2:
             lines.append(word)
         else:
+            while font.getlength(f"{lines[-1]} …") > width and " " in lines[-1]:
+                lines[-1] = lines[-1].rpartition(" ")[0]
             lines[-1] = lines[-1].rstrip(",.") + " …"
             break
     return "\n".join(lines)

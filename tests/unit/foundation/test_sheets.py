@@ -11,3 +11,11 @@ def test_rows_labels_and_captions_fit() -> None:
     labelled = image_grid([[red, red]], labels=["a row"], captions=[["some words that go on", "b"]], tile=64)
     assert labelled.width > 2 * 64
     assert labelled.height > 64
+
+
+def test_a_caption_cut_short_stays_below_its_image() -> None:
+    red = Image.new("RGB", (224, 224), "red")
+    caption = "a white house with a blue roof and a green round tree on the grass"
+    sheet = image_grid([[red, red]], captions=[[caption, ""]])
+    right = sheet.crop((2 + 224 + 2, 2 + 224, *sheet.size)).getcolors()
+    assert right is not None and len(right) == 1
