@@ -1,6 +1,6 @@
 """Fidelity of a ControlNet on unseen scenes or held-out pairs under the paper's four kinds of prompt (v3 §4.1)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -145,46 +145,68 @@ def evaluate(
 
     Raises `MaquetteError` for fewer than 2 examples, since each also gets another's caption.
     """
-    base, protocol = uncontrolled.base, replace(uncontrolled.protocol, scenes=len(examples.maps))
+    protocol = replace(uncontrolled.protocol, scenes=len(examples.maps))
     judges = judges or Judges()
-    size = examples.sources[0].size
     real = judges.features(examples.sources)
     controlled, bare = _Gathered(), _Gathered()
-    prompts: dict[str, list[str]] = {}
-
-    def some(images: Sequence[Image.Image]) -> list[Image.Image]:
-        return [images[number] for number in shown if number < len(images)]
-
-    pictures = {"condition": some(examples.maps), "source": some(examples.sources)}
+    asked: dict[str, list[str]] = {}
+    pictures = {"condition": _some(examples.maps, shown), "source": _some(examples.sources, shown)}
     unshown: dict[str, list[Image.Image]] = {}
-    defaults: list[Image.Image] = []
-
-    def generated(kind: str) -> list[Image.Image]:
-        label = f"{examples.condition}, {kind} prompt"
-        return generated_from(base, prompts[kind], [(net, examples.maps)], protocol, size, label)
-
-    for kind in sorted(protocol.kinds, key=AUTOMATIC.__eq__):  # the automatic ones last: they caption the default's
-        if kind == AUTOMATIC:
-            assert captioner is not None, "automatic prompts need a captioner"
-            prompts["default"] = PROMPTS["default"](examples.captions)
-            prompts[kind] = list(captioner(defaults or generated("default")))
-        else:
-            prompts[kind] = PROMPTS[kind](examples.captions)
-        images, without = generated(kind), uncontrolled.images(kind, prompts[kind], size)
-        if kind == "default" and AUTOMATIC in protocol.kinds:
-            defaults = images
+    for kind, prompts, images, without in _generated(net, examples, uncontrolled, captioner):
+        asked[kind] = prompts
         for found, gathered in ((images, controlled), (without, bare)):
-            each = examples.measured(found) | judges.each(found, prompts[kind])
+            each = examples.measured(found) | judges.each(found, prompts)
             gathered.add(kind, each, judges.sets(found, real))
-        pictures[kind], unshown[f"{kind}, no control"] = some(images), some(without)
-    ceilings = examples.measured(through(base, examples.sources, protocol.batch_size))
-    floors = examples.measured([*examples.sources[1:], examples.sources[0]])
+        pictures[kind], unshown[f"{kind}, no control"] = _some(images, shown), _some(without, shown)
     if grid is not None:
         with atomic_write(grid) as path:
             image_grid(list(pictures.values()), labels=list(pictures)).save(path, "PNG")
-    label = examples.label
-    scores, without_control = controlled.each.pop(label), bare.each.pop(label)
+    decoded = through(uncontrolled.base, examples.sources, protocol.batch_size)
+    return _report(examples, protocol, judges, decoded, controlled, bare, asked, pictures | unshown)
+
+
+def _some(images: Sequence[Image.Image], shown: Sequence[int]) -> list[Image.Image]:
+    return [images[number] for number in shown if number < len(images)]
+
+
+def _generated(
+    net: ControlNet, examples: Examples, uncontrolled: Uncontrolled, captioner: Captioner | None
+) -> Iterator[tuple[str, list[str], list[Image.Image], list[Image.Image]]]:
+    """Each kind of prompt, the prompts, and their images with control and without."""
+    protocol, size = uncontrolled.protocol, examples.sources[0].size
+
+    def controlled(kind: str, prompts: list[str]) -> list[Image.Image]:
+        label = f"{examples.condition}, {kind} prompt"
+        return generated_from(uncontrolled.base, prompts, [(net, examples.maps)], protocol, size, label)
+
+    defaults: list[Image.Image] = []
+    for kind in sorted(protocol.kinds, key=AUTOMATIC.__eq__):  # the automatic ones last: they caption the default's
+        if kind == AUTOMATIC:
+            assert captioner is not None, "automatic prompts need a captioner"
+            prompts = list(captioner(defaults or controlled("default", PROMPTS["default"](examples.captions))))
+        else:
+            prompts = PROMPTS[kind](examples.captions)
+        images = controlled(kind, prompts)
+        if kind == "default" and AUTOMATIC in protocol.kinds:
+            defaults = images
+        yield kind, prompts, images, uncontrolled.images(kind, prompts, size)
+
+
+def _report(
+    examples: Examples,
+    protocol: Protocol,
+    judges: Judges,
+    decoded: list[Image.Image],
+    controlled: _Gathered,
+    bare: _Gathered,
+    asked: dict[str, list[str]],
+    pictures: dict[str, list[Image.Image]],
+) -> Report:
+    """What was measured, between the ceiling of the sources `decoded` and the floor of the sources in another order."""
+    label, ceilings = examples.label, examples.measured(decoded)
+    floors = examples.measured([*examples.sources[1:], examples.sources[0]])
     own = judges.each(examples.sources, examples.captions)
+    scores, without_control = controlled.each.pop(label), bare.each.pop(label)
     return Report(
         examples.condition,
         protocol,
@@ -202,8 +224,8 @@ def evaluate(
         _bounds(ceilings | own, floors, label),
         controlled.sets,
         bare.sets,
-        {kind: prompts[kind] for kind in scores},
-        pictures | unshown,
+        {kind: asked[kind] for kind in scores},
+        pictures,
     )
 
 
