@@ -9,7 +9,6 @@ from diffusers import (
     QwenImageControlNetModel,
     QwenImageTransformer2DModel,
 )
-from tests.tiny_sd3 import WIDTH, randomised
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
@@ -17,6 +16,7 @@ from maquette.backbones.frames import FrameAutoencoder
 from maquette.backbones.transformers.qwen import QwenBackbone
 from maquette.base import Base, Defaults
 from maquette.text.qwen import TEMPLATE, QwenText
+from tests.tiny_sd3 import WIDTH, randomised
 
 SCHEDULE = {"_class_name": "FlowMatchEulerDiscreteScheduler"} | dict(
     FlowMatchEulerDiscreteScheduler(
@@ -59,7 +59,8 @@ def tiny_text(seed: int = 0) -> QwenText:
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer), "hidden_size": WIDTH, "intermediate_size": 32, "num_hidden_layers": 2,
-            "num_attention_heads": 2, "num_key_value_heads": 1, "bos_token_id": 0, "eos_token_id": 0, "max_position_embeddings": 1024, "max_window_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 1024,
+            "max_window_layers": 2, "bos_token_id": 0, "eos_token_id": 0,
             "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [2, 4, 4]},
         },
         vision_config={

@@ -28,7 +28,6 @@ from maquette.noise.config import noise_process
 from maquette.noise.process import image_tokens
 from maquette.text.conditioning import Conditioning, TextEncoder
 
-
 Autoencoder = AutoencoderKL | FrameAutoencoder
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from diffusers import FluxTransformer2DModel
 from transformers import CLIPTextModel
 
-from maquette.backbones.transformers.flux import FluxBackbone
 from maquette.backbones.protocol import Backbone
+from maquette.backbones.transformers.flux import FluxBackbone
 from maquette.base import Base, Defaults
 from maquette.checkpoints.families import Family, register
 from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip, read_t5

@@ -144,7 +144,7 @@ QWEN: dict[str, Rule] = {
     "attention_head_dim": _WIDTH,
     "joint_attention_dim": _WIDTH,
     "axes_dims_rope": listed(_WIDTH, 3, 3),
-    **{name: _FLAG for name in ("guidance_embeds", "zero_cond_t", "use_additional_t_cond", "use_layer3d_rope")},
+    **dict.fromkeys(("guidance_embeds", "zero_cond_t", "use_additional_t_cond", "use_layer3d_rope"), _FLAG),
 }
 """Of a `QwenImageTransformer2DModel`."""
 
@@ -165,7 +165,7 @@ FRAMES: dict[str, Rule] = {
 _LANGUAGE: dict[str, Rule] = {
     "model_type": _TEXT,
     "vocab_size": typed(int, 1, 10**7),
-    **{name: _WIDTH for name in ("hidden_size", "intermediate_size", "num_attention_heads")},
+    **dict.fromkeys(("hidden_size", "intermediate_size", "num_attention_heads"), _WIDTH),
     "num_key_value_heads": optional(_WIDTH),
     "num_hidden_layers": typed(int, 1, 1024),
     "max_position_embeddings": typed(int, 1, 10**8),

@@ -19,7 +19,7 @@ from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.text.conditioning import Conditioning
 from maquette.training.config import TrainingConfig
-from maquette.training.setup import load_networks
+from maquette.training.setup import open_networks
 
 WIDE = {"attention_head_dim": 128, "num_attention_heads": 1, "axes_dims_rope": (16, 56, 56)}  # heads as published
 
@@ -164,7 +164,7 @@ def test_a_net_that_paints_in_is_not_trained(folder, tmp_path) -> None:
     published(base.backbone.network, 1, extra_condition_channels=4).save_pretrained(tmp_path)
     config = TrainingConfig(condition="canny", data="x", output=tmp_path / "run", start_from=str(tmp_path))
     with pytest.raises(MaquetteError, match="paints in, and training knows no masks"):
-        load_networks(config, "cpu", base)
+        open_networks(config, base, "cpu")
 
 
 def test_parts_that_do_not_fit_one_another(tmp_path) -> None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from maquette.errors import MaquetteError
-from maquette.formats.transformers.flux_names import diffusers_names, is_original
 from maquette.formats.topology import count
+from maquette.formats.transformers.flux_names import diffusers_names, is_original
 from maquette.foundation.weights import Shape, Weights
 
 CONTROLNET, TRANSFORMER = "FluxControlNetModel", "FluxTransformer2DModel"
