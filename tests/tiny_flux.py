@@ -6,7 +6,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FluxControlNetModel, FluxTransformer2DModel
 from transformers import CLIPTextModel
 
-from maquette.backbones.flux import FluxBackbone
+from maquette.backbones.transformers.flux import FluxBackbone
 from maquette.base import Base, Defaults
 from maquette.text.flux import FluxText
 from tests.conftest import tiny_clip, tiny_vae

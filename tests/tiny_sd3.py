@@ -5,7 +5,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler, SD3ControlNetModel, SD3Tr
 from torch import nn
 from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5TokenizerFast
 
-from maquette.backbones.sd3 import SD3Backbone
+from maquette.backbones.transformers.sd3 import SD3Backbone
 from maquette.base import Base, Defaults
 from maquette.text.sd3 import T5, SD3Text
 from tests.conftest import tiny_clip, tiny_vae

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from maquette.conditions.detect import Detector, detect
     from maquette.conditions.registry import register_detector
     from maquette.controlnet.control import Control
+    from maquette.controlnet.maps import to_paint
     from maquette.controlnet.network import ControlNet
     from maquette.controlnet.zero import ControlledBlock
     from maquette.metrics.registry import register_metric
@@ -34,6 +35,7 @@ _HOMES = {
     "register_detector": "maquette.conditions.registry",
     "register_metric": "maquette.metrics.registry",
     "generate": "maquette.sampling.generate",
+    "to_paint": "maquette.controlnet.maps",
     "save": "maquette.sampling.metadata",
     "load_base": "maquette.checkpoints",
     "load_controlnet": "maquette.checkpoints",
@@ -60,6 +62,7 @@ __all__ = [
     "register_detector",
     "register_metric",
     "save",
+    "to_paint",
     "train",
 ]
 

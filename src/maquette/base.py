@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maquette.arithmetic.fast import fast
+from maquette.backbones.frames import FrameAutoencoder
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.residuals import Residuals
 from maquette.backbones.tiny_decoder import TinyDecoder
@@ -26,6 +27,8 @@ from maquette.foundation.weights import open_weights
 from maquette.noise.config import noise_process
 from maquette.noise.process import image_tokens
 from maquette.text.conditioning import Conditioning, TextEncoder
+
+Autoencoder = AutoencoderKL | FrameAutoencoder
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,7 @@ class Base:
         self,
         name: str,
         backbone: Backbone,
-        autoencoder: AutoencoderKL | None,
+        autoencoder: Autoencoder | None,
         text: TextEncoder | None,
         scheduler_config: dict[str, Any],
         size: int,
@@ -101,7 +104,7 @@ class Base:
         return self.text_encoder
 
     @property
-    def autoencoder(self) -> AutoencoderKL:
+    def autoencoder(self) -> Autoencoder:
         """Raises `MaquetteError` if there is none."""
         if self._autoencoder is None:
             raise MaquetteError(f"The base {self.name!r} came without an autoencoder; load one that has it.")
@@ -250,12 +253,13 @@ class Base:
             shifted: whether the autoencoder's shift is taken off, as it is from an image's latents.
         """
         latents = self.scale_latents(self.posterior(2 * maps - 1).chunk(2, dim=1)[0])
-        return latents if shifted else latents + self._shift * self.autoencoder.config.scaling_factor
+        shift, scale = self._statistics(latents)
+        return latents if shifted else latents + shift * scale
 
     def scale_latents(self, samples: Tensor) -> Tensor:
         """Samples (B, C, h, w) of the autoencoder's posterior, shifted and scaled for the backbone."""
-        latents: Tensor = (samples - self._shift) * self.autoencoder.config.scaling_factor
-        return latents
+        shift, scale = self._statistics(samples)
+        return (samples - shift) * scale
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor, tiny: bool = False) -> list[Image.Image]:
@@ -267,7 +271,8 @@ class Base:
             decoder = self.require_tiny_decoder()
             with self.on_device(decoder), self._as_loaded():
                 return from_signed(decoder(latents.to(self.dtype)))
-        scaled = latents.to(self.autoencoder.dtype) / self.autoencoder.config.scaling_factor + self._shift
+        shift, scale = self._statistics(latents := latents.to(self.autoencoder.dtype))
+        scaled = latents / scale + shift
         with self.on_device(self.autoencoder), self._as_loaded():
             return from_signed(self.autoencoder.decode(scaled).sample)
 
@@ -280,9 +285,14 @@ class Base:
             )
         return self.tiny_decoder
 
-    @property
-    def _shift(self) -> float:
-        return self.autoencoder.config.get("shift_factor") or 0.0
+    def _statistics(self, latents: Tensor) -> tuple[float | Tensor, float | Tensor]:
+        """What is taken off latents (B, C, h, w), and what they are then multiplied by: numbers, or (C, 1, 1)."""
+        config = self.autoencoder.config
+        mean, deviation = config.get("latents_mean"), config.get("latents_std")
+        if mean is None or deviation is None:
+            return config.get("shift_factor") or 0.0, config.get("scaling_factor") or 1.0
+        shift, scale = (torch.tensor(values).view(-1, 1, 1) for values in (mean, deviation))
+        return shift.to(latents), (1.0 / scale).to(latents)
 
 
 def sample_posterior(moments: Tensor, noise: Tensor) -> Tensor:

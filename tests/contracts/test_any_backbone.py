@@ -11,6 +11,7 @@ from tests.conftest import FAMILIES as UNETS
 from tests.conftest import randomise, tiny_base
 from tests.own_pairs import weights, write_pairs
 from tests.tiny_flux import tiny_flux
+from tests.tiny_qwen import tiny_qwen
 from tests.tiny_sd3 import MEDIUM, tiny_sd3
 from tests.toy_backbone import toy_base
 
@@ -26,6 +27,7 @@ BASES: dict[str, dict[str, Callable[[], Base]]] = {
     "stable-diffusion": {name: lambda name=name: tiny_base(name) for name in UNETS},  # type: ignore[misc]
     "stable-diffusion-3": {"sd3": tiny_sd3, "sd3 of five blocks": lambda: tiny_sd3(t5=False, blocks=5, **MEDIUM)},
     "flux": {"flux": tiny_flux},
+    "qwen-image": {"qwen": tiny_qwen},
     "toy": {"toy": toy_base},
 }
 """By family: small bases with random weights."""
@@ -171,7 +173,7 @@ class KilledError(Exception):
     """Ends a training run in the middle of a step."""
 
 
-@pytest.mark.parametrize("base", ["sd15", "sdxl", "sd3", "toy"], indirect=True)
+@pytest.mark.parametrize("base", ["sd15", "sdxl", "sd3", "qwen", "toy"], indirect=True)
 def test_trained_killed_resumed_saved_and_loaded(base, tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs")
 

@@ -6,8 +6,8 @@ from diffusers import FluxControlNetModel, FluxTransformer2DModel
 from tests.tiny_flux import POOLED, XLABS, published, tiny_transformer
 from tests.tiny_sd3 import WIDTH
 
-from maquette.backbones.flux import FluxBackbone
-from maquette.backbones.packing import pack, unpack
+from maquette.backbones.transformers.flux import FluxBackbone
+from maquette.backbones.transformers.packing import pack, unpack
 from maquette.checkpoints.controlnets import read_controlnet
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.text.conditioning import Conditioning

@@ -12,7 +12,7 @@ from tests.conftest import randomise
 from tests.tiny_flux import XLABS, published, tiny_flux
 
 import maquette as mq
-from maquette.backbones.packing import pack
+from maquette.backbones.transformers.packing import pack
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError, MaquetteWarning

@@ -5,7 +5,7 @@ import torch
 from diffusers import SD3ControlNetModel, SD3Transformer2DModel
 from tests.tiny_sd3 import MEDIUM, PROJECTIONS, WIDTH, published, tiny_sd3, tiny_transformer
 
-from maquette.backbones.sd3 import SD3Backbone
+from maquette.backbones.transformers.sd3 import SD3Backbone
 from maquette.checkpoints.controlnets import read_controlnet
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.text.conditioning import Conditioning

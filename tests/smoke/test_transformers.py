@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.own_pairs import weights
 from tests.tiny_flux import tiny_flux
+from tests.tiny_qwen import tiny_qwen
 from tests.tiny_sd3 import tiny_sd3
 
 import maquette as mq
@@ -33,6 +34,7 @@ class Family:
 FAMILIES = {
     "sd3": Family(tiny_sd3, 3, "transformer_blocks.2.ff.net.2.weight", "Stable Diffusion 3", "Stable Diffusion 3"),
     "flux": Family(tiny_flux, 4, "single_transformer_blocks.0.proj_out.weight", "Flux.1", "Flux"),
+    "qwen": Family(tiny_qwen, 3, "transformer_blocks.2.img_mlp.net.2.weight", "Qwen-Image", "Qwen-Image"),
 }
 
 

@@ -71,6 +71,8 @@ class ControlFamily(Protocol):
     shifts_latents: bool = True  # whether a condition's latents are shifted as an image's are
     types: int = 0  # kinds of condition that a union tells apart; 0 of any other ControlNet
     joins_types: bool = True  # whether a union takes several conditions in one run
+    paints: bool = False  # whether it is given, beside a condition's latents, which of its cells are to be painted
+    serves_both: bool = False  # whether residuals under the prompt are added under the negative prompt too
     idle_weights: bool = False  # whether some weights reach no output, so that they get no gradient
 
     def zero_layer(self, output: Slot) -> nn.Module:
@@ -107,7 +109,11 @@ class ControlFamily(Protocol):
 
 
 class Backbone(Protocol):
-    """The denoising network, in two halves; a ControlNet adds its residuals between them."""
+    """The denoising network, in two halves; a ControlNet adds its residuals between them.
+
+    One that was trained with another guidance than the classifier-free has a method `guide` (negative, positive,
+    scale), each prediction (B, C, h, w), in its place.
+    """
 
     family: str  # its name in `checkpoints.families`
     network: nn.Module  # all weights, locked unless training unlocks some

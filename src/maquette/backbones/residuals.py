@@ -83,6 +83,10 @@ class Residuals(Sequence[Tensor | None]):
         """With `rows` rows of zeros in front of the batch, which leave those rows unchanged."""
         return Residuals((_padded(value, rows) for value in self), (_padded_own(own, rows) for own in self.own))
 
+    def twice(self) -> "Residuals":
+        """For both halves of a batch of two branches, from those of one."""
+        return Residuals(None if value is None else torch.cat([value, value]) for value in self)
+
     def last(self, rows: int) -> "Residuals":
         """Those of the last rows of the batch, where it has more; without what networks predict by themselves."""
         return Residuals(None if value is None else value[-rows:] for value in self)

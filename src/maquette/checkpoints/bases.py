@@ -7,16 +7,16 @@ from typing import Any
 import torch
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import flux, stable_diffusion, stable_diffusion_3  # noqa: F401 - they register their families
+from maquette.checkpoints import flux, qwen_image, stable_diffusion, stable_diffusion_3  # noqa: F401 - they register
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
-from maquette.checkpoints.networks import filled_vae, part_config, part_settings, part_weights
+from maquette.checkpoints.networks import part_config, part_settings, part_weights
 from maquette.checkpoints.original import TOKENIZER
 from maquette.checkpoints.save import DEFAULTS
 from maquette.checkpoints.tiny_decoder import load_own
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.configurations import DEFAULTS as DEFAULTS_RULES
-from maquette.formats.configurations import INDEX, SCHEDULE, VAE
+from maquette.formats.configurations import INDEX, SCHEDULE
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import snapshot
 from maquette.foundation.reading.documents import read_json
@@ -43,7 +43,7 @@ def load_base(
     tokenizer: str | Path = TOKENIZER,
     token: str | None = None,
 ) -> Base:
-    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, Flux.1, or the diorama's.
+    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, Flux.1, Qwen-Image, or the diorama's.
 
     Args:
         name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
@@ -100,11 +100,8 @@ def base_weights(name: str | Path, token: str | None = None) -> Weights:
 
 def _load_folder(name: str, folder: Path, where: Placement, prediction: Prediction | None) -> Base:
     index = _index(folder)
-    vae_weights = part_weights(folder, "vae")
-    vae_config = part_config(folder, "vae", VAE, tensors=len(vae_weights))
-    autoencoder = filled_vae(vae_config, vae_weights, where)
-    downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1)
     family = family_of_folder(folder, index)
+    autoencoder, downscale = family.read_autoencoder(folder, where)
     scheduler_config = _scheduler_config(folder, prediction, family)
     backbone, size = family.read_network(folder, where, downscale)
     text = family.read_text(folder, where, index, backbone)

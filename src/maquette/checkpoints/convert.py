@@ -19,8 +19,9 @@ from maquette.controlnet.contract import METADATA, OURS, Contract, fingerprint, 
 from maquette.controlnet.network import ControlNetConfig
 from maquette.controlnet.save import WEIGHTS, own_layout, write_config
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import flux, sd3, topology, union
+from maquette.formats import topology, union
 from maquette.formats.control import as_difference, as_original, read_control, transferred
+from maquette.formats.transformers.known import of_control
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
@@ -85,9 +86,8 @@ def _refuse_own_layout(source: Path, config: dict[str, Any] | None) -> None:
 
 def _read(weights: Weights, base: Weights | None) -> Weights:
     """A ControlNet's tensors under diffusers' names."""
-    if flux.holds_control(weights):
-        return flux.as_diffusers(weights)
-    return weights if sd3.holds_control(weights) else read_control(weights, base)
+    transformer = of_control(weights)
+    return transformer.as_diffusers(weights) if transformer else read_control(weights, base)
 
 
 def _metadata(contract: Contract, config: dict[str, Any] | None) -> dict[str, str]:
@@ -106,16 +106,11 @@ def encoder_weights(unet: Weights) -> Weights:
 def describe(control: Weights, heads: int | None = None) -> dict[str, Any]:
     """config.json of a `ControlNetModel`, inferred from the shapes of its weights; `heads` if not as published.
 
-    Raises `MaquetteError` for a ControlNet of Stable Diffusion 3, whose shapes do not tell enough.
+    Raises `MaquetteError` for a ControlNet whose shapes do not tell enough, such as one of Stable Diffusion 3.
     """
-    shapes = control.shapes
-    if flux.holds_control(shapes):
-        return flux.told_config(control)
-    if sd3.holds_control(shapes):
-        raise MaquetteError(
-            f"Not all settings of the ControlNet in {str(control.source)!r} follow from its tensors; give the folder "
-            "that holds its config.json."
-        )
+    shapes, transformer = control.shapes, of_control(control)
+    if transformer is not None:
+        return transformer.full_config(control)
     blocks = topology.count(shapes, r"controlnet_cond_embedding\.blocks\.(\d+)\.")
     layers = ("conv_in", *(f"blocks.{number}" for number in range(1, blocks, 2)))
     config = {
@@ -188,7 +183,7 @@ def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
     text = Conditioning(states, pooled=normal(1, pooled), time_ids=normal(1, 6)) if pooled else Conditioning(states)
     condition = normal(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
     if net.control.condition_space == "latents":
-        condition = normal(1, backbone.latent_channels, 8, 8)
+        condition = normal(1, backbone.latent_channels + net.control.paints, 8, 8)
     features = net.encode(condition)
     kinds = [kind.split("/")[0] for kind in net.contract.types or ()]
     given = [net.typed(features, kind) for kind in kinds] if kinds else features

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from maquette.backbones.protocol import Backbone
-from maquette.base import Base, Defaults
-from maquette.checkpoints.networks import part_config
+from maquette.base import Autoencoder, Base, Defaults
+from maquette.checkpoints.networks import filled_vae, part_config, part_weights
 from maquette.errors import MaquetteError
+from maquette.formats.configurations import VAE
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
@@ -24,6 +25,7 @@ class Family:
     part: str  # the network's subfolder in diffusers' format
     network_class: str  # "_class_name" in the config.json there
     controlnet_class: str  # "_class_name" in the config.json of its ControlNets
+    autoencoder_class: str = "AutoencoderKL"
     foreign_schedules: tuple[str, ...] = ("EDM",)  # prefixes of scheduler classes that are not supported
     defaults: Defaults | None = None  # for sampling, of bases that do not say any
 
@@ -36,6 +38,15 @@ class Family:
         Raises `MaquetteError` if it is missing or broken.
         """
         raise NotImplementedError
+
+    def read_autoencoder(self, folder: Path, where: Placement) -> tuple[Autoencoder, int]:
+        """The autoencoder in a base's folder, and how many pixels it makes one cell of, along a side.
+
+        Raises `MaquetteError` if it is missing or broken.
+        """
+        weights = part_weights(folder, "vae")
+        autoencoder = filled_vae(part_config(folder, "vae", VAE, tensors=len(weights)), weights, where)
+        return autoencoder, 2 ** (len(autoencoder.config.block_out_channels) - 1)
 
     def check_schedule(self, scheduler: str, folder: Path) -> None:
         """Raises `MaquetteError` for a class of schedulers that no base of the family was trained with."""

@@ -7,13 +7,14 @@ from typing import Any
 from diffusers import FluxTransformer2DModel
 from transformers import CLIPTextModel
 
-from maquette.backbones.flux import FluxBackbone
 from maquette.backbones.protocol import Backbone
+from maquette.backbones.transformers.flux import FluxBackbone
 from maquette.base import Base, Defaults
 from maquette.checkpoints.families import Family, register
 from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip, read_t5
 from maquette.errors import MaquetteError
-from maquette.formats import configurations, flux
+from maquette.formats import configurations
+from maquette.formats.transformers import flux
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction

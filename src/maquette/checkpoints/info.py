@@ -11,8 +11,9 @@ from maquette.checkpoints.bases import base_prediction, base_weights
 from maquette.controlnet.contract import Contract
 from maquette.controlnet.network import ControlNetConfig
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import flux, sd3, topology, union
+from maquette.formats import topology, union
 from maquette.formats.control import read_names, recognise
+from maquette.formats.transformers.known import of_control, of_network
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
 
@@ -32,7 +33,7 @@ def info(name: str | Path, prediction: Prediction | None = None) -> str:
     if controlnets.weights_path(path).is_file():
         config, weights = controlnets.opened(path)
         added = ControlNetConfig.read(config or {}).variant == "channels"
-        if added or recognise(weights) is not None or _of_transformer(weights):
+        if added or recognise(weights) is not None or of_control(weights) is not None:
             if prediction is not None:
                 warnings.warn(f"prediction has no effect: {str(name)!r} is no base.", MaquetteWarning, stacklevel=2)
             described = union.completed(config or {}, weights)
@@ -50,7 +51,8 @@ def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
     else:
         if format_ == "difference":
             lines.append("copied weights minus the base's: load it with any base of its family")
-        named = flux.as_diffusers(weights) if _of_transformer(weights) else read_names(weights)
+        transformer = of_control(weights)
+        named = transformer.as_diffusers(weights) if transformer else read_names(weights)
         lines += _network(named.shapes, weights)
     return "\n".join([*lines, *_contract(controlnets.read_contract(path, config, weights.metadata))])
 
@@ -77,17 +79,11 @@ def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:
     ]
 
 
-def _of_transformer(weights: Weights) -> bool:
-    """Whether they are a ControlNet on a transformer."""
-    return sd3.holds_control(weights) or flux.holds_control(weights)
-
-
 def _kind(shapes: topology.Shapes) -> tuple[str, str]:
     """A network's family with the width of its text, and its slots or blocks, in words."""
-    if sd3.holds_control(shapes) or sd3.holds_transformer(shapes):
-        return sd3.summary(shapes)
-    if flux.holds_control(shapes) or flux.holds_transformer(shapes):
-        return flux.summary(shapes)
+    transformer = of_network(shapes)
+    if transformer is not None:
+        return transformer.summary(shapes)
     channels = topology.slot_channels(shapes)
     slots = " ".join(f"{width}×{len(list(same))}" for width, same in itertools.groupby(channels))
     return f"{_family(shapes)}, text {_text_width(shapes)} wide", f"{len(channels)}: {slots}"

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import flux, stable_diffusion, stable_diffusion_3  # noqa: F401 - they register their families
+from maquette.checkpoints import flux, qwen_image, stable_diffusion, stable_diffusion_3  # noqa: F401 - they register
 from maquette.checkpoints.families import family_named
 from maquette.checkpoints.tiny_decoder import FOLDER, save_tiny_decoder
 from maquette.errors import MaquetteError
@@ -36,7 +36,7 @@ def save_base(base: Base, folder: Path, network: nn.Module | None = None) -> Non
         "scheduler": ["diffusers", base.scheduler_config.get("_class_name", "DDIMScheduler")],
         **text,
         family.part: ["diffusers", family.network_class],
-        "vae": ["diffusers", "AutoencoderKL"],
+        "vae": ["diffusers", family.autoencoder_class],
         **family.pipeline(base),
     }
     schedule_path, index_path = folder / "scheduler" / SCHEDULE, folder / "model_index.json"

@@ -9,12 +9,13 @@ from diffusers import SD3Transformer2DModel
 from transformers import CLIPTextModelWithProjection
 
 from maquette.backbones.protocol import Backbone
-from maquette.backbones.sd3 import SD3Backbone
+from maquette.backbones.transformers.sd3 import SD3Backbone
 from maquette.base import Base, Defaults
 from maquette.checkpoints.families import Family, register
 from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip, read_t5
 from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.formats import configurations, sd3
+from maquette.formats import configurations
+from maquette.formats.transformers import sd3
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import TextEncoder

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from maquette.errors import MaquetteError
 from maquette.foundation.images import as_mask, as_rgb, open_image
+from maquette.foundation.pixels import to_unit
 
 Picture = Image.Image | str | Path | NDArray[Any]
 """An image, its path, or an array (H, W) or (H, W, 3): bytes, or floats in [0, 1]."""
@@ -75,6 +76,23 @@ def read_mask(mask: Picture) -> Image.Image:
     if isinstance(mask, str | Path):
         return open_image(mask, as_mask)
     return as_mask(read_picture(mask, "mask"))
+
+
+def to_paint(picture: Picture, mask: Picture) -> Tensor:
+    """The condition of a ControlNet that paints in: a picture, −1 where its mask is white: (1, 3, H, W), else [0, 1].
+
+    Args:
+        picture, mask: of one size, that of the images to be generated.
+
+    Raises `MaquetteError` for anything else, and for files that cannot be read.
+    """
+    shown, white = as_rgb(read_picture(picture, "picture to paint in")), read_mask(mask).convert("L")
+    if shown.size != white.size:
+        raise MaquetteError(
+            f"A picture to paint in and its mask are of one size, not {shown.width}×{shown.height} and "
+            f"{white.width}×{white.height}; scale or crop one to the other."
+        )
+    return to_unit(shown)[None].masked_fill(to_unit(white)[None, :1] >= 0.5, -1)
 
 
 def map_size(maps: Maps) -> tuple[int, int]:

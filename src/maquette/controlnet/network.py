@@ -141,12 +141,27 @@ class ControlNet(nn.Module):
     def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor, bool], Tensor]) -> Tensor:
         """The input of `encode` for condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
 
+        A net that paints in takes 1 beside the latents of a cell that is kept, and 0 where the map is −1: (B, C + 1, h,
+        w). Of a cell the first pixel counts, as published.
+
         Args:
             to_latents: the base's `encode_maps`, for families that take latents.
+
+        Raises `MaquetteError` for −1 in the maps of any other net that takes latents.
         """
         if self.control.condition_space == "pixels":
             return maps
-        return to_latents(self._ordered(maps), self.control.shifts_latents)
+        blank = (maps < 0).all(dim=1, keepdim=True)
+        if not self.control.paints and bool(blank.any()):
+            raise MaquetteError(
+                "A condition that is −1 somewhere is one with a part to be painted in, and this ControlNet follows "
+                "conditions in [0, 1]; give it one of these, or use a ControlNet that paints in."
+            )
+        latents = to_latents(self._ordered(maps.clamp(min=0)), self.control.shifts_latents)
+        if not self.control.paints:
+            return latents
+        kept = ~blank[..., :: self.downscale, :: self.downscale]
+        return torch.cat([latents, kept.to(latents)], dim=1)
 
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), computed once per generation, not once per step."""

@@ -5,7 +5,7 @@ Settings that are not listed are only held to what is reasonable (`foundation.re
 
 from typing import Literal
 
-from maquette.foundation.reading.rules import Rule, either, listed, optional, typed
+from maquette.foundation.reading.rules import Rule, either, listed, optional, table, typed
 
 _TEXT, _FLAG, _NUMBER = typed(str), typed(bool), typed(float, -1e7, 1e7)
 _WIDTH, _COUNT = typed(int, 1, 2**17), typed(int, 0, 1024)
@@ -134,6 +134,46 @@ FLUX: dict[str, Rule] = {
     "axes_dims_rope": listed(_WIDTH, 3, 3),
 }
 """Of a `FluxTransformer2DModel`."""
+
+QWEN: dict[str, Rule] = {
+    "patch_size": typed(int, 2, 2),
+    "in_channels": _WIDTH,
+    "out_channels": optional(_WIDTH),
+    "num_layers": typed(int, 1, 1024),
+    "num_attention_heads": _WIDTH,
+    "attention_head_dim": _WIDTH,
+    "joint_attention_dim": _WIDTH,
+    "axes_dims_rope": listed(_WIDTH, 3, 3),
+    **dict.fromkeys(("guidance_embeds", "zero_cond_t", "use_additional_t_cond", "use_layer3d_rope"), _FLAG),
+}
+"""Of a `QwenImageTransformer2DModel`."""
+
+FRAMES: dict[str, Rule] = {
+    "base_dim": _WIDTH,
+    "z_dim": _WIDTH,
+    "dim_mult": listed(typed(int, 1, 64), 1, 16),
+    "num_res_blocks": _COUNT,
+    "attn_scales": listed(_NUMBER, 0, 16),
+    "temperal_downsample": listed(_FLAG, 1, 16),
+    "dropout": _SHARE,
+    "input_channels": _WIDTH,
+    "latents_mean": listed(_NUMBER, 1, 4096),
+    "latents_std": listed(typed(float, 1e-6, 1e6), 1, 4096),
+}
+"""Of an `AutoencoderKLQwenImage`."""
+
+_LANGUAGE: dict[str, Rule] = {
+    "model_type": _TEXT,
+    "vocab_size": typed(int, 1, 10**7),
+    **dict.fromkeys(("hidden_size", "intermediate_size", "num_attention_heads"), _WIDTH),
+    "num_key_value_heads": optional(_WIDTH),
+    "num_hidden_layers": typed(int, 1, 1024),
+    "max_position_embeddings": typed(int, 1, 10**8),
+    "rms_norm_eps": _SHARE,
+    "hidden_act": _TEXT,
+}
+LANGUAGE: dict[str, Rule] = {**_LANGUAGE, "text_config": optional(table(_LANGUAGE))}
+"""Of a `Qwen2_5_VLForConditionalGeneration`, as far as its language model reads it: apart, or among the others."""
 
 SCHEDULE: dict[str, Rule] = {
     "_class_name": _TEXT,

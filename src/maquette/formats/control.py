@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from maquette.errors import MaquetteError
-from maquette.formats import flux, sd3, union
+from maquette.formats import union
+from maquette.formats.transformers.known import KNOWN, of_control
 from maquette.formats.unet_names import UnknownNameError, to_diffusers, to_original
 from maquette.foundation.devices import DTYPES
 from maquette.foundation.weights import Weights
@@ -26,9 +27,8 @@ Format = Literal["diffusers", "original", "bare", "difference", "control-lora"]
 PREFIX = "control_model."
 DTYPE = "maquette.dtype"  # metadata of a difference: dtype of the sum with the base
 NOT_COPIED = (
-    "controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.", *sd3.NOT_COPIED,
-    *flux.NOT_COPIED,
-    *union.NOT_COPIED,
+    "controlnet_down_blocks.", "controlnet_mid_block.", "controlnet_cond_embedding.", *union.NOT_COPIED,
+    *(prefix for known in KNOWN for prefix in known.NOT_COPIED),
 )  # fmt: skip
 """Prefixes of weights that only a ControlNet has: its zero convolutions and its condition encoder."""
 
@@ -55,12 +55,11 @@ def read_control(weights: Weights, base: Weights | None = None) -> Weights:
     Raises `MaquetteError` if the weights hold no ControlNet, or the base is missing or does not match.
     """
     format_ = recognise(weights)
-    made_for = {"Stable Diffusion 3": sd3.holds_control(weights), "Flux": flux.holds_control(weights)}
-    if format_ is None and any(made_for.values()):
-        name = next(name for name, holds in made_for.items() if holds)
+    made_for = of_control(weights)
+    if format_ is None and made_for is not None:
         raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} is made for {name}, a transformer, and this base is a U-Net; "
-            "load the base that it was trained on."
+            f"The ControlNet in {str(weights.source)!r} is made for {made_for.NAME}, a transformer, and this base is a "
+            "U-Net; load the base that it was trained on."
         )
     if format_ is None:
         examples = ", ".join(repr(name) for name in list(weights)[:3])

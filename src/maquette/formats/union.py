@@ -7,7 +7,7 @@ that the tensors decide.
 from collections.abc import Mapping
 from typing import Any
 
-from maquette.formats import flux
+from maquette.formats.transformers import flux
 from maquette.foundation.weights import Weights
 
 CLASS = "ControlNetUnionModel"

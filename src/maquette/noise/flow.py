@@ -30,7 +30,7 @@ UNSUPPORTED = {
 
 @dataclass(frozen=True)
 class Shift:
-    """Shifts σ towards noise, since larger images need more of it: α σ / (1 + (α − 1) σ)."""
+    """Shifts σ towards noise, since larger images need more of it: α σ / (1 + (α − 1) σ) = α / (α + 1 / σ − 1)."""
 
     static: float = 1.0  # α
     dynamic: bool = False  # α follows the number of image tokens instead
@@ -43,6 +43,8 @@ class Shift:
         if self.dynamic and tokens is None:
             return sigmas
         alpha = self.alpha(tokens or 0)
+        if self.dynamic:
+            return alpha / (alpha + (1 / sigmas - 1))
         return alpha * sigmas / (1 + (alpha - 1) * sigmas)
 
     def alpha(self, tokens: int) -> float:
@@ -169,9 +171,10 @@ class FlowMatching:
         whole = self.shift.dynamic if self.whole_steps is None else self.whole_steps
         last = 1 / steps if whole else float(self.table()[-1])
         sigmas: NDArray[np.float64] = np.linspace(1, last, steps)
-        shifted = self.shift(torch.from_numpy(sigmas), tokens)
-        if self.terminal:
-            shifted = 1 - (1 - shifted) * (1 - self.terminal) / (1 - shifted[-1])
+        even = torch.from_numpy(sigmas)
+        shifted = self.shift(even.float() if self.shift.dynamic else even, tokens)  # as in diffusers
+        if self.terminal and steps > 1:  # a single step cannot be stretched
+            shifted = 1 - (1 - shifted) / ((1 - shifted[-1]) / (1 - self.terminal))
         return torch.cat([shifted, torch.zeros(1)]).float()
 
     def sampler(

@@ -1,6 +1,6 @@
 """The denoiser: base, controls and guidance as one function, which is all that a sampler calls."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -143,7 +143,8 @@ class Denoiser:
     def residuals(self, x: Tensor, time: Tensor, step: int, steps: int) -> Residuals | None:
         """The sum over the controls active in a step, for x (B, C, h, w) at a scalar time (); None without any.
 
-        A condition that enters the conditional branch alone is computed for that half of the batch only.
+        A condition that enters the conditional branch alone is computed for that half of the batch only, and so is one
+        of a family whose residuals under the prompt serve both.
         """
         active = [condition for condition in self.conditions if condition.control.active(step, steps)]
         if not active:
@@ -151,9 +152,11 @@ class Denoiser:
         two, parts = self.two_branches(step, steps), []
         both, text = self._for_branches(x, two)
         for group in self._groups(active):
-            skipped = len(x) if two and not self._in_both(group[0]) else 0
+            in_both = self._in_both(group[0])
+            shared = two and in_both and group[0].control.net.control.serves_both
+            skipped = len(x) if shared or (two and not in_both) else 0
             part = self._of_group(group, (both[skipped:], time, text[skipped:]), step, steps)
-            parts.append(part.pad_front(skipped))
+            parts.append(part.twice() if shared else part.pad_front(skipped))
         total = sum_residuals(parts)
         if self.sampling.condition_in != "weighted":
             return total
@@ -207,7 +210,8 @@ class Denoiser:
         guidance = self.sampling.guidance
         if callable(guidance):
             return guidance(negative, positive, step)
-        return classifier_free(negative, positive, guidance)
+        guide: Callable[[Tensor, Tensor, float], Tensor] = getattr(self.base.backbone, "guide", classifier_free)
+        return guide(negative, positive, guidance)
 
     def _for_branches(self, x: Tensor, two: bool) -> tuple[Tensor, Conditioning]:
         """Latents (B, C, h, w) in the base's dtype with their text, twice if there are two branches."""

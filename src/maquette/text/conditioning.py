@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -29,7 +30,7 @@ class Conditioning:
     """
 
     hidden_states: Tensor  # (B, L, D)
-    mask: Tensor | None = None  # (B, L) bool, True at tokens of the prompt, False at padding
+    mask: Tensor | None = None  # (B, L) bool, True at tokens of the prompt, False at padding behind; None: no padding
     pooled: Tensor | None = None  # (B, P)
     time_ids: Tensor | None = None  # (B, 6): original height, width, crop top, left, target height, width; pixels
     guidance: Tensor | None = None  # (B,) scale of distilled guidance
@@ -43,8 +44,15 @@ class Conditioning:
         return len(self.hidden_states)
 
     def __getitem__(self, rows: slice | int) -> "Conditioning":
-        """A slice of rows; or a single row, without the batch axis."""
-        return Conditioning(**{name: value[rows] for name, value in self.tensors().items()})
+        """A slice of rows; or a single row, without the batch axis. Padding that none of them needs is left out."""
+        picked = Conditioning(**{name: value[rows] for name, value in self.tensors().items()})
+        if picked.mask is None:
+            return picked
+        length = int(picked.mask.sum(dim=-1).max())
+        mask = picked.mask[..., :length]
+        return replace(
+            picked, hidden_states=picked.hidden_states[..., :length, :], mask=None if bool(mask.all()) else mask
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are not None, by name."""
@@ -72,20 +80,36 @@ class Conditioning:
 
     def is_all(self, row: "Conditioning") -> bool:
         """Whether every row equals the only row of another."""
-        theirs = row.tensors()
-        return all(bool((value == theirs[name]).all()) for name, value in self.tensors().items())
+        mine, theirs = self.tensors(), row.tensors()
+        if any(value.shape[1:] != theirs[name].shape[1:] for name, value in mine.items() if name in theirs):
+            return False
+        return mine.keys() == theirs.keys() and all(bool((mine[name] == theirs[name]).all()) for name in mine)
 
     @staticmethod
     def cat(parts: Sequence["Conditioning"]) -> "Conditioning":
-        """Concatenate batches."""
-        batches = [part.tensors() for part in parts]
+        """Concatenate batches; texts are padded to the longest."""
+        batches = _of_one_length(parts)
         return Conditioning(**{name: torch.cat([batch[name] for batch in batches]) for name in batches[0]})
 
     @staticmethod
     def stack(rows: Sequence["Conditioning"]) -> "Conditioning":
-        """Stack single rows, without the batch axis, into a batch."""
-        tensors = [row.tensors() for row in rows]
+        """Stack single rows, without the batch axis, into a batch; texts are padded to the longest."""
+        tensors = _of_one_length(rows)
         return Conditioning(**{name: torch.stack([row[name] for row in tensors]) for name in tensors[0]})
+
+    def padded(self, length: int) -> "Conditioning":
+        """With zeros behind each text up to `length` tokens, and a mask that tells them apart."""
+        states, missing = self.hidden_states, length - self.hidden_states.shape[-2]
+        mask = states.new_ones(states.shape[:-1], dtype=torch.bool) if self.mask is None else self.mask
+        return replace(self, hidden_states=F.pad(states, (0, 0, 0, missing)), mask=F.pad(mask, (0, missing)))
+
+
+def _of_one_length(parts: Sequence[Conditioning]) -> list[dict[str, Tensor]]:
+    """The tensors of batches or rows: as they are if their texts are of one length, else padded to the longest."""
+    lengths = [part.hidden_states.shape[-2] for part in parts]
+    if len(set(lengths)) > 1 or any(part.mask is not None for part in parts):
+        parts = [part.padded(max(lengths)) for part in parts]
+    return [part.tensors() for part in parts]
 
 
 class TextEncoder(Protocol):

@@ -110,7 +110,8 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
     A base loaded here is converted to the training precision after its weights were copied; its autoencoder and text
     encoders stay in float32, since their outputs are cached.
 
-    Raises `MaquetteError` for a base that does not suit the configuration, and for a union to start from.
+    Raises `MaquetteError` for a base that does not suit the configuration, and for a union or one that paints in
+    to start from.
     """
     base = shared or load_base(config.base, device, "float32", prediction=config.prediction)
     check_base(base, config)
@@ -123,6 +124,11 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
             raise MaquetteError(
                 f"{model.start_from!r} follows several kinds of condition, and training knows one; start from a "
                 "ControlNet of one kind, or from none."
+            )
+        if net.control.paints:
+            raise MaquetteError(
+                f"{model.start_from!r} paints in, and training knows no masks; start from a ControlNet that takes a "
+                "condition alone, or from none."
             )
     net = net.float().train()
     if shared is None and not model.unlock:

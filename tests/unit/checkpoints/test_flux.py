@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tests.tiny_flux import XLABS, published, tiny_flux, tiny_transformer
 
 import maquette as mq
-from maquette.backbones.flux import FluxBackbone
+from maquette.backbones.transformers.flux import FluxBackbone
 from maquette.checkpoints.controlnets import read_controlnet
 from maquette.checkpoints.convert import convert, transfer
 from maquette.checkpoints.info import info

@@ -9,7 +9,7 @@ from torch import nn
 from maquette.backbones.protocol import ConditionSpace, ControlFamily, Slot
 from maquette.backbones.wiring import Wiring, floor
 from maquette.backbones.zero import zero_linear_on_maps
-from maquette.formats.sd3 import CONTROLNET, Design, check_control
+from maquette.formats.transformers.sd3 import CONTROLNET, Design, check_control
 from maquette.foundation.weights import Weights
 
 _COPIED_CONFIG = (

@@ -19,6 +19,7 @@ from maquette.formats.topology import count
 from maquette.foundation.weights import Shape, Weights
 
 CONTROLNET, TRANSFORMER = "SD3ControlNetModel", "SD3Transformer2DModel"
+NAME = "Stable Diffusion 3"
 CONDITION, FIRST_OUTPUT = "pos_embed_input.proj.weight", "controlnet_blocks.0.weight"
 NOT_COPIED = ("controlnet_blocks.", "pos_embed_input.")  # prefixes of weights that only a ControlNet has
 _PATCHES, _JOINT = "pos_embed.proj.weight", "transformer_blocks.0.attn.add_k_proj.weight"
@@ -69,6 +70,19 @@ def holds_transformer(names: Mapping[str, object]) -> bool:
 def holds_original(names: Mapping[str, object]) -> bool:
     """Whether tensors have the names that Stability AI gave them, of a network alone or in a whole base."""
     return any(name in names for name in _ORIGINAL)
+
+
+def as_diffusers(weights: Weights) -> Weights:
+    """The tensors as they are: those under other names are not read."""
+    return weights
+
+
+def full_config(weights: Weights) -> dict[str, Any]:
+    """Raises `MaquetteError`: tensors do not tell all that other programs need."""
+    raise MaquetteError(
+        f"Not all settings of the ControlNet in {str(weights.source)!r} follow from its tensors; give the folder "
+        "that holds its config.json."
+    )
 
 
 def told_config(weights: Weights) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
-from maquette.backbones.sd3_control import SD3Control
+from maquette.backbones.transformers.sd3_control import SD3Control
 from maquette.errors import MaquetteError
-from maquette.formats.sd3 import Design, told_config
+from maquette.formats.transformers.sd3 import Design, told_config
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 

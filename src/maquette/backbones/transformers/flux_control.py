@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
 
-from maquette.backbones.packing import SIDE, PackedEncoder
 from maquette.backbones.protocol import ConditionSpace, ControlFamily, Slot
+from maquette.backbones.transformers.packing import SIDE, PackedEncoder
 from maquette.backbones.wiring import Wiring, ceil, modulo
 from maquette.backbones.zero import zero_linear_on_maps
-from maquette.formats.flux import CONTROLNET, Design, as_diffusers, check_control
+from maquette.formats.transformers.flux import CONTROLNET, Design, as_diffusers, check_control
 from maquette.foundation.weights import Weights
 
 _COPIED_CONFIG = (

@@ -14,12 +14,12 @@ from diffusers.models.embeddings import CombinedTimestepGuidanceTextProjEmbeddin
 from diffusers.models.transformers.transformer_flux import FluxSingleTransformerBlock, FluxTransformerBlock
 from torch import Tensor, nn
 
-from maquette.backbones.flux_control import FluxControl
-from maquette.backbones.packing import SIDE, pack, packed_grid, positions, tokens_of, unpack
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.transformers.flux_control import FluxControl
+from maquette.backbones.transformers.packing import SIDE, pack, packed_grid, positions, tokens_of, unpack
 from maquette.errors import MaquetteError
-from maquette.formats.flux import Design, told_config
+from maquette.formats.transformers.flux import Design, told_config
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 

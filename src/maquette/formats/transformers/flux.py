@@ -4,7 +4,7 @@
 | --- | --- |
 | controlnet_x_embedder.weight, controlnet_blocks.0.weight | a ControlNet of this family, under diffusers' names |
 | input_hint_block.conv_in.weight | it takes pixels (XLabs) |
-| input_hint_block.0.weight, double_blocks.0... | the same under XLabs' own names (`formats.flux_names`) |
+| input_hint_block.0.weight, double_blocks.0... | the same under XLabs' own names (`formats.transformers.flux_names`) |
 | controlnet_mode_embedder.weight | a union, which is told the kind of its condition |
 | time_text_embed.guidance_embedder... | it is given the scale of distilled guidance |
 | double_blocks.0.img_attn.qkv.weight, final_layer... | a base under Black Forest Labs' own names |
@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from maquette.errors import MaquetteError
-from maquette.formats.flux_names import diffusers_names, is_original
 from maquette.formats.topology import count
+from maquette.formats.transformers.flux_names import diffusers_names, is_original
 from maquette.foundation.weights import Shape, Weights
 
 CONTROLNET, TRANSFORMER = "FluxControlNetModel", "FluxTransformer2DModel"
+NAME = "Flux"
 CONDITION = "controlnet_x_embedder.weight"
 NOT_COPIED = (
     "controlnet_x_embedder.", "controlnet_blocks.", "controlnet_single_blocks.", "controlnet_mode_embedder.",
@@ -121,6 +122,11 @@ def told_config(weights: Weights) -> dict[str, Any]:
         "num_mode": shapes[_MODES][0] if _MODES in shapes else None,
         "conditioning_embedding_channels": _hint_channels(shapes),
     }
+
+
+def full_config(weights: Weights) -> dict[str, Any]:
+    """The config.json that other programs need: tensors tell all of it."""
+    return told_config(weights)
 
 
 def _hint_channels(shapes: Shapes) -> int | None:

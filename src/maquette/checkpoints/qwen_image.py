@@ -1,0 +1,125 @@
+"""Qwen-Image: a transformer, Qwen2.5-VL as its text encoder, and an autoencoder of videos."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKLQwenImage, QwenImageTransformer2DModel
+from diffusers.models.transformers.transformer_qwenimage import QwenEmbedRope
+from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+from maquette.backbones.frames import FrameAutoencoder
+from maquette.backbones.protocol import Backbone
+from maquette.backbones.transformers.qwen import QwenBackbone
+from maquette.base import Base, Defaults
+from maquette.checkpoints.families import Family, register
+from maquette.checkpoints.networks import filled, part_config, part_settings, part_weights
+from maquette.errors import MaquetteError
+from maquette.formats import configurations
+from maquette.formats.transformers import qwen
+from maquette.foundation.devices import Placement
+from maquette.foundation.weights import Weights
+from maquette.noise.process import Prediction
+from maquette.text.conditioning import TextEncoder
+from maquette.text.qwen import QwenText, read_qwen_tokenizer
+
+SIZE = 1024  # pixels; its configurations do not say it
+
+
+@register
+class QwenImage(Family):
+    name = QwenBackbone.family
+    part = "transformer"
+    network_class = qwen.TRANSFORMER
+    controlnet_class = qwen.CONTROLNET
+    autoencoder_class = "AutoencoderKLQwenImage"
+    defaults = Defaults(steps=50, guidance=4.0, sampler="euler")  # those of diffusers' pipeline
+
+    def read_autoencoder(self, folder: Path, where: Placement) -> tuple[FrameAutoencoder, int]:
+        """In float32 instead of float16. Raises `MaquetteError` also for latents of unknown statistics."""
+        weights = part_weights(folder, "vae")
+        config = part_config(folder, "vae", configurations.FRAMES, tensors=len(weights))
+        video = filled(lambda: AutoencoderKLQwenImage.from_config(config), weights, _at_least(torch.float32, where))
+        channels = [len(video.config[name]) for name in ("latents_mean", "latents_std")]
+        if channels != [video.config.z_dim] * 2:
+            raise MaquetteError(
+                f"The autoencoder in {str(folder / 'vae')!r} has {video.config.z_dim} channels of latents, and states "
+                f"{channels[0]} means and {channels[1]} deviations; download it again."
+            )
+        return FrameAutoencoder(video), 2 ** len(video.config.temperal_downsample)
+
+    def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
+        weights = self.folder_network(part_weights(folder, self.part))
+        config = part_config(folder, self.part, configurations.QWEN, tensors=len(weights))
+        transformer = filled(lambda: QwenImageTransformer2DModel.from_config(config), weights, where)
+        backbone = QwenBackbone(transformer, downscale)
+        transformer.pos_embed = QwenEmbedRope(10000, list(transformer.config.axes_dims_rope), scale_rope=True)
+        return backbone, SIZE
+
+    def check_schedule(self, scheduler: str, folder: Path) -> None:
+        """Raises `MaquetteError` for anything but flow matching."""
+        if not scheduler.startswith("FlowMatch"):
+            raise MaquetteError(
+                f"The base in {str(folder)!r} is trained by flow matching, and its scheduler is a {scheduler or '?'}; "
+                "write the configuration of a FlowMatchEulerDiscreteScheduler into its scheduler folder."
+            )
+
+    def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
+        """In bfloat16 instead of float16, which is too narrow for its states."""
+        weights = part_weights(folder, "text_encoder")
+        values = part_config(folder, "text_encoder", configurations.LANGUAGE, tensors=len(weights))
+        config = part_settings(folder, "text_encoder", lambda _: Qwen2_5_VLConfig.from_dict(values))
+        named = weights.renamed({name: _nested(name) for name in weights})
+        placed = _at_least(torch.bfloat16, where)
+        network = filled(lambda: Qwen2_5_VLForConditionalGeneration(config), named, placed)
+        for part in (network.model.language_model, network.model.visual):
+            _renew_positions(part, where)
+        tokenizer = part_settings(folder, "tokenizer", read_qwen_tokenizer)
+        return QwenText(network, tokenizer, backbone.text.width, where.dtype)
+
+    def pipeline(self, base: Base) -> dict[str, object]:
+        return {"_class_name": "QwenImagePipeline"}
+
+    def holds(self, weights: Weights) -> bool:
+        return qwen.holds_original(weights) or qwen.holds_transformer(weights)
+
+    def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
+        """Raises `MaquetteError`: a file holds the transformer alone."""
+        raise MaquetteError(
+            f"{str(path)!r} holds Qwen-Image's transformer alone, without text encoder and autoencoder; give its "
+            "folder in diffusers' format, with this file in its folder transformer, or its name on the Hub."
+        )
+
+    def folder_network(self, weights: Weights) -> Weights:
+        return qwen.as_diffusers(weights)
+
+    def file_network(self, weights: Weights) -> Weights:
+        return qwen.as_diffusers(weights)
+
+    def file_prediction(self, weights: Weights, requested: Prediction | None) -> Prediction | None:
+        """Raises `MaquetteError` for a request of anything but flow."""
+        if requested not in (None, "flow"):
+            raise MaquetteError(f"{str(weights.source)!r} is Qwen-Image, which predicts flow, not {requested!r}.")
+        return "flow"
+
+
+def _at_least(dtype: torch.dtype, where: Placement) -> Placement:
+    """A placement in another dtype in place of float16."""
+    return where._replace(dtype=dtype) if where.dtype == torch.float16 else where
+
+
+def _nested(name: str) -> str:
+    """The name in the network of a tensor of Qwen2.5-VL, which published files give with fewer levels."""
+    if name.startswith("visual."):
+        return f"model.{name}"
+    return re.sub(r"^model\.(?!language_model\.|visual\.)", "model.language_model.", name)
+
+
+def _renew_positions(part: Any, where: Placement) -> None:
+    """Compute the frequencies of a network's rotary positions, which files do not hold."""
+    for name in ("rotary_emb", "rotary_pos_emb"):
+        if hasattr(part, name):
+            kind = type(getattr(part, name))
+            setattr(part, name, kind(part.config).to(where.device))
