@@ -72,6 +72,7 @@ class ControlFamily(Protocol):
     types: int = 0  # kinds of condition that a union tells apart; 0 of any other ControlNet
     joins_types: bool = True  # whether a union takes several conditions in one run
     idle_weights: bool = False  # whether some weights reach no output, so that they get no gradient
+    first_layer: str = ""  # published name of the weight that reads the latents, where variant "channels" widens it
 
     def zero_layer(self, output: Slot) -> nn.Module:
         """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
@@ -92,7 +93,7 @@ class ControlFamily(Protocol):
 
         Raises `MaquetteError` for a family that has no such variant.
         """
-        raise MaquetteError("Added channels are for U-Nets.")
+        raise MaquetteError("Added channels are for U-Nets and Stable Diffusion 3.")
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
         """A ControlNet's tensors under their published names, loaded lazily.
