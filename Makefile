@@ -17,13 +17,14 @@ TORCH := $(shell grep '^torch==' constraints.txt)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 
-.venv/ready: pyproject.toml packages/diorama/pyproject.toml constraints.txt
+.venv/ready: pyproject.toml packages/diorama/pyproject.toml packages/diorama-mmdit/pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "maquette needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	if [ "$$(uname)" = Linux ] && ! command -v nvidia-smi >/dev/null; then \
 	    $(PIP) $(TORCH)+cpu 2>/dev/null || $(PIP) $(TORCH)+cpu --extra-index-url $(CPU_INDEX) || $(PIP) $(TORCH); \
 	else $(PIP) $(TORCH); fi
-	$(PIP) -e '.[train,data,ui,detectors,scale,track,dev]' -e packages/diorama -c constraints.txt
+	$(PIP) -e '.[train,data,ui,detectors,scale,track,dev]' -e packages/diorama -e packages/diorama-mmdit \
+	    -c constraints.txt
 	touch $@
 
 demo: setup
@@ -60,12 +61,13 @@ bench: setup
 	$(BIN)/python benchmarks/real_size.py
 	$(BIN)/python benchmarks/sampling.py
 
-# Two wheels: the code, below 2 MB, and the bundled model's weights, below the package index's limit of 100 MB.
+# Three wheels: the code, below 2 MB, and the bundled models' weights, below the package index's limit of 100 MB each.
 wheels: setup
 	rm -rf dist
-	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . packages/diorama
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist . packages/diorama packages/diorama-mmdit
 	test $$(stat -c %s dist/maquette-*.whl) -lt 2000000
 	test $$(stat -c %s dist/maquette_diorama-*.whl) -lt 100000000
+	test $$(stat -c %s dist/maquette_diorama_mmdit-*.whl) -lt 100000000
 	ls -l dist
 
 clean:

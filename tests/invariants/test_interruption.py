@@ -18,7 +18,7 @@ from maquette.training import checkpoint
 PROGRAM = Path(__file__).parent.parent / "tiny_training.py"
 
 
-def start(folder: Path, limit: int | None = None, toy: bool = False, **changes) -> "subprocess.Popen[str]":
+def start(folder: Path, limit: int | None = None, base: str = "diorama", **changes) -> "subprocess.Popen[str]":
     def limited() -> None:
         for number in (signal.SIGINT, signal.SIGHUP):  # which a background job's child would go on ignoring
             signal.signal(number, signal.SIG_DFL)
@@ -27,7 +27,7 @@ def start(folder: Path, limit: int | None = None, toy: bool = False, **changes) 
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
     return subprocess.Popen(
-        [sys.executable, str(PROGRAM), json.dumps(changes), *(["toy"] if toy else [])],
+        [sys.executable, str(PROGRAM), json.dumps(changes), base],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL,
@@ -86,8 +86,13 @@ def test_a_run_killed_three_times_equals_an_uninterrupted_one(whole) -> None:
     assert len(checkpoint.states(folder / "killed")) == 2
 
 
-def test_a_killed_transformer_run_equals_an_uninterrupted_one(tmp_path) -> None:
-    settings = {"toy": True, "max_steps": 20, "checkpoint_every": 2}
+BUNDLED_NETS = {"optimizer_name": "muon", "ema": 0.9, "blocks": 2, "precision": "bfloat16", "prompt_conflict": 0.35}
+"""As the ControlNets on the bundled transformer are trained."""
+
+
+@pytest.mark.parametrize(("base", "more"), [("toy", {}), ("sd3", BUNDLED_NETS)])
+def test_a_killed_transformer_run_equals_an_uninterrupted_one(base, more, tmp_path) -> None:
+    settings = {"base": base, "max_steps": 20, "checkpoint_every": 2, **more}
     process = start(tmp_path, output="whole", **settings)
     assert process.wait(200) == 0, process.communicate()[1]
     process.communicate()

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from tests.conftest import tiny_base
 from tests.own_pairs import apart, weights, write_pairs
+from tests.tiny_sd3 import tiny_sd3
 from typer.testing import CliRunner
 
 import maquette as mq
@@ -62,14 +63,21 @@ def test_muon_moves_the_matrices_of_the_copy_along_all_their_directions(settings
         settings(optimizer_name="muon", unlock="decoder")
 
 
-def test_added_channels_learn_in_all_of_the_base(settings, tmp_path) -> None:
+@pytest.mark.parametrize(
+    ("make", "last"),
+    [
+        (lambda: tiny_base("sd15", context=96), "up_blocks.3.resnets.0.conv1.weight"),
+        (lambda: tiny_sd3(t5=False, context=96), "transformer_blocks.3.attn.to_q.weight"),
+    ],
+)
+def test_added_channels_learn_in_all_of_the_base(make, last, settings, tmp_path) -> None:
     """Evaluated while it trains, and saved as what the training ended with."""
     write_pairs(tmp_path / "pairs")
-    base = tiny_base("sd15", context=96)
+    base = make()
     run = mq.train(settings(variant="channels", evaluate_every=2), base)
-    last = base.backbone.unet.up_blocks[-1].resnets[0].conv1.weight
     assert weights(run)["condition_encoder.conv_out.weight"].any()
-    assert not torch.equal(weights(run)["trainable_copy.up_blocks.3.resnets.0.conv1.weight"], last)
+    of_base = base.backbone.network.state_dict()[last]
+    assert not torch.equal(weights(run)[f"trainable_copy.{last}"], of_base)
     kept = mq.load_controlnet(run, base).state_dict()
     assert all(torch.equal(kept[name], value) for name, value in weights(run).items())
 

@@ -74,6 +74,7 @@ class ControlFamily(Protocol):
     paints: bool = False  # whether it is given, beside a condition's latents, which of its cells are to be painted
     serves_both: bool = False  # whether residuals under the prompt are added under the negative prompt too
     idle_weights: bool = False  # whether some weights reach no output, so that they get no gradient
+    first_layer: str = ""  # published name of the weight that reads the latents, where variant "channels" widens it
 
     def zero_layer(self, output: Slot) -> nn.Module:
         """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
@@ -94,7 +95,7 @@ class ControlFamily(Protocol):
 
         Raises `MaquetteError` for a family that has no such variant.
         """
-        raise MaquetteError("Added channels are for U-Nets.")
+        raise MaquetteError("Added channels are for U-Nets and Stable Diffusion 3.")
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
         """A ControlNet's tensors under their published names, loaded lazily.

@@ -29,6 +29,7 @@ class UNetControl(ControlFamily):
     wiring: Wiring
     unet: Mapping[str, Any]  # the U-Net's configuration
     condition_space: ConditionSpace = "pixels"
+    first_layer: str = "conv_in.weight"
 
     def published(self, name: str) -> str:
         part, rest = name.split(".", 1)

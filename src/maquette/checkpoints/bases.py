@@ -43,11 +43,11 @@ def load_base(
     tokenizer: str | Path = TOKENIZER,
     token: str | None = None,
 ) -> Base:
-    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, Flux.1, Qwen-Image, or the diorama's.
+    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, Flux.1, Qwen-Image, or the diorama's two.
 
     Args:
-        name: "diorama", which is bundled; a folder in diffusers' format; a .safetensors or .ckpt file in the original
-            layout; or org/name[@revision] on the Hub.
+        name: "diorama" or "diorama-mmdit", which are bundled; a folder in diffusers' format; a .safetensors or .ckpt
+            file in the original layout; or org/name[@revision] on the Hub.
         device: a device name as in torch; "auto" for the fastest one available.
         dtype: "float32", "bfloat16", "float16"; "auto" for bfloat16 on a GPU that has it, else float32.
         low_memory: keep weights in CPU memory, and on the device only the part in use: the text encoders, then the

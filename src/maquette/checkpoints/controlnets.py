@@ -15,7 +15,7 @@ from maquette.checkpoints.names import local_controlnet
 from maquette.checkpoints.networks import check_tensors
 from maquette.controlnet.contract import OURS, Contract, fingerprint, ours
 from maquette.controlnet.network import ControlNet, ControlNetConfig
-from maquette.controlnet.save import CONFIG, WEIGHTS
+from maquette.controlnet.save import ADDED, CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import union
 from maquette.formats.channels import narrowed
@@ -78,7 +78,7 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     net = _built(backbone, config, path)
     state = net.published()
     if net.config.variant == "channels":
-        weights = narrowed(weights, backbone.latent_channels)
+        weights = narrowed(weights, net.control.first_layer, net.control.published(ADDED), backbone.latent_channels)
     else:
         copied_names = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
         copied = {name: value for name, value in state.items() if name in copied_names}

@@ -206,7 +206,7 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     if variant == "lite":
         raise MaquetteError(f"{str(source)!r} is lite: it copies nothing of its base that could move; use it as it is.")
     if variant == "channels":
-        raise MaquetteError(f"{str(source)!r} is a whole U-Net with added channels, of its own base; train one anew.")
+        raise MaquetteError(f"{str(source)!r} is a whole network with added channels, of its own base; train one anew.")
     control = _read(weights, encoder_weights(from_base))
     config = kept or describe(control)
     contract = controlnets.read_contract(source, config, weights.metadata)

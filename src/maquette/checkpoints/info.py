@@ -58,7 +58,7 @@ def _controlnet(path: Path, config: dict[str, Any], weights: Weights) -> str:
 
 
 def _added_channels(path: Path, config: dict[str, Any], weights: Weights) -> str:
-    lines = [f"{path}: added channels, a whole U-Net that takes the condition beside the latents"]
+    lines = [f"{path}: added channels, a whole network that takes the condition beside the latents"]
     contract = _contract(controlnets.read_contract(path, config, weights.metadata))
     return "\n".join([*lines, *_network(weights.shapes, weights), *contract])
 

@@ -4,21 +4,22 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from maquette.errors import MaquetteError
-from maquette.foundation.bundle import bundled_weights, require_bundled_weights
+from maquette.foundation.bundle import PACKAGES, bundled_base, bundled_weights, require_bundled_weights
 from maquette.foundation.hub import is_hub_id
 from maquette.foundation.registry import unknown
 from maquette.foundation.weight_files import find_weights, weights_kind
-
-BUNDLED = ("diorama",)
 
 TargetFormat = Literal["diffusers", "original", "difference"]
 
 
 def bundled() -> dict[str, Path]:
-    """The ControlNets that come with the package, such as "diorama/canny", and their folders."""
-    root = bundled_weights()
-    found = sorted(root.glob("controlnets/*/config.json")) if root else []
-    return {f"diorama/{path.parent.name}": path.parent for path in found}
+    """The ControlNets that come with the packages of weights, such as "diorama/canny", and their folders."""
+    roots = {base: root for base in PACKAGES if (root := bundled_weights(base))}
+    return {
+        f"{base}/{path.parent.name}": path.parent
+        for base, root in roots.items()
+        for path in sorted(root.glob("controlnets/*/config.json"))
+    }
 
 
 def local_base(name: str) -> Path | None:
@@ -26,18 +27,18 @@ def local_base(name: str) -> Path | None:
 
     Raises `MaquetteError` for any other name.
     """
-    if name in BUNDLED:
-        return require_bundled_weights() / "base"
+    if name in PACKAGES:
+        return require_bundled_weights(name) / "base"
     path = Path(name)
     if path.is_file() or (path / "model_index.json").is_file():
         return path
     if not path.exists() and is_hub_id(name):
-        if name.startswith("diorama/"):
-            require_bundled_weights()
+        if base := bundled_base(name):
+            require_bundled_weights(base)
         return None
     hint = "is a folder without a model_index.json" if path.exists() else "does not exist"
     raise MaquetteError(
-        f"There is no base {name!r}: it is not bundled ({', '.join(BUNDLED)}) and the path {hint}; give 'diorama', "
+        f"There is no base {name!r}: it is not bundled ({', '.join(PACKAGES)}) and the path {hint}; give 'diorama', "
         "a folder in diffusers' format, a file in the original layout, or org/name on the Hub."
     )
 
@@ -50,8 +51,8 @@ def local_controlnet(name: str) -> Path | None:
     path = bundled().get(name, Path(name))
     if path.exists():
         return path
-    if name.startswith("diorama/"):
-        require_bundled_weights()
+    if base := bundled_base(name):
+        require_bundled_weights(base)
     elif is_hub_id(name):
         return None
     raise MaquetteError(unknown("ControlNet", name, list(bundled())) + " Or give a folder or file that holds one.")

@@ -10,12 +10,13 @@ import numpy as np
 
 from maquette.conditions.registry import detectors
 from maquette.conditions.spec import DetectorSpec
+from maquette.foundation.bundle import world_of
 from maquette.foundation.images import MapKind
 
 
 def drawn_by(condition: str, base: str) -> str:
-    """The name of the detector for a condition: `base/condition` where the base has one, else `condition`."""
-    specific = f"{base}/{condition}"
+    """The name of the detector for a condition: `world/condition` where the base's world has one, else `condition`."""
+    specific = f"{world_of(base)}/{condition}"
     return specific if specific in detectors else condition
 
 

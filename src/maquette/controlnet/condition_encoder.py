@@ -58,9 +58,9 @@ class PaperEncoder(nn.Module):
 class LatentEncoder(nn.Module):
     """For families whose condition is latents: a zero convolution on p × p patches (SD3, Flux, Qwen-Image)."""
 
-    def __init__(self, latent_channels: int, width: int, patch: int) -> None:
+    def __init__(self, latent_channels: int, width: int, patch: int, bias: bool = True) -> None:
         super().__init__()
-        self.conv_out = nn.Conv2d(latent_channels, width, patch, stride=patch)
+        self.conv_out = nn.Conv2d(latent_channels, width, patch, stride=patch, bias=bias)
 
     def forward(self, condition: Tensor) -> Tensor:
         """The condition's latents (B, C, h, w) to (B, width, h / p, w / p)."""

@@ -276,15 +276,20 @@ def _copy(
         return backbone.make_copy(len(outputs), config)
     make: Callable[[], nn.Module] | None = getattr(backbone, "make_whole_copy", None)
     if make is None:
-        raise MaquetteError(f"variant='channels' is for U-Nets, and this base is of the family {backbone.family!r}.")
+        raise MaquetteError(
+            f"variant='channels' is for U-Nets and Stable Diffusion 3, and this base is of the family "
+            f"{backbone.family!r}."
+        )
     return make()
 
 
 def _without_effect(net: ControlNet, blocks: int | None) -> Iterator[str]:
     """What of a new net's design changes nothing."""
-    if blocks is not None and len(net.control.outputs) != blocks:
-        yield "blocks has no effect: a ControlNet on this base always copies it up to its middle."
     encoder, connect, added = net.config.encoder, net.config.connect, net.config.variant == "channels"
+    if blocks is not None and added:
+        yield "blocks has no effect: with added channels the whole base is copied."
+    elif blocks is not None and len(net.control.outputs) != blocks:
+        yield "blocks has no effect: a ControlNet on this base always copies it up to its middle."
     if encoder != "release" and net.control.condition_space == "latents":
         yield f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents."
     if encoder != "release" and added:
@@ -295,10 +300,11 @@ def _without_effect(net: ControlNet, blocks: int | None) -> Iterator[str]:
 
 def _condition_encoder(backbone: Backbone, net_config: ControlNetConfig, space: str, first: Slot) -> nn.Module:
     """A condition encoder with the shape of the copy's first output."""
+    if space == "latents":
+        has_bias = net_config.variant != "channels"  # the first convolution has one
+        return LatentEncoder(backbone.latent_channels, first.channels, first.downscale, has_bias)
     if net_config.variant == "channels":
         return AddedChannels(first.channels, backbone.downscale * first.downscale)
-    if space == "latents":
-        return LatentEncoder(backbone.latent_channels, first.channels, first.downscale)
     return ENCODERS[net_config.encoder](first.channels, backbone.downscale * first.downscale)
 
 

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import ControlFamily
 from maquette.controlnet.contract import METADATA, OURS, Contract, ours
-from maquette.controlnet.variants import CONDITION_CHANNELS
 from maquette.formats.channels import widened
 from maquette.formats.write import write_weights
 from maquette.foundation.files import atomic_write
 
 CONFIG, WEIGHTS = "config.json", "diffusion_pytorch_model.safetensors"
+ADDED = "condition_encoder.conv_out.weight"  # what reads the condition, of added channels
 OWN_CLASS = "maquette.ControlNet"  # in config.json, of a ControlNet that diffusers has no class for
 
 
@@ -38,7 +38,9 @@ def save(net: Written, folder: Path) -> None:
     contract = net.contract.to_json() if net.contract.stated else None
     own = {OURS: {**vars(net.config), **({"contract": contract} if contract else {})}}
     if net.config.variant == "channels":
-        tensors, config = widened(net.published()), net.control.widened_config(CONDITION_CHANNELS)
+        added = net.control.published(ADDED)
+        tensors = widened(net.published(), net.control.first_layer, added)
+        config = net.control.widened_config(net.published()[added].shape[1])
     else:
         tensors, config = net.published(), _config(net, own_layout(own) is not None)
     write_weights(tensors, folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
@@ -64,7 +66,7 @@ def own_layout(config: Mapping[str, Any]) -> str | None:
     if "lite" in (stored.get("variant"), stored.get("kind")):
         return "is a lite ControlNet"
     if stored.get("variant") == "channels":
-        return "is a whole U-Net with added channels"
+        return "is a whole network with added channels"
     return "has the paper's condition encoder" if stored.get("encoder") == "paper" else None
 
 

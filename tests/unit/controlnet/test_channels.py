@@ -1,11 +1,12 @@
-"""Added channels in place of a ControlNet: a whole U-Net that starts as the base and takes the map beside latents."""
+"""Added channels in place of a ControlNet: a whole network that starts as the base, with the map beside the latents."""
 
 from types import SimpleNamespace
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import SD3Transformer2DModel, UNet2DConditionModel
 from tests.conftest import text_for, tiny_base
+from tests.tiny_sd3 import MEDIUM, tiny_sd3
 from tests.toy_backbone import toy_base
 
 import maquette as mq
@@ -96,13 +97,54 @@ def test_it_generates_and_is_a_control_like_any(base) -> None:
     assert images[1].tobytes() != plain.tobytes()
 
 
+@pytest.fixture(scope="module", params=[{}, MEDIUM], ids=["3", "3.5"])
+def transformer(request) -> mq.Base:
+    return tiny_sd3(t5=False, blocks=3, **request.param)
+
+
+def of_transformer(base: mq.Base, net: ControlNet, z: torch.Tensor) -> torch.Tensor:
+    text, features = base.encode_text(["a", ""]), net.encode(net.condition_input(CONDITION, base.encode_maps))
+    return base.predict(z, 500, text, net(z, 500, text, features))
+
+
+@torch.no_grad()
+def test_a_transformer_with_added_channels_starts_as_its_base(transformer) -> None:
+    z = torch.randn(2, 4, 16, 16)
+    plain = transformer.predict(z, 500, transformer.encode_text(["a", ""]))
+    assert torch.equal(of_transformer(transformer, attached(transformer.backbone), z), plain)
+    assert not torch.allclose(of_transformer(transformer, attached(transformer.backbone, 0.1), z), plain, atol=1e-3)
+
+
+def test_all_of_a_transformer_trains_and_its_base_stays_locked(transformer) -> None:
+    net = attached(transformer.backbone, 0.1)
+    of_transformer(transformer, net, torch.randn(2, 4, 16, 16)).square().mean().backward()
+    assert all(parameter.grad is not None for parameter in net.parameters())
+    assert all(parameter.grad is None for parameter in transformer.backbone.network.parameters())
+
+
+@torch.no_grad()
+def test_diffusers_loads_it_as_a_wider_transformer_of_both_latents(transformer, tmp_path) -> None:
+    net, z, text = attached(transformer.backbone, 0.1), torch.randn(2, 4, 16, 16), transformer.encode_text(["a", ""])
+    net.save(tmp_path)
+    wide, said = SD3Transformer2DModel.from_pretrained(tmp_path, output_loading_info=True)
+    assert wide.config.in_channels == 8 and not said["missing_keys"] and not said["unexpected_keys"]
+    both = torch.cat([z, transformer.encode_maps(CONDITION)], dim=1)
+    theirs = wide(both, text.hidden_states, text.pooled, torch.tensor([500, 500])).sample
+    assert torch.allclose(theirs, of_transformer(transformer, net, z), atol=1e-5)
+    loaded = mq.load_controlnet(tmp_path, transformer)
+    assert torch.equal(of_transformer(transformer, loaded, z), of_transformer(transformer, net, z))
+    assert "added channels, a whole network" in info(tmp_path)
+
+
 def test_what_does_not_go_is_said(base) -> None:
     control = mq.Control(attached(base.backbone, 0.1), CONDITION[:1])
     with pytest.raises(MaquetteError, match="has one weight"):
         mq.generate(base, "a", [control], steps=1, condition_in="weighted")
     with pytest.warns(MaquetteWarning, match="added channels have no residuals"):
         ControlNet.attach(base, variant="channels", connect="middle")
-    with pytest.raises(MaquetteError, match="is for U-Nets"):
+    with pytest.warns(MaquetteWarning, match="the whole base is copied"):
+        ControlNet.attach(tiny_sd3(), variant="channels", blocks=2)
+    with pytest.raises(MaquetteError, match="is for U-Nets and Stable Diffusion 3, and this base"):
         ControlNet.attach(toy_base(), variant="channels")
     with pytest.raises(MaquetteError, match="connect is of ControlNets"):
         mq.TrainingConfig(condition="canny", output="runs/x", variant="channels", connect="middle")
@@ -110,6 +152,6 @@ def test_what_does_not_go_is_said(base) -> None:
 
 def test_it_is_told_and_not_moved(base, tmp_path) -> None:
     attached(base.backbone).save(tmp_path)
-    assert "added channels, a whole U-Net" in info(tmp_path)
+    assert "added channels, a whole network" in info(tmp_path)
     with pytest.raises(MaquetteError, match="other programs have no format"):
         convert(tmp_path, tmp_path / "other.safetensors", "original")

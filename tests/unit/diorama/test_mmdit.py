@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusion3Pipeline
+from tests.conftest import randomise
 from transformers import CLIPTokenizer
 
 import maquette as mq
 from maquette.diorama import dataset
-from maquette.recipes.diorama import base, mmdit, mmdit_model
+from maquette.recipes.diorama import base, mmdit, mmdit_model, ship
 from maquette.recipes.diorama.autoencoder import Recipe as AutoencoderRecipe
 from maquette.recipes.diorama.autoencoder import build
 from maquette.recipes.diorama.tokens import train_tokenizer
@@ -140,6 +141,7 @@ def test_the_folder_holds_the_average_in_half_precision_and_draws(trained) -> No
     image = loaded("a red house", num_inference_steps=2, max_sequence_length=0).images[0]
     assert image.size == (128, 128)
     assert loaded.scheduler.config.shift == TINY.shift
+    assert mq.load_base(folder).defaults == mmdit.DEFAULTS
     assert (trained[0] / "mmdit.png").exists()
 
 
@@ -150,3 +152,14 @@ def test_it_is_a_base_like_any(model, tokenizer, tmp_path) -> None:
     latents, times = torch.randn(3, 8, 16, 16), torch.tensor([1000.0, 400.0, 3.5])
     predicted = loaded.predict(latents, times, loaded.encode_text(TEXTS))
     assert torch.allclose(predicted, model(latents, times, base.tokenize(tokenizer, TEXTS)), atol=1e-5)
+
+
+def test_the_base_and_its_finished_controlnets_are_shipped(trained, tmp_path) -> None:
+    made = mq.load_base(trained[0] / "mmdit")
+    net = randomise(mq.ControlNet.attach(made, blocks=1))
+    net.save(tmp_path / "nets" / "depth")
+    ship.ship(ship.Recipe(trained[0], tmp_path / "weights", "diorama-mmdit", tmp_path / "nets"))
+    base = mq.load_base(tmp_path / "weights" / "base")
+    shipped = mq.load_controlnet(tmp_path / "weights" / "controlnets" / "depth", base)
+    assert base.hash() == made.hash()
+    assert all(torch.equal(shipped.state_dict()[name], value.half()) for name, value in net.state_dict().items())

@@ -4,8 +4,9 @@ A residual is added to the image's tokens after each block but the last, which d
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any, cast
 
 import torch
@@ -78,6 +79,54 @@ class SD3Encoder(nn.Module):
                 context, x = _run(self, block, x, context, state.time)
             maps.append(x.mT.unflatten(2, state.grid))
         return tuple(maps)
+
+
+class SD3Whole(nn.Module):
+    """All of a transformer, as a copy that predicts by itself; modules are named as in diffusers."""
+
+    gradient_checkpointing = False  # set by training
+    _gradient_checkpointing_func: Any
+
+    def __init__(self, network: SD3Transformer2DModel, downscale: int) -> None:
+        super().__init__()
+        self.downscale, self.out_channels = downscale, network.out_channels
+        for name, part in copy.deepcopy(network).named_children():
+            self.add_module(name, part)
+
+    def forward(
+        self,
+        latents: Tensor,
+        timestep: Tensor | int,
+        text: Tensor | Conditioning,
+        control_features: Tensor | None = None,
+    ) -> Tensor:
+        """The prediction for latents, both (B, C, h, w).
+
+        Args:
+            control_features: (B or 1, D, h / p, w / p), added to the image's tokens.
+        """
+        patches = cast(nn.Module, self.pos_embed)
+        state = _embed(self, patches, self.downscale, latents, timestep, Conditioning.of(text))
+        if control_features is not None:
+            state = replace(state, x=state.x + _tokens(control_features))
+        return _finished(self, state)
+
+
+def _finished(of: Any, state: SD3State, residuals: Sequence[Tensor | None] = ()) -> Tensor:
+    """The prediction (B, C, h, w) of a base or a whole copy, with residuals (B, D, h / p, w / p) after its blocks."""
+    x, context = state.x, state.context
+    assert context is not None, "a base reads the prompt"
+    for block, residual in zip_longest(of.transformer_blocks, residuals):
+        context, x = _run(of, block, x, context, state.time)
+        if residual is not None:
+            x = x + _tokens(residual)
+    return _unpatched(of.proj_out(of.norm_out(x, state.time)), state.grid, of.pos_embed.patch_size, of.out_channels)
+
+
+def _unpatched(x: Tensor, grid: tuple[int, int], side: int, channels: int) -> Tensor:
+    """Tokens (B, L, p p C), a patch's channels innermost, to (B, C, h, w)."""
+    patches = x.unflatten(1, grid).unflatten(3, (side, side, channels))
+    return patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
 
 
 def _copied(network: SD3Transformer2DModel, number: int, design: Design) -> nn.Module:
@@ -165,6 +214,10 @@ class SD3Backbone:
         assert outputs == design.blocks, "one output per block"
         return SD3Encoder(self.network, design, self.downscale).requires_grad_(True)
 
+    def make_whole_copy(self) -> SD3Whole:
+        """For a ControlNet of variant "channels"."""
+        return SD3Whole(self.network, self.downscale).requires_grad_(True)
+
     def _design(self, config: Mapping[str, Any] | None) -> Design:
         return Design.read(config, len(self.network.transformer_blocks) // 2)
 
@@ -180,20 +233,9 @@ class SD3Backbone:
             return _embed(self.network, patches, self.downscale, latents, timestep, Conditioning.of(text))
 
     def finish(self, state: SD3State, residuals: Residuals | None = None) -> Tensor:
-        x, context, network = state.x, state.context, self.network
-        assert context is not None, "a base reads the prompt"
-        added = (*(residuals or [None] * len(self.slots)), None)
-        for block, residual in zip(network.transformer_blocks, added, strict=True):
-            context, x = _run(network, block, x, context, state.time)
-            if residual is not None:
-                x = x + _tokens(residual)
-        return self._unpatched(network.proj_out(network.norm_out(x, state.time)), state.grid)
-
-    def _unpatched(self, x: Tensor, grid: tuple[int, int]) -> Tensor:
-        """Tokens (B, L, p p C), a patch's channels innermost, to (B, C, h, w)."""
-        side = self.network.config.patch_size
-        patches = x.unflatten(1, grid).unflatten(3, (side, side, self.network.out_channels))
-        return cast(Tensor, patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3))
+        if residuals is None:
+            return _finished(self.network, state)
+        return residuals.blended(_finished(self.network, state, residuals))
 
 
 def _slots(network: SD3Transformer2DModel, count: int) -> tuple[Slot, ...]:

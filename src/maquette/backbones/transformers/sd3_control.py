@@ -9,7 +9,7 @@ from torch import nn
 from maquette.backbones.protocol import ConditionSpace, ControlFamily, Slot
 from maquette.backbones.wiring import Wiring, floor
 from maquette.backbones.zero import zero_linear_on_maps
-from maquette.formats.transformers.sd3 import CONTROLNET, Design, check_control
+from maquette.formats.transformers.sd3 import CONTROLNET, TRANSFORMER, Design, check_control
 from maquette.foundation.weights import Weights
 
 _COPIED_CONFIG = (
@@ -34,6 +34,7 @@ class SD3Control(ControlFamily):
     shifts_latents: bool
     condition_space: ConditionSpace = "latents"
     idle_weights: bool = True  # the text's half of the last block, and outputs that no slot receives
+    first_layer: str = "pos_embed.proj.weight"
 
     @staticmethod
     def of(outputs: tuple[Slot, ...], design: Design, base: Mapping[str, Any]) -> "SD3Control":
@@ -63,6 +64,11 @@ class SD3Control(ControlFamily):
             "use_pos_embed": design.embeds,
             "force_zeros_for_pooled_projection": design.zero_pooled,
         }
+
+    def widened_config(self, channels: int) -> dict[str, Any]:
+        """The configuration of a diffusers `SD3Transformer2DModel` that takes the latents and `channels` more."""
+        plain = {name: value for name, value in self.base.items() if not name.startswith("_")}
+        return {"_class_name": TRANSFORMER, **plain, "in_channels": self.base["in_channels"] + channels}
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
         """The tensors as they are.

@@ -16,6 +16,7 @@ from maquette.conditions.registry import detector_spec, detectors
 from maquette.conditions.requirements import drawn_by
 from maquette.controlnet.choices import Balance, Branch, check_strength
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.bundle import world_of
 from maquette.foundation.registry import unknown
 from maquette.foundation.settings import read_value
 
@@ -59,7 +60,7 @@ class ControlRequest:
 
     def net_name(self, base: str) -> str:
         """The ControlNet that it runs."""
-        return self.net or f"{base}/{self.condition.removeprefix(f'{base}/')}"
+        return self.net or f"{base}/{self.condition.removeprefix(f'{world_of(base)}/')}"
 
     def detector(self, base: str) -> str | None:
         """The name of the detector that makes its map, the base's own if it has one; None for a map.

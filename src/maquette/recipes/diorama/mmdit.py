@@ -29,7 +29,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 from transformers import CLIPTokenizer
 
-from maquette.base import sample_posterior
+from maquette.base import Defaults, sample_posterior
+from maquette.checkpoints.save import write_defaults
+from maquette.checkpoints.tiny_decoder import FOLDER as TINY_DECODER
 from maquette.diorama import dataset
 from maquette.foundation.images import image_grid
 from maquette.noise.flow import FlowMatching
@@ -43,6 +45,7 @@ from maquette.training.stages import cosine
 from maquette.training.state import averaged
 
 FLOW = FlowMatching({})
+DEFAULTS = Defaults(steps=20, guidance=4.0, sampler="euler")
 WATCHED = (0.1, 0.3, 0.5, 0.7, 0.85, 0.95)  # σ of the validation error
 
 
@@ -167,10 +170,16 @@ def assembled(
 
 
 def save(recipe: Recipe) -> Path:
-    """Write the averaged networks in half precision to RUN/mmdit, in diffusers' layout; returns the folder."""
+    """Write the averaged networks in half precision to RUN/mmdit, in diffusers' layout; returns the folder.
+
+    Beside them what we read there: settings of sampling, the words that were learnt, and the latents' tiny decoder.
+    """
     folder = recipe.run / "mmdit"
     pipeline(recipe).to(dtype=torch.float16).save_pretrained(folder)
     shutil.copy(recipe.run / "tokenizer" / WORDS, folder / "tokenizer" / WORDS)
+    if (recipe.run / TINY_DECODER).exists():
+        shutil.copytree(recipe.run / TINY_DECODER, folder / TINY_DECODER, dirs_exist_ok=True)
+    write_defaults(DEFAULTS, folder)
     return folder
 
 

@@ -1,8 +1,10 @@
 """Put what was trained where the package keeps it: a diffusers folder in half precision, and the rest beside it.
 
     python -m maquette.recipes.diorama.ship --run runs/diorama
+    python -m maquette.recipes.diorama.ship --base diorama-mmdit --nets runs/mmdit --target weights/diorama-mmdit
 
-Takes the averaged weights of the base, `perception.safetensors`, and every finished ControlNet in RUN/controlnets.
+Takes the averaged weights of the base and `perception.safetensors`, or the transformer's folder RUN/mmdit; and every
+finished ControlNet in NETS.
 """
 
 import json
@@ -45,18 +47,27 @@ DEFAULTS = Defaults(steps=20, guidance=4.0, sampler="ddim")
 class Recipe:
     run: Path = Path("runs/diorama")
     target: Path = Path("src/maquette/weights/diorama")
+    base: str = "diorama"  # or diorama-mmdit
+    nets: Path | None = None  # the ControlNets' runs, by condition; RUN/controlnets by default
 
 
 def ship(recipe: Recipe) -> None:
-    ship_base(recipe.run, recipe.target / "base")
-    if (recipe.run / "perception.safetensors").exists():
-        shutil.copy(recipe.run / "perception.safetensors", recipe.target / "perception.safetensors")
-    finished = [name for name in CONDITIONS if (recipe.run / "controlnets" / name / "config.json").exists()]
-    base = load_base(recipe.target / "base", "cpu", "float32")
-    for name in finished:
-        net = load_controlnet(recipe.run / "controlnets" / name, base).half()
-        net.contract = replace(net.contract, base="diorama")
-        net.save(recipe.target / "controlnets" / name)
+    if recipe.base == "diorama":
+        ship_base(recipe.run, recipe.target / "base")
+        if (recipe.run / "perception.safetensors").exists():
+            shutil.copy(recipe.run / "perception.safetensors", recipe.target / "perception.safetensors")
+    else:
+        shutil.copytree(recipe.run / "mmdit", recipe.target / "base", dirs_exist_ok=True)
+    ship_controlnets(recipe.nets or recipe.run / "controlnets", recipe.target, recipe.base)
+
+
+def ship_controlnets(runs: Path, target: Path, name: str) -> None:
+    """Those that are finished, in half precision, with their base under the name it is bundled by."""
+    base = load_base(target / "base", "cpu", "float32")
+    for condition in (one for one in CONDITIONS if (runs / one / "config.json").exists()):
+        net = load_controlnet(runs / condition, base).half()
+        net.contract = replace(net.contract, base=name)
+        net.save(target / "controlnets" / condition)
 
 
 def ship_base(run: Path, folder: Path) -> None:
