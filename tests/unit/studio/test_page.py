@@ -1,8 +1,6 @@
 """The studio's page without a browser: its words, its canvases, and that it makes what the library makes."""
 
-import asyncio
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,18 +26,8 @@ from maquette.studio.page.form import LAYERS, request_of
 from maquette.studio.page.making import Making, place_scene
 from maquette.studio.page.strings import FOLDER, LANGUAGES, Strings, language_of
 
+pytestmark = pytest.mark.usefixtures("closed_loops")
 WORDS = Strings("en")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def closed_loops() -> Iterator[None]:
-    """Each queue of gradio makes event loops and forgets them; here they are closed."""
-    made, new = [], asyncio.new_event_loop
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
-        yield
-    for loop in made:
-        loop.close()
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from maquette.studio.trainings.run import Trainings
 
 FONT = ["system-ui", "sans-serif"]  # nothing comes from elsewhere
 STYLE = Path(__file__).parent / "style.css"
-BRUSH = Path(__file__).parent / "brush.js"
+SCRIPT = Path(__file__).parent / "page.js"
 
 
 def build(engine: Engine, language: str = "en", trainings: Trainings | None = None) -> gr.Blocks:
@@ -78,7 +78,7 @@ def mount(
     for name in LANGUAGES:
         app = gr.mount_gradio_app(
             app, build(engine, name, trainings), f"/{name}", theme=_theme(), css_paths=STYLE,
-            js=BRUSH.read_text("utf-8"), footer_links=[], ssr_mode=False, show_error=True,
+            js=SCRIPT.read_text("utf-8"), footer_links=[], ssr_mode=False, show_error=True,
             max_file_size=engine.limits.picture_bytes,
         )  # fmt: skip
     return app
