@@ -85,7 +85,7 @@ def mount(
 
 
 def _theme() -> gr.themes.Base:
-    """Labels are plain words, and blocks have thin borders."""
+    """Labels are plain words, blocks have thin borders, and all words stand out from what is behind them."""
     theme = gr.themes.Soft(primary_hue="teal", font=FONT, font_mono=["ui-monospace", "monospace"])
     colours = {
         "block_title_background_fill": "none",
@@ -94,9 +94,14 @@ def _theme() -> gr.themes.Base:
         "block_label_text_color": "*body_text_color",
         "block_label_border_width": "0",
         "block_border_width": "1px",
+        "button_primary_background_fill": "*primary_700",
+        "button_primary_background_fill_hover": "*primary_800",
+        "checkbox_label_background_fill_selected": "*primary_700",
+        "checkbox_label_text_color_selected": "white",
     }
     dark = {f"{name}_dark": value for name, value in colours.items()}
     return theme.set(
         **colours, **dark, block_title_text_weight="500", block_label_text_weight="500", block_title_padding="0",
-        block_label_shadow="none",
+        block_label_shadow="none", color_accent="*primary_700", body_text_color_subdued="*neutral_500",
+        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
     )  # fmt: skip

@@ -41,7 +41,8 @@ class Panel:
         """As SVG; `kind` is the class of its line."""
         points = [(self.x(step), self.y(value)) for step, value in zip(self.steps, self.values, strict=True)]
         line = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points) if kind == "score" else ""
+        dots = "".join(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>' for x, y in points)
+        dots = dots if kind == "score" or len(points) == 1 else ""
         ticks = "".join(
             f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{self.y(value):.1f}" y2="{self.y(value):.1f}"/>'
             f'<text x="{LEFT - 6}" y="{self.y(value) + 4:.1f}" text-anchor="end">{value:.2g}</text>'

@@ -1,4 +1,4 @@
-// What the page's library leaves out: the language of the page, the brush in hand, and what screen readers are told.
+// What the page's library leaves out: the page's language, the brush in hand, names, and what screen readers are told.
 () => {
   document.documentElement.lang = location.pathname.split("/")[1];
 
@@ -11,6 +11,12 @@
     if (!brush || !editor.querySelector("canvas") || taken.has(editor)) return;
     if (brush.classList.contains("highlight")) taken.add(editor);
     else brush.click();
+  };
+
+  // Pictures are buttons without names, and empty places have names without a role.
+  const name = (picture) => {
+    const label = picture.closest(".block")?.querySelector('[data-testid="block-label"]');
+    if (label) picture.setAttribute("aria-label", label.innerText.trim());
   };
 
   // Lines that change are spoken, each within seconds: an element that is always there repeats them.
@@ -31,6 +37,8 @@
 
   setInterval(() => {
     document.querySelectorAll('[id^="canvas-"], [data-painting] #start').forEach(take);
+    document.querySelectorAll(".image-container > button:not([aria-label])").forEach(name);
+    document.querySelectorAll(".empty[aria-label]:not([role])").forEach((place) => place.setAttribute("role", "img"));
     document.querySelectorAll(".block.said").forEach(tell);
   }, 200);
 }

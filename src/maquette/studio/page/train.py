@@ -96,7 +96,7 @@ class Train:
                     16, label=words("held_out"), precision=0, minimum=1, min_width=110, elem_id="held-out"
                 )
             own["learning_rate"] = gr.Number(
-                None, label=words("rate"), info=words("rate_hint"), step=1e-5, minimum=0, elem_id="rate"
+                0, label=words("rate"), info=words("rate_hint"), step=1e-5, minimum=0, elem_id="rate"
             )
             own["name"] = gr.Textbox(label=words("name"), info=words("name_hint"), max_length=64, elem_id="name")
         self.errors["name"] = error_line()

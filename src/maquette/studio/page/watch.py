@@ -12,6 +12,7 @@ from maquette.studio.trainings.read import Training, grid, seconds_left
 from maquette.studio.trainings.run import Trainings
 
 EVERY = 2  # seconds between looks
+MINUTE = 60
 Updates = dict[Any, Any]
 
 
@@ -36,7 +37,7 @@ class Watch:
             )
         with gr.Row(elem_classes="scene"):
             self.until = gr.Number(
-                None, label=words("until"), precision=0, minimum=1, min_width=160, elem_id="until"
+                0, label=words("until"), precision=0, minimum=0, min_width=160, elem_id="until"
             )  # fmt: skip
             self.resume = gr.Button(words("resume"), interactive=False, elem_id="resume-training", min_width=100)
         self.error = error_line()
@@ -115,8 +116,7 @@ class Watch:
         if training.state == "running" and not lines:
             return f"{words('preparing')} {training.printed}"
         if training.state == "running":
-            left = seconds_left(lines, last)
-            parts = [words("progress", step, last, "" if left is None else words("left", max(1, round(left))))]
+            parts = [words("progress", step, last, self._left(seconds_left(lines, last)))]
         else:
             parts = [words(f"is_{training.state}", step, last)]
         if dated is not None:
@@ -126,6 +126,12 @@ class Watch:
         if training.failure:
             parts.append(f"⚠ {training.failure}")
         return " ".join(parts)
+
+    def _left(self, seconds: float | None) -> str:
+        if seconds is None:
+            return ""
+        minutes = seconds >= 2 * MINUTE
+        return self.words("left_minutes", round(seconds / MINUTE)) if minutes else self.words("left", round(seconds))
 
     def _pictures(self, training: Training, at: int, seen: dict[str, Any]) -> Updates:
         """The newest pictures, unless one looks at older ones."""
