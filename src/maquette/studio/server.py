@@ -125,7 +125,7 @@ def serve(
         kept = Gallery(gallery or Path("gallery"), limits)
         engine = Engine(base, device, limits, kept, nets=nets, dtype=dtype, low_memory=low_memory)
         runs = runs or (Path("runs") if is_local(host) else None)
-        trainings = Trainings(runs, pairs, base, str(engine.studio.base.device)) if runs else None
+        trainings = Trainings(runs, pairs, base, str(engine.studio.base.device), [kept.root]) if runs else None
         page = application(engine, language=language, trainings=trainings)
         app = guarded(page, limits, known_names(host, names), token)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LINGERING, server_header=False)

@@ -100,6 +100,17 @@ def test_data_sets_are_folders_in_the_one_that_was_named(trainings, tmp_path) ->
         assert error.value.field == "folder"
 
 
+def test_pictures_of_others_are_no_data_set(tmp_path) -> None:
+    kept = tmp_path / "studio" / "gallery"
+    (kept / "session" / "pictures").mkdir(parents=True)
+    (tmp_path / "mine").mkdir()
+    trainings = Trainings(tmp_path / "runs", tmp_path, "diorama", "cpu", [kept])
+    for name in ("studio", "studio/gallery", "studio/gallery/session", "studio/gallery/session/pictures", "runs"):
+        with pytest.raises(MaquetteError, match="is none of them"):
+            trainings.data(name)
+    assert trainings.data("mine") and trainings.data_sets() == ["mine"]
+
+
 def test_another_is_not_started_while_one_runs(trainings) -> None:
     with exclusive(write_run(trainings)):
         for begin in (lambda: trainings.start("two", {"condition": "canny"}), lambda: trainings.resume("one")):

@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -36,10 +36,12 @@ class Trainings:
         pairs: data sets are folders in it.
         base: the base to train on, as for `load_base`.
         device: a torch device.
+        private: folders that are no data sets, such as that of the pictures of others; `root` is none either.
     """
 
-    def __init__(self, root: Path, pairs: Path, base: str, device: str) -> None:
+    def __init__(self, root: Path, pairs: Path, base: str, device: str, private: Iterable[Path] = ()) -> None:
         self.root, self.pairs, self.base, self.device = root, pairs, base, device
+        self._private = [path.resolve() for path in (root, *private)]
         self._started: dict[Path, subprocess.Popen[bytes]] = {}
         self._one = threading.Lock()
 
@@ -119,7 +121,7 @@ class Trainings:
         root = self.pairs.resolve()
         path = root if "\0" in name else (root / name).resolve()
         with about("folder"):
-            if path == root or not path.is_relative_to(root) or not path.is_dir():
+            if path == root or not path.is_relative_to(root) or not path.is_dir() or self._touches_private(path):
                 raise MaquetteError(
                     f"Data sets are folders in {str(root)!r}, and {shortened(name, 80)!r} is none of them; choose "
                     "another, or start the studio with --pairs and the folder that they are in."
@@ -127,9 +129,13 @@ class Trainings:
         return str(path)
 
     def data_sets(self) -> list[str]:
-        """Names of folders that may be data sets: those in the folder of data sets, without the one of trainings."""
-        found = [path.name for path in self.pairs.glob("[!.]*/") if path.resolve() != self.root.resolve()]
+        """Names of folders that may be data sets: those in the folder of data sets, but for private ones."""
+        found = [path.name for path in self.pairs.glob("[!.]*/") if not self._touches_private(path.resolve())]
         return sorted(found)[:MOST]
+
+    def _touches_private(self, path: Path) -> bool:
+        """Whether a folder is in a private one, or holds one."""
+        return any(path.is_relative_to(own) or own.is_relative_to(path) for own in self._private)
 
     def _run(self, folder: Path, arguments: list[str]) -> None:
         command = [sys.executable, "-m", "maquette", "train", *arguments, f"--output={folder}"]
