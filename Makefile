@@ -42,7 +42,7 @@ test-slow: setup
 
 # The studio's page in Debian's Chromium; without it these tests are skipped.
 browser: setup
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow tests/smoke/test_page.py
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow tests/page
 
 # Every write of training, annotation, conversion and generation fails once, in turn (hours; docs/reliability.md).
 faults: setup

@@ -16,8 +16,8 @@ FLOORS = [
     {"backbones", "data", "metrics"},
     {"base", "controlnet"},
     {"annotation", "checkpoints", "sampling"},
-    {"training", "evaluation", "studio"},
-    {"study", "baselines"},
+    {"training", "evaluation"},
+    {"studio", "study", "baselines"},
     {"ablation", "recipes"},
     {"cli"},
 ]

@@ -31,6 +31,10 @@ def run(
         list[str] | None, typer.Option(help="Another name of this machine, as a proxy passes it on; repeatable.")
     ] = None,
     gallery: Annotated[Path, typer.Option(help="Folder that keeps the pictures.")] = Path("gallery"),
+    runs: Annotated[
+        Path | None, typer.Option(help="Folder of trainings; default: runs, or none at a host that others reach.")
+    ] = None,
+    pairs: Annotated[Path, typer.Option(help="Folder whose folders the page may train on.")] = Path(),
     language: Annotated[
         Literal["en", "ja", "zh"] | None, typer.Option(help="Language of the page; otherwise the browser's.")
     ] = None,
@@ -49,7 +53,7 @@ def run(
     check_dtype(dtype)
     serve(
         base, host, port, token, gallery=gallery, device=device, dtype=dtype, low_memory=low_memory,
-        nets=controlnet or [], names=name or [], language=language,
+        nets=controlnet or [], names=name or [], language=language, runs=runs, pairs=pairs,
     )  # fmt: skip
 
 

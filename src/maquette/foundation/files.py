@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -22,6 +23,7 @@ except ImportError:  # not on Windows, where a file that is open cannot be remov
     fcntl = None  # type: ignore[assignment]
 
 LOCK, OWNER = ".lock", ".owner"
+_OWNER = re.compile(r"process (\d{1,9}) on (.+)")
 UNFINISHED = ".maquette-"  # in the names of files that are being written
 _swept: set[Path] = set()  # folders in which this process has removed what killed writers left
 
@@ -197,6 +199,34 @@ def exclusive(folder: Path, state: Path | None = None) -> Iterator[None]:
     finally:
         owner.unlink(missing_ok=True)
         lock.release()
+
+
+def holder(folder: Path) -> tuple[int, str] | None:
+    """The process that holds a folder by `exclusive`, and its machine; None if none does."""
+    owner = folder / OWNER
+    named = _OWNER.fullmatch(owner.read_text("utf-8", errors="replace")) if owner.is_file() else None
+    if named is None or (named[2] == socket.gethostname() and not _lives(int(named[1]))):
+        return None  # the lock is not tried, so that a process that begins now finds it free
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except (Timeout, NotImplementedError):
+        return int(named[1]), named[2]
+    lock.release()
+    return None
+
+
+def _lives(process: int) -> bool:
+    """Whether there is a process of that number on this machine; on Windows, which has no harmless way to ask, True."""
+    if fcntl is None:
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
 
 
 def text_hash(text: str) -> str:

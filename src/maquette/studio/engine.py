@@ -101,6 +101,15 @@ class Engine:
             self._changed.notify_all()
         return job
 
+    def offer(self, name: str, condition: str) -> None:
+        """Offer a further ControlNet, or one whose weights have changed; it is loaded when it is next used.
+
+        Args:
+            name: as for `load_controlnet`.
+        """
+        self.studio.forget(name)
+        self.nets = {**self.nets, name: condition}
+
     def job(self, name: str) -> Job:
         """A job by its id, while it waits or runs or anyone listens to it. Raises `MaquetteError` for any other id."""
         job = self._jobs.get(name)

@@ -41,9 +41,13 @@ class Studio:
 
     def net(self, name: str) -> ControlNet:
         """A ControlNet by name. Raises `MaquetteError` if it cannot be loaded."""
-        if name not in self._nets:
-            self._nets[name] = load_controlnet(name, self.base)
-        return self._nets[name]
+        net = self._nets.get(name) or load_controlnet(name, self.base)
+        self._nets[name] = net
+        return net
+
+    def forget(self, name: str) -> None:
+        """Load a ControlNet anew when it is next asked for."""
+        self._nets.pop(name, None)
 
     def generate(self, records: Sequence[Record]) -> Iterator[Image.Image]:
         """The images that records describe, in their order; those that only differ in a row of seeds as one batch."""

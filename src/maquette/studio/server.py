@@ -27,18 +27,22 @@ from maquette.studio.http import webui
 from maquette.studio.http.guard import ANY_HOST, Guard
 from maquette.studio.http.wire import add_errors
 from maquette.studio.requests import Limits
+from maquette.studio.trainings.run import Trainings
 
 PAGE = "maquette.studio.page"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 LINGERING = 5  # seconds for connections that stay open after the last picture
 
 
-def application(engine: Engine, *, page: bool = True, language: str | None = None) -> FastAPI:
+def application(
+    engine: Engine, *, page: bool = True, language: str | None = None, trainings: Trainings | None = None
+) -> FastAPI:
     """The studio's application, without the guard.
 
     Args:
         page: whether it has the page, if that is installed.
         language: of the page; None for the browser's.
+        trainings: that the page starts and shows; None for none.
     """
     app = FastAPI(
         title="maquette", version=version("maquette"), docs_url=None, redoc_url=None, openapi_url="/api/openapi.json"
@@ -52,7 +56,7 @@ def application(engine: Engine, *, page: bool = True, language: str | None = Non
         return overview(app.openapi())
 
     if page and importlib.util.find_spec(PAGE):
-        importlib.import_module(PAGE).mount(app, engine, language)
+        importlib.import_module(PAGE).mount(app, engine, language, trainings)
     return app
 
 
@@ -96,6 +100,8 @@ def serve(
     names: Iterable[str] = (),
     limits: Limits | None = None,
     language: str | None = None,
+    runs: Path | None = None,
+    pairs: Path = Path(),
 ) -> None:
     """Serve until a signal comes; the first one finishes the picture that is being made.
 
@@ -106,6 +112,8 @@ def serve(
         names: further names of this machine that requests may be addressed to, such as a proxy's.
         limits: of requests.
         language: of the page, as for `application`.
+        runs: the folder of trainings; None for runs/ where this machine alone reaches the studio, and none elsewhere.
+        pairs: the folder of data sets to train on.
 
     Raises `MaquetteError` for an address that cannot be served, or not without a token, and for a base that cannot be
     loaded.
@@ -116,7 +124,10 @@ def serve(
     with listening:
         kept = Gallery(gallery or Path("gallery"), limits)
         engine = Engine(base, device, limits, kept, nets=nets, dtype=dtype, low_memory=low_memory)
-        app = guarded(application(engine, language=language), limits, known_names(host, names), token)
+        runs = runs or (Path("runs") if is_local(host) else None)
+        trainings = Trainings(runs, pairs, base, str(engine.studio.base.device), [kept.root]) if runs else None
+        page = application(engine, language=language, trainings=trainings)
+        app = guarded(page, limits, known_names(host, names), token)
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=LINGERING, server_header=False)
         server = Server(config, engine)
         try:

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from maquette.errors import MaquetteError
-from maquette.foundation.files import LOCK, exclusive
+from maquette.foundation.files import LOCK, OWNER, exclusive, holder
 
 HOLD = """
 import sys, time
@@ -40,6 +40,23 @@ def test_another_process_is_named_and_its_lock_ends_with_it(tmp_path) -> None:
             time.sleep(0.1)
     else:
         pytest.fail("a killed process kept its lock")
+
+
+def test_it_is_told_who_holds_a_folder(tmp_path) -> None:
+    assert holder(tmp_path) is None
+    other = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert other.stdout is not None and other.stdout.readline() == "held\n"
+    assert holder(tmp_path) == (other.pid, socket.gethostname())
+    other.kill()
+    other.communicate()
+    assert (tmp_path / OWNER).exists() and holder(tmp_path) is None, (
+        "who was killed still stands there, and holds nothing"
+    )
+    (tmp_path / OWNER).write_text(f"process {os.getpid()} on {socket.gethostname()}")
+    assert holder(tmp_path) is None, "another process has its number by now, and does not hold the lock"
+    with exclusive(tmp_path):
+        pass
+    assert holder(tmp_path) is None
 
 
 def test_a_lock_is_let_go_of_after_an_error_too(tmp_path) -> None:

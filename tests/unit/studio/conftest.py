@@ -1,5 +1,6 @@
 """One studio for a module's tests: the bundled base, a few ControlNets, and a client behind the guard."""
 
+import asyncio
 import base64
 import io
 from collections.abc import Iterator
@@ -27,6 +28,17 @@ def engine(tmp_path_factory) -> Iterator[Engine]:
     engine = Engine(device="cpu", dtype="float32", limits=LIMITS, gallery=Gallery(tmp_path_factory.mktemp("g"), LIMITS))
     yield engine
     engine.close()
+
+
+@pytest.fixture(scope="module")
+def closed_loops() -> Iterator[None]:
+    """Each queue of gradio makes event loops and forgets them; here they are closed."""
+    made, new = [], asyncio.new_event_loop
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
+        yield
+    for loop in made:
+        loop.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """The studio's page without a browser: its words, its canvases, and that it makes what the library makes."""
 
-import asyncio
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -28,18 +26,8 @@ from maquette.studio.page.form import LAYERS, request_of
 from maquette.studio.page.making import Making, place_scene
 from maquette.studio.page.strings import FOLDER, LANGUAGES, Strings, language_of
 
+pytestmark = pytest.mark.usefixtures("closed_loops")
 WORDS = Strings("en")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def closed_loops() -> Iterator[None]:
-    """Each queue of gradio makes event loops and forgets them; here they are closed."""
-    made, new = [], asyncio.new_event_loop
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(asyncio, "new_event_loop", lambda: made.append(new()) or made[-1])
-        yield
-    for loop in made:
-        loop.close()
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +93,7 @@ def test_strokes_make_the_picture_that_the_library_makes(draw) -> None:
 @pytest.mark.parametrize("condition", ["canny", "depth"])
 def test_the_map_that_is_shown_is_the_one_that_the_model_is_given(draw, picture, condition) -> None:
     fields = values(
-        draw, layers__0__canvas=editor_of(picture), layers__0__source="picture", layers__0__condition=condition
+        draw, layers__0__canvas=editor_of(picture), layers__0__source="picture", layers__0__net=f"diorama/{condition}"
     )
     record = read_record(png_of(made(draw, fields)), draw.page.engine.limits)
     given = Request.read(request_values(record, draw.page.engine.nets)).layers[0].picture.image()
@@ -117,7 +105,7 @@ def test_a_restored_picture_is_made_again(draw, picture) -> None:
     mask.paste(100, (10, 20, 90, 100))
     fields = values(
         draw, prompt="a tree", negative_prompt="night", seed=9, strength=0.7, image=editor_of(picture, mask),
-        layers__0__canvas=editor_of(picture), layers__0__source="picture", layers__0__condition="canny",
+        layers__0__canvas=editor_of(picture), layers__0__source="picture", layers__0__net="diorama/canny",
         layers__0__balance="prompt", layers__0__end=0.8, layers__0__region=editor_of(picture, mask),
         layers__1__use=True, layers__1__canvas=strokes(), layers__1__weight=0.5,
     )  # fmt: skip
@@ -154,7 +142,7 @@ def test_a_picture_where_a_map_belongs_is_noticed_and_the_reverse(draw, engine, 
     edges = engine.detectors.detect("canny", picture)
     for image, source, key in ((picture, "map", "is_photo"), (edges, "picture", "is_map"), (edges, "map", None)):
         fields = values(
-            draw, layers__0__canvas=editor_of(image), layers__0__source=source, layers__0__condition="canny"
+            draw, layers__0__canvas=editor_of(image), layers__0__source=source, layers__0__net="diorama/canny"
         )
         assert draw.making.look(fields, 0)[1] == (WORDS(key) if key else "")
 

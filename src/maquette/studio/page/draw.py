@@ -67,16 +67,26 @@ class Draw:
         fields = fields_of(request, engine, self.words)
         return {self.page.inputs[name]: value for name, value in fields.items()}
 
+    def offered(self) -> Updates:
+        """The ControlNets that are there to choose from now."""
+        choices = self.page.nets()
+        return {self.page.inputs[f"layers.{number}.net"]: gr.update(choices=choices) for number in range(LAYERS)}
+
+    def chosen(self, net: str) -> Updates:
+        """The first control with a ControlNet, which is among those offered."""
+        own = {self.page.inputs["layers.0.net"]: gr.update(choices=self.page.nets(), value=net)}
+        return {**self.offered(), **own, self.page.inputs["layers.0.use"]: True}
+
     def _wire_controls(self) -> None:
         for number in range(LAYERS):
-            own = {name: self.page.inputs[f"layers.{number}.{name}"] for name in ("canvas", "source", "condition")}
+            own = {name: self.page.inputs[f"layers.{number}.{name}"] for name in ("canvas", "source", "net")}
             scene, place = self.page.scenes[number]
             place.click(
                 self._place, scene, [own["canvas"], own["source"], self.page.errors[f"layers.{number}"]],
                 api_visibility="private",
             )  # fmt: skip
             own["canvas"].upload(lambda: "picture", None, own["source"], api_visibility="private")
-            own["condition"].change(brush_of_update, own["condition"], own["canvas"], api_visibility="private")
+            own["net"].change(self._brush, own["net"], own["canvas"], api_visibility="private")
             gr.on(
                 [component.change for component in own.values()],
                 self._looker(number),
@@ -99,6 +109,10 @@ class Draw:
             return self.making.look({name: data[field] for name, field in fields.items()}, number)
 
         return look
+
+    def _brush(self, net: str | None) -> Any:
+        """The brush that suits the condition of a ControlNet."""
+        return gr.update(brush=brush_of(self.page.engine.nets.get(net or "")))
 
     def _place(self, number: float | None) -> tuple[Any, Any, str]:
         try:
@@ -199,8 +213,3 @@ def _add_results(page: Fields) -> Looking:
         elem_id="compare",
     )  # fmt: skip
     return Looking(gr.State([]), gr.State([]), gallery, preview, said, generate, stop, as_start, paint, again, compare)
-
-
-def brush_of_update(condition: str) -> Any:
-    """The brush that suits a condition."""
-    return gr.update(brush=brush_of(condition))

@@ -35,6 +35,16 @@ class Fields:
     maps: list[gr.Image] = field(default_factory=list)
     scenes: list[tuple[gr.Number, gr.Button]] = field(default_factory=list)
 
+    def nets(self) -> list[tuple[str, str]]:
+        """The ControlNets to choose from, in words: by their condition, and by name where they are not its first."""
+        nets = self.engine.nets
+        firsts = {condition: net for net, condition in reversed(nets.items())}
+        labels = {condition: label for label, condition in self.words.choices(firsts)}
+        return [
+            (labels[condition] if firsts[condition] == net else f"{labels[condition]} · {net}", net)
+            for net, condition in nets.items()
+        ]
+
     def place_of(self, name: str | None) -> str:
         """The key in `errors` of where an error about a field is said."""
         name = name or ""
@@ -57,19 +67,21 @@ def add_controls(page: Fields) -> None:
 
 
 def _add_layer(page: Fields, number: int) -> None:
-    words, conditions = page.words, list(dict.fromkeys(page.engine.nets.values()))
-    first = "scribble" if "scribble" in conditions else next(iter(conditions), None)
+    words, nets = page.words, page.engine.nets
+    first = next((net for net, condition in nets.items() if condition == "scribble"), next(iter(nets), None))
     with page_part(page, f"layers.{number}") as own:
         with gr.Row():
             own["use"] = gr.Checkbox(number == 0, label=words("use"), scale=1)
-            own["condition"] = gr.Dropdown(words.choices(conditions), value=first, label=words("condition"), scale=2)
+            own["net"] = gr.Dropdown(
+                page.nets(), value=first, label=words("condition"), scale=2, elem_id=f"net-{number}"
+            )
         own["rest"] = gr.State({})
         own["source"] = gr.Radio(
             words.choices(("drawing", "picture", "map")), value="drawing", label=words("source"), container=False
         )
         with gr.Row():
             with gr.Column(min_width=300, scale=5):
-                own["canvas"] = canvas(words("canvas"), brush_of(first), f"canvas-{number}")
+                own["canvas"] = canvas(words("canvas"), brush_of(nets.get(first or "")), f"canvas-{number}")
             with gr.Column(min_width=220, scale=3):
                 map_ = gr.Image(
                     label=words("given"), interactive=False, format="png", type="pil", buttons=["download"],

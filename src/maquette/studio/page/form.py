@@ -17,9 +17,9 @@ from maquette.studio.requests import Request, about, within
 
 LAYERS = 3
 PLAIN = ("negative_prompt", "prompt_kind", "sampler", "steps", "guidance", "seed", "count", "strength")
-OF_LAYER = ("condition", "weight", "start", "end", "balance")
+OF_LAYER = ("net", "weight", "start", "end", "balance")
 UNSEEN = ("condition_in", "resolution_weights", "feather", "size")
-UNSEEN_OF_LAYER = ("net", "curve", "branch")
+UNSEEN_OF_LAYER = ("curve", "branch")
 WHOLE = ("steps", "seed", "count")
 Values = dict[str, Any]
 
@@ -46,22 +46,22 @@ def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: 
     """The values of a layer. Raises `MaquetteError` for a canvas without what its source asks for."""
     own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "region", "rest")}
     size, source, region = size_of(values, engine), own["source"], own["region"]
+    with within(f"layers.{number}"):
+        condition = condition_of(own["net"], engine)
     if source == "drawing":
-        picture = drawn_map(own["canvas"], own["condition"], engine.studio.base.name)
+        picture = drawn_map(own["canvas"], condition, engine.studio.base.name)
     else:
         picture = background(own["canvas"], size)
     if picture is None:
         with within(f"layers.{number}"), about("picture"):
             raise MaquetteError(words("empty" if source == "drawing" else "no_picture"))
-    layer = {**own["rest"], **{name: own[name] for name in OF_LAYER}}
-    if engine.nets.get(layer.get("net", "")) != layer["condition"]:
-        layer.pop("net", None)
+    layer = {**own["rest"], **{name: own[name] for name in OF_LAYER}, "condition": condition}
     return {**layer, "picture": picture, "is_map": source != "picture", **_mask(region, size)}
 
 
 def advice(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> str:
     """A sentence about a picture where a map belongs, and the reverse; empty where all seems well."""
-    source, condition = values[f"layers.{number}.source"], values[f"layers.{number}.condition"]
+    source, condition = values[f"layers.{number}.source"], condition_of(values[f"layers.{number}.net"], engine)
     picture = background(values[f"layers.{number}.canvas"], size_of(values, engine))
     if picture is None or source == "drawing":
         return ""
@@ -93,11 +93,20 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
             raise MaquetteError(words("weights"))
         picture = layer.picture.image()
         shown = {name: getattr(layer, name) for name in OF_LAYER}
+        shown["net"] = layer.net_name(engine.nets)
         shown |= {"source": "map" if layer.is_map else "picture", "canvas": editor_of(picture)}
         shown["region"] = editor_of(picture, layer.mask.image(_grey)) if layer.mask else None
         shown["rest"] = {name: value for name in UNSEEN_OF_LAYER if (value := getattr(layer, name)) is not None}
         fields |= {f"layers.{number}.{name}": value for name, value in shown.items()}
     return fields
+
+
+def condition_of(net: str | None, engine: Engine) -> str:
+    """The condition that a ControlNet follows. Raises `MaquetteError` without one."""
+    if net not in engine.nets:
+        with about("net"):
+            raise MaquetteError(f"There is no ControlNet {net!r} here; choose another, or leave the control out.")
+    return engine.nets[net]
 
 
 def size_of(values: Mapping[str, Any], engine: Engine) -> tuple[int, int]:

@@ -117,11 +117,17 @@ class Log:
 
     def verdict(self) -> str:
         """Whether and when the run converged, in words; a date that may still change is called provisional."""
+        dated = self.dated()
+        if dated is None:
+            return "not converged yet"
+        step, settled = dated
+        return f"converged at step {step}" + " (provisional)" * (not settled)
+
+    def dated(self) -> tuple[int, bool] | None:
+        """The step of sudden convergence and whether that date has settled; None before there is one."""
         steps, scores, noise = self._with_noise()
         step = convergence_step(steps, scores, self._least, noise)
-        if step is None:
-            return "not converged yet"
-        return f"converged at step {step}" + " (provisional)" * (not is_settled(scores, self._least, noise))
+        return None if step is None else (step, is_settled(scores, self._least, noise))
 
     def settled_at(self, every: int = 1) -> int | None:
         """The step whose measurement settled the date of convergence: from then on, a run may act on it.
