@@ -50,7 +50,7 @@ def _mark(setting: Setting) -> str:
 
 
 def fidelities() -> Iterator[str]:
-    """The results of the six bundled ControlNets; the last two columns on the way from the floor, 0, to the ceiling, 1."""
+    """The results of the bundled ControlNets; in the last two columns the floor is 0 and the ceiling 1."""
     yield "| condition | scenes | ceiling | floor | true prompt | default | none | conflicting | true | conflicting |"
     yield "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     for condition in CONDITIONS:
