@@ -43,7 +43,7 @@ def main() -> None:
                     seen[place] = seen.get(place, 0) + 1
             number += 1
         report(fuzzer, seen, time.monotonic() - start)
-        fuzzer.close()
+        coverage(fuzzer.close(), given.source)
     raise SystemExit(bool(seen))
 
 
@@ -65,6 +65,27 @@ def report(fuzzer: Fuzzer, seen: dict[tuple[str, str, str], int], seconds: float
     print(f"{total} files in {seconds:.0f} s, {total / seconds:.0f} a second; {len(seen)} different faults.")
     for place, count in sorted(seen.items(), key=lambda item: -item[1]):
         print(f"{count:6} {' '.join(place)}")
+
+
+def coverage(counts: dict[str, list[int]], source: Path) -> None:
+    """Print how many lines of each reader's functions have run, and which have not."""
+    print("| reader | lines | have run | |\n| --- | --: | --: | --- |")
+    for file, (run, every, *left) in sorted(counts.items()):
+        name = Path(file).relative_to(source.absolute() / "maquette")
+        print(f"| {name} | {every} | {run / every:.0%} | {spans(left)} |")
+    run, every = (sum(count[place] for count in counts.values()) for place in (0, 1))
+    print(f"{run} of {every} lines of the readers' functions have run, {run / every:.1%}.")
+
+
+def spans(numbers: list[int]) -> str:
+    """Numbers in rising order, with a dash between the first and the last of each unbroken run."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number <= runs[-1][-1] + 1:
+            runs[-1][1:] = [number]
+        else:
+            runs.append([number])
+    return ", ".join("-".join(map(str, dict.fromkeys(run))) for run in runs)
 
 
 if __name__ == "__main__":
