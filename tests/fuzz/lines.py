@@ -15,7 +15,7 @@ READERS = (
     "formats/configurations.py", "formats/lora*.py", "sampling/metadata.py", "conditions/drawing/class_maps.py",
     "conditions/drawing/people.py", "conditions/labels.py", "checkpoints/bases.py", "checkpoints/networks.py",
     "checkpoints/controlnets.py", "checkpoints/stable_diffusion.py", "controlnet/contract.py", "text/clip.py",
-    "training/config.py", "training/legacy.py",
+    "training/checkpoint.py", "training/config.py", "training/legacy.py",
 )  # fmt: skip
 """Files that read what a user gives, below the package."""
 

@@ -111,7 +111,7 @@ def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     """A tokenizer from its folder.
 
     Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one. Raises `OSError`
-    for files that are none or too large, and `ValueError` for settings out of range and one that cannot fill up prompts.
+    for files that are none or too large, and `ValueError` for settings out of range and one without a pad_token.
     """
     check_folder(folder, (".json", ".txt"), TEXT)
     settings_file = folder / "tokenizer_config.json"
