@@ -33,7 +33,7 @@ def library(tmp_path_factory) -> Path:
     return path
 
 
-def inject(library: Path, scenario: str, *options: int) -> dict[str, int]:
+def inject(library: Path, scenario: str, *options: int | str) -> dict[str, int]:
     """The outcomes of a scenario, by name."""
     done = subprocess.run(
         [sys.executable, str(HERE / "injector.py"), scenario, *map(str, options)],
@@ -56,8 +56,16 @@ def test_a_few_faults(library, scenario) -> None:
     assert outcomes["failures"] == 0
 
 
+@pytest.mark.parametrize("scenario", ["conversion", "generation"])
+def test_disks_of_a_few_sizes(library, scenario) -> None:
+    """The disk is full after so many bytes, in the middle of a write."""
+    outcomes = inject(library, scenario, 3, "disks")
+    assert outcomes["equal"] == outcomes["tried"] >= 3
+
+
 def test_a_careless_writer_is_caught(library) -> None:
     assert inject(library, "careless")["failures"] > 0
+    assert inject(library, "careless", 5, "disks")["failures"] > 0
 
 
 @pytest.mark.slow
@@ -65,4 +73,12 @@ def test_a_careless_writer_is_caught(library) -> None:
 def test_all_faults(library, scenario) -> None:
     outcomes = inject(library, scenario)
     assert outcomes["tried"] == 3 * outcomes["places"]
+    assert outcomes["failures"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ALL)
+def test_disks_of_all_sizes(library, scenario) -> None:
+    outcomes = inject(library, scenario, 100, "disks")
+    assert outcomes["tried"] >= 100
     assert outcomes["failures"] == 0
