@@ -2,11 +2,14 @@
 
 LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO [POINTS [FIRST]]
 LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO SIZES disks
+LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO closed
 
 POINTS: how many of the places to try, evenly spread from FIRST on; by default all. Each is tried with an error of the
 disk, a disk that stays full, and a kill in the middle of the write. SIZES: disks with as many numbers of bytes
 left, from one to one less than the writer writes. The last line printed is JSON: the number of places (or of bytes) and
 of outcomes.
+
+closed: instead of all that, write as another user into a folder that is not theirs; prints how that ended.
 
 The writers run in forked processes of this one, which has imported everything.
 """
@@ -24,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.faults.scenarios import SCENARIOS, Scenario, base
+from tests.faults.scenarios import SCENARIOS, Scenario, base, contents
 
 from maquette.errors import MaquetteError, MaquetteWarning
 
@@ -32,14 +35,18 @@ KINDS = {"error": 0, "full": 1, "kill": 2, "room": 3}
 PLACES = ("error", "full", "kill")  # of a place; the last is of a number of bytes
 DONE, SAID, ELSE, KILLED = "done", "said", "else", "killed"
 CODES = {0: DONE, 3: SAID, 4: ELSE}
+NOBODY = 65534  # a user that owns nothing
 AGAIN = 3  # runs that may follow a fault
 
 
-def forked(scenario: Scenario, folder: Path, at: int = 0, kind: str = "error") -> tuple[str, str, int]:
+def forked(
+    scenario: Scenario, folder: Path, at: int = 0, kind: str = "error", user: int | None = None
+) -> tuple[str, str, int]:
     """Run a writer in a process of its own; returns how it ended, what it printed, and its number of places or bytes.
 
     Args:
         at: the number of the place that fails, or the bytes that there is room for; 0 for none.
+        user: whose process it is; by default this one's.
     """
     log = folder.with_suffix(".log")
     process = os.fork()
@@ -48,6 +55,8 @@ def forked(scenario: Scenario, folder: Path, at: int = 0, kind: str = "error") -
             handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
+            if user is not None:
+                os.setuid(user)
             code = _write(scenario, folder, at, kind)
             counted = ctypes.CDLL(None).fault_bytes if kind == "room" else ctypes.CDLL(None).fault_count
             counted.restype = ctypes.c_long
@@ -131,6 +140,29 @@ def main(name: str, count: int | None = None, first: int = 1, kinds: tuple[str, 
     print(json.dumps({"places": places, "tried": len(chosen) * len(kinds), **outcomes, "failures": len(failures)}))
 
 
+def closed(name: str) -> None:
+    """Let a scenario write where it may not, and print how it ended, what it said, and what has changed."""
+    scenario = SCENARIOS[name]
+    base()
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o755)
+        first, folder = (Path(temporary) / part for part in ("first", "work"))
+        scenario.prepare(first)
+        scenario.write(first)  # so that all is imported, which the other user may not read
+        scenario.prepare(folder)
+        before = contents(folder, "*")
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        ended, text, _ = forked(scenario, folder, user=NOBODY if os.geteuid() == 0 else None)
+        print(json.dumps({"ended": ended, "text": text, "changed": contents(folder, "*") != before}))
+        folder.chmod(0o755)
+        for path in folder.rglob("*"):
+            path.chmod(0o755)
+
+
 if __name__ == "__main__":
-    numbers = [int(number) for number in sys.argv[2:] if number.isdigit()]
-    main(sys.argv[1], *numbers, **({"kinds": ("room",)} if "disks" in sys.argv else {}))
+    how, numbers = sys.argv[-1], [int(number) for number in sys.argv[2:] if number.isdigit()]
+    if how == "closed":
+        closed(sys.argv[1])
+    else:
+        main(sys.argv[1], *numbers, **({"kinds": ("room",)} if how == "disks" else {}))
