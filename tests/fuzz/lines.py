@@ -5,6 +5,7 @@ Only what no earlier file has reached is traced, so that it costs little once mo
 
 import inspect
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import CodeType, FrameType
@@ -51,7 +52,8 @@ class Lines:
         self.found: list[tuple[Function, int]] = []
 
     def start(self) -> None:
-        """Trace this process from here on; what it reaches is added to `found`."""
+        """Trace this process from here on, in all its threads; what it reaches is added to `found`."""
+        threading.settrace(self._call)
         sys.settrace(self._call)
 
     def _call(self, frame: FrameType, event: str, _: Any) -> Any:
@@ -61,7 +63,7 @@ class Lines:
     def _line(self, frame: FrameType, event: str, _: Any) -> Any:
         name, line = _name(frame.f_code), frame.f_lineno
         if event == "line" and line in self.left[name]:
-            self.left[name].remove(line)
+            self.left[name].discard(line)  # another thread may have been faster
             self.found.append((name, line))
         return self._line
 
