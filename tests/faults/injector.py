@@ -1,10 +1,15 @@
 """Let each write, rename, sync and creation of a file fail once, in turn; run the writer again; compare.
 
 LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO [POINTS [FIRST]]
+LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO SIZES disks
+LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO closed
 
 POINTS: how many of the places to try, evenly spread from FIRST on; by default all. Each is tried with an error of the
-disk, a disk that stays full, and a kill in the middle of the write. The last line printed is JSON: the number of places
-and of outcomes.
+disk, a disk that stays full, and a kill in the middle of the write. SIZES: disks with as many numbers of bytes
+left, from one to one less than the writer writes. The last line printed is JSON: the number of places (or of bytes) and
+of outcomes.
+
+closed: instead of all that, write as another user into a folder that is not theirs; prints how that ended.
 
 The writers run in forked processes of this one, which has imported everything.
 """
@@ -22,21 +27,26 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
-from tests.faults.scenarios import SCENARIOS, Scenario, base
+from tests.faults.scenarios import SCENARIOS, Scenario, base, contents
 
 from maquette.errors import MaquetteError, MaquetteWarning
 
-KINDS = {"error": 0, "full": 1, "kill": 2}
+KINDS = {"error": 0, "full": 1, "kill": 2, "room": 3}
+PLACES = ("error", "full", "kill")  # of a place; the last is of a number of bytes
 DONE, SAID, ELSE, KILLED = "done", "said", "else", "killed"
 CODES = {0: DONE, 3: SAID, 4: ELSE}
+NOBODY = 65534  # a user that owns nothing
 AGAIN = 3  # runs that may follow a fault
 
 
-def forked(scenario: Scenario, folder: Path, at: int = 0, kind: str = "error") -> tuple[str, str, int]:
-    """Run a writer in a process of its own; returns how it ended, what it printed, and its number of places.
+def forked(
+    scenario: Scenario, folder: Path, at: int = 0, kind: str = "error", user: int | None = None
+) -> tuple[str, str, int]:
+    """Run a writer in a process of its own; returns how it ended, what it printed, and its number of places or bytes.
 
     Args:
-        at: the number of the place that fails; 0 for none.
+        at: the number of the place that fails, or the bytes that there is room for; 0 for none.
+        user: whose process it is; by default this one's.
     """
     log = folder.with_suffix(".log")
     process = os.fork()
@@ -45,8 +55,12 @@ def forked(scenario: Scenario, folder: Path, at: int = 0, kind: str = "error") -
             handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(handle, 1)
             os.dup2(handle, 2)
+            if user is not None:
+                os.setuid(user)
             code = _write(scenario, folder, at, kind)
-            print(f"places {ctypes.CDLL(None).fault_count()}", flush=True)
+            counted = ctypes.CDLL(None).fault_bytes if kind == "room" else ctypes.CDLL(None).fault_count
+            counted.restype = ctypes.c_long
+            print(f"places {counted()}", flush=True)
             os._exit(code)
         finally:
             os._exit(4)
@@ -101,8 +115,8 @@ def tried(scenario: Scenario, folder: Path, expected: dict[str, str], at: int, k
         return "else", f"{where} ({kind} at {at}): {type(error).__name__}: {error}"
 
 
-def main(name: str, count: int | None = None, first: int = 1) -> None:
-    """Try a scenario's places, and print what came of them."""
+def main(name: str, count: int | None = None, first: int = 1, kinds: tuple[str, ...] = PLACES) -> None:
+    """Try a scenario's places, or its numbers of bytes, and print what came of them."""
     scenario = SCENARIOS[name]
     base()
     outcomes: Counter[str] = Counter()
@@ -110,21 +124,45 @@ def main(name: str, count: int | None = None, first: int = 1) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "work"  # the same each time: records name the files that they were made from
         scenario.prepare(folder)
-        ended, text, places = forked(scenario, folder)
+        ended, text, places = forked(scenario, folder, kind=kinds[0])
         assert ended == DONE, text
         expected = scenario.result(folder)
         shutil.rmtree(folder)
         chosen = range(first, places + 1, max(1, places // count) if count else 1)
         for at in chosen:
-            for kind in KINDS:
+            for kind in kinds:
                 outcome, words = tried(scenario, folder, expected, at, kind)
                 outcomes[outcome] += 1
                 if outcome == "else":
                     failures.append(words)
                     print(words, flush=True)
                 shutil.rmtree(folder)
-    print(json.dumps({"places": places, "tried": len(chosen) * len(KINDS), **outcomes, "failures": len(failures)}))
+    print(json.dumps({"places": places, "tried": len(chosen) * len(kinds), **outcomes, "failures": len(failures)}))
+
+
+def closed(name: str) -> None:
+    """Let a scenario write where it may not, and print how it ended, what it said, and what has changed."""
+    scenario = SCENARIOS[name]
+    base()
+    with tempfile.TemporaryDirectory() as temporary:
+        Path(temporary).chmod(0o755)
+        first, folder = (Path(temporary) / part for part in ("first", "work"))
+        scenario.prepare(first)
+        scenario.write(first)  # so that all is imported, which the other user may not read
+        scenario.prepare(folder)
+        before = contents(folder, "*")
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o555 if path.is_dir() else 0o444)
+        ended, text, _ = forked(scenario, folder, user=NOBODY if os.geteuid() == 0 else None)
+        print(json.dumps({"ended": ended, "text": text, "changed": contents(folder, "*") != before}))
+        folder.chmod(0o755)
+        for path in folder.rglob("*"):
+            path.chmod(0o755)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], *(int(number) for number in sys.argv[2:]))
+    how, numbers = sys.argv[-1], [int(number) for number in sys.argv[2:] if number.isdigit()]
+    if how == "closed":
+        closed(sys.argv[1])
+    else:
+        main(sys.argv[1], *numbers, **({"kinds": ("room",)} if how == "disks" else {}))

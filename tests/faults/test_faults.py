@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def library(tmp_path_factory) -> Path:
     return path
 
 
-def inject(library: Path, scenario: str, *options: int) -> dict[str, int]:
+def inject(library: Path, scenario: str, *options: int | str) -> dict[str, Any]:
     """The outcomes of a scenario, by name."""
     done = subprocess.run(
         [sys.executable, str(HERE / "injector.py"), scenario, *map(str, options)],
@@ -43,7 +44,7 @@ def inject(library: Path, scenario: str, *options: int) -> dict[str, int]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    outcomes: dict[str, int] = json.loads(done.stdout.splitlines()[-1])
+    outcomes: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     print(scenario, outcomes, done.stdout)  # for the tables of docs/reliability.md
     return outcomes
 
@@ -56,8 +57,25 @@ def test_a_few_faults(library, scenario) -> None:
     assert outcomes["failures"] == 0
 
 
+@pytest.mark.parametrize("scenario", ["conversion", "generation"])
+def test_disks_of_a_few_sizes(library, scenario) -> None:
+    """The disk is full after so many bytes, in the middle of a write."""
+    outcomes = inject(library, scenario, 3, "disks")
+    assert outcomes["equal"] == outcomes["tried"] >= 3
+
+
+@pytest.mark.parametrize("scenario", SAMPLE)
+def test_where_another_user_may_not_write_a_sentence_says_so(library, scenario) -> None:
+    found = inject(library, scenario, "closed")
+    assert found["ended"] == "said", found["text"]
+    assert "Traceback" not in found["text"]
+    assert "ermission denied" in found["text"] and "work" in found["text"]
+    assert not found["changed"]
+
+
 def test_a_careless_writer_is_caught(library) -> None:
     assert inject(library, "careless")["failures"] > 0
+    assert inject(library, "careless", 5, "disks")["failures"] > 0
 
 
 @pytest.mark.slow
@@ -65,4 +83,12 @@ def test_a_careless_writer_is_caught(library) -> None:
 def test_all_faults(library, scenario) -> None:
     outcomes = inject(library, scenario)
     assert outcomes["tried"] == 3 * outcomes["places"]
+    assert outcomes["failures"] == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ALL)
+def test_disks_of_all_sizes(library, scenario) -> None:
+    outcomes = inject(library, scenario, 100, "disks")
+    assert outcomes["tried"] >= 100
     assert outcomes["failures"] == 0

@@ -30,8 +30,10 @@ from maquette.formats.lora import UNET, add_lora
 from maquette.foundation.images import open_image
 from maquette.foundation.weights import open_weights
 from maquette.sampling.metadata import KEY, Record
+from maquette.training import checkpoint
 from maquette.training.config import TrainingConfig
 from tests.conftest import randomise, tiny_base
+from tests.fuzz import samples
 
 BASE_FILES = (
     "model_index.json", "maquette.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
@@ -51,6 +53,7 @@ class Readers:
             "picture": _picture, "weights": _weights, "index": _index, "tar": _tar, "rows": _rows,
             "parquet": _parquet, "record": _record, "people": _people, "training": _training, "array": _array,
             "base": self._base, "controlnet": self._controlnet, "lora": self._lora, "preprocessor": _preprocessor,
+            "state": _state,
         }  # fmt: skip
         base = tiny_base("sd15")
         if not (folder / "base").exists():
@@ -161,6 +164,14 @@ def _training(path: Path, _: str) -> None:
 def _preprocessor(path: Path, _: str) -> None:
     settings = read_preprocessor_config(path.parent)
     assert all(0 < side < 10**5 for side in settings["size"].values())
+
+
+def _state(path: Path, _: str) -> None:
+    """A damaged state is refused; one that is read has the values that were saved."""
+    state, tensors = checkpoint.last(path.parent), samples.tensors()
+    assert state is not None
+    assert (state["step"], state["log"]) == (2, [{"step": 1, "loss": 0.5}]), "another state"
+    assert all(torch.equal(state["net"][name], value) for name, value in tensors.items()), "other values"
 
 
 def _array(path: Path, _: str) -> None:

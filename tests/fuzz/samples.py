@@ -47,6 +47,14 @@ def checkpoints() -> list[bytes]:
 
 
 @cache
+def state() -> bytes:
+    """A training's, as `maquette.training.checkpoint` writes it."""
+    content = io.BytesIO()
+    torch.save({"step": 2, "net": tensors(), "log": [{"step": 1, "loss": 0.5}]}, content)
+    return content.getvalue()
+
+
+@cache
 def loras() -> list[bytes]:
     """As kohya's sd-scripts and as diffusers write them, for the tiny base's first attention."""
     down, up = torch.full((2, 16), 0.1), torch.full((16, 2), 0.1)

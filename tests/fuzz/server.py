@@ -2,6 +2,7 @@
 
 python -m tests.fuzz.server FOLDER: takes lines [kind, path, name, seconds] and answers each with a line
 [outcome, detail]. The process imports once what reading needs, then forks for every file; it has a single thread.
+In the end it writes FOLDER/lines.json: what of the readers has run (`tests.fuzz.lines`).
 """
 
 import json
@@ -15,7 +16,10 @@ import warnings
 from pathlib import Path
 from typing import NoReturn
 
+from tests.fuzz.lines import Lines
+
 MEMORY = 4 * 2**30  # bytes that reading may take, above what the imports took
+WAITING = 10  # seconds that may pass for each second of the processor
 LONGEST = 1500  # characters of a sentence
 STARTS = ("os.system", "subprocess.Popen", "os.exec", "os.posix_spawn", "os.fork", "socket.connect", "webbrowser.open")
 
@@ -24,6 +28,7 @@ class Server:
     """The process that reads, and what it said."""
 
     def __init__(self, folder: Path, source: Path) -> None:
+        self._folder = folder
         environment = {
             **os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "MAQUETTE_DEVICE": "cpu",
             "HF_DATASETS_CACHE": str(folder / "datasets"), "TQDM_DISABLE": "1", "CUDA_VISIBLE_DEVICES": "",
@@ -42,46 +47,60 @@ class Server:
         outcome, detail = json.loads(self._process.stdout.readline())
         return outcome, detail
 
-    def close(self) -> None:
+    def close(self) -> dict[str, list[int]]:
+        """End it; returns how much of each reader has run, as `tests.fuzz.lines` counts it."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+        counts: dict[str, list[int]] = json.loads((self._folder / "lines.json").read_text())
+        return counts
 
 
 def serve(folder: Path) -> None:
+    import maquette
     from tests.fuzz.readers import Readers
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print is no answer
     readers = Readers(folder)
+    lines = Lines(Path(str(maquette.__file__)).parent)
     for line in sys.stdin:
         kind, path, name, seconds = json.loads(line)
-        answers.write(json.dumps(_in_child(lambda k=kind, p=path, n=name: readers.read(k, Path(p), n), seconds)) + "\n")
+        outcome = _in_child(lambda k=kind, p=path, n=name: readers.read(k, Path(p), n), seconds, lines)
+        answers.write(json.dumps(outcome) + "\n")
+    (folder / "lines.json").write_text(json.dumps(lines.counts()))
 
 
-def _in_child(read, seconds: int) -> tuple[str, str]:
+def _in_child(read, seconds: int, lines: Lines) -> tuple[str, str]:
     """The outcome of a call in a forked process."""
     ours, theirs = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(ours)
-        _carry_out(read, theirs, seconds)
+        _carry_out(read, theirs, seconds, lines)
     os.close(theirs)
     with os.fdopen(ours) as answer:
         said = answer.read()
     _, status, _ = os.wait4(child, 0)
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
-        return "else", f"hangs: over {seconds} s" if number == signal.SIGALRM else f"killed by signal {number}"
-    return tuple(json.loads(said)) if said else ("else", f"exits with {os.waitstatus_to_exitcode(status)}: no answer")
+        hangs = number in (signal.SIGALRM, signal.SIGPROF)
+        return "else", f"hangs: over {seconds} s" if hangs else f"killed by signal {number}"
+    if not said:
+        return "else", f"exits with {os.waitstatus_to_exitcode(status)}: no answer"
+    outcome, detail, found = json.loads(said)
+    lines.add(found)
+    return outcome, detail
 
 
-def _carry_out(read, answer: int, seconds: int) -> NoReturn:
+def _carry_out(read, answer: int, seconds: int, lines: Lines) -> NoReturn:
     """Call within limits, and write the outcome to a pipe."""
 
     def tell(outcome: str, detail: str) -> NoReturn:
-        os.write(answer, json.dumps([outcome, detail[:3000]]).encode()[:60_000])
+        sys.settrace(None)
+        with os.fdopen(answer, "w") as told:
+            told.write(json.dumps([outcome, detail[:3000], lines.found]))
         os._exit(0)
 
     def watch(event: str, _: object) -> None:
@@ -93,10 +112,12 @@ def _carry_out(read, answer: int, seconds: int) -> NoReturn:
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)  # of the processor: others may keep it busy
+    signal.alarm(WAITING * seconds)
     sys.addaudithook(watch)
     warnings.simplefilter("ignore")
     try:
+        lines.start()
         read()
     except MaquetteError as error:
         tell("sentence", str(error)) if len(str(error)) <= LONGEST else tell("else", f"long: {error}")

@@ -228,6 +228,7 @@ KINDS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "training": lambda: document(samples.TRAINING),
     "array": lambda: of(samples.arrays()),
     "preprocessor": lambda: document(samples.PREPROCESSOR),
+    "state": lambda: of([samples.state()]),
 }
 """Kinds whose samples are made; files of bases and ControlNets are those that `Readers` saved."""
 
@@ -235,5 +236,5 @@ NAMES = {
     "picture": "a.png", "weights": "a.pth", "index": "model.safetensors.index.json", "tar": "a.tar",
     "rows": "metadata.jsonl", "parquet": "a.parquet", "record": "a.json", "people": "a.json",
     "training": "training.json", "array": "a_depth.npy", "base": "part.json", "controlnet": "config.json",
-    "lora": "lora.safetensors", "preprocessor": "preprocessor_config.json",
+    "lora": "lora.safetensors", "preprocessor": "preprocessor_config.json", "state": "state-000002.pt",
 }  # fmt: skip

@@ -32,7 +32,7 @@ def test_whole_files_are_read(fuzzer: Fuzzer) -> None:
         "picture": samples.pictures(), "weights": samples.checkpoints(), "tar": samples.tars(),
         "parquet": samples.tables()[:1], "array": samples.arrays(), "record": [samples.as_json(samples.record())],
         "people": [samples.as_json(samples.PEOPLE)], "training": [samples.as_json(samples.TRAINING)],
-        "lora": samples.loras(), "preprocessor": [samples.as_json(samples.PREPROCESSOR)],
+        "lora": samples.loras(), "state": [samples.state()], "preprocessor": [samples.as_json(samples.PREPROCESSOR)],
         "rows": [b"\n".join(map(samples.as_json, samples.ROWS))], "index": [samples.as_json(samples.INDEX)],
     }  # fmt: skip
     for kind, contents in wholes.items():

@@ -65,7 +65,7 @@ def _downloaded(name: str, token: str | None) -> Path:
 
 
 def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
-    """Read a ControlNet in the backbone's dtype and on its device.
+    """Read a ControlNet in the backbone's dtype and on its device; on the CPU for one on the meta device.
 
     Args:
         path: a folder written by `ControlNet.save` or by diffusers, or a file in any format that the backbone's family
@@ -91,18 +91,24 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
         foreign="they are of another kind of ControlNet or of another base",
         misshapen="load the base that the ControlNet was trained on",
     )
+    if (
+        is_stand_in := net.device.type == "meta"
+    ):  # no more is allocated than the file holds, whatever its config.json says
+        state = net.to_empty(device="cpu").published()
     with torch.no_grad():
         for name, value in state.items():  # in place and one by one: relative formats read the base's value from here
             value.copy_(weights[name])
     net.contract = read_contract(path, config, weights.metadata)
-    _warn_of_another_base(net.contract, path, backbone)
+    if not is_stand_in:
+        _warn_of_another_base(net.contract, path, backbone)
     return net
 
 
 def _built(backbone: Backbone, config: Mapping[str, Any], path: Path) -> ControlNet:
     """A ControlNet as its config.json describes it. Raises `MaquetteError` where that describes none."""
     try:
-        return ControlNet.build(backbone, ControlNetConfig.read(config), config)
+        with next(backbone.network.parameters()).device:  # layers of its own are not made elsewhere first
+            return ControlNet.build(backbone, ControlNetConfig.read(config), config)
     except MaquetteError:
         raise
     except Exception as error:  # settings that are valid alone but not together

@@ -20,7 +20,7 @@ from maquette.controlnet.network import ControlNetConfig
 from maquette.controlnet.save import WEIGHTS, own_layout, write_config
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import topology, union
-from maquette.formats.control import as_difference, as_original, read_control, transferred
+from maquette.formats.control import RELATIVE, as_difference, as_original, read_control, recognise, transferred
 from maquette.formats.transformers.known import of_control
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
@@ -136,7 +136,7 @@ def largest_difference(
 
     Args:
         first, second: as the source of `convert`.
-        base: their base; by default a U-Net of the right shape with random weights.
+        base: their base; by default a U-Net of the right shapes without values, which the residuals do not depend on.
         prediction: of a base in a file that does not say it, as for `load_base`.
 
     Raises `MaquetteError` for what is no ControlNet, and where a base is needed to run it.
@@ -153,6 +153,9 @@ def largest_difference(
 def _stand_in(paths: list[Path]) -> Backbone:
     """By the first configuration that either has; shapes do not tell everything."""
     opened = [controlnets.opened(path) for path in paths]
+    for path, (_, weights) in zip(paths, opened, strict=True):
+        if recognise(weights) in RELATIVE:
+            raise MaquetteError(f"{str(path)!r} is relative to a base; give the base.")
     config = next((config for config, _ in opened if config), None) or describe(_read(opened[0][1], None))
     family = family_of_controlnet(config)
     lacking = [name for name in ("block_out_channels", "down_block_types", "in_channels") if not config.get(name)]

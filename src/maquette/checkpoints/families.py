@@ -97,9 +97,9 @@ class Family:
         return requested
 
     def stand_in(self, config: Mapping[str, Any]) -> Backbone:
-        """A backbone with random weights that fits a ControlNet with this config.json.
+        """A backbone on the meta device, without values, that fits a ControlNet with this config.json.
 
-        Raises `MaquetteError` if the family does not support it.
+        Raises `MaquetteError` if the family does not support it, or the configuration describes no network.
         """
         raise MaquetteError(
             f"A ControlNet of the family {self.name} is only read together with its base; give the base."

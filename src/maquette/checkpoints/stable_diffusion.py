@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from diffusers import UNet2DConditionModel
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
@@ -14,7 +15,7 @@ from maquette.base import Base
 from maquette.checkpoints.families import Family, register
 from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip
 from maquette.checkpoints.original import UNET, known_prediction, load_original_base, read_unet, version_of
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 from maquette.formats import configurations
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
@@ -70,11 +71,21 @@ class StableDiffusion(Family):
         return known_prediction(weights, version_of(read_unet(weights)), requested)
 
     def stand_in(self, config: Mapping[str, Any]) -> Backbone:
+        """A U-Net without values. Raises `MaquetteError` for a configuration that describes none."""
         up_blocks = [block.replace("Down", "Up") for block in reversed(config["down_block_types"])]
         known = inspect.signature(UNet2DConditionModel.__init__).parameters
         shared = {key: value for key, value in config.items() if key in known}
-        unet = UNet2DConditionModel(**{**shared, "out_channels": config["in_channels"], "up_block_types": up_blocks})
-        return UNetBackbone(unet.eval())
+        settings = {**shared, "out_channels": config["in_channels"], "up_block_types": up_blocks}
+        try:
+            with torch.device("meta"):
+                return UNetBackbone(UNet2DConditionModel(**settings).eval())
+        except MaquetteError:
+            raise
+        except Exception as error:  # settings that are valid alone but not together
+            reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
+            raise MaquetteError(
+                f"The configuration of the ControlNet fits no base ({reason}); download it again."
+            ) from error
 
 
 def _side(size: Any, folder: Path) -> int:

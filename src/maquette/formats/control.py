@@ -23,6 +23,7 @@ from maquette.foundation.devices import DTYPES
 from maquette.foundation.weights import Weights
 
 Format = Literal["diffusers", "original", "bare", "difference", "control-lora"]
+RELATIVE: tuple[Format, ...] = ("difference", "control-lora")  # to the weights of a base
 
 PREFIX = "control_model."
 DTYPE = "maquette.dtype"  # metadata of a difference: dtype of the sum with the base

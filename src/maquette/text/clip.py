@@ -111,7 +111,7 @@ def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     """A tokenizer from its folder.
 
     Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one. Raises `OSError`
-    for files that are none or too large, and `ValueError` for settings out of range.
+    for files that are none or too large, and `ValueError` for settings out of range and one without a pad_token.
     """
     check_folder(folder, (".json", ".txt"), TEXT)
     settings_file = folder / "tokenizer_config.json"
@@ -120,6 +120,8 @@ def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
         raise FileNotFoundError(f"there is no tokenizer.json or vocab.json in {str(folder)!r}")
     tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder), **settings)
+    if tokenizer.pad_token is None:
+        raise ValueError("its tokenizer has no pad_token, with which prompts are filled up")
     return tokenizer
 
 

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -94,6 +95,17 @@ def test_verify_sees_a_difference(base_folder, net_folder, tmp_path) -> None:
     write_weights(changed, tmp_path / "net" / WEIGHTS, {})
     (tmp_path / "net" / "config.json").write_text((net_folder / "config.json").read_text())
     assert largest_difference(net_folder, tmp_path / "net", base_folder) > 1e-3
+
+
+def test_a_comparison_allocates_no_more_than_the_files_hold(net_folder, tmp_path) -> None:
+    """The stand-in for the base has no values: by this configuration it would take a terabyte."""
+    assert largest_difference(net_folder, convert(net_folder, tmp_path / "n.safetensors", "original")) == 0
+    shutil.copytree(net_folder, tmp_path / "wide")
+    config = json.loads((net_folder / "config.json").read_text())
+    wide = {**config, "block_out_channels": [width * 2**12 for width in config["block_out_channels"]]}
+    (tmp_path / "wide" / "config.json").write_text(json.dumps(wide))
+    with pytest.raises(MaquetteError, match="has the shape"):
+        largest_difference(tmp_path / "wide", net_folder)
 
 
 def test_a_base_in_one_file_serves_too(net_folder, tokenizer, tmp_path) -> None:  # noqa: F811

@@ -3,13 +3,16 @@
 import json
 import shutil
 import sys
+from pathlib import Path
 
 import datasets
+import numpy as np
 import pyarrow
 import pytest
 from pyarrow import parquet
 from tests.unit.data.conftest import as_parquet, as_table, encoded, image, kept
 
+from maquette.data.sources import unpacked
 from maquette.data.sources.jsonl import Columns, RowError, read
 from maquette.data.sources.open import open_source
 from maquette.data.sources.parquet import open_hub, open_parquet
@@ -130,3 +133,33 @@ def test_the_hub_cannot_be_reached() -> None:
         MaquetteError, match="'org/pairs' is neither a file nor a folder, and is not available on the Hub"
     ):
         open_source("org/pairs")
+
+
+def repeated(values: pyarrow.Array, rows: int, path: Path) -> Path:
+    """A table whose texts are `rows` references to the values of a dictionary, in turn."""
+    numbers = pyarrow.array(np.arange(rows) % len(values), pyarrow.int32())
+    texts = pyarrow.DictionaryArray.from_arrays(numbers, values)
+    table = pyarrow.table({"image": pyarrow.array(["1.png"] * rows), "text": texts})
+    parquet.write_table(table, path, store_schema=False)
+    return path
+
+
+def test_a_small_file_does_not_fill_the_disk(tmp_path, monkeypatch) -> None:
+    """A text of a megabyte in 100,000 rows takes 50 kB, and 98 GiB unpacked; zeros pack even better."""
+    bomb = repeated(pyarrow.array(["a" * 2**20]), 100_000, tmp_path / "dictionary.parquet")
+    assert bomb.stat().st_size < 10**6
+    with pytest.raises(MaquetteError, match=r"dictionary.parquet' takes .* unpacks to over 2.0 GiB"):
+        open_parquet([bomb], Columns(has_conditions=False))
+    zeros = pyarrow.table({"image": pyarrow.array([bytes(2**23)] * 2), "text": ["a", "b"]})
+    parquet.write_table(zeros, tmp_path / "zeros.parquet", compression="zstd", use_dictionary=False)
+    monkeypatch.setattr(unpacked, "MOST", 2**23)
+    with pytest.raises(MaquetteError, match=r"zeros.parquet' takes .* unpacks to over 0.0 GiB"):
+        open_parquet([tmp_path / "zeros.parquet"], Columns(has_conditions=False))
+
+
+def test_texts_that_repeat_are_no_attack(tmp_path) -> None:
+    """They could stand for 2.8 GiB by their number and the size of them all; counted, it is 30 MB."""
+    texts = pyarrow.array([f"{number} " + "a red house " * 12 for number in range(1000)])
+    path = repeated(texts, 20_000, tmp_path / "0.parquet")
+    source = open_parquet([path], Columns(has_conditions=False))
+    assert source[1001].text == texts[1].as_py()

@@ -24,6 +24,7 @@ from maquette.data.sources.jsonl import (
     leaves,
     mark_of,
 )
+from maquette.data.sources.unpacked import check_unpacked
 from maquette.errors import MaquetteError, shortened
 from maquette.foundation.reading.files import check_regular, read_bytes
 from maquette.foundation.reading.pictures import MOST_BYTES
@@ -129,7 +130,8 @@ def open_parquet(files: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> T
     """Open Parquet files as one table.
 
     `datasets` unpacks the columns that are needed into its cache, once; from there they are memory-mapped.
-    Raises `MaquetteError` if a file cannot be read, or a column is missing or of another type.
+    Raises `MaquetteError` if a file cannot be read or would unpack to far more than it takes, or a column is missing or
+    of another type.
     """
     datasets = _library(f"{str(files[0])!r} is read")
     from pyarrow import parquet
@@ -143,6 +145,9 @@ def open_parquet(files: Sequence[Path], columns: Columns = DEFAULT_COLUMNS) -> T
         features = datasets.Features.from_arrow_schema(parquet.read_schema(files[0]))
     names = _checked(features, columns, str(files[0]))
     needed = [name for name in features if name in (names.image, names.condition, names.text)]
+    for file in files:
+        with _readable(repr(str(file)), "as a Parquet file"):
+            check_unpacked(file, needed)
     first = f"{str(files[0])!r} and the {len(files) - 1} after it" if len(files) > 1 else repr(str(files[0]))
     with _readable(first, "as one table"):
         table = datasets.Dataset.from_parquet([str(file) for file in files], columns=needed)
@@ -154,6 +159,8 @@ def _readable(name: str, how: str) -> Iterator[None]:
     """Raises `MaquetteError` for any error of Arrow or of `datasets` inside; broken files cause many types."""
     try:
         yield
+    except MaquetteError:
+        raise
     except Exception as error:
         raise MaquetteError(f"{name} cannot be read {how} ({_reason(error.__cause__ or error)}).") from error
 
