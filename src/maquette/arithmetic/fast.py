@@ -118,7 +118,7 @@ def _doubled(
     other_size = output_size is not None and tuple(output_size) != (2 * height, 2 * width)
     if other_size or x.device.type != "cpu" or len(x) * height * width < CELLS:
         return plain(x, output_size, **more)
-    if _has_many_channels(conv) and 4 * height * width >= TILED_CELLS:
+    if _has_many_channels(conv) and 4 * height * width >= TILED_CELLS and not _wants_gradients(x, conv.weight):
         return convolved(_innermost(x), conv.weight, conv.bias, DOUBLED)
     return upsampled(_innermost(x), conv.weight, conv.bias)
 
@@ -133,7 +133,12 @@ def _in_tiles(conv: nn.Conv2d, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
     height, width = x.shape[-2:]
     if x.device.type != "cpu" or x.ndim != 4 or height % 2 or width % 2 or height * width < TILED_CELLS:
         return plain(x)
-    return convolved(_innermost(x), conv.weight, conv.bias)
+    return plain(x) if _wants_gradients(x, conv.weight) else convolved(_innermost(x), conv.weight, conv.bias)
+
+
+def _wants_gradients(*values: Tensor) -> bool:
+    """Whether gradients to values of any shape are wanted, as methods that steer by them do; tiles have none."""
+    return torch.is_grad_enabled() and any(value.requires_grad for value in values)
 
 
 def _laid_out(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
