@@ -2,11 +2,12 @@
 
     make bench                                       # or: python benchmarks/real_size.py --turns 2
     python benchmarks/real_size.py --cases maquette-bfloat16,diffusers-bfloat16 --size 256
+    OMP_NUM_THREADS=1 python benchmarks/real_size.py # beside other work: then read the seconds of the processor
 
 Weights are random, and the same for every case. Each case runs in a process of its own, in turns. Prints seconds of the
-fastest turn for a step and for decoding, peak memory of the process once it has loaded, and how far its final latents
-are from those of diffusers in float32, as shares of their deviation; appends them with date, device and commit to
-benchmarks/real_size.jsonl.
+fastest turn for a step and for decoding, passed and of the processor, peak memory of the process once it has loaded,
+and how far its final latents are from those of diffusers in float32, as shares of their deviation; appends them with
+date, device and commit to benchmarks/real_size.jsonl.
 
 | case | what it is |
 | --- | --- |
@@ -116,6 +117,12 @@ def with_diffusers(base: Any, published: Any, condition: Any, dtype: str) -> Any
     return latents, decode
 
 
+def clocks() -> dict[str, float]:
+    """Seconds that have passed, and those of the processor that this process has had."""
+    passed, had = time.perf_counter(), time.process_time()
+    return {"step": passed, "decoding": passed, "step_cpu": had, "decoding_cpu": had}
+
+
 def run(case: str, size: int, steps: int, output: Path) -> None:
     """One case, in this process: its numbers as JSON on standard output, its latents in a file."""
     import torch
@@ -127,13 +134,13 @@ def run(case: str, size: int, steps: int, output: Path) -> None:
     latents, decode = (with_maquette if library == "maquette" else with_diffusers)(base, published, condition, dtype)
     Path("/proc/self/clear_refs").write_text("5")  # Linux begins anew to record the peak of memory
     latents(1)  # kernels are chosen and made at the first call
-    seconds = {}
-    started = time.perf_counter()
+    before = clocks()
     found = latents(steps)
-    seconds["step"] = (time.perf_counter() - started) / steps
-    started = time.perf_counter()
+    between = clocks()
     decode(found)
-    seconds["decoding"] = time.perf_counter() - started
+    after = clocks()
+    seconds = {name: (between[name] - before[name]) / steps for name in before if "step" in name}
+    seconds |= {name: after[name] - between[name] for name in before if "decoding" in name}
     torch.save(found.float(), output)
     status = Path("/proc/self/status").read_text()
     peak = int(status.partition("VmHWM:")[2].split()[0]) / 2**20
@@ -150,7 +157,7 @@ def turns(settings: argparse.Namespace, folder: Path) -> dict[str, dict[str, flo
             line = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             print(case, line, flush=True)
             before = found.get(case, line)
-            best = {name: min(line[name], before[name]) for name in ("step", "decoding")}
+            best = {name: min(line[name], before[name]) for name in line if name != "peak_gib"}
             found[case] = {**best, "peak_gib": max(line["peak_gib"], before["peak_gib"])}
     return found
 

@@ -1,6 +1,7 @@
 """Attention without gradients: the faster of two ways for each shape, and the keys and values of a text only once."""
 
 import threading
+from math import e, log2, prod
 from typing import Any
 
 import torch
@@ -8,8 +9,14 @@ import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
+from maquette.arithmetic.halves import twice
+
 BLOCK = 2**21
 """Scores that a thread computes at once, 4 MiB of them."""
+REGISTER = 16  # numbers that are added up at once
+LONG = 1024  # keys, from which on a pass less over the scores is worth a column more of values
+LARGEST = 100.0
+"""The exponent up to which powers of two, and sums of thousands of them, stay far inside bfloat16's range."""
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -30,14 +37,38 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     count, length, width = query.shape
     rows = min(length, max(1, BLOCK // key.shape[1]))
     heads = min(count, torch.get_num_threads() * max(1, BLOCK // (rows * key.shape[1])))
-    result, scale = torch.empty_like(query), width**-0.5
+    powers = _suit_powers(query, key)
+    scale, value = (width**-0.5 * log2(e), _with_ones(value)) if powers else (width**-0.5, value)
+    result = torch.empty_like(query)
     for first in range(0, count, heads):
         some = slice(first, first + heads)
         for start in range(0, length, rows):
-            part = query[some, start : start + rows]
+            part, place = query[some, start : start + rows], result[some, start : start + rows]
             scores = torch.baddbmm(part.new_empty(()), part, key[some].mT, beta=0, alpha=scale)
-            torch.bmm(scores.softmax(dim=2), value[some], out=result[some, start : start + rows])
+            if powers:
+                sums = scores.exp2_() @ value[some]
+                torch.div(sums[..., :width], sums[..., width, None], out=place)
+            else:
+                torch.bmm(scores.softmax(dim=2), value[some], out=place)
     return result
+
+
+def _suit_powers(query: Tensor, key: Tensor) -> bool:
+    """Whether the softmax may be powers of two of the scores, whose largest is not taken off, over their sum.
+
+    That sum comes from a column of ones beside the values, where a register has room for one, which is for free. The
+    scores must be small, as the product of the longest query (R, N, d) and the longest key (R, M, d) tells.
+    """
+    width = query.shape[2]
+    if key.shape[1] < LONG or width % REGISTER == 0:
+        return False
+    longest = [float(torch.linalg.vector_norm(states, dim=2, dtype=torch.float32).max()) for states in (query, key)]
+    return prod(longest) * width**-0.5 * log2(e) <= LARGEST
+
+
+def _with_ones(value: Tensor) -> Tensor:
+    """Values (R, M, d) and a column of ones, filled up with further ones to whole registers."""
+    return F.pad(value, (0, -value.shape[2] % REGISTER), value=1.0)
 
 
 class _Kept(threading.local):
@@ -73,6 +104,8 @@ class OnceForText:
         if _has_more(module) or any(value is not None for value in others):
             attended: Tensor = self.fallback(module, hidden_states, text, attention_mask, temb, **more)
             return attended
+        if text is None and twice(hidden_states):
+            return torch.cat([self(module, hidden_states[: len(hidden_states) // 2])] * 2)
         x = hidden_states.flatten(2).mT if hidden_states.ndim == 4 else hidden_states
         if module.group_norm is not None:
             x = module.group_norm(x.mT).mT

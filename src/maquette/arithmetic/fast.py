@@ -9,23 +9,29 @@ from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
 from torch import Tensor, nn
 
 from maquette.arithmetic.attention import OnceForText
+from maquette.arithmetic.halves import once
 from maquette.arithmetic.upsampling import upsampled
+from maquette.arithmetic.winograd import DOUBLED, convolved
 from maquette.foundation.memory import keep_freed
 
 CELLS = 1024  # of a batch, before they are doubled: from here on, leaving out products saves more than adding weights
+TILED_CELLS, TILED_CHANNELS = 1024, 256
+"""Cells of a result, and channels of it and of the input, from which on products that are left out outweigh sums."""
 
 
 @contextmanager
 def fast(*networks: nn.Module) -> Iterator[None]:
     """Compute fast in these networks, whose weights must stay the same meanwhile; no gradients reach the weights.
 
-    On every device the keys and values of a text are computed once. On a CPU, moreover, attention takes the faster way
-    for its shape, feature maps have the layout that suits their size, upsampling leaves out products, and the
-    memory of freed tensors is used again (for good: see `keep_freed`).
+    On every device the keys and values of a text are computed once. On a CPU, moreover, so is what precedes the text
+    in both branches of guidance; attention takes the faster way for its shape, feature maps have the layout that suits
+    their size, convolutions and upsampling leave out products, and the memory of freed tensors is used again (for good:
+    see `keep_freed`).
 
     On exit the networks are as before, unless another thread still computes in them. Attention of other kinds keeps its
     way, and so does one that was set by hand.
@@ -68,8 +74,12 @@ def _changed(network: nn.Module) -> ExitStack:
             module.set_processor(OnceForText())
         elif isinstance(module, Upsample2D) and _is_plain(module):
             changes.enter_context(_replaced(module, partial(_doubled, module.conv, module.forward)))
+        elif isinstance(module, ResnetBlock2D) and module.upsample is None:
+            changes.enter_context(_replaced(module, partial(once, module.forward)))
         elif isinstance(module, nn.Conv2d):
             changes.callback(module.register_forward_pre_hook(_laid_out).remove)
+            if _is_square(module) and _has_many_channels(module):
+                changes.enter_context(_replaced(module, partial(_in_tiles, module, module.forward)))
     return changes
 
 
@@ -90,8 +100,12 @@ def _replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[Non
 def _is_plain(module: Upsample2D) -> bool:
     """Whether it doubles each cell and then convolves, 3 × 3, with no more to it."""
     conv = getattr(module, "conv", None)
-    if not isinstance(conv, nn.Conv2d) or module.norm is not None or not module.interpolate:
-        return False
+    plain = isinstance(conv, nn.Conv2d) and module.norm is None and module.interpolate
+    return plain and _is_square(conv)
+
+
+def _is_square(conv: nn.Conv2d) -> bool:
+    """Whether it is a convolution of 3 × 3 that keeps the size, with no more to it."""
     rest = (conv.kernel_size, conv.padding, conv.stride, conv.dilation, conv.groups, conv.padding_mode)
     return rest == ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
 
@@ -104,7 +118,27 @@ def _doubled(
     other_size = output_size is not None and tuple(output_size) != (2 * height, 2 * width)
     if other_size or x.device.type != "cpu" or len(x) * height * width < CELLS:
         return plain(x, output_size, **more)
+    if _has_many_channels(conv) and 4 * height * width >= TILED_CELLS and not _wants_gradients(x, conv.weight):
+        return convolved(_innermost(x), conv.weight, conv.bias, DOUBLED)
     return upsampled(_innermost(x), conv.weight, conv.bias)
+
+
+def _has_many_channels(conv: nn.Conv2d) -> bool:
+    """Enough for the products that tiles leave out to cost more than their sums."""
+    return min(conv.in_channels, conv.out_channels) >= TILED_CHANNELS
+
+
+def _in_tiles(conv: nn.Conv2d, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What `plain` does to x (B, C, h, w), in less time where that is possible."""
+    height, width = x.shape[-2:]
+    if x.device.type != "cpu" or x.ndim != 4 or height % 2 or width % 2 or height * width < TILED_CELLS:
+        return plain(x)
+    return plain(x) if _wants_gradients(x, conv.weight) else convolved(_innermost(x), conv.weight, conv.bias)
+
+
+def _wants_gradients(*values: Tensor) -> bool:
+    """Whether gradients to values of any shape are wanted, as methods that steer by them do; tiles have none."""
+    return torch.is_grad_enabled() and any(value.requires_grad for value in values)
 
 
 def _laid_out(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

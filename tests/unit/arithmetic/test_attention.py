@@ -23,6 +23,31 @@ def test_every_way_agrees_with_the_definition(queries, keys, width, block, monke
     assert (found.double() - exact).std() < 0.006 * exact.std()
 
 
+@pytest.mark.parametrize("width", [8, 40, 50])
+@pytest.mark.parametrize("block", [1000, 2**30])
+@torch.no_grad()
+def test_powers_of_two_agree_with_the_definition(width, block, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "BLOCK", block)
+    monkeypatch.setattr(attention, "LONG", 1)
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 3, 64, width).bfloat16() for _ in range(3))
+    exact = torch.softmax(q.double() @ k.double().mT / width**0.5, dim=-1) @ v.double()
+    assert attention._suit_powers(q.flatten(0, 1), k.flatten(0, 1))
+    assert (attend(q, k, v).double() - exact).std() < 0.007 * exact.std()
+
+
+@pytest.mark.parametrize("size", [0.0, 1.0, 2.5, 30.0, 1e18])
+@torch.no_grad()
+def test_scores_of_any_size_neither_overflow_nor_vanish(size, monkeypatch) -> None:
+    monkeypatch.setattr(attention, "LONG", 1)
+    torch.manual_seed(0)
+    q, k, v = ((size * torch.randn(1, 1, 64, 40)).bfloat16() for _ in range(3))
+    exact = torch.softmax(q.double() @ k.double().mT / 40**0.5, dim=-1) @ v.double()
+    found = attend(q, k, v).double()
+    assert found.isfinite().all()
+    assert (found - exact).std() <= 0.05 * exact.std()  # large scores are rounded to bfloat16 in every way
+
+
 @pytest.fixture
 def module() -> Attention:
     torch.manual_seed(0)

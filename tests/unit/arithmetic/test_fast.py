@@ -26,7 +26,8 @@ def marks(network: torch.nn.Module) -> list[object]:
 @pytest.mark.parametrize("family", FAMILIES)
 @torch.no_grad()
 def test_a_step_is_the_same(family, latents, monkeypatch) -> None:
-    monkeypatch.setattr(module, "CELLS", 0)
+    for name in ("CELLS", "TILED_CELLS", "TILED_CHANNELS"):
+        monkeypatch.setattr(module, name, 0)
     base = tiny_base(family)
     backbone, net = base.backbone, randomise(ControlNet.attach(base)).eval()
     x, text, features = latents(backbone), text_for(backbone), net.encode(torch.rand(1, 3, 128, 128))
@@ -46,7 +47,8 @@ def test_a_step_is_the_same(family, latents, monkeypatch) -> None:
 
 @torch.no_grad()
 def test_an_autoencoder_is_the_same(monkeypatch) -> None:
-    monkeypatch.setattr(module, "CELLS", 0)
+    for name in ("CELLS", "TILED_CELLS", "TILED_CHANNELS"):
+        monkeypatch.setattr(module, name, 0)
     vae = tiny_base("sd15").autoencoder
     z, pixels = torch.randn(2, 4, 8, 6), torch.rand(2, 3, 64, 48)
     plain = vae.decode(z).sample, vae.encode(pixels).latent_dist.mean
@@ -54,6 +56,20 @@ def test_an_autoencoder_is_the_same(monkeypatch) -> None:
         found = vae.decode(z).sample, vae.encode(pixels).latent_dist.mean
     for value, expected in zip(found, plain, strict=True):
         assert (value - expected).abs().max() <= 1e-4 * expected.std()
+
+
+def test_gradients_to_latents_are_the_same(monkeypatch) -> None:
+    for name in ("CELLS", "TILED_CELLS", "TILED_CHANNELS"):
+        monkeypatch.setattr(module, name, 0)
+    vae, z, found = tiny_base("sd15").autoencoder, torch.randn(2, 4, 8, 6), []
+    for changed in ((), (vae,)):
+        x = z.clone().requires_grad_()
+        with fast(*changed):
+            vae.decode(x).sample.square().sum().backward()
+        assert x.grad is not None
+        found.append(x.grad)
+    assert found[0].std() > 0
+    assert (found[1] - found[0]).abs().max() <= 1e-4 * found[0].std()
 
 
 def test_nested_and_interrupted_it_leaves_no_trace() -> None:
