@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -134,6 +135,17 @@ def test_a_client_that_goes_takes_its_request_along(served) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
+def test_connections_that_never_ask_hold_nobody_up(served) -> None:
+    host, port = served.address.removeprefix("http://").split(":")
+    with contextlib.ExitStack() as held:
+        for number in range(300):
+            connection = held.enter_context(socket.create_connection((host, int(port))))
+            connection.sendall(b"POST /api/generate HTTP/1.1\r\ncontent-length: 99\r\n" + b"\r\n{" * (number % 2))
+        assert len(json.load(served.post("/api/generate", {"prompt": "", "steps": 1}))["pictures"]) == 1
+        assert json.load(urllib.request.urlopen(f"{served.address}/api"))["waiting"] == 0
+
+
 def test_others_are_let_in_with_a_token_alone(maquette) -> None:
     code, _, err = maquette("ui", "--host", "0.0.0.0")
     assert code == 2 and "asks for a token: --token" in err
@@ -142,8 +154,6 @@ def test_others_are_let_in_with_a_token_alone(maquette) -> None:
 
 
 def test_a_port_that_is_taken_is_told(maquette) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, _, err = maquette("ui", "--port", taken.getsockname()[1])
     assert code == 2 and "give another --port" in err

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from maquette.arithmetic.attention import OnceForText
 from maquette.arithmetic.halves import once
+from maquette.arithmetic.together import by_picture, rows_of_one
 from maquette.arithmetic.upsampling import upsampled
 from maquette.arithmetic.winograd import DOUBLED, convolved
 from maquette.foundation.memory import keep_freed
@@ -76,6 +77,8 @@ def _changed(network: nn.Module) -> ExitStack:
             changes.enter_context(_replaced(module, partial(_doubled, module.conv, module.forward)))
         elif isinstance(module, ResnetBlock2D) and module.upsample is None:
             changes.enter_context(_replaced(module, partial(once, module.forward)))
+        elif isinstance(module, nn.Linear | nn.GroupNorm):
+            changes.enter_context(_replaced(module, partial(by_picture, module.forward)))
         elif isinstance(module, nn.Conv2d):
             changes.callback(module.register_forward_pre_hook(_laid_out).remove)
             if _is_square(module) and _has_many_channels(module):
@@ -116,7 +119,7 @@ def _doubled(
     """What `plain` does to x (B, C, h, w), in less time where that is possible."""
     height, width = x.shape[2:]
     other_size = output_size is not None and tuple(output_size) != (2 * height, 2 * width)
-    if other_size or x.device.type != "cpu" or len(x) * height * width < CELLS:
+    if other_size or x.device.type != "cpu" or rows_of_one(x) * height * width < CELLS:
         return plain(x, output_size, **more)
     if _has_many_channels(conv) and 4 * height * width >= TILED_CELLS and not _wants_gradients(x, conv.weight):
         return convolved(_innermost(x), conv.weight, conv.bias, DOUBLED)
@@ -150,7 +153,7 @@ def _laid_out(conv: nn.Conv2d, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]
     (x,) = inputs
     if x.device.type != "cpu" or x.ndim != 4:
         return inputs
-    many = conv.in_channels > len(x) * x.shape[2] * x.shape[3]
+    many = conv.in_channels > rows_of_one(x) * x.shape[2] * x.shape[3]
     return (x.contiguous() if many else _innermost(x),)
 
 

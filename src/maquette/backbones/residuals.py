@@ -91,6 +91,14 @@ class Residuals(Sequence[Tensor | None]):
         """Those of the last rows of the batch, where it has more; without what networks predict by themselves."""
         return Residuals(None if value is None else value[-rows:] for value in self)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Those of the slots, (B, C, h, w), by the slot's number; without what networks predict by themselves."""
+        return {str(slot): value for slot, value in enumerate(self) if value is not None}
+
+    def like(self, tensors: dict[str, Tensor]) -> "Residuals":
+        """Others at the same slots, (B, C, h, w), named as by `tensors`."""
+        return Residuals(tensors.get(str(slot)) for slot in range(len(self)))
+
     @property
     def alone(self) -> Tensor | None:
         """The prediction (B, C, h, w) that takes the place of the base's, if there is one such, in full."""

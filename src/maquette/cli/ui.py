@@ -9,7 +9,7 @@ import typer
 from maquette.errors import MaquetteError
 
 EXAMPLE = "maquette ui --port 7860"
-NEEDED = ("fastapi", "uvicorn", "gradio")
+NEEDED = ("fastapi", "uvicorn")  # the page needs gradio, the API does not
 
 
 def run(

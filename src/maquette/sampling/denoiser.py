@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from maquette.arithmetic.together import shared
 from maquette.backbones.residuals import Residuals
 from maquette.backbones.reuse import Kept
 from maquette.base import Base
@@ -60,7 +61,9 @@ class EncodedControl:
         """Residuals as the ControlNet puts them out for latents (B, C, h, w), or (2 B, C, h, w) with both branches."""
         net, features = self.control.net, self._for_rows(len(latents))
         given = [net.typed(features, self.control.type)] if net.control.types else features
-        residuals: Residuals = net(latents, timestep, text, given)
+        by_itself = net.control.types or net.config.variant == "channels"
+        given_all = latents, timestep, text, given
+        residuals: Residuals = net(*given_all) if by_itself else shared(net, *given_all)
         return residuals
 
     def weighted(self, residuals: Residuals, step: int, steps: int) -> Residuals:
@@ -191,7 +194,9 @@ class Denoiser:
         """The base's prediction in float32, (B, C, h, w) or (2 B, C, h, w), for x (B, C, h, w) at a scalar time ()."""
         both, text = self._for_branches(x, self.two_branches(step, steps))
         if self._kept is None or (residuals is not None and residuals.alone is not None):
-            return self.base.predict(both, time, text, residuals).float()
+            given = both, time, text, residuals
+            by_itself = residuals is not None and residuals.own
+            return (self.base.predict(*given) if by_itself else shared(self.base.predict, *given)).float()
         backbone: Any = self.base.backbone
         state = self._kept.state(
             step,

@@ -1,33 +1,30 @@
 """Makes pictures for several people: one base in memory, one worker, a bounded queue with measured waiting times.
 
-Pictures are made one at a time (`batch_size=1`), also those of one request. In a batch of several the sums of matrix
-products come out in another order, so that a picture would differ in its last bits from the same made alone; one at a
-time it is the same bit for bit, whoever else asks, and its record makes it again. docs/api.md says what that costs.
+Pictures are made as if one at a time (`batch_size=1`), also those of one request: each is the same bit for bit whoever
+else asks, and its record makes it again. Where requests fit (`making.batches`), their networks run at once all the
+same, as far as that changes no bit (`arithmetic.together`).
 """
 
 import logging
 import time
-import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Any
 from weakref import WeakValueDictionary
 
-from PIL import Image
-
+from maquette.arithmetic.together import Together
 from maquette.checkpoints.names import bundled
-from maquette.controlnet.control import Control
-from maquette.errors import MaquetteError, MaquetteWarning
-from maquette.sampling.generate import generate
+from maquette.errors import MaquetteError
 from maquette.sampling.metadata import Record
-from maquette.sampling.prompts import automatic, check_captioner
-from maquette.sampling.step import Previews
-from maquette.studio.arguments import controls_of, settings_of, size_of
+from maquette.studio.arguments import size_of
 from maquette.studio.detection import Detectors
 from maquette.studio.gallery import Gallery, MissingError, Session
-from maquette.studio.jobs import BusyError, Ended, Fidelity, Finished, Job, Note, Progress, Queued, StopRequested
+from maquette.studio.jobs import BusyError, Ended, Job, Progress, Queued, StopRequested
+from maquette.studio.making import Making, at_once, batches
 from maquette.studio.networks import Studio
 from maquette.studio.pace import Pace, work_of
 from maquette.studio.requests import Limits, Request
@@ -70,7 +67,10 @@ class Engine:
         self.nets = offered(base, nets)
         self.detectors = Detectors(base, str(self.studio.base.device), self.limits.detecting)
         self._queue: deque[Job] = deque()
-        self._running: Job | None = None
+        self._running: list[Job] = []
+        self._aside = 0  # that compute, or wait to, between requests
+        self._turn = Lock()  # of those
+        self._together = Together()
         self._closing = False
         self._changed = Condition()
         self._pace = Pace()
@@ -120,7 +120,21 @@ class Engine:
     def waiting(self) -> tuple[int, float | None]:
         """How many requests are in the queue or running, and the seconds until a new one would begin, if known."""
         with self._changed:
-            return len(self._queue) + (self._running is not None), self._seconds_before(len(self._queue))
+            return len(self._queue) + len(self._running), self._waits()[1]
+
+    @contextmanager
+    def aside(self) -> Iterator[Studio]:
+        """Compute something else with the networks, once the requests that are being made are done."""
+        with self._turn:
+            with self._changed:
+                self._aside += 1
+                self._changed.wait_for(lambda: not self._running)
+            try:
+                yield self.studio
+            finally:
+                with self._changed:
+                    self._aside -= 1
+                    self._changed.notify_all()
 
     def close(self, patience: float | None = None) -> None:
         """Finish the request that is being made; every other one, and each new one, is refused with a sentence.
@@ -139,8 +153,8 @@ class Engine:
 
     def _admit(self, request: Request, client: str) -> None:
         """Raises `MaquetteError` while closing, and `BusyError` where there is no room for another."""
-        waiting, seconds = len(self._queue), self._seconds_before(len(self._queue))
-        own = sum(job.client == client for job in (*self._queue, *([self._running] if self._running else [])))
+        waiting, seconds = len(self._queue), self._waits()[1]
+        own = sum(job.client == client for job in (*self._queue, *self._running))
         soon = "" if seconds is None else f", about {max(1, round(seconds))} s"
         if self._closing:
             raise StoppingError(STOPPING)
@@ -170,17 +184,28 @@ class Engine:
             return True
 
     def _tell_places(self) -> None:
+        waits = self._waits()[0]
         for place, job in enumerate(self._queue):
-            job.post(Queued(place + 1, self._seconds_before(place)))
+            job.post(Queued(place + 1, waits[job]))
 
-    def _seconds_before(self, place: int) -> float | None:
-        """The seconds until the job at a place of the queue begins; None before anything was measured."""
-        ahead = [self._pace.seconds(self._work_of(job.request)) for job in list(self._queue)[:place]]
-        if self._running is not None:
-            told = [event.seconds for _, event in self._running.since(0) if isinstance(event, Progress)]
-            ahead.append(told[-1] if told else self._pace.seconds(self._work_of(self._running.request)))
-        known = [seconds for seconds in ahead if seconds is not None]
-        return sum(known) if len(known) == len(ahead) else None
+    def _waits(self) -> tuple[dict[Job, float | None], float | None]:
+        """The seconds until each job of the queue begins, and a further one; None before anything was measured."""
+        seconds, found = self._seconds_left() if self._running else 0.0, dict[Job, float | None]()
+        for batch in batches(self._queue, self.studio, self.limits):
+            found |= dict.fromkeys(batch, seconds)
+            own = self._seconds_of(batch)
+            seconds = None if seconds is None or own is None else seconds + own
+        return found, seconds
+
+    def _seconds_left(self) -> float | None:
+        """Of the jobs that are being made."""
+        told = [[event.seconds for _, event in job.since(0) if isinstance(event, Progress)] for job in self._running]
+        known = [seconds[-1] for seconds in told if seconds and seconds[-1] is not None]
+        return max(known) if known else self._seconds_of(self._running)
+
+    def _seconds_of(self, jobs: Sequence[Job]) -> float | None:
+        work, together = sum(self._work_of(job.request) for job in jobs), sum(job.request.count for job in jobs) > 1
+        return self._pace.seconds(work, together and at_once(jobs[0].request, self.studio, self.limits) > 1)
 
     def _work_of(self, request: Request) -> float:
         return request.count * self._work_of_one(request)
@@ -192,112 +217,61 @@ class Engine:
         return work_of(request, size_of(request, self.studio), steps, guidance)
 
     def _work(self) -> None:
-        while (job := self._next()) is not None:
-            try:
-                self._carry_out(job)
-                end = Ended("finished")
-            except StopRequested:
-                end = Ended("cancelled")
-            except Exception as error:
-                end = _failure(error)
-            with self._changed:
-                self._running = None
-                self._tell_places()
-            job.post(end)
+        while jobs := self._next():
+            self._carry_out(jobs)
 
-    def _next(self) -> Job | None:
-        """The next job, when there is one; None once the engine closes."""
+    def _next(self) -> list[Job]:
+        """The next jobs, when there are any; none once the engine closes."""
         with self._changed:
-            self._changed.wait_for(lambda: self._queue or self._closing)
+            self._changed.wait_for(lambda: self._closing or (self._queue and not self._aside))
             if not self._queue:
-                return None
-            self._running = job = self._queue.popleft()
-            job.begin()
+                return []
+            self._running = jobs = batches(self._queue, self.studio, self.limits)[0]
+            for job in jobs:
+                self._queue.remove(job)
+                job.begin()
             self._tell_places()
-            return job
+            return list(jobs)
 
-    def _carry_out(self, job: Job) -> None:
-        with warnings.catch_warnings(record=True) as noted:
-            warnings.simplefilter("always", MaquetteWarning)
-            controls = controls_of(job.request, self.studio, self.nets, self.detectors.open)
-            settings = settings_of(job.request, self.studio)
-            watch, said = _Watch(job, _passes(job.request)), set[str]()
-            for number, seed in enumerate(job.request.seeds):
-                job.check()
-                image, prompt = self._picture(job.request, number, controls, {**settings, "seed": seed}, watch)
-                for sentence in [str(note.message) for note in noted if issubclass(note.category, MaquetteWarning)]:
-                    if sentence not in said:
-                        said.add(sentence)
-                        job.post(Note(sentence))
-                name = _kept(job, image, seed)
-                job.post(Finished(number, seed, prompt, image, self._fidelity(job, image, controls), name))
+    def _carry_out(self, jobs: list[Job]) -> None:
+        """Make the pictures of jobs that fit together; each ends when its own are done."""
+        most = at_once(jobs[0].request, self.studio, self.limits)
+        makings = [Making(job, self.studio, self.nets, self.detectors, most) for job in jobs]
+        left = [(making, number) for making in makings for number in range(making.job.request.count)]
+        while left:
+            some, left = left[:most], left[most:]
+            began, together = time.monotonic(), len(some) > 1
+            works, turns = [partial(self._make, *one) for one in some], [making for making, _ in some]
+            self._together.run(works, partial(self._attended, turns))
+            work = sum(self._work_of_one(making.job.request) for making, _ in some)
+            if all(making.end is None or making.end.kind == "finished" for making, _ in some):
+                with self._changed:
+                    self._pace.note(work, time.monotonic() - began, together)
 
-    def _picture(
-        self, request: Request, number: int, controls: list[Control], settings: dict[str, Any], watch: "_Watch"
-    ) -> tuple[Image.Image, str]:
-        """One picture, and the prompt that it was made with."""
-        began, base, prompt, last = time.monotonic(), self.studio.base, request.text, _passes(request) - 1
-        common: dict[str, Any] = {**settings, "batch_size": 1, "callback": Previews(watch.show)}
-        if last:
-            captioner = self.detectors.open(check_captioner(None, base.name))
-            (prompt,) = automatic(
-                base, controls, lambda images: [str(text) for text in captioner(images)],
-                **common, record=False, progress=watch.of_pass(number, 0),
-            )  # fmt: skip
-        (image,) = generate(base, prompt, controls, **common, progress=watch.of_pass(number, last))
-        with self._changed:
-            self._pace.note(self._work_of_one(request), time.monotonic() - began)
-        return image, prompt
+    def _make(self, making: Making, number: int) -> None:
+        """One picture, unless its request has ended already."""
+        try:
+            if making.end is None:
+                making.picture(number)
+                making.left -= 1
+                making.end = Ended("finished") if making.left == 0 else None
+        except StopRequested:
+            making.end = Ended("cancelled")
+        except Exception as error:
+            making.end = making.end or _failure(error)
 
-    def _fidelity(self, job: Job, image: Image.Image, controls: list[Control]) -> tuple[Fidelity, ...]:
-        return tuple(
-            self.detectors.fidelity(layer.condition, image, control.maps[0], layer.options)
-            for layer, control in zip(job.request.layers, controls, strict=True)
-            if isinstance(control.maps, list)
-        )
-
-
-class _Watch:
-    """Tells a job how far it is, and stops it if it was cancelled.
-
-    Args:
-        passes: generations of a picture.
-    """
-
-    def __init__(self, job: Job, passes: int) -> None:
-        self._job, self._passes = job, passes
-        self._preview: Image.Image | None = None
-        self._began = 0.0  # when the network had run once, which takes longer than later runs
-
-    def show(self, images: list[Image.Image]) -> None:
-        (self._preview,) = images
-
-    def of_pass(self, number: int, passed: int) -> Callable[[int, int], None]:
-        """The function (runs done, runs in all) that reports one of the generations of a picture."""
-
-        def tick(done: int, runs: int) -> None:
-            now, step = time.monotonic(), (number * self._passes + passed) * runs + done
-            total = self._job.request.count * self._passes * runs
-            self._began = now if step == 1 else self._began
-            seconds = None if step == 1 else (now - self._began) / (step - 1) * (total - step)
-            self._job.post(Progress(number, step, total, seconds, self._preview))
-            self._job.check()
-
-        return tick
-
-
-def _kept(job: Job, image: Image.Image, seed: int) -> str | None:
-    """The name of a picture in its session's gallery; None without one, and where it cannot be kept, which is told."""
-    try:
-        return job.session.add(image, seed) if job.session else None
-    except (OSError, MaquetteError) as error:
-        job.post(Note(f"The picture could not be kept, only shown: {error}"))
-        return None
-
-
-def _passes(request: Request) -> int:
-    """Generations of a picture: an automatic prompt describes a first one."""
-    return 2 if request.prompt_kind == "automatic" else 1
+    @contextmanager
+    def _attended(self, makings: Sequence[Making], number: int) -> Iterator[None]:
+        """A turn of one of several pictures, after which the end of its request is told, if it has come."""
+        making = makings[number]
+        with making.noting():
+            yield
+        if making.end is not None and not making.job.ended:
+            with self._changed:
+                self._running.remove(making.job)
+                self._tell_places()
+                self._changed.notify_all()
+            making.job.post(making.end)
 
 
 def _failure(error: Exception) -> Ended:

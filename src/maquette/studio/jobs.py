@@ -39,7 +39,7 @@ class Progress:
     """The network has run."""
 
     kind: ClassVar[str] = "progress"
-    number: int  # of the picture, from 0
+    number: int  # of the picture, from 0; the first of those that are made at once
     step: int  # runs of the network done, over all pictures
     total: int
     seconds: float | None  # left, as measured on this request's own steps

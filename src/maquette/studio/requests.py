@@ -41,6 +41,8 @@ class Limits:
     per_client: int = 4  # of these from one client, with the one that is being made
     queue_bytes: int = 2**29  # of the pictures in it
     detecting: int = 8  # maps that are detected, or wait to be
+    together: int = 8  # pictures that are made at once
+    together_pixels: int = 2**19  # of them all: larger pictures fill the processor by themselves
     pictures: int = 500  # that a session keeps
     uploads: int = 64  # files of a session
 

@@ -4,8 +4,9 @@ The page is `maquette.studio.page`, whose `mount(app, engine)` adds it to the ap
 """
 
 import html
-import importlib.util
+import importlib
 import ipaddress
+import logging
 import secrets
 import socket
 import threading
@@ -17,7 +18,7 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from maquette.errors import MaquetteError
 from maquette.studio import api
@@ -31,6 +32,7 @@ from maquette.studio.trainings.run import Trainings
 
 PAGE = "maquette.studio.page"
 LOCAL = ("localhost", "127.0.0.1", "::1")
+_log = logging.getLogger(__name__)
 LINGERING = 5  # seconds for connections that stay open after the last picture
 
 
@@ -40,7 +42,7 @@ def application(
     """The studio's application, without the guard.
 
     Args:
-        page: whether it has the page, if that is installed.
+        page: whether it has the page, which nothing else depends on.
         language: of the page; None for the browser's.
         trainings: that the page starts and shows; None for none.
     """
@@ -55,9 +57,23 @@ def application(
     def docs() -> str:
         return overview(app.openapi())
 
-    if page and importlib.util.find_spec(PAGE):
-        importlib.import_module(PAGE).mount(app, engine, language, trainings)
+    if page:
+        try:
+            importlib.import_module(PAGE).mount(app, engine, language, trainings)
+        except Exception as error:
+            _without_page(app, error)
     return app
+
+
+def _without_page(app: FastAPI, error: Exception) -> None:
+    """Say at / why there is no page; the API goes on without it."""
+    _log.error("The page cannot be served; the API is.", exc_info=error)
+    missing = error.name if isinstance(error, ImportError) else None
+    why = f"it needs {missing}: pip install 'maquette[ui]'" if missing else f"{type(error).__name__}, see the log"
+
+    @app.get("/", response_class=PlainTextResponse, status_code=503, include_in_schema=False)
+    def enter() -> str:
+        return f"The page cannot be served ({why}); the API can: /api/docs."
 
 
 def guarded(app: FastAPI, limits: Limits, hosts: Iterable[str] = LOCAL, token: str | None = None) -> Guard:

@@ -59,6 +59,10 @@ class Conditioning:
         named = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in named.items() if value is not None}
 
+    def like(self, tensors: dict[str, Tensor]) -> "Conditioning":
+        """Others, of any shape, named as by `tensors`."""
+        return Conditioning(**tensors)
+
     def to(self, *where: torch.device | torch.dtype) -> "Conditioning":
         """Move to a device or convert to a dtype; a mask stays bool."""
         moved: dict[str, Tensor] = {}

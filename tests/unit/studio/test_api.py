@@ -3,17 +3,21 @@
 import base64
 import io
 import json
+import sys
 import zipfile
 from contextlib import ExitStack
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
-from tests.unit.studio.conftest import LIMITS, pack, request, unpack
+from starlette.testclient import TestClient
+from tests.unit.studio.conftest import HEADERS, LIMITS, pack, request, unpack
 
 import maquette as mq
 from maquette.sampling.metadata import Record
 from maquette.sampling.prompts import DEFAULT_PROMPT
 from maquette.studio.requests import Request
+from maquette.studio.server import application, guarded
 
 
 def events(response) -> list[dict]:
@@ -152,3 +156,25 @@ def test_two_sessions_do_not_see_each_other(client, session, packed) -> None:
         assert told.status_code == 404 and "in this session" in told.json()["error"]
         assert told.json()["field"] == "layers.0.picture"
     assert client.get("/api/pictures", headers=session).json()[0]["name"] == made["name"]
+
+
+def test_a_page_that_cannot_be_served_leaves_the_api(engine, monkeypatch) -> None:
+    def served() -> TestClient:
+        return TestClient(guarded(application(engine), LIMITS), headers=HEADERS)
+
+    monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not installed
+    for name in [name for name in sys.modules if name.startswith("maquette.studio.page")]:
+        monkeypatch.delitem(sys.modules, name)
+    with served() as client:
+        told = client.get("/")
+        assert told.status_code == 503 and "pip install 'maquette[ui]'" in told.text
+        assert client.get("/api/bases").status_code == 200
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("secret details")
+
+    monkeypatch.setitem(sys.modules, "maquette.studio.page", SimpleNamespace(mount=broken))
+    with served() as client:
+        told = client.get("/")
+        assert told.status_code == 503 and "RuntimeError" in told.text and "secret" not in told.text
+        assert client.post("/api/generate", json={"prompt": "", "steps": 1}).status_code == 200

@@ -8,6 +8,7 @@ from tests.unit.studio.conftest import LIMITS, request
 
 import maquette as mq
 from maquette.errors import MaquetteError
+from maquette.studio.arguments import controls_of
 from maquette.studio.engine import Engine, StoppingError, offered
 from maquette.studio.gallery import Gallery
 from maquette.studio.jobs import BusyError, Ended, Finished, Note, Progress, Queued
@@ -28,7 +29,7 @@ def test_a_running_request_stops_at_its_next_step(engine, packed) -> None:
             job.cancel()
             break
     *_, before, end = job.events()
-    assert end == Ended("cancelled") and job.state == "cancelled" and before.step <= 5
+    assert end == Ended("cancelled") and job.state == "cancelled" and before.step <= 12
     with pytest.raises(MaquetteError, match="cancelled"):
         job.result()
 
@@ -46,12 +47,12 @@ def test_a_waiting_request_leaves_the_queue_at_once_and_the_others_move_up(engin
 
 def test_queue_and_share_are_bounded_and_say_when(engine, packed) -> None:
     engine.submit(request(packed, steps=2), "x").result()
-    jobs = [engine.submit(request(packed, steps=40), "a") for _ in range(LIMITS.per_client)]
+    jobs = [engine.submit(request(packed, steps=40 - number), "a") for number in range(LIMITS.per_client)]
     with pytest.raises(BusyError, match=r"one client may have; this one would be number \d") as refused:
         engine.submit(request(packed), "a")
     assert refused.value.position in (4, 5)
     wait_for(lambda: jobs[0].state == "running")
-    jobs += [engine.submit(request(packed, steps=40), f"b{number}") for number in range(3)]
+    jobs += [engine.submit(request(packed, steps=30 - number), f"b{number}") for number in range(3)]
     with pytest.raises(BusyError, match=r"full.* number 7 of at most 6, about \d+ s") as refused:
         engine.submit(request(packed), "c")
     assert refused.value.position == LIMITS.waiting + 1 and refused.value.seconds > 1
@@ -63,7 +64,7 @@ def test_queue_and_share_are_bounded_and_say_when(engine, packed) -> None:
 def test_the_time_told_is_about_the_time_it_takes(engine, packed) -> None:
     for _ in range(2):
         engine.submit(request(packed, steps=3), "a").result()
-    jobs = [engine.submit(request(packed, steps=3), "a") for _ in range(3)]
+    jobs = [engine.submit(request(packed, steps=steps), "a") for steps in (2, 3, 4)]
     began = time.monotonic()
     told = [event.seconds for _, event in jobs[-1].since(0) if isinstance(event, Queued)][-1]
     wait_for(lambda: jobs[-1].state == "running", 60)
@@ -77,6 +78,48 @@ def test_a_picture_is_the_same_alone_and_among_others(engine, packed) -> None:
     others = [engine.submit(request(packed, seed=4, count=2), "b"), engine.submit(request(packed, seed=5), "c")]
     pictures = [one for job in others for one in job.result()]
     assert [one.image.tobytes() for one in pictures if one.seed == 5] == [alone, alone]
+
+
+def test_requests_that_fit_are_made_at_once_with_the_bits_that_each_has_alone(engine, packed) -> None:
+    engine.submit(request(packed, steps=1), "a").result()
+    before = engine.submit(request(packed, steps=40), "a")
+    wait_for(lambda: before.state == "running")
+    asked = [
+        ("b", {"seed": 11, "prompt": "a red house"}),
+        ("c", {"seed": 5, "prompt": "a tree at night", "guidance": 4.0, "negative_prompt": "snow", "count": 2}),
+        ("d", {"seed": 900, "prompt": "", "layers": [{"condition": "canny", "picture": mq.diorama.scene(9).image,
+                                                      "weight": [0.1 * slot for slot in range(13)]}]}),
+    ]  # fmt: skip
+    jobs = [engine.submit(request(packed, steps=4, **own), client) for client, own in asked]
+    other = engine.submit(request(packed, steps=5), "e")
+    told = [[event.seconds for _, event in job.since(0) if isinstance(event, Queued)][-1] for job in (*jobs, other)]
+    assert told[0] == told[1] == told[2] < told[3], "they wait for the same, and the other for them"
+    before.cancel()
+    wait_for(lambda: jobs[0].state != "queued")
+    assert [job.state for job in jobs] == ["running"] * 3 and other.state == "queued"
+    for job in jobs:
+        for made in job.result():
+            (expected,) = mq.generate(
+                engine.studio.base, job.request.prompt, controls_of(job.request, engine.studio, engine.nets,
+                engine.detectors.open), steps=4, seed=made.seed, guidance=job.request.guidance,
+                negative_prompt=job.request.negative_prompt,
+            )  # fmt: skip
+            assert made.image.tobytes() == expected.tobytes()
+            assert made.image.info == expected.info, "its record tells of nobody else"
+    assert other.result()
+
+
+def test_one_of_several_is_cancelled_and_the_others_are_told_nothing_of_it(engine, packed) -> None:
+    before = engine.submit(request(packed, steps=40), "a")
+    wait_for(lambda: before.state == "running")
+    long = ("many words " * 60).strip()
+    first, second = (engine.submit(request(packed, steps=9, prompt=text), "b") for text in (long, "a house"))
+    before.cancel()
+    for event in second.events():
+        if isinstance(event, Progress):
+            first.cancel()
+    assert first.state == "cancelled" and second.state == "finished"
+    assert any("many words" in note for note in first.notes) and not second.notes
 
 
 def test_several_listeners_hear_the_same_end(engine, packed) -> None:

@@ -5,14 +5,18 @@ import re
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
+from starlette.testclient import TestClient
+from tests.unit.studio.conftest import HEADERS, LIMITS
 
 import maquette as mq
 from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
 from maquette.foundation.reading.documents import read_json
+from maquette.studio import learning
 from maquette.studio.again import read_record, request_values
 from maquette.studio.pictures import png_of
 from maquette.studio.requests import Request
+from maquette.studio.server import application, guarded
 
 pytest.importorskip("gradio")
 
@@ -23,6 +27,7 @@ from maquette.studio.page.canvas import SIDE, editor_of, enlarged, looks_like_ma
 from maquette.studio.page.draw import Draw
 from maquette.studio.page.fields import Fields
 from maquette.studio.page.form import LAYERS, request_of
+from maquette.studio.page.learn import Learn
 from maquette.studio.page.making import Making, place_scene
 from maquette.studio.page.strings import FOLDER, LANGUAGES, Strings, language_of
 
@@ -180,3 +185,29 @@ def test_scenes_are_placed_by_number(draw) -> None:
     assert np.array_equal(reduced(canvas["background"], (128, 128)), mq.diorama.scene(7).image) and caption
     with pytest.raises(MaquetteError, match="0 or more"):
         place_scene(-1)
+
+
+def test_panels_show_pictures_as_they_come_with_words(engine, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(learning, "STEPS", 1)
+    panels = learning.Panels(engine, tmp_path)
+    with gr.Blocks(analytics_enabled=False):
+        learn = Learn(panels, WORDS)
+    told = list(learn.shower(panels.beginnings)("canny", 7, 3))
+    assert [len(pictures) for pictures, _ in told] == [1, 2, 3]
+    assert told[-1][0][1][1].startswith("with zero convolutions · follows the map: 0.")
+    ((pictures, sentence),) = learn.shower(panels.jump)("canny", 7, 3)
+    assert not pictures and "There is no training" in sentence
+    ((_, sentence),) = learn.shower(panels.strengths)("canny", -1, 3)
+    assert "0 or more" in sentence
+
+
+def test_a_callback_that_fails_leaves_the_page_and_the_api(engine) -> None:
+    with gr.Blocks(analytics_enabled=False) as blocks:
+        gr.Button().click(lambda: 1 / 0, None, gr.Number(), api_name="fail")
+        gr.Button().click(lambda: 7, None, gr.Number(), api_name="work")
+    app = gr.mount_gradio_app(application(engine, page=False), blocks, "/en", ssr_mode=False)
+    with TestClient(guarded(app, LIMITS), headers=HEADERS) as client:
+        for name, words in (("fail", "event: error"), ("work", "[7]")):
+            event = client.post(f"/en/gradio_api/call/{name}", json={"data": []}).json()["event_id"]
+            assert words in client.get(f"/en/gradio_api/call/{name}/{event}").text
+            assert client.get("/api/bases").status_code == 200

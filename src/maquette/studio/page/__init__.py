@@ -6,10 +6,13 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 
+from maquette.checkpoints.names import BUNDLED
 from maquette.studio.engine import Engine
+from maquette.studio.learning import Panels
 from maquette.studio.page.draw import Draw
 from maquette.studio.page.fields import Fields
 from maquette.studio.page.keep import Keep
+from maquette.studio.page.learn import Learn
 from maquette.studio.page.making import Making
 from maquette.studio.page.strings import LANGUAGES, Strings, language_of
 from maquette.studio.page.train import Train
@@ -44,6 +47,9 @@ def build(engine: Engine, language: str = "en", trainings: Trainings | None = No
             if trainings is not None:
                 with gr.Tab(words("train"), id="train"):
                     Train(trainings, draw, tabs)
+            if engine.studio.base.name in BUNDLED:
+                with gr.Tab(words("learn"), id="learn") as learn:
+                    Learn(Panels(engine), words).entered(learn)
 
         def enter(known: str | None) -> str:
             session = making.session(known)
