@@ -42,10 +42,11 @@ def test_scores_of_any_size_neither_overflow_nor_vanish(size, monkeypatch) -> No
     monkeypatch.setattr(attention, "LONG", 1)
     torch.manual_seed(0)
     q, k, v = ((size * torch.randn(1, 1, 64, 40)).bfloat16() for _ in range(3))
-    exact = torch.softmax(q.double() @ k.double().mT / 40**0.5, dim=-1) @ v.double()
+    scores = q.double() @ k.double().mT / 40**0.5
+    exact = torch.softmax(scores.bfloat16().double(), dim=-1) @ v.double()  # which are rounded in either way
     found = attend(q, k, v).double()
     assert found.isfinite().all()
-    assert (found - exact).std() <= 0.05 * exact.std()  # large scores are rounded to bfloat16 in every way
+    assert (found - exact).std() <= 0.02 * exact.std()
 
 
 @pytest.fixture
