@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL
@@ -28,7 +28,7 @@ from maquette.noise.config import noise_process
 from maquette.noise.process import image_tokens
 from maquette.text.conditioning import Conditioning, TextEncoder
 
-Autoencoder = AutoencoderKL | FrameAutoencoder
+Autoencoder: TypeAlias = AutoencoderKL | FrameAutoencoder
 
 
 @dataclass(frozen=True)

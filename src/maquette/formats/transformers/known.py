@@ -1,7 +1,7 @@
 """The transformers whose ControlNets and networks are told by their tensors."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from maquette.formats.transformers import flux, qwen, sd3
 from maquette.foundation.weights import Shape, Weights
@@ -34,7 +34,7 @@ class Format(Protocol):
         """What a network is, and its blocks, in words."""
 
 
-KNOWN: tuple[Format, ...] = (sd3, flux, qwen)
+KNOWN = cast("tuple[Format, ...]", (sd3, flux, qwen))  # modules, whose constants mypy takes for variables
 
 
 def of_control(names: Mapping[str, object]) -> Format | None:
