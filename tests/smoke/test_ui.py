@@ -113,8 +113,8 @@ def _ignore(served: Served, values: object, session: str) -> None:
 
 @pytest.mark.slow
 def test_sigterm_finishes_what_is_being_made_and_refuses_the_rest(served) -> None:
-    values = {"prompt": "a red house", "steps": 40}
-    first, second = (events(served.post("/api/generate/stream", values)) for _ in range(2))
+    asked = [{"prompt": "a red house", "steps": steps} for steps in (40, 39)]
+    first, second = (events(served.post("/api/generate/stream", values)) for values in asked)
     assert next(event for event in first if event["kind"] == "progress")
     next(second)
     served.process.send_signal(signal.SIGTERM)

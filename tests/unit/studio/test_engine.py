@@ -185,7 +185,7 @@ def test_a_burst_of_forty_is_answered_or_refused_each_with_its_own_picture(engin
 
 def test_closing_finishes_what_is_being_made_and_refuses_the_rest(packed, tmp_path) -> None:
     engine = Engine(device="cpu", limits=Limits(), gallery=Gallery(tmp_path))
-    running, waiting = (engine.submit(request(packed, steps=4), client) for client in "ab")
+    running, waiting = (engine.submit(request(packed, steps=steps), "a") for steps in (4, 5))
     wait_for(lambda: running.state == "running")
     engine.close()
     assert len(running.result()) == 1
