@@ -14,7 +14,7 @@ from tests.browser import CHROMIUM
 
 from maquette.sampling.metadata import Record
 
-PATIENCE = 240_000  # milliseconds: much more than a page of a machine that does nothing else needs
+PATIENCE = 120_000  # milliseconds: more than enough, also on a machine that does much else
 IN_BROWSER = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),

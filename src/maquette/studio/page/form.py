@@ -103,10 +103,11 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
 
 def condition_of(net: str | None, engine: Engine) -> str:
     """The condition that a ControlNet follows. Raises `MaquetteError` without one."""
-    if net not in engine.nets:
+    condition = engine.nets.get(net or "")
+    if condition is None:
         with about("net"):
             raise MaquetteError(f"There is no ControlNet {net!r} here; choose another, or leave the control out.")
-    return engine.nets[net]
+    return condition
 
 
 def size_of(values: Mapping[str, Any], engine: Engine) -> tuple[int, int]:

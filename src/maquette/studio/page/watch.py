@@ -87,7 +87,11 @@ class Watch:
         updates: Updates = {}
         if choices != seen.get("choices"):
             updates[self.chosen] = gr.update(choices=choices, value=training.name if training else None)
-        now = {"choices": choices, "name": training and training.name, "stamp": training and training.stamp}
+        now: dict[str, Any] = {
+            "choices": choices,
+            "name": training and training.name,
+            "stamp": training and training.stamp,
+        }
         if training is not None and (now["name"], now["stamp"]) != (seen.get("name"), seen.get("stamp")):
             updates |= self._view(training) | self._pictures(training, at, seen if seen.get("name") == name else {})
             now["grids"] = len(training.grids())
