@@ -103,8 +103,7 @@ def _replaced(module: nn.Module, forward: Callable[..., Tensor]) -> Iterator[Non
 def _is_plain(module: Upsample2D) -> bool:
     """Whether it doubles each cell and then convolves, 3 × 3, with no more to it."""
     conv = getattr(module, "conv", None)
-    plain = isinstance(conv, nn.Conv2d) and module.norm is None and module.interpolate
-    return plain and _is_square(conv)
+    return isinstance(conv, nn.Conv2d) and module.norm is None and bool(module.interpolate) and _is_square(conv)
 
 
 def _is_square(conv: nn.Conv2d) -> bool:
