@@ -21,10 +21,9 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from maquette.errors import MaquetteError
-from maquette.studio import api
 from maquette.studio.engine import Engine
 from maquette.studio.gallery import Gallery
-from maquette.studio.http import webui
+from maquette.studio.http import api, webui
 from maquette.studio.http.guard import ANY_HOST, Guard
 from maquette.studio.http.wire import add_errors
 from maquette.studio.requests import Limits

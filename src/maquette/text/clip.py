@@ -16,6 +16,7 @@ from maquette.foundation.reading.documents import read_json
 from maquette.foundation.reading.files import TEXT, check_folder, read_text
 from maquette.foundation.reading.rules import Rule, check_values, typed
 from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
+from maquette.text.tokenizing import tokenize
 
 WORDS = "words.txt"
 """Beside a tokenizer, where a base has it: the words that its captions had, one a line."""
@@ -57,8 +58,8 @@ class Clip:
 
         Raises `MaquetteError` for a tokenizer whose tokens the encoder does not know.
         """
-        ids: Tensor = self.tokenizer(
-            prompts, padding="max_length", max_length=self.context, truncation=True, return_tensors="pt"
+        ids: Tensor = tokenize(
+            self.tokenizer, prompts, padding="max_length", max_length=self.context, truncation=True, return_tensors="pt"
         ).input_ids
         known = self.encoder.config.vocab_size
         if int(ids.max()) >= known:
@@ -76,7 +77,7 @@ class Clip:
     def warn_of_cut(self, prompt: str) -> None:
         """Warn with the part that is cut off if a prompt exceeds the context length."""
         limit = self.context
-        ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        ids = tokenize(self.tokenizer, prompt, truncation=False, verbose=False).input_ids
         if len(ids) > limit:
             warn_of_rest(len(ids), limit, self.tokenizer.decode(ids[limit - 1 : -1]).strip())
 

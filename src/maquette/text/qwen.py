@@ -10,6 +10,7 @@ from maquette.errors import MaquetteError
 from maquette.foundation.reading.files import TEXT, check_folder
 from maquette.text.clip import MissingTokenizer, warn_of_rest
 from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
+from maquette.text.tokenizing import tokenize
 
 TEMPLATE = (
     "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, quantity, text, spatial "
@@ -66,8 +67,8 @@ class QwenText(TextEncoder):
 
     def _states(self, prompt: str) -> Tensor:
         """Of one prompt, (L, D)."""
-        ids = self.tokenizer(
-            TEMPLATE.format(prompt), max_length=BEFORE + LENGTH, truncation=True, return_tensors="pt"
+        ids = tokenize(
+            self.tokenizer, TEMPLATE.format(prompt), max_length=BEFORE + LENGTH, truncation=True, return_tensors="pt"
         ).input_ids
         if int(ids.max()) >= self.settings.vocab_size:
             raise MaquetteError(
@@ -79,7 +80,7 @@ class QwenText(TextEncoder):
         return states[0, BEFORE:].to(self.dtype or states.dtype)
 
     def warn_of_cut(self, prompt: str) -> None:
-        ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        ids = tokenize(self.tokenizer, prompt, truncation=False, verbose=False).input_ids
         if len(ids) > LENGTH:
             warn_of_rest(len(ids), LENGTH, self.tokenizer.decode(ids[LENGTH:]).strip())
 

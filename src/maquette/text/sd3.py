@@ -11,6 +11,7 @@ from transformers import T5EncoderModel, T5TokenizerFast
 from maquette.errors import MaquetteError
 from maquette.text.clip import Clip, Clips, warn_of_rest
 from maquette.text.conditioning import Conditioning, TextInputs
+from maquette.text.tokenizing import tokenize
 
 T5_TOKENS = 256
 
@@ -28,15 +29,15 @@ class T5:
 
     def states(self, prompts: list[str]) -> Tensor:
         """Hidden states (B, L, D) of `length` tokens; padding is not masked, as in training."""
-        ids = self.tokenizer(
-            prompts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
+        ids = tokenize(
+            self.tokenizer, prompts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         ).input_ids
         states: Tensor = self.encoder(ids.to(self.encoder.device)).last_hidden_state
         return states
 
     def cut(self, prompt: str) -> tuple[int, str]:
         """The number of a prompt's tokens, and the part of it that is cut off."""
-        ids = self.tokenizer(prompt, truncation=False, verbose=False).input_ids
+        ids = tokenize(self.tokenizer, prompt, truncation=False, verbose=False).input_ids
         return len(ids), self.tokenizer.decode(ids[self.length - 1 : -1]).strip()
 
 

@@ -13,7 +13,7 @@ from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
 from maquette.foundation.reading.documents import read_json
 from maquette.studio import learning
-from maquette.studio.again import read_record, request_values
+from maquette.studio.http.again import read_record, request_values
 from maquette.studio.pictures import png_of
 from maquette.studio.requests import Request
 from maquette.studio.server import application, guarded

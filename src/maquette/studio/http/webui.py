@@ -15,8 +15,8 @@ from maquette.conditions.registry import detectors
 from maquette.errors import MaquetteError
 from maquette.noise.choices import SAMPLERS
 from maquette.sampling.metadata import Record, record_of
-from maquette.studio.catalogue import is_here
 from maquette.studio.engine import Engine
+from maquette.studio.http.catalogue import is_here
 from maquette.studio.http.wire import client_of, ended, read_values, refusal, text_of
 from maquette.studio.jobs import BusyError, Finished
 from maquette.studio.pictures import Picture

@@ -6,7 +6,7 @@ import gradio as gr
 from fastapi import FastAPI, Request
 from fastapi.responses import RedirectResponse
 
-from maquette.checkpoints.names import BUNDLED
+from maquette.foundation.bundle import PACKAGES
 from maquette.studio.engine import Engine
 from maquette.studio.learning import Panels
 from maquette.studio.page.draw import Draw
@@ -47,7 +47,7 @@ def build(engine: Engine, language: str = "en", trainings: Trainings | None = No
             if trainings is not None:
                 with gr.Tab(words("train"), id="train"):
                     Train(trainings, draw, tabs)
-            if engine.studio.base.name in BUNDLED:
+            if engine.studio.base.name in PACKAGES:
                 with gr.Tab(words("learn"), id="learn") as learn:
                     Learn(Panels(engine), words).entered(learn)
 

@@ -8,7 +8,7 @@ import gradio as gr
 from PIL import Image
 
 from maquette.errors import MaquetteError
-from maquette.studio.again import read_record, request_values
+from maquette.studio.http.again import read_record, request_values
 from maquette.studio.page.canvas import editor_of
 from maquette.studio.page.fields import Fields, add_controls, add_settings, add_words, brush_of, error_line
 from maquette.studio.page.form import LAYERS, fields_of

@@ -11,10 +11,11 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from maquette.errors import MaquetteError
-from maquette.studio import catalogue, requests
-from maquette.studio.again import read_record, request_values
+from maquette.studio import requests
 from maquette.studio.engine import Engine
 from maquette.studio.gallery import MissingError, Session
+from maquette.studio.http import catalogue
+from maquette.studio.http.again import read_record, request_values
 from maquette.studio.http.wire import client_of, ended, event_values, read_values, schema_of, streamed, text_of
 from maquette.studio.jobs import Job
 from maquette.studio.pictures import Picture, png_of
