@@ -58,6 +58,7 @@ def write_run(trainings: Trainings, name: str = "one", scores: list[float] | Non
 
 
 def finish(folder) -> None:
+    Log(folder, "canny").write(400, loss=0.5)
     (folder / "diffusion_pytorch_model.safetensors").touch()
 
 
@@ -78,6 +79,13 @@ def test_the_state_follows_from_the_folder(trainings) -> None:
     finish(folder)
     assert trainings.training("one").state == "finished"
     assert [training.name for training in trainings.listed()] == ["one"]
+
+
+def test_who_goes_on_after_the_end_and_stops_has_not_finished(trainings) -> None:
+    folder = write_run(trainings)
+    finish(folder)
+    TrainingConfig(condition="canny", output=folder, max_steps=500).save(folder / CONFIG)
+    assert trainings.training("one").state == "stopped" and trainings.nets() == {}
 
 
 def test_a_folder_without_a_training_is_none(trainings) -> None:
@@ -260,7 +268,6 @@ def test_a_look_tells_what_is_new_and_only_that(trainings, tab) -> None:
     seen = first[watch.seen]
     assert set(watch.follow("one", seen, 375)) == {watch.said}, "nothing is new"
     Image.new("RGB", (8, 8)).save(folder / "grids" / "step-000400.png")
-    Log(folder, "canny").write(400, fidelity=0.9, gain=0.1)
     finish(folder)
     older, newest = watch.follow("one", seen, 100), watch.follow("one", seen, 375)
     assert watch.grid not in older and newest[watch.at]["value"] == 400, "who looks at older pictures keeps them"

@@ -32,7 +32,7 @@ class Training:
     Args:
         folder: of the run.
         state: "running" as long as a process holds the folder, or was just started for it; "finished" once the
-            ControlNet is written.
+            ControlNet is written, until the training goes on to a later step.
         config: None before the run has written it.
     """
 
@@ -51,7 +51,7 @@ class Training:
             config = TrainingConfig.load(folder / CONFIG)
         except MaquetteError:  # it has none yet, or was written by another version
             config = None
-        done = config is not None and (folder / WEIGHTS).is_file()
+        done = config is not None and (folder / WEIGHTS).is_file() and not _is_behind(folder, config)
         state: State = "running" if started or holder(folder) else "finished" if done else "stopped"
         return Training(folder, state, config)
 
@@ -124,6 +124,12 @@ def grid(path: Path) -> Image.Image | None:
             return image.convert("RGB")
     except (MaquetteError, OSError):
         return None
+
+
+def _is_behind(folder: Path, config: TrainingConfig) -> bool:
+    """Whether a training that was finished once has steps left, because it went on and was stopped."""
+    lines = Log(folder, config.condition).lines()
+    return config.monitor.stop_after is None and bool(lines) and lines[-1]["step"] < config.max_steps
 
 
 def _changed(path: Path) -> int:
