@@ -1,7 +1,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
-from maquette.text.tokenizing import tokenize
 from tests.conftest import tiny_base
+
+from maquette.text.tokenizing import tokenize
 
 
 def test_threads_do_not_change_how_others_pad() -> None:
