@@ -33,7 +33,8 @@ def new_block() -> nn.Module:
 def run(block: nn.Module, x: Tensor, text: Conditioning) -> Tensor:
     """Run a block on a map of tokens (B, WIDTH, h / 2, w / 2)."""
     states = text.hidden_states.to(x.dtype)
-    return block(x.flatten(2).mT, states, memory_key_padding_mask=~text.mask).mT.unflatten(2, x.shape[2:])
+    padding = None if text.mask is None else ~text.mask
+    return block(x.flatten(2).mT, states, memory_key_padding_mask=padding).mT.unflatten(2, x.shape[2:])
 
 
 class Start(nn.Module):

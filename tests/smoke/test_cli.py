@@ -74,7 +74,7 @@ MISTAKES = {
     "generate house.png --map --condition nonsense": "There is no ControlNet 'diorama/nonsense'",
     "generate house.png --weight -1": "A control's weight is a number from 0 to 10",
     "generate house.png --start 3": "with 0 ≤ start ≤ end ≤ 1, not start=3.0",
-    "generate --base nowhere": "There is no base 'nowhere': it is not bundled (diorama) and the path does not exist",
+    "generate --base nowhere": "There is no base 'nowhere': it is not bundled (diorama, diorama-mmdit)",
     "generate --base .": "the path is a folder without a model_index.json",
     "generate --steps 0": "steps is a whole number from 1 to 1000, not 0.",
     "generate --guidance 99": "guidance lies between 0 and 50, not 99.0.",

@@ -72,7 +72,7 @@ class Together:
     ) -> None:
         """Run functions to their ends, a single one in the caller's thread.
 
-        What one raises is raised when all are done.
+        Raises what one of them raised, when all are done.
 
         Args:
             around: a context for each turn of a function, by its number: what it does to the whole process, such as
