@@ -78,6 +78,11 @@ def test_it_builds(engine, language) -> None:
     assert isinstance(build(engine, language), gr.Blocks)
 
 
+def test_it_builds_on_a_base_without_controlnets(engine, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "nets", {})
+    assert isinstance(build(engine), gr.Blocks)
+
+
 def test_an_unknown_language_is_refused(engine) -> None:
     with pytest.raises(MaquetteError, match="en, ja, zh"):
         build(engine, "xx")

@@ -47,7 +47,7 @@ def build(engine: Engine, language: str = "en", trainings: Trainings | None = No
             if trainings is not None:
                 with gr.Tab(words("train"), id="train"):
                     Train(trainings, draw, tabs)
-            if engine.studio.base.name in PACKAGES:
+            if engine.nets and engine.studio.base.name in PACKAGES:
                 with gr.Tab(words("learn"), id="learn") as learn:
                     Learn(Panels(engine), words).entered(learn)
 
