@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maquette.ablation import design
 from maquette.ablation.request import Request
 from maquette.ablation.run import ablate
+from maquette.ablation.studies import design, transfer
 from maquette.diorama import dataset
+from maquette.diorama.wording import world_of
 from maquette.training.monitor import convergence
 
 pytestmark = pytest.mark.filterwarnings("ignore:The prompt has")  # a letter is a token of the tiny base
@@ -109,6 +110,10 @@ def test_every_study_runs_to_its_tables(request_of, net, maquette, base) -> None
     both = result(ablate(request_of("composition", "two", nets=(f"{trained}+{trained}",))))
     cells = list(both["cells"].values())
     assert cells[1]["scores"] == cells[2]["scores"]  # the same ControlNet, first or second
+    early = result(ablate(request_of("coarse", "coarse", nets=(trained,))))
+    assert len(early["tables"][0]["rows"]) == 6
+    never, *_, always = early["cells"].values()
+    assert never["scores"]["true"] != always["scores"]["true"]
     others = result(ablate(request_of("methods", "others", conditions=("segmentation",), steps=6)))
     assert [row[0] for row in others["tables"][0]["rows"][1:]] == [
         "base",
@@ -118,6 +123,8 @@ def test_every_study_runs_to_its_tables(request_of, net, maquette, base) -> None
         "lite",
         "controlnet",
     ]
+    fidelity = [float(row[1].split()[0]) for row in others["tables"][1]["rows"][1:]]
+    assert sum(fidelity) == pytest.approx(sum(range(1, 7)), abs=0.05)  # ranks of six methods
     levers = {"prompt_drop": (0.0,)}
     curves = result(ablate(request_of("convergence", "curves", steps=6, every=2, levers=levers)))
     assert list(curves["cells"]) == ["canny-usual-seed0", "canny-prompt_drop=0.0-seed0"]
@@ -141,3 +148,18 @@ def test_every_study_runs_to_its_tables(request_of, net, maquette, base) -> None
         6,
     )
     assert code == 0 and "seeds has no effect on the study guidance" in err and not Path("none/result.md").exists()
+
+
+@pytest.mark.slow
+def test_a_base_fine_tuned_to_nights(request_of) -> None:
+    """Four ways on scenes at night; on its own base, the ControlNet and the base are what they were."""
+    trained = ablate(request_of("pairs", "pairs", sizes=(8,))) / "nets" / "canny-8-seed0"
+    folder = ablate(request_of("transfer", nets=(str(trained),), scenes=48, steps=3))
+    found = result(folder)
+    assert len(found["cells"]) == 5 and [row[0] for row in found["tables"][0]["rows"]][1:] == list(transfer.WAYS)
+    home, as_it_is, by_offset, there = (found["cells"][transfer.name_of(str(trained), way)] for way in transfer.WAYS)
+    assert home["setup"]["base"]["hash"] != as_it_is["setup"]["base"]["hash"] == there["setup"]["base"]["hash"]
+    assert home["setup"]["controlnet"]["hash"] == as_it_is["setup"]["controlnet"]["hash"]
+    assert by_offset["setup"]["controlnet"]["hash"] != home["setup"]["controlnet"]["hash"]
+    shown = [json.loads(line)["text"] for line in (folder / "night-pairs-canny" / "metadata.jsonl").open()]
+    assert shown and len(shown) == sum(world_of(seed).setting.night for seed in range(48))

@@ -69,14 +69,17 @@ class Bench:
         chosen = [[images[number] for number in self.six] if len(images) > SIX else images for images in rows.values()]
         return image_grid(chosen, labels=list(rows))
 
-    def trained(self, name: str, condition: str, **settings: Any) -> ControlNet:
+    def trained(self, name: str, condition: str, on: Base | None = None, **settings: Any) -> ControlNet:
         """A ControlNet trained in a folder of its own, or the rest of the way where its training was cut off.
+
+        Args:
+            on: another base than the study's, whose name is then among the settings.
 
         Raises `MaquetteError` as `train` does.
         """
-        request, folder = self.request, self.request.output / NETS / name
+        request, folder, base = self.request, self.request.output / NETS / name, on or self.base
         if (folder / WEIGHTS).exists() and not checkpoint.states(folder):  # finished, and its states are forgotten
-            return load_controlnet(folder, self.base)
+            return load_controlnet(folder, base)
         config = TrainingConfig(
             condition=condition,
             output=folder,
@@ -91,7 +94,7 @@ class Bench:
                 **settings,
             },
         )
-        return load_controlnet(train(config, self.base), self.base)
+        return load_controlnet(train(config, base), base)
 
     def forget_states(self, name: str) -> None:
         """Delete the states of a finished training, several times the size of its ControlNet."""

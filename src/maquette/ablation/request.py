@@ -17,11 +17,14 @@ SIX = 6  # images on a sheet, as in the paper
 
 TRAINED = ("seeds", "steps", "scenes", "batch_size")
 TESTED = ("tested", "sampling_steps", "guidance")
+TRANSFERRED = ("steps", "scenes", "batch_size")
 STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "design": ("which design of ControlNet follows best", ("conditions", "variants", *TRAINED, *TESTED)),
     "pairs": ("how fidelity grows with the number of training pairs", ("conditions", "sizes", *TRAINED, *TESTED)),
     "guidance": ("where in guidance a condition enters, without a prompt", ("nets", *TESTED)),
     "composition": ("two controls together against each alone", ("nets", *TESTED)),
+    "coarse": ("how far shapes are kept where the control ends early", ("nets", *TESTED)),
+    "transfer": ("whether a ControlNet serves a base that was fine-tuned", ("nets", *TRANSFERRED, *TESTED)),
     "methods": ("how other methods follow after as many steps", ("conditions", *TRAINED, "tested")),
     "convergence": ("whether a ControlNet converges suddenly, and when", ("conditions", "every", "levers", *TRAINED)),
 }
@@ -38,8 +41,10 @@ LEVERS: dict[str, tuple[Any, ...]] = {
 NETS = {
     "guidance": ("diorama/canny", "diorama/segmentation"),
     "composition": ("diorama/canny+diorama/segmentation", "diorama/depth+diorama/pose"),
+    "coarse": ("diorama/canny", "diorama/segmentation"),
+    "transfer": ("diorama/canny",),
 }
-"""The ControlNets of the studies that train none; + joins two."""
+"""The ControlNets of the studies that are given some; + joins two."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from typing import Any
 
 from tqdm import tqdm
 
-from maquette.ablation import composition, convergence, design, guidance, methods
 from maquette.ablation.bench import Bench
 from maquette.ablation.cells import Cell, Finding, Ledger, Study, Table
 from maquette.ablation.estimate import measured
 from maquette.ablation.request import STUDIES as QUESTIONS
 from maquette.ablation.request import Request
+from maquette.ablation.studies import coarse, composition, convergence, design, guidance, methods, transfer
 from maquette.evaluation.report import markdown_table
 from maquette.foundation.files import atomic_write, exclusive
 
@@ -22,6 +22,8 @@ STUDIES: dict[str, Study] = {
     "pairs": design.PAIRS,
     "guidance": guidance.STUDY,
     "composition": composition.STUDY,
+    "coarse": coarse.STUDY,
+    "transfer": transfer.STUDY,
     "methods": methods.STUDY,
     "convergence": convergence.STUDY,
 }

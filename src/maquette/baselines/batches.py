@@ -1,6 +1,6 @@
 """Batches of pairs as tensors, each a function of its step, with the base's posterior of an image computed once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -30,10 +30,10 @@ class Batch:
 class Batches:
     """Random pairs for a training on a base."""
 
-    def __init__(self, base: Base, pairs: Pairs, size: int) -> None:
-        """`size` pairs a batch."""
+    def __init__(self, base: Base, pairs: Pairs, size: int, rows: Sequence[int] | None = None) -> None:
+        """`size` pairs a batch, of these rows or all."""
         self._base, self._pairs, self._size = base, pairs, size
-        self._rows = pairs.blocks().rows
+        self._rows = pairs.blocks().rows if rows is None else rows
         self._posterior = lru_cache(MOST_KEPT)(self._encoded)
 
     def draw(self, step: int, source: torch.Generator) -> Batch:

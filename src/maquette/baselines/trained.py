@@ -45,7 +45,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class _Place:
+class Place:
     """Where a training keeps its states, and its chance: drawn on the CPU, so that it is the same on every device."""
 
     run: Path
@@ -129,7 +129,7 @@ class Trained(ABC):
         optimizer = torch.optim.AdamW(weights, lr=stage.rate, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
         parts = {"networks": self.networks, "optimizer": optimizer}
         losses: list[Tensor] = []
-        rate, place = partial(_rate, stage.rate, length), _Place(run, budget.seed)
+        rate, place = partial(_rate, stage.rate, length), Place(run, budget.seed)
         for step, source in steps(stage.name, place, length, rate, parts, partial(taken, losses), budget.keep_every):
             loss = stage.loss(batches.draw(step, source), source)
             descend(optimizer, loss, CLIP)

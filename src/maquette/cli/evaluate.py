@@ -1,24 +1,18 @@
 """maquette evaluate"""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from maquette.cli.evaluation.reports import Evaluation
-from maquette.cli.evaluation.subjects import (
-    condition_of_scenes,
-    contract_of,
-    held_out,
-    only_base,
-    own_pairs,
-    prediction_of,
-    requests_of,
-)
+from maquette.cli.evaluation.subjects import only_base, prediction_of, subjects_of
+from maquette.errors import MaquetteWarning
 
 if TYPE_CHECKING:
-    from maquette.controlnet.contract import Contract
+    from maquette.evaluation.protocol import Protocol
 
 EXAMPLE = "maquette evaluate diorama/canny runs/mine --scenes 100"
 SCENES = 500
@@ -111,63 +105,66 @@ def run(
     95 % intervals (JSON), the score of each image (CSV), and a grid of images (PNG); on pairs also all tables (MD) and
     one page with pictures (HTML).
     """
-    from maquette.checkpoints.names import local_base, local_controlnet
-    from maquette.errors import MaquetteWarning
     from maquette.evaluation.judges import JudgeNames
-    from maquette.evaluation.protocol import PROMPTS, Protocol, check_kinds
-    from maquette.foundation.files import check_pngs
-    from maquette.foundation.settings import check_device, check_dtype, check_prediction
-    from maquette.sampling.config import Sampling
 
-    kinds = tuple(kind.strip() for kind in prompts.split(",")) if prompts is not None else None
-    check_kinds(kinds or tuple(PROMPTS))
-    scene_count = SCENES if scenes is None else scenes
-    chosen: Any = speed  # is checked
-    protocol = Protocol(scene_count, steps, guidance, batch_size, seed, kinds or tuple(PROMPTS), chosen)
-    Sampling.check(steps=steps, guidance=guidance, batch_size=batch_size, seed=seed)
+    protocol = _protocol(scenes, steps, guidance, batch_size, seed, prompts, speed)
     judges = JudgeNames(inception, inception_features, clip, aesthetic)
     judges.check()
-    names = [name.strip("/").replace("/", "-") for name in nets]
-    check_pngs([output / f"{name}.png" for name in names])
+    _check_names(nets, base, prediction, device, dtype, output)
+    columns = {"image_column": image_column, "condition_column": condition_column, "text_column": text_column}
+    given: dict[str, Any] = {"condition": condition, "detect": detect, "count": count, "size": size, **columns}
+    given |= {"palette": palette, "detector": detector, "detector_weights": detector_weights, "option": option}
+    subjects = subjects_of(nets, data, given)
+    if scenes is not None and not any(subject.condition for subject in subjects):
+        message = (
+            "scenes has no effect: a run on your own pairs is evaluated on those it held out (held_out), and --data on "
+            "its pairs (--count)."
+        )
+        warnings.warn(message, MaquetteWarning, stacklevel=2)
+    from maquette.checkpoints import load_base, load_controlnet
+
+    predicts: Any = prediction if prediction or base else prediction_of(nets)
+    model = load_base(base or only_base(subjects), device, dtype, prediction=predicts)
+    loaded = [load_controlnet(net, model) for net in nets]
+    evaluation = Evaluation(model, protocol, judges.open(device), output, len(nets) > 1)
+    for subject, net in zip(subjects, loaded, strict=True):
+        evaluation.of(subject, net, all_kinds=prompts is None, captioner=captioner)
+
+
+def _protocol(
+    scenes: int | None,
+    steps: int | None,
+    guidance: float | None,
+    batch_size: int,
+    seed: int,
+    prompts: str | None,
+    speed: Any,
+) -> "Protocol":
+    """Raises `MaquetteError` for unknown kinds of prompt, and for numbers out of range."""
+    from maquette.evaluation.protocol import PROMPTS, Protocol, check_kinds
+    from maquette.sampling.config import Sampling
+
+    kinds = tuple(PROMPTS) if prompts is None else tuple(kind.strip() for kind in prompts.split(","))
+    check_kinds(kinds)
+    protocol = Protocol(SCENES if scenes is None else scenes, steps, guidance, batch_size, seed, kinds, speed)
+    Sampling.check(steps=steps, guidance=guidance, batch_size=batch_size, seed=seed)
+    return protocol
+
+
+def _check_names(
+    nets: Sequence[str], base: str | None, prediction: str | None, device: str, dtype: str, output: Path
+) -> None:
+    """Raises `MaquetteError` for what is not there, and for an output that cannot be written."""
+    from maquette.checkpoints.names import local_base, local_controlnet
+    from maquette.cli.evaluation.subjects import file_name
+    from maquette.foundation.files import check_pngs
+    from maquette.foundation.settings import check_device, check_dtype, check_prediction
+
+    check_pngs([output / f"{file_name(net)}.png" for net in nets])
     check_device(device)
     check_dtype(dtype)
     check_prediction(prediction)
     if base is not None:
         local_base(base)
-    for name in nets:
-        local_controlnet(name)
-    columns = {"image_column": image_column, "condition_column": condition_column, "text_column": text_column}
-    given: dict[str, Any] = {"condition": condition, "detect": detect, "count": count, "size": size, **columns}
-    given |= {"palette": palette, "detector": detector, "detector_weights": detector_weights, "option": option}
-    contracts: list[Contract] = []
-    requests = requests_of(data, given, nets, contracts)
-    own = [own_pairs(name) if data is None else None for name in nets]
-    if scenes is not None and (data is not None or all(own)):
-        warnings.warn(
-            "scenes has no effect: a run on your own pairs is evaluated on those it held out (held_out), and --data on "
-            "its pairs (--count).",
-            MaquetteWarning,
-            stacklevel=2,
-        )
-    from maquette.checkpoints import load_base, load_controlnet
-    from maquette.evaluation.controlnet import unseen_scenes
-
-    contracts = contracts or [contract_of(net) for net in nets]
-    conditions = [
-        condition_of_scenes(net, found) if data is None and not config else ""
-        for net, found, config in zip(nets, contracts, own, strict=True)
-    ]
-    trained_on = only_base([contract.base for contract in contracts]) if base is None else base
-    predicts: Any = prediction if prediction or base else prediction_of(nets)
-    model = load_base(trained_on, device, dtype, prediction=predicts)
-    loaded = [load_controlnet(net, model) for net in nets]
-    evaluation = Evaluation(model, protocol, judges.open(device), output, len(names) > 1)
-    for number, name in enumerate(names):
-        config, request = own[number], requests[number] if requests else None
-        if request is not None:
-            evaluation.of_data(name, loaded[number], request, contracts[number], kinds, captioner)
-        elif config is not None:
-            evaluation.of_examples(name, loaded[number], held_out(config, model), captioner=captioner)
-        else:
-            examples = unseen_scenes(conditions[number], protocol.scenes)
-            evaluation.of_examples(name, loaded[number], examples, captioner=captioner)
+    for net in nets:
+        local_controlnet(net)

@@ -1,5 +1,6 @@
 """The commands, and how errors and warnings are printed."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -46,6 +47,8 @@ def main() -> None:
     warnings.simplefilter("ignore")
     warnings.simplefilter("always", MaquetteWarning)
     warnings.showwarning = _noted()
+    if not sys.stderr.isatty():  # a log keeps every state of a progress bar
+        os.environ.setdefault("TQDM_MININTERVAL", "10")
     if not {"diffusers", "transformers"} & sys.modules.keys():  # else they know already what is there
         cast(dict[str, Any], sys.modules).update(dict.fromkeys(UNUSED))  # how Python marks what is not there
     try:

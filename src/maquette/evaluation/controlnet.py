@@ -257,12 +257,14 @@ def generated_from(
     label: str,
     condition_in: ConditionIn = "both",
     resolution_weights: ResolutionWeights = "normalised",
+    end: float = 1.0,
 ) -> list[Image.Image]:
     """An image of size (width, height) for each prompt, controlled by the maps of its number.
 
     Args:
         controls: ControlNets, each with a map for each prompt.
         condition_in, resolution_weights: as for `generate`.
+        end: the share of the steps after which the controls are left out.
 
     A few batches at a time: a generation holds all its maps as numbers, gigabytes for thousands.
     """
@@ -274,7 +276,7 @@ def generated_from(
             images += generate(
                 base,
                 prompts[rows],
-                [Control(net, list(maps[rows])) for net, maps in controls],
+                [Control(net, list(maps[rows]), end=end) for net, maps in controls],
                 steps=protocol.steps,
                 guidance=protocol.guidance,
                 seed=protocol.seed + start,

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maquette.cli.evaluation.subjects import held_out
+
 if TYPE_CHECKING:
     from maquette.base import Base
-    from maquette.controlnet.contract import Contract
+    from maquette.cli.evaluation.subjects import Subject
     from maquette.controlnet.network import ControlNet
     from maquette.evaluation.controlnet import Examples, Uncontrolled
     from maquette.evaluation.judges import Judges
-    from maquette.evaluation.own_data import OwnData
     from maquette.evaluation.protocol import Protocol
     from maquette.sampling.prompts import Captioner
 
@@ -26,20 +27,25 @@ class Evaluation:
     several: bool  # whether there are several ControlNets
     uncontrolled: "dict[Protocol, Uncontrolled]" = field(default_factory=dict)
 
-    def of_data(
-        self,
-        name: str,
-        net: "ControlNet",
-        request: "OwnData",
-        contract: "Contract",
-        kinds: tuple[str, ...] | None,
-        captioner: str | None,
-    ) -> None:
-        """Evaluate on the user's own data, with the kinds of prompt that were asked for or that it allows."""
-        opened = request.open(self.base.size, str(self.base.device), contract, self.protocol.seed)
-        has_captioner = captioner is not None or _has_captioner(self.base)
-        self.protocol = replace(self.protocol, kinds=opened.kinds(kinds, has_captioner))
-        self.of_examples(name, net, opened.examples, opened.facts, captioner)
+    def of(self, subject: "Subject", net: "ControlNet", all_kinds: bool, captioner: str | None) -> None:
+        """Evaluate on what a ControlNet is evaluated on.
+
+        Args:
+            all_kinds: on the user's own data, whether the kinds of prompt are all that the data allow.
+        """
+        from maquette.evaluation.controlnet import unseen_scenes
+
+        if subject.data is not None:
+            opened = subject.data.open(self.base.size, str(self.base.device), subject.contract, self.protocol.seed)
+            has_captioner = captioner is not None or _has_captioner(self.base)
+            kinds = opened.kinds(None if all_kinds else self.protocol.kinds, has_captioner)
+            self.protocol = replace(self.protocol, kinds=kinds)
+            self.of_examples(subject.name, net, opened.examples, opened.facts, captioner)
+        elif subject.run is not None:
+            self.of_examples(subject.name, net, held_out(subject.run, self.base), captioner=captioner)
+        else:
+            examples = unseen_scenes(subject.condition, self.protocol.scenes)
+            self.of_examples(subject.name, net, examples, captioner=captioner)
 
     def of_examples(
         self,

@@ -1,7 +1,7 @@
 """What the command line names: ControlNets, the base they steer, and what they are evaluated on."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +16,65 @@ if TYPE_CHECKING:
     from maquette.training.config import TrainingConfig
 
 
-def requests_of(
-    data: str | None, given: dict[str, Any], nets: Sequence[str], contracts: "list[Contract]"
-) -> "list[OwnData] | None":
-    """What to evaluate each ControlNet on, if data are given; the contracts read on the way are appended.
+@dataclass(frozen=True)
+class Subject:
+    """A ControlNet that is evaluated, and on what: the user's data, a run's held-out pairs, or the diorama's scenes."""
+
+    source: str  # as the command line names it
+    contract: "Contract"
+    data: "OwnData | None" = None
+    run: "TrainingConfig | None" = None
+    condition: str = ""  # of the diorama
+
+    @property
+    def name(self) -> str:
+        return file_name(self.source)
+
+
+def file_name(source: str) -> str:
+    """The name of a ControlNet's reports."""
+    return source.strip("/").replace("/", "-")
+
+
+def subjects_of(nets: Sequence[str], data: str | None, given: dict[str, Any]) -> list[Subject]:
+    """What each ControlNet is evaluated on.
+
+    Args:
+        data: the user's pairs, if any.
+        given: the settings of these, by their names on the command line.
 
     Raises `MaquetteError` for conditions that nothing can score, and for settings of data without any.
     """
-    if data is None:
-        unused = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
-        if unused:
-            raise MaquetteError(f"{', '.join(unused)} belong to your own data; give it with --data.")
-        return None
+    if data is not None:
+        return _subjects_of_data(nets, _own_data(data, given))
+    unused = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if unused:
+        raise MaquetteError(f"{', '.join(unused)} belong to your own data; give it with --data.")
+    runs = [own_pairs(net) for net in nets]
+    contracts = [contract_of(net) for net in nets]
+    return [
+        Subject(net, contract, run=run, condition="" if run else condition_of_scenes(net, contract))
+        for net, contract, run in zip(nets, contracts, runs, strict=True)
+    ]
+
+
+def _subjects_of_data(nets: Sequence[str], own: "OwnData") -> list[Subject]:
+    """Each ControlNet on the data, by the condition that was given, or its own. Raises `MaquetteError` as above."""
+    if own.condition:
+        own.check()
+    contracts = [contract_of(net) for net in nets]
+    found = [
+        Subject(net, contract, own if own.condition else replace(own, condition=_trained_on(net, contract)))
+        for net, contract in zip(nets, contracts, strict=True)
+    ]
+    for subject in found:
+        assert subject.data is not None
+        subject.data.check()
+    return found
+
+
+def _own_data(data: str, given: dict[str, Any]) -> "OwnData":
+    """The user's pairs and how they are read. Raises `MaquetteError` for bad settings."""
     from maquette.conditions.labels import check_palette
     from maquette.data.sources.jsonl import Columns
     from maquette.evaluation.own_data import OwnData
@@ -35,7 +82,7 @@ def requests_of(
 
     if given["palette"]:
         check_palette(given["palette"])
-    own = OwnData(
+    return OwnData(
         data,
         given["condition"] or "",
         given["detect"],
@@ -47,16 +94,6 @@ def requests_of(
         given["detector_weights"],
         read_named(given["option"] or [], "--option", "low=80"),
     )
-    if own.condition:
-        own.check()
-    contracts += [contract_of(net) for net in nets]
-    found = [
-        own if own.condition else replace(own, condition=_trained_on(net, contract))
-        for net, contract in zip(nets, contracts, strict=True)
-    ]
-    for request in found:
-        request.check()
-    return found
 
 
 def _trained_on(name: str, contract: "Contract") -> str:
@@ -137,9 +174,9 @@ def prediction_of(names: Sequence[str]) -> "FilePrediction | None":
     return next((config.prediction for config in configs if config.prediction), None)
 
 
-def only_base(bases: Sequence[str | None]) -> str:
+def only_base(subjects: Sequence[Subject]) -> str:
     """The base that ControlNets steer. Raises `MaquetteError` for several."""
-    names = sorted({base or "diorama" for base in bases})
+    names = sorted({subject.contract.base or "diorama" for subject in subjects})
     if len(names) > 1:
         raise MaquetteError(f"These ControlNets steer different bases ({', '.join(names)}); evaluate them one by one.")
     return names[0]

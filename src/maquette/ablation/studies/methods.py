@@ -1,14 +1,16 @@
 """The methods that the paper compares ControlNet with, trained for as many steps (v3 §4.3 and its tables)."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from maquette.ablation.bench import NETS, Bench
 from maquette.ablation.cells import Cell, Finding, Found, Table
-from maquette.ablation.design import over_seeds
-from maquette.ablation.guidance import with_interval
 from maquette.ablation.request import Request
+from maquette.ablation.studies.design import over_seeds
+from maquette.ablation.studies.guidance import with_interval
 from maquette.baselines.protocol import WEIGHTS, Budget, Method
 from maquette.baselines.registry import METHODS, TRAINED, load, make
 from maquette.data import diorama
@@ -60,6 +62,7 @@ class Methods:
             "frechet": vars(frechet_interval(perception.embed(images), real)),
             "found": vars(aligned.found),
             "coloured": vars(aligned.coloured),
+            "unlikeness": nearest(perception.embed(images), real).tolist(),
             "setup": setup,
         }
         return Finding(numbers, bench.sheet({"condition": examples.maps, "source": examples.sources, name: images}))
@@ -68,18 +71,46 @@ class Methods:
         return [table for condition in request.conditions for table in self._tables(request, condition, found)]
 
     def _tables(self, request: Request, condition: str, found: Found) -> Iterator[Table]:
-        rows = []
-        label = ""
+        finished = {}
         for method in methods_for(condition):
             names = [name_of(condition, method, seed) for seed in range(request.seeds)]
-            done = [found[name] for name in names if name in found]
-            if done:
-                label = done[0]["label"]
-                means = [_mean(done, measure) for measure in ("frechet", "found", "coloured")]
-                rows.append([method, str(len(done)), spread(over_seeds(done, "true")), *means])
-        if rows:
-            head = ["method", "trainings", label, "Fréchet distance to the scenes", "things found", "in their colour"]
-            yield Table(f"{condition}: true prompts, {request.tested} test scenes", [head, *rows])
+            if done := [found[name] for name in names if name in found]:
+                finished[method] = done
+        if not finished:
+            return
+        label = next(iter(finished.values()))[0]["label"]
+        rows = [["method", "trainings", label, "Fréchet distance to the scenes", "things found", "in their colour"]]
+        for method, done in finished.items():
+            means = [_mean(done, measure) for measure in ("frechet", "found", "coloured")]
+            rows.append([method, str(len(done)), spread(over_seeds(done, "true")), *means])
+        yield Table(f"{condition}: true prompts, {request.tested} test scenes", rows)
+        title = f"{condition}: ranks by machine, no people asked, 1 is worst; mean ± deviation over the scenes"
+        yield Table(title, _ranked(finished, label))
+
+
+def _ranked(finished: dict[str, list[dict[str, Any]]], label: str) -> list[list[str]]:
+    """Rows of texts: each method's average rank by fidelity, and by how near its images are to true scenes."""
+    scores = np.array([over_seeds(done, "true") for done in finished.values()])
+    unlike = np.array([np.mean([cell["unlikeness"] for cell in done], axis=0) for done in finished.values()])
+    told = ~np.isnan(scores).any(axis=0)  # a scene may have nothing to score
+    by_fidelity, by_quality = ranks(scores[:, told]), ranks(-unlike)
+    rows = [["method", f"by fidelity ({label})", "by quality (distance to the nearest true scene, in features)"]]
+    for name, fidelity, quality in zip(finished, by_fidelity, by_quality, strict=True):
+        texts = (f"{of.mean():.2f} ± {of.std(ddof=1):.2f}" for of in (fidelity, quality))
+        rows.append([name, *texts])
+    return rows
+
+
+def ranks(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Ranks (M, N) of M methods on each of N scenes, from scores (M, N): 1 is lowest, ties share their mean."""
+    others, own = scores[None], scores[:, None]
+    return np.asarray(1 + (others < own).sum(axis=1) + ((others == own).sum(axis=1) - 1) / 2)
+
+
+def nearest(features: NDArray[np.floating], real: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The Euclidean distance of each row of features (N, D) to the nearest row of `real` (M, D), (N,)."""
+    squares = (features**2).sum(axis=1)[:, None] + (real**2).sum(axis=1) - 2 * features @ real.T
+    return np.asarray(np.sqrt(squares.clip(min=0).min(axis=1)))
 
 
 def methods_for(condition: str) -> list[str]:
