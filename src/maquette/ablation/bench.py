@@ -88,7 +88,7 @@ class Bench:
                 "base": request.base,
                 "device": request.device,
                 "max_steps": request.steps,
-                "scenes": request.scenes,
+                **({} if "data" in settings else {"scenes": request.scenes}),
                 "batch_size": request.batch_size,
                 "evaluate_every": 0,
                 **settings,

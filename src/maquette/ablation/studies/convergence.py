@@ -85,13 +85,19 @@ def levers(request: Request) -> Iterator[tuple[str, Mapping[str, Any]]]:
 def _texts(cell: Mapping[str, Any]) -> list[str]:
     """The cells of a row."""
     when, width = (
-        f"{cell[name]:.0f} [{cell[f'{name}, from']:.0f}, {cell[f'{name}, to']:.0f}]" for name in ("when", "width")
+        f"{_whole(cell[name])} [{_whole(cell[f'{name}, from'])}, {_whole(cell[f'{name}, to'])}]"
+        for name in ("when", "width")
     )
     of_scenes = f"{np.median(cell['their widths']):.0f}" if cell["their widths"] else "–"
     if cell["kind"] == "flat":
         when = width = "–"
     levels = [f"{cell['before']:.3f}", f"{cell['after']:.3f}"]
-    return [cell["kind"], f"{cell['evidence']:.0f}", when, width, *levels, f"{cell['scenes that jump']:.0%}", of_scenes]
+    return [cell["kind"], _whole(cell["evidence"]), when, width, *levels, f"{cell['scenes that jump']:.0%}", of_scenes]
+
+
+def _whole(value: float | None) -> str:
+    """A whole number; none where a curve fits without an error, so that its evidence is infinite."""
+    return "–" if value is None else f"{value:.0f}"
 
 
 STUDY = Convergence()

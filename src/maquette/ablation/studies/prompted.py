@@ -21,13 +21,13 @@ def prompted(base: Base, net: ControlNet, examples: Examples, bench: Bench, labe
 
     Args:
         label: of the progress bar.
-        end: the share of the steps after which the ControlNet is left out.
+        end: the share of the steps after which the ControlNet is left out; 0 for without it.
     """
     real, size = bench.perception.embed(examples.sources), examples.sources[0].size
     rows = {"condition": examples.maps, "source": examples.sources}
     scores, distances = {}, {}
     for kind in KINDS:
-        prompts, controls = PROMPTS[kind](examples.captions), [(net, examples.maps)]
+        prompts, controls = PROMPTS[kind](examples.captions), [(net, examples.maps)] if end else []
         rows[kind] = generated_from(base, prompts, controls, bench.protocol, size, f"{label}, {kind} prompt", end=end)
         scores[kind] = examples.measured(rows[kind])[examples.label]
         distances[kind] = vars(frechet_interval(bench.perception.embed(rows[kind]), real))

@@ -91,7 +91,7 @@ def _net(cell: Cell, condition: str, bench: Bench, base: Base) -> ControlNet:
     if way == TRAINED:
         pairs = output / f"{PAIRS}-{condition}"
         write_pairs(_scenes(condition, bench.request), pairs)
-        return bench.trained(cell.name, condition, base, base=str(output / NIGHT), source=str(pairs))
+        return bench.trained(cell.name, condition, base, base=str(output / NIGHT), data=str(pairs))
     with warnings.catch_warnings():  # that it was trained on another base is what is measured
         warnings.simplefilter("ignore", MaquetteWarning)
         return load_controlnet(name, base)
