@@ -7,7 +7,7 @@ PROMPT ?=
 OUTPUT ?= demo.png
 MINUTES ?= 120
 
-.PHONY: setup demo ui test test-slow browser fuzz faults lint bench wheels clean
+.PHONY: setup demo ui test test-slow browser browser-setup fuzz faults lint bench wheels clean
 
 setup: .venv/ready
 
@@ -40,9 +40,15 @@ test: lint
 test-slow: setup
 	HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow --ignore tests/faults
 
-# The studio's page in Debian's Chromium; without it these tests are skipped.
+# The studio's page in Chromium; without it these tests are skipped. `make test` has the quick ones.
 browser: setup
-	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest -m slow tests/page
+	OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/pytest tests/page
+
+# Chromium, where Debian's or Ubuntu's packages are.
+browser-setup: setup
+	command -v chromium >/dev/null || { $(AS_ROOT) apt-get update && $(AS_ROOT) apt-get install --yes chromium; }
+
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 
 # Every write of training, annotation, conversion and generation fails once, in turn (hours; docs/reliability.md).
 faults: setup

@@ -82,6 +82,22 @@ def test_added_channels_learn_in_all_of_the_base(make, last, settings, tmp_path)
     assert all(torch.equal(kept[name], value) for name, value in weights(run).items())
 
 
+def test_states_on_the_way_are_those_of_shorter_trainings(settings, tmp_path) -> None:
+    """Also where the run was resumed; and what is trained does not depend on them."""
+    write_pairs(tmp_path / "pairs")
+    base = tiny_base("sd15", context=96)
+    plain = settings(evaluate_every=0, output=tmp_path / "plain", max_steps=5)
+    two, five = (mq.train(replace(plain, output=tmp_path / str(steps), max_steps=steps), base) for steps in (2, 5))
+    kept = settings(evaluate_every=0, keep_every=2, max_steps=3)
+    mq.train(kept, base)
+    run = mq.train(replace(kept, max_steps=5, resume=True), base)
+    assert sorted(path.name for path in (run / "states").iterdir()) == ["2", "4"]
+    for shorter, state in ((two, run / "states" / "2"), (five, run)):
+        expected, found = (mq.load_controlnet(str(folder), base) for folder in (shorter, state))
+        assert all(torch.equal(value, found.state_dict()[name]) for name, value in expected.state_dict().items())
+        assert found.contract == expected.contract and found.contract.stated
+
+
 def test_the_ema_is_evaluated_and_saved(settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sd15", context=96)

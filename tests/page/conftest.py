@@ -1,5 +1,6 @@
 """One server and one browser for all tests of the page."""
 
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -10,14 +11,17 @@ playwright = pytest.importorskip("playwright.sync_api")
 pytest.importorskip("gradio")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio(tmp_path_factory) -> Iterator[Studio]:
+    """A studio that is gone at the end, with the trainings that it began, also where the tests are terminated."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     studio = Studio(tmp_path_factory.mktemp("studio"))
     yield studio
-    studio.kill()
+    studio.end()
+    signal.signal(signal.SIGTERM, before)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium():
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(

@@ -3,8 +3,10 @@
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +17,23 @@ from tests.browser import CHROMIUM
 from maquette.sampling.metadata import Record
 
 PATIENCE = 120_000  # milliseconds: more than enough, also on a machine that does much else
-IN_BROWSER = [
-    pytest.mark.slow,
+QUICK = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+IN_BROWSER = [pytest.mark.slow, *QUICK]
 
 
 class Studio:
     """A server in a process of its own, which begins again at the same address and in the same folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.address = folder, ""
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder, self.address, self.options = folder.resolve(), "", options
         self.begin()
 
     def begin(self) -> None:
         port = self.address.rpartition(":")[2] or "0"
-        command = [sys.executable, "-m", "maquette", "ui", "--port", port, "--device", "cpu"]
+        command = [sys.executable, "-m", "maquette", "ui", "--port", port, "--device", "cpu", *self.options]
         environment = {**os.environ, "GRADIO_ANALYTICS_ENABLED": "False", "PYTHONUNBUFFERED": "1"}
         self.process = subprocess.Popen(command, cwd=self.folder, stdout=subprocess.PIPE, text=True, env=environment)
         self.address = re.search(r"http://[\w.:]+", self.process.stdout.readline())[0]
@@ -39,6 +41,14 @@ class Studio:
     def kill(self) -> None:
         self.process.kill()
         self.process.communicate()
+
+    def end(self) -> None:
+        """Kill it, and the trainings that it began, which outlive it: they run in its folder."""
+        self.kill()
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):  # it has ended, or is another's
+                if (process / "cwd").readlink() == self.folder:
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 def opened(context, address: str):

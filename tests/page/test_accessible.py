@@ -34,6 +34,10 @@ def test_no_tab_has_a_serious_finding(chromium, studio, theme) -> None:
     page.get_by_text("Measurements, learning rate and name").click()
     page.wait_for_timeout(3000)
     assert faults(page) == []
+    page.get_by_role("tab", name="Learn").click()
+    page.click("#show-beginnings")
+    page.locator("#shown-beginnings img").nth(2).wait_for()
+    assert faults(page) == []
     context.close()
 
 

@@ -1,24 +1,13 @@
-"""The page in a real browser: strokes, scenes, photographs, results, stopping, records and the gallery."""
+"""The page in a real browser: scenes, photographs, results, stopping, records and the gallery."""
 
 import time
 
 import numpy as np
-from tests.page.steps import IN_BROWSER, draw, equal, generate, number, place_scene, say, shown, wait_for_words
+from tests.page.steps import IN_BROWSER, equal, generate, number, place_scene, say, shown, wait_for_words
 
 from maquette.diorama.scene import scene
 
 pytestmark = IN_BROWSER
-
-
-def test_strokes_become_a_picture_without_choosing_the_brush(page) -> None:
-    draw(page, "#canvas-0", [(-0.2, 0.05), (0, -0.2), (0.2, 0.05), (0.2, 0.25), (-0.2, 0.25), (-0.2, 0.05)])
-    lines = np.asarray(shown(page, "#map-0").convert("L"))
-    assert lines.shape == (128, 128) and 0.01 < (lines > 0).mean() < 0.3
-    rows, columns = np.nonzero(lines)
-    assert abs((columns.min() + columns.max()) / 2 - 64) < 4, "the strokes are in the middle, as they were drawn"
-    assert lines[rows.min(), columns.min()] == 0, "the roof is pointed"
-    say(page, "a red house")
-    assert np.asarray(generate(page)).std() > 10
 
 
 def test_a_scene_becomes_a_picture_that_the_gallery_keeps(page) -> None:
@@ -70,8 +59,3 @@ def test_stop_stops(page) -> None:
     page.click("#stop")
     wait_for_words(page, "#said", "Stopped")
     assert time.monotonic() - began < 20
-
-
-def test_an_empty_canvas_is_told_of(page) -> None:
-    page.click("#generate")
-    page.get_by_text("The canvas is empty").first.wait_for()

@@ -20,9 +20,7 @@ from maquette.diorama.scene import scene
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.sampling.generate import generate
 from maquette.studio.engine import Engine
-
-STATES = Path("runs/jump")
-"""Where trainings of several lengths are looked for, as CONDITION/STEPS."""
+from maquette.studio.trainings.run import Trainings
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5)
 STEPS = 10
@@ -55,11 +53,11 @@ class Panels:
     """The panels.
 
     Args:
-        states: the folder of trainings of several lengths.
+        trainings: of which one that kept ControlNets on its way is shown.
     """
 
-    def __init__(self, engine: Engine, states: Path = STATES) -> None:
-        self.engine, self.states = engine, states
+    def __init__(self, engine: Engine, trainings: Trainings | None = None) -> None:
+        self.engine, self.trainings = engine, trainings
 
     def map_of(self, subject: Subject) -> Image.Image:
         """The map that every picture of a subject is given, RGB.
@@ -71,20 +69,12 @@ class Panels:
         return found
 
     def jump(self, subject: Subject) -> Iterator[Shown]:
-        """By trainings of growing length, and by the ControlNet that is offered.
+        """By what the newest training of a condition kept on its way, and by the ControlNet that is offered.
 
-        Raises `MaquetteError` where there are none.
+        Raises `MaquetteError` where none has kept any.
         """
-        folders = {
-            int(path.name): path for path in (self.states / subject.condition).glob("*") if path.name.isdecimal()
-        }
-        ready = {steps: path for steps, path in sorted(folders.items()) if (path / "config.json").is_file()}
-        if not ready:
-            raise MaquetteError(
-                f"There is no training in {str(self.states / subject.condition)!r} on the studio's machine; "
-                "docs/studio.md has the command that makes some."
-            )
-        for steps, path in ready.items():
+        states = self._states(subject.condition)
+        for steps, path in states.items():
             yield self._made(subject, "after_steps", steps, load_controlnet(str(path), self.engine.studio.base))
         yield self._made(subject, "ready", "", self._net(subject))
 
@@ -106,6 +96,18 @@ class Panels:
         """By the control's weight."""
         for weight in STRENGTHS:
             yield self._made(subject, "at_weight", weight, self._net(subject), weight)
+
+    def _states(self, condition: str) -> dict[int, Path]:
+        """What the newest training of a condition kept, by steps. Raises `MaquetteError` where none has kept any."""
+        base = self.engine.studio.base.name
+        for training in self.trainings.listed() if self.trainings else ():
+            own = training.config is not None and (training.config.condition, training.config.base)
+            if own == (condition, base) and (states := training.states()):
+                return states
+        raise MaquetteError(
+            f"No training of {condition!r} has kept ControlNets on its way here. Start one in Train, or with "
+            f"maquette train diorama/{condition} --base {base} --keep-every 50 --output runs/{condition}."
+        )
 
     @cached_property
     def _fresh(self) -> dict[Variant, ControlNet]:

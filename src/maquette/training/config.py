@@ -17,6 +17,7 @@ from maquette.training.parts import DataConfig, HardwareConfig, ModelConfig, Mon
 from maquette.training.validation import problems_of
 
 CONFIG = "training.json"
+STATES = "states"  # folder of the ControlNets that are kept on the way, by their step
 PARTS = {
     "data": DataConfig,
     "model": ModelConfig,

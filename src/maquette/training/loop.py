@@ -8,7 +8,7 @@ from pathlib import Path
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
-from maquette.training.config import TrainingConfig
+from maquette.training.config import STATES, TrainingConfig
 from maquette.training.data import latent_cache
 from maquette.training.data.batch_sampler import batches as batches_of
 from maquette.training.data.dataset import Batch, LatentSpec, SampleIndex, TrainingDataset, load
@@ -33,8 +33,8 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     """Train a ControlNet and return the run's folder, which `load_controlnet` accepts.
 
     The folder holds the ControlNet (config.json, diffusion_pytorch_model.safetensors), training.json, metrics.jsonl,
-    curve.png, report.html, grids/ and the last two checkpoints, from which `resume` continues; an unlocked base is
-    saved in base/.
+    curve.png, report.html, grids/ and the last two checkpoints, from which `resume` continues; with `keep_every`,
+    ControlNets of the steps before in states/; an unlocked base is saved in base/.
 
     Args:
         base: a loaded base to share between runs, instead of loading `config.base`; `unlock` trains it in place.
@@ -80,6 +80,8 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, ra
             run.broken.note(batch.faults)
             set_learning_rates(state.optimizer, config.optimizer, step, config.max_steps)
             loss = train_step(state, batch, partial(run.check_finite, batch, step))
+            if run.is_kept(step + 1):
+                _keep(run, state, step + 1)
             if run.after_step(step + 1, loss, state, received):
                 break
     return _finish(run, state)
@@ -102,6 +104,15 @@ def training_batches(
             yield world.shard([SampleIndex(step, number, row) for number, row in enumerate(batch)])
 
     return load(samples, indices(), config.data.workers, base)
+
+
+def _keep(run: Run, state: State, steps: int) -> None:
+    """Save the ControlNet as it is after `steps` steps, beside the one that is saved at the end."""
+    net, network = state.finished()
+    if run.world.is_main:
+        before, net.contract = net.contract, contract_of(run.config, net, network, steps, run.data.order)
+        net.save(run.config.output / STATES / str(steps))
+        net.contract = before
 
 
 def _finish(run: Run, state: State) -> Path:

@@ -203,6 +203,9 @@ class MonitorConfig(Declared):
         None, "Stop this many steps after convergence has settled; by default, stop at `max_steps`.", 0
     )
     keep_best: bool = setting(False, "Save the weights with the best score instead of the last ones.")
+    keep_every: int = setting(
+        0, "Steps between ControlNets that are kept in states/, to see how one was learnt; 0: none.", 0, may_differ=True
+    )
     track: str | None = setting(
         None,
         "Where to send metrics too: tensorboard, wandb or another tracker of accelerate.",

@@ -86,6 +86,11 @@ class Run:
         every = self.config.monitor.evaluate_every
         return self.monitor is not None and (step % every == 0 or step == self.config.max_steps)
 
+    def is_kept(self, step: int) -> bool:
+        """Whether the ControlNet after `step` steps is kept beside the last one."""
+        every = self.config.monitor.keep_every
+        return every > 0 and step % every == 0
+
     def is_measured(self, step: int) -> bool:
         """Whether the evaluation after `step` steps is already logged."""
         return step in self.log.column("gain")[0]

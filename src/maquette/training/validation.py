@@ -53,6 +53,8 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
         yield "shard", 'needs optimizer.name = "adamw"'
     if values.get("keep_best") and values.get("unlock"):
         yield "keep_best", "and unlock cannot be combined: the base is not saved with each evaluation"
+    if values.get("keep_every") and values.get("unlock"):
+        yield "keep_every", "and unlock cannot be combined: the base is not saved with each ControlNet"
     if values.get("keep_best") and values.get("reconnect") is not None:
         yield "keep_best", "and reconnect cannot be combined: the best weights may be from before the reconnection"
     if values.get("start_from") is not None:

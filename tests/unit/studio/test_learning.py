@@ -9,6 +9,7 @@ import maquette as mq
 from maquette.errors import MaquetteError
 from maquette.studio import learning
 from maquette.studio.learning import STRENGTHS, Panels, Subject
+from maquette.studio.trainings.run import Trainings
 
 SUBJECT = Subject("canny", 7, seed=3)
 
@@ -20,7 +21,7 @@ def few_steps(monkeypatch) -> None:
 
 @pytest.fixture
 def panels(engine, tmp_path) -> Panels:
-    return Panels(engine, tmp_path)
+    return Panels(engine, Trainings(tmp_path, tmp_path, engine.studio.base.name, "cpu"))
 
 
 def by_library(engine, weight, net=None) -> bytes:
@@ -52,13 +53,18 @@ def test_one_residual_after_another_is_left_out(panels, engine) -> None:
     assert without[4].image.tobytes() == by_library(engine, [float(number != 4) for number in range(len(slots))])
 
 
-def test_the_jump_is_shown_by_trainings_in_their_order(panels, engine, tmp_path) -> None:
-    with pytest.raises(MaquetteError, match=r"docs/studio.md has the command"):
-        next(panels.jump(SUBJECT))
-    trained = engine.studio.net("diorama/canny")
-    trained.save(tmp_path / "canny" / "1000")
-    mq.ControlNet.attach(engine.studio.base).save(tmp_path / "canny" / "90")
-    (tmp_path / "canny" / "2000").mkdir()  # a training that has not ended
+def test_the_jump_is_shown_by_what_a_training_of_the_condition_kept(panels, engine, tmp_path) -> None:
+    for name, condition, steps in (("mine", "canny", (90, 1000)), ("other", "depth", (5,))):
+        folder = tmp_path / name
+        folder.mkdir()
+        mq.TrainingConfig(condition=condition, output=folder).save(folder / "training.json")
+        if condition == "canny":
+            with pytest.raises(MaquetteError, match=r"has kept ControlNets on its way here.*--keep-every"):
+                next(panels.jump(SUBJECT))
+        for step in steps:
+            net = engine.studio.net("diorama/canny") if step == 1000 else mq.ControlNet.attach(engine.studio.base)
+            net.save(folder / "states" / str(step))
+    (tmp_path / "mine" / "states" / "2000").mkdir()  # it is being written
     before, after, ready = panels.jump(SUBJECT)
     assert (before.value, after.value) == (90, 1000)
     assert before.image.tobytes() == by_library(engine, 0) and after.image.tobytes() == ready.image.tobytes()

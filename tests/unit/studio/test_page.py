@@ -194,14 +194,14 @@ def test_scenes_are_placed_by_number(draw) -> None:
 
 def test_panels_show_pictures_as_they_come_with_words(engine, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(learning, "STEPS", 1)
-    panels = learning.Panels(engine, tmp_path)
+    panels = learning.Panels(engine)
     with gr.Blocks(analytics_enabled=False):
         learn = Learn(panels, WORDS)
     told = list(learn.shower(panels.beginnings)("canny", 7, 3))
     assert [len(pictures) for pictures, _ in told] == [1, 2, 3]
     assert told[-1][0][1][1].startswith("with zero convolutions · follows the map: 0.")
     ((pictures, sentence),) = learn.shower(panels.jump)("canny", 7, 3)
-    assert not pictures and "There is no training" in sentence
+    assert not pictures and "has kept ControlNets on its way" in sentence
     ((_, sentence),) = learn.shower(panels.strengths)("canny", -1, 3)
     assert "0 or more" in sentence
 

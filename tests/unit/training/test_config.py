@@ -55,6 +55,7 @@ def test_all_problems_are_reported_at_once() -> None:
         ({"precision": 16}, "precision cannot be 16"),
         ({"cache_folder": 5}, "cache_folder is a text, not 5"),
         ({"keep_best": True, "unlock": "all"}, "keep_best and unlock cannot be combined"),
+        ({"keep_every": 5, "unlock": "all"}, "keep_every and unlock cannot be combined"),
         ({"start_from": "x", "variant": "gaussian"}, "variant is determined by start_from"),
         (
             {"condition": "pose", "data": "x", "flip": 0.5},
@@ -137,7 +138,7 @@ def test_settings_without_effect_are_named() -> None:
 BOUNDS = {
     **dict.fromkeys(("max_steps", "checkpoint_every", "scenes", "batch_size", "shuffle_window", "accumulation"), 1),
     **dict.fromkeys(("held_out", "blocks", "reconnect"), 1),
-    **dict.fromkeys(("seed", "workers", "unlock_at", "warmup", "evaluate_every", "stop_after"), 0),
+    **dict.fromkeys(("seed", "workers", "unlock_at", "warmup", "evaluate_every", "stop_after", "keep_every"), 0),
 }
 SHARES = ("flip", "prompt_drop", "prompt_conflict", "condition_drop", "broken")
 POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
@@ -275,6 +276,6 @@ def test_what_a_resumed_run_may_change() -> None:
     )
     assert cosine == {
         "output", "resume", "device", "checkpoint_every", "accumulation", "workers", "cache", "cache_folder", "shard",
-        "track", "gradient_checkpointing", "compile", "detect_device",
+        "track", "gradient_checkpointing", "compile", "detect_device", "keep_every",
     }  # fmt: skip
     assert constant == {*cosine, "max_steps"}

@@ -11,6 +11,7 @@ from maquette.studio.engine import Engine
 from maquette.studio.learning import Panels
 from maquette.studio.page.draw import Draw
 from maquette.studio.page.fields import Fields
+from maquette.studio.page.help import add_help
 from maquette.studio.page.keep import Keep
 from maquette.studio.page.learn import Learn
 from maquette.studio.page.making import Making
@@ -38,6 +39,7 @@ def build(engine: Engine, language: str = "en", trainings: Trainings | None = No
         # where the browser keeps the key of its session; the gallery checks it, so that it needs no secret of its own
         key = gr.BrowserState("", storage_key="maquette-session", secret="maquette")
         gr.Markdown(f"# {words('title')}\n{words('lead')}")
+        add_help(words, engine.studio.base.name)
         making = Making(engine, words)
         with gr.Tabs() as tabs:
             with gr.Tab(words("draw"), id="draw"):
@@ -49,7 +51,7 @@ def build(engine: Engine, language: str = "en", trainings: Trainings | None = No
                     Train(trainings, draw, tabs)
             if engine.nets and engine.studio.base.name in PACKAGES:
                 with gr.Tab(words("learn"), id="learn") as learn:
-                    Learn(Panels(engine), words).entered(learn)
+                    Learn(Panels(engine, trainings), words).entered(learn)
 
         def enter(known: str | None) -> str:
             session = making.session(known)
@@ -109,5 +111,6 @@ def _theme() -> gr.themes.Base:
     return theme.set(
         **colours, **dark, block_title_text_weight="500", block_label_text_weight="500", block_title_padding="0",
         block_label_shadow="none", color_accent="*primary_700", body_text_color_subdued="*neutral_500",
-        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_400",
+        body_text_color_subdued_dark="*neutral_300",
+        input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_300",
     )  # fmt: skip

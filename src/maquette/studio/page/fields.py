@@ -101,6 +101,7 @@ def _add_layer(page: Fields, number: int) -> None:
             sides = (("balanced", "balanced"), ("prompt_first", "prompt"), ("control_first", "control"))
             own["balance"] = gr.Radio([(words(key), side) for key, side in sides], value="balanced",
                                       label=words("balance"))  # fmt: skip
+            gr.Markdown(words("region_hint"))
             own["region"] = canvas(words("region"), gr.Brush(30, ["#ffffff"], color_mode="fixed"), f"region-{number}")
     page.maps.append(map_)
     page.scenes.append((scene, place))
@@ -130,6 +131,7 @@ def add_settings(page: Fields) -> gr.Accordion:
             own["seed"] = gr.Number(0, label=words("seed"), precision=0, minimum=0, min_width=100, elem_id="seed")
             own["count"] = gr.Slider(1, limits.count, 1, step=1, label=words("count"), min_width=140)
     with gr.Accordion(words("begin"), open=False) as begin:
+        gr.Markdown(words("image_hint"))
         own["image"] = canvas(words("image"), gr.Brush(30, ["#ffffff"], color_mode="fixed"), "start")
         own["strength"] = gr.Slider(0.05, 1, 0.6, step=0.05, label=words("strength"))
         page.errors["image"] = error_line()

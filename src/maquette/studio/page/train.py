@@ -9,6 +9,7 @@ import gradio as gr
 from maquette.data.check import Report
 from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
+from maquette.foundation.bundle import PACKAGES
 from maquette.studio.page.draw import Draw
 from maquette.studio.page.fields import error_line
 from maquette.studio.page.watch import Watch
@@ -17,6 +18,7 @@ from maquette.studio.trainings.pairs import look_through
 from maquette.studio.trainings.run import Trainings
 
 ROWS = 200  # broken ones that are listed
+KEPT = 50  # steps between the ControlNets that are kept for the tab Learn, which there is with the bundled bases
 Updates = dict[Any, Any]
 
 
@@ -29,7 +31,7 @@ class Train:
     """
 
     def __init__(self, trainings: Trainings, draw: Draw, tabs: gr.Tabs) -> None:
-        self.trainings, self.words, self.size = trainings, draw.words, draw.page.engine.studio.base.size
+        self.trainings, self.words, self.base = trainings, draw.words, draw.page.engine.studio.base
         self.inputs: dict[str, Any] = {}
         self.errors: dict[str, gr.Markdown] = {}
         with gr.Row():
@@ -95,6 +97,10 @@ class Train:
                 own["held_out"] = gr.Number(
                     16, label=words("held_out"), precision=0, minimum=1, min_width=110, elem_id="held-out"
                 )
+            own["keep_every"] = gr.Number(
+                KEPT if self.base.name in PACKAGES else 0, label=words("keep_every"),
+                info=words("keep_every_hint"), precision=0, minimum=0, elem_id="keep-every",
+            )  # fmt: skip
             own["learning_rate"] = gr.Number(
                 0, label=words("rate"), info=words("rate_hint"), step=1e-5, minimum=0, elem_id="rate"
             )
@@ -106,7 +112,7 @@ class Train:
 
     def settings(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """The settings of a training. Raises `MaquetteError` for a folder or a condition that cannot be."""
-        named = {name: values[name] for name in ("max_steps", "batch_size", "evaluate_every", "held_out")}
+        named = {name: values[name] for name in ("max_steps", "batch_size", "evaluate_every", "held_out", "keep_every")}
         if values["learning_rate"]:
             named["learning_rate"] = float(values["learning_rate"])
         if values["of"] == "diorama":
@@ -122,7 +128,7 @@ class Train:
 
     def _check(self, data: dict[Any, Any], progress: gr.Progress = gr.Progress(track_tqdm=True)) -> Updates:  # noqa: B008
         try:
-            report = look_through(self.settings(self._values(data)), self.size)
+            report = look_through(self.settings(self._values(data)), self.base.size)
         except MaquetteError as error:
             return self._said(error)
         return {**self._silent(), **self._shown(report)}
@@ -135,7 +141,7 @@ class Train:
             values = self._values(data)
             settings = self.settings(values)
             if "data" in settings:
-                report = look_through(settings, self.size)
+                report = look_through(settings, self.base.size)
                 yield self._shown(report)
                 if not report.usable:
                     raise MaquetteError(self.words("none_usable"))

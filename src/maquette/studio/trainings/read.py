@@ -9,12 +9,13 @@ from typing import Literal
 
 from PIL import Image
 
+from maquette.controlnet.save import CONFIG as NET_CONFIG
 from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError
 from maquette.foundation.files import holder
 from maquette.foundation.reading.files import read_bytes
 from maquette.foundation.reading.pictures import opened_picture
-from maquette.training.config import CONFIG, TrainingConfig
+from maquette.training.config import CONFIG, STATES, TrainingConfig
 from maquette.training.monitor.metrics_log import METRICS, Line, Log
 
 State = Literal["running", "stopped", "finished"]
@@ -72,6 +73,11 @@ class Training:
     def grids(self) -> list[Path]:
         """The pictures of its measurements, the oldest first."""
         return sorted((self.folder / "grids").glob("step-*.png"))
+
+    def states(self) -> dict[int, Path]:
+        """The ControlNets that were kept on its way, by their steps."""
+        found = {int(path.name): path for path in (self.folder / STATES).glob("*") if path.name.isdecimal()}
+        return {steps: path for steps, path in sorted(found.items()) if (path / NET_CONFIG).is_file()}
 
     def net_on(self, base: str) -> tuple[str, str]:
         """The name of its ControlNet for `load_controlnet`, and the condition.
