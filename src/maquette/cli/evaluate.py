@@ -16,6 +16,7 @@ from maquette.cli.evaluation.subjects import (
     prediction_of,
     requests_of,
 )
+from maquette.foundation.memory import importing
 
 if TYPE_CHECKING:
     from maquette.controlnet.contract import Contract
@@ -149,8 +150,9 @@ def run(
             MaquetteWarning,
             stacklevel=2,
         )
-    from maquette.checkpoints import load_base, load_controlnet
-    from maquette.evaluation.controlnet import unseen_scenes
+    with importing():
+        from maquette.checkpoints import load_base, load_controlnet
+        from maquette.evaluation.controlnet import unseen_scenes
 
     contracts = contracts or [contract_of(net) for net in nets]
     conditions = [
