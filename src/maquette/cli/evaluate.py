@@ -10,6 +10,7 @@ import typer
 from maquette.cli.evaluation.reports import Evaluation
 from maquette.cli.evaluation.subjects import only_base, prediction_of, subjects_of
 from maquette.errors import MaquetteWarning
+from maquette.foundation.memory import importing
 
 if TYPE_CHECKING:
     from maquette.evaluation.protocol import Protocol
@@ -121,7 +122,8 @@ def run(
             "its pairs (--count)."
         )
         warnings.warn(message, MaquetteWarning, stacklevel=2)
-    from maquette.checkpoints import load_base, load_controlnet
+    with importing():
+        from maquette.checkpoints import load_base, load_controlnet
 
     predicts: Any = prediction if prediction or base else prediction_of(nets)
     model = load_base(base or only_base(subjects), device, dtype, prediction=predicts)

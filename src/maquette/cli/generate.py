@@ -8,6 +8,7 @@ import typer
 from maquette.cli.generation.options import SETTINGS, Options
 from maquette.errors import MaquetteError
 from maquette.foundation.flags import read_flags, with_flags
+from maquette.foundation.memory import importing
 
 EXAMPLE = 'maquette generate house.png --condition canny --prompt "a red house in the snow" -o out.png'
 
@@ -70,7 +71,8 @@ def _run(
         raise MaquetteError("--set and --anyway belong to --again IMAGE; all settings have options of their own.")
     plan = Plan.of(given)
     say_seeds(given.options.sampling, plan.seeds)
-    from maquette.cli.generation.run import carry_out  # torch from here on
+    with importing():
+        from maquette.cli.generation.run import carry_out  # torch from here on
 
     carry_out(plan)
 

@@ -8,6 +8,7 @@ import typer
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import settings_of
 from maquette.foundation.flags import Given, flag, read_flags, with_flags
+from maquette.foundation.memory import importing
 from maquette.foundation.settings import read_named
 from maquette.training.config import CONFIG, TrainingConfig, read_settings
 
@@ -45,7 +46,8 @@ def _run(
     given = given.over(Given.of(TrainingConfig, named)).over(_defaults(recipe, typed["output"], typed.get("resume")))
     config = TrainingConfig(given)
     _check_names(config)
-    from maquette.training.loop import train
+    with importing():
+        from maquette.training.loop import train
     from maquette.training.monitor.metrics_log import Log
 
     try:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from maquette.errors import MaquetteError
+from maquette.foundation.memory import importing
 
 EXAMPLE = "maquette ui --port 7860"
 NEEDED = ("fastapi", "uvicorn")  # the page needs gradio, the API does not
@@ -47,7 +48,9 @@ def run(
     """Generate in a browser, and serve the API that docs/api.md describes."""
     _check_packages()
     from maquette.foundation.settings import check_device, check_dtype
-    from maquette.studio.server import serve  # torch from here on
+
+    with importing():
+        from maquette.studio.server import serve  # torch from here on
 
     check_device(device)
     check_dtype(dtype)

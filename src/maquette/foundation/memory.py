@@ -1,10 +1,24 @@
 """The process's memory, as the C library manages it; torch is not imported for it."""
 
 import ctypes
+import gc
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # from malloc.h
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import large libraries without looking for garbage meanwhile: there is none, and it takes a fifth of the time."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.freeze()  # what is imported stays, so that it need not be looked through later
 
 
 @cache

@@ -1,6 +1,6 @@
 """What approximate speed costs: every part of it alone, and the named speeds, against exact on test scenes.
 
-    python -m maquette.recipes.speed time --run runs/speed
+    OMP_NUM_THREADS=1 python -m maquette.recipes.speed time --run runs/speed
     python -m maquette.recipes.speed measure --run runs/speed --levers "exact;balanced;draft"
     python -m maquette.recipes.speed measure --run runs/speed --scenes 20 --conditions canny
     python -m maquette.recipes.speed report --run runs/speed --output docs/speed
@@ -90,14 +90,17 @@ def measure(
 
 @app.command("time")
 def time_levers(run: Path = Path("runs/speed"), images: int = 8, rounds: int = 2) -> None:
-    """Seconds an image of every lever with one ControlNet, the fastest of some rounds through all of them."""
+    """Seconds of the processor for an image, of every lever with one ControlNet: the least of some rounds through all.
+
+    On one thread (OMP_NUM_THREADS=1) they are those that pass on a machine which does nothing else.
+    """
     base, seconds = load_base("diorama", "cpu", "float32"), dict.fromkeys(LEVERS, float("inf"))
     examples, net = unseen_scenes("canny", images), load_controlnet("diorama/canny", base)
     _generate(base, examples, net, "draft", images)  # warms up
     for lever in list(LEVERS) * rounds:
-        started = time.perf_counter()
+        started = time.process_time()
         _generate(base, examples, net, lever, images)
-        seconds[lever] = min(seconds[lever], (time.perf_counter() - started) / images)
+        seconds[lever] = min(seconds[lever], (time.process_time() - started) / images)
         print(f"{lever}: {seconds[lever]:.3f} s", flush=True)
     with atomic_write(run / "seconds.json") as path:
         path.write_text(json.dumps(seconds, indent=2) + "\n")

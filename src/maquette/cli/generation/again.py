@@ -13,6 +13,7 @@ from maquette.cli.generation.plan import Given, require_networks
 from maquette.cli.generation.varied import check_cells, nets_of, varied
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.images import as_rgb, open_image
+from maquette.foundation.memory import importing
 from maquette.foundation.reading.pictures import opened_picture
 from maquette.foundation.settings import check_device
 from maquette.sampling.metadata import Record, image_hash
@@ -68,9 +69,10 @@ class Repeat:
 
         Raises `MaquetteError` if the weights have changed since, unless they may.
         """
-        from maquette.cli.generation.run import write
-        from maquette.sampling.recording import versions
-        from maquette.studio.networks import Studio
+        with importing():
+            from maquette.cli.generation.run import write
+            from maquette.sampling.recording import versions
+            from maquette.studio.networks import Studio
 
         options, record = self.given.options, self.record
         device = options.model.device if "device" in self.given.typed else record.device
