@@ -17,7 +17,7 @@ from tests.fuzz.strategies import NAMES
 KEPT = Path("runs/fuzz")
 AT_ONCE = 100  # files of a kind before the next one
 SETS = {
-    "picture": 2000, "weights": 400, "base": 250, "controlnet": 200, "index": 150, "lora": 100, "tar": 200,
+    "picture": 2000, "weights": 400, "base": 250, "controlnet": 100, "net": 100, "index": 150, "lora": 100, "tar": 200,
     "parquet": 200, "record": 260, "state": 120,
 }  # fmt: skip
 """2,000 images, 1,100 checkpoints, 400 shards and tables, 260 records and 120 states of a training."""
