@@ -1,11 +1,12 @@
 """Let each write, rename, sync and creation of a file fail once, in turn; run the writer again; compare.
 
 LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO [POINTS [FIRST]]
+LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO [POINTS [FIRST]] kills
 LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO SIZES disks
 LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO closed
 
 POINTS: how many of the places to try, evenly spread from FIRST on; by default all. Each is tried with an error of the
-disk, a disk that stays full, and a kill in the middle of the write. SIZES: disks with as many numbers of bytes
+disk, a disk that stays full, and a kill in the middle of the write; of kills, with that alone. SIZES: disks with as many numbers of bytes
 left, from one to one less than the writer writes. The last line printed is JSON: the number of places (or of bytes) and
 of outcomes.
 
@@ -165,4 +166,4 @@ if __name__ == "__main__":
     if how == "closed":
         closed(sys.argv[1])
     else:
-        main(sys.argv[1], *numbers, **({"kinds": ("room",)} if how == "disks" else {}))
+        main(sys.argv[1], *numbers, kinds={"disks": ("room",), "kills": ("kill",)}.get(how, PLACES))

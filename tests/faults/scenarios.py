@@ -1,7 +1,12 @@
 """The writers that faults are injected into: each in a folder of its own, and each may be run again."""
 
+import ctypes
 import hashlib
 import json
+import os
+import signal
+import socket
+import threading
 from collections.abc import Callable, Iterable
 from functools import cache, partial
 from pathlib import Path
@@ -88,6 +93,36 @@ def train(folder: Path, **changes: Any) -> None:
     mq.train(mq.TrainingConfig(**{**settings, **changes}), base())
 
 
+def train_sharded(rank: int, folder: Path, **changes: Any) -> None:
+    """Train on two processes (FSDP): this one is number `rank`, in which faults happen, the other is started here.
+
+    As a launcher has it, neither outlives the other's death.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        world = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    other = os.fork()
+    if other == 0:
+        ctypes.CDLL(None).fault_arm(ctypes.c_long(0), 0, b"")
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # when its parent dies
+    mine = str(rank if other else 1 - rank)
+    os.environ.update(world | {"RANK": mine, "LOCAL_RANK": mine, "LOCAL_WORLD_SIZE": "2"})
+    if other:
+        threading.Thread(target=_die_with, args=(other,), daemon=True).start()
+        train(folder, shard=True, **changes)
+        return
+    try:
+        train(folder, shard=True, **changes)
+        os._exit(0)
+    finally:
+        os._exit(1)
+
+
+def _die_with(process: int) -> None:
+    if os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def trained(folder: Path) -> dict[str, str]:
     run = folder / "run"
     state = checkpoint.read(checkpoint.states(run)[-1])
@@ -172,6 +207,8 @@ SCENARIOS = {
         check_training,
     ),
     "unlocked training": Scenario(of_pairs, partial(train, max_steps=2, unlock="decoder"), trained, check_training),
+    "sharded training": Scenario(of_pairs, partial(train_sharded, 0, max_steps=3), trained, check_training),
+    "sharded training, other process": Scenario(of_pairs, partial(train_sharded, 1, max_steps=3), trained, check_training),
     "annotation": Scenario(
         of_pairs,
         partial(annotated, "out"),

@@ -9,9 +9,9 @@ from pathlib import Path
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.readers import BASE_FILES
+from tests.fuzz.families import FILES, MAKE, NET, file_of, places
 from tests.fuzz.server import Server
-from tests.fuzz.strategies import KINDS, NAMES, document
+from tests.fuzz.strategies import KINDS, NAMES, REQUESTS, changed_tensors, document
 
 SOURCE = Path(__file__).parents[2] / "src"
 SECONDS = 20  # that reading a file may take
@@ -44,10 +44,25 @@ class Fuzzer:
         """Names of files within a folder, where there is one, and their contents."""
         if kind in KINDS:
             return KINDS[kind]().map(lambda content: ("", content))
-        files = {"base": BASE_FILES, "controlnet": ("config.json",)}[kind]
-        home = self.folder / {"base": "base", "controlnet": "net"}[kind]
-        wholes = {name: json.loads((home / name).read_text()) for name in files}
-        return st.sampled_from(files).flatmap(lambda name: document(wholes[name]).map(lambda content: (name, content)))
+        if kind == "request":
+            return st.sampled_from(sorted(REQUESTS)).flatmap(
+                lambda name: document(REQUESTS[name]).map(lambda content: (name, content))
+            )
+        if kind == "net":
+            return st.sampled_from(sorted(FILES)).flatmap(
+                lambda name: changed_tensors(self.whole(kind, name)).map(lambda content: (name, content))
+            )
+        names = places(self.folder) if kind == "base" else [f"{name}/config.json" for name in MAKE]
+        return st.sampled_from(names).flatmap(
+            lambda name: document(json.loads(self.whole(kind, name))).map(lambda content: (name, content))
+        )
+
+    def whole(self, kind: str, name: str) -> bytes:
+        """A file of a base or of a ControlNet by its family and place, or a single one by its name; as it was saved."""
+        if kind == "net":
+            return file_of(self.folder, name).read_bytes()
+        family, place = name.split("/", 1)
+        return (self.folder / family / (NET if kind == "controlnet" else "") / place).read_bytes()
 
     def run(self, kind: str, count: int, number: int, found: list[tuple[str, str, bytes, str]]) -> None:
         """Read `count` files of a kind; what ends in "else" is added to `found` and goes on."""

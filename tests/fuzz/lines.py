@@ -13,10 +13,12 @@ from typing import Any
 
 READERS = (
     "foundation/reading/*.py", "foundation/weights.py", "foundation/images.py", "data/sources/*.py", "data/check.py",
-    "formats/configurations.py", "formats/lora*.py", "sampling/metadata.py", "conditions/drawing/class_maps.py",
+    "formats/*.py", "formats/transformers/*.py", "sampling/metadata.py", "conditions/drawing/class_maps.py",
     "conditions/drawing/people.py", "conditions/labels.py", "checkpoints/bases.py", "checkpoints/networks.py",
-    "checkpoints/controlnets.py", "checkpoints/stable_diffusion.py", "controlnet/contract.py", "text/clip.py",
-    "training/checkpoint.py", "training/config.py", "training/legacy.py",
+    "checkpoints/controlnets.py", "checkpoints/stable_diffusion*.py", "checkpoints/flux.py",
+    "checkpoints/qwen_image.py", "controlnet/contract.py", "text/*.py", "studio/requests.py", "studio/pictures.py",
+    "studio/http/webui.py", "training/checkpoint.py", "training/config.py", "training/legacy.py",
+    "training/monitor/metrics_log.py",
 )  # fmt: skip
 """Files that read what a user gives, below the package."""
 

@@ -1,23 +1,20 @@
 """How each kind of file is read: by the same functions as a user's, with everything around it intact."""
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import datasets
 import torch
 from PIL import Image, PngImagePlugin
 
-from maquette.checkpoints import load_base, load_controlnet
-from maquette.checkpoints.save import save_base
 from maquette.cli.generation.varied import varied
 from maquette.conditions.drawing.class_maps import read_classes
 from maquette.conditions.drawing.people import read_people
 from maquette.conditions.drawing.skeletons import people_map
 from maquette.conditions.labels import read_class_map
 from maquette.conditions.networks.pretrained import read_preprocessor_config
-from maquette.controlnet.network import ControlNet
 from maquette.data.check import check
 from maquette.data.crop import ResizeCrop
 from maquette.data.pairs import SourcePairs
@@ -28,17 +25,17 @@ from maquette.data.sources.shards import Shards
 from maquette.errors import MaquetteError
 from maquette.formats.lora import UNET, add_lora
 from maquette.foundation.images import open_image
+from maquette.foundation.reading.documents import read_json
 from maquette.foundation.weights import open_weights
 from maquette.sampling.metadata import KEY, Record
+from maquette.studio.http.webui import Translation
+from maquette.studio.requests import Limits, Request
+from maquette.studio.trainings.read import seconds_left
 from maquette.training import checkpoint
 from maquette.training.config import TrainingConfig
-from tests.conftest import randomise, tiny_base
+from maquette.training.monitor.metrics_log import Log
 from tests.fuzz import samples
-
-BASE_FILES = (
-    "model_index.json", "maquette.json", "unet/config.json", "vae/config.json", "text_encoder/config.json",
-    "scheduler/scheduler_config.json", "tokenizer/tokenizer_config.json", "tokenizer/tokenizer.json",
-)  # fmt: skip
+from tests.fuzz.families import Families
 
 
 class Readers:
@@ -52,28 +49,18 @@ class Readers:
         self.kinds: dict[str, Callable[[Path, str], None]] = {
             "picture": _picture, "weights": _weights, "index": _index, "tar": _tar, "rows": _rows,
             "parquet": _parquet, "record": _record, "people": _people, "training": _training, "array": _array,
-            "base": self._base, "controlnet": self._controlnet, "lora": self._lora, "preprocessor": _preprocessor,
-            "state": _state,
+            "lora": self._lora, "preprocessor": _preprocessor, "state": _state, "request": self._request,
+            "metrics": _metrics,
         }  # fmt: skip
-        base = tiny_base("sd15")
-        if not (folder / "base").exists():
-            save_base(base, folder / "base")
-            randomise(ControlNet.attach(base)).save(folder / "net")
-        self.base = load_base(folder / "base", "cpu", "float32")
+        self.families = Families(folder)
+        self.base = self.families.bases["sd15"]
+        self.kinds |= {
+            "base": self.families.read_base, "controlnet": self.families.read_net, "net": self.families.read_file,
+        }  # fmt: skip
 
     def read(self, kind: str, path: Path, name: str) -> None:
         """Read a file; `name` is its place in a folder, for kinds that have several."""
         self.kinds[kind](path, name)
-
-    def _base(self, path: Path, name: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as around:
-            base = load_base(_replaced(self.folder / "base", Path(around) / "base", name, path), "cpu", "float32")
-            base.encode_text(["a b"])
-            base.encode_negative("")
-
-    def _controlnet(self, path: Path, name: str) -> None:
-        with tempfile.TemporaryDirectory(dir=self.folder) as around:
-            load_controlnet(_replaced(self.folder / "net", Path(around) / "net", name, path), self.base)
 
     def _lora(self, path: Path, _: str) -> None:
         network = self.base.backbone.network
@@ -81,15 +68,16 @@ class Readers:
         for weight in (1.0, -0.5):
             add_lora(open_weights(path), parts, weight)
 
-
-def _replaced(folder: Path, copy: Path, name: str, path: Path) -> Path:
-    """A folder of links to the files of another, but for one."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            target = copy / file.relative_to(folder)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(path if file.relative_to(folder).as_posix() == name else file)
-    return copy
+    def _request(self, path: Path, name: str) -> None:
+        """A body of the studio, or, under another name, of sd-webui."""
+        try:
+            values = read_json(path)
+        except ValueError as error:  # as `studio.http.wire` has it
+            raise MaquetteError(str(error)) from error
+        limits, nets = Limits(), {"diorama/canny": "canny"}
+        if name == "webui":
+            values = Translation(values, SimpleNamespace(nets=nets, limits=limits)).request
+        Request.read(values, limits).check(self.base, nets)
 
 
 def _picture(path: Path, _: str) -> None:
@@ -179,3 +167,11 @@ def _array(path: Path, _: str) -> None:
         depth_drawn(path.with_name("a.png"))
     except (OSError, ValueError) as error:  # as its only caller has it
         raise MaquetteError(str(error)) from error
+
+
+def _metrics(path: Path, _: str) -> None:
+    """As the page reads a run."""
+    log = Log(path.parent, "canny")
+    log.verdict(), log.best(), log.settled_at(2)
+    seconds = seconds_left(log.lines(), 1000)
+    assert seconds is None or abs(round(seconds)) >= 0

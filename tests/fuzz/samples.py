@@ -1,5 +1,6 @@
 """One whole file of each kind, from which broken ones are made; all of them small."""
 
+import base64
 import io
 import json
 import tarfile
@@ -19,6 +20,12 @@ def picture(kind: str = "PNG", mode: str = "RGB", **more: object) -> bytes:
     content = io.BytesIO()
     Image.fromarray(values).convert(mode).save(content, kind, **more)
     return content.getvalue()
+
+
+@cache
+def in_base64() -> str:
+    """A picture as requests hold it."""
+    return base64.b64encode(picture()).decode()
 
 
 @cache
@@ -138,6 +145,10 @@ PREPROCESSOR = {
     "image_processor_type": "DPTImageProcessor", "size": {"height": 32, "width": 32}, "image_mean": [0.5, 0.5, 0.5],
     "image_std": [0.5, 0.5, 0.5], "do_resize": True, "keep_aspect_ratio": True, "ensure_multiple_of": 16,
 }  # fmt: skip
+METRICS = [
+    {"step": step, "seconds": step / 2, "loss": 0.5 / step, "fidelity": 0.1 * step, "gain share": 0.02,
+     "fidelity of each": [0.1, None]} for step in range(1, 6)
+]  # fmt: skip
 ROWS = [{"file_name": "1.png", "text": "a red house"}, {"file_name": "1.png", "text": "a ball"}]
 
 

@@ -2,6 +2,8 @@
 
 import io
 import json
+import math
+import re
 import struct
 import zipfile
 import zlib
@@ -210,9 +212,76 @@ def lines(draw: st.DrawFn) -> bytes:
     return b"\n".join(rows) + draw(st.sampled_from([b"", b"\n", b"\0", b"\r\n"]))
 
 
-def base_file(name: str) -> Callable[[bytes], st.SearchStrategy[bytes]]:
-    """A JSON file of a whole base or ControlNet, given its content."""
-    return lambda whole: document(json.loads(whole))
+@st.composite
+def metrics(draw: st.DrawFn) -> bytes:
+    """metrics.jsonl of which one to three lines are broken."""
+    rows = list(map(samples.as_json, samples.METRICS))
+    for _ in range(draw(st.integers(1, 3))):
+        number = draw(st.integers(0, len(rows) - 1))
+        rows[number] = draw(document(samples.METRICS[number]))
+    return b"\n".join(rows) + b"\n"
+
+
+@st.composite
+def changed_tensors(draw: st.DrawFn, whole: bytes) -> bytes:
+    """A safetensors file of which one to three tensors are missing, or have another name, shape or type."""
+    length = int.from_bytes(whole[:8], "little")
+    header = json.loads(whole[8 : 8 + length])
+    outer = [name for name in header if "blocks." not in name and name != "__metadata__"]
+    for _ in range(draw(st.integers(1, 3))):
+        names = [name for name in header if name != "__metadata__"]
+        name = draw(st.sampled_from([one for one in outer if one in header] if draw(st.booleans()) else names))
+        how = draw(st.sampled_from(["remove", "rename", "shape", "shape", "metadata"]))
+        if how == "remove":
+            del header[name]
+        elif how == "rename":
+            other = st.sampled_from(["x." + name, name + ".up", re.sub(r"\d+", "9" * 20, name), "difference", ""])
+            header[draw(st.one_of(other, st.sampled_from(names)))] = header.pop(name)
+        elif how == "shape":
+            shape = header[name]["shape"]
+            others = [[], [0], [1], shape[::-1], shape[:-1], [*shape, 1], [2 * side for side in shape]]
+            header[name] = {**header[name], "shape": draw(st.sampled_from(others))}
+        else:
+            key = draw(st.sampled_from(["maquette.config", "maquette.checksums", "maquette"]))
+            header["__metadata__"] = {key: draw(document({name: 1})).decode("utf-8", "replace")}
+    return _with_tensors(header, whole[8 + length :])
+
+
+def _with_tensors(header: dict[str, Any], content: bytes) -> bytes:
+    """A safetensors file with these tensors, their values taken from `content`, repeated or cut as their shapes ask."""
+    parts: list[bytes] = []
+    for name, entry in header.items():
+        if name != "__metadata__":
+            start, end = entry["data_offsets"]
+            size = math.prod(entry["shape"]) * WIDTHS[entry["dtype"]]
+            part = (content[start:end] or b"\0") * (size // max(1, end - start) + 1)
+            place = sum(map(len, parts))
+            parts.append(part[:size])
+            header[name] = {**entry, "data_offsets": [place, place + size]}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + b"".join(parts)
+
+
+WIDTHS = {"F64": 8, "I64": 8, "F32": 4, "F16": 2, "BF16": 2, "U8": 1}  # bytes of a value
+_LAYER = {
+    "condition": "canny", "net": "diorama/canny", "picture": samples.in_base64(), "is_map": True, "weight": 1.0,
+    "start": 0.0, "end": 1.0, "balance": "balanced", "curve": [[0, 1], [1, 0.5]], "options": {"low": 100},
+}  # fmt: skip
+_UNIT = {
+    "enabled": True, "module": "canny", "model": "diorama/canny [1]", "image": samples.in_base64(), "weight": 1.0,
+    "guidance_start": 0, "guidance_end": 1, "control_mode": 0, "resize_mode": 1, "threshold_a": 100, "threshold_b": 200,
+}  # fmt: skip
+REQUESTS: dict[str, Any] = {
+    "studio": {
+        "prompt": "a red house", "layers": [_LAYER], "image": samples.in_base64(), "strength": 0.5, "steps": 2,
+        "guidance": 9.0, "sampler": "ddim", "size": [128, 128], "seed": 4, "count": 2, "fit": "cut",
+    },
+    "webui": {
+        "prompt": "a red house", "steps": 2, "cfg_scale": 9, "width": 128, "height": 128, "seed": -1, "batch_size": 1,
+        "sampler_name": "DPM++ 2M", "scheduler": "Karras", "alwayson_scripts": {"controlnet": {"args": [_UNIT]}},
+    },
+}  # fmt: skip
+"""Bodies of requests, by whose they are."""
 
 
 KINDS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
@@ -229,12 +298,14 @@ KINDS: dict[str, Callable[[], st.SearchStrategy[bytes]]] = {
     "array": lambda: of(samples.arrays()),
     "preprocessor": lambda: document(samples.PREPROCESSOR),
     "state": lambda: of([samples.state()]),
+    "metrics": metrics,
 }
-"""Kinds whose samples are made; files of bases and ControlNets are those that `Readers` saved."""
+"""Kinds of one file whose samples are made; those of bases and ControlNets are what `Families` saved."""
 
 NAMES = {
     "picture": "a.png", "weights": "a.pth", "index": "model.safetensors.index.json", "tar": "a.tar",
     "rows": "metadata.jsonl", "parquet": "a.parquet", "record": "a.json", "people": "a.json",
     "training": "training.json", "array": "a_depth.npy", "base": "part.json", "controlnet": "config.json",
     "lora": "lora.safetensors", "preprocessor": "preprocessor_config.json", "state": "state-000002.pt",
+    "net": "net.safetensors", "request": "request.json", "metrics": "metrics.jsonl",
 }  # fmt: skip

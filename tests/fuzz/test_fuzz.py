@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 
 from tests.fuzz import samples
+from tests.fuzz.families import FILES, MAKE, places
 from tests.fuzz.fuzzer import Fuzzer
-from tests.fuzz.readers import BASE_FILES
-from tests.fuzz.strategies import NAMES
+from tests.fuzz.strategies import NAMES, REQUESTS
 
 CORPUS = sorted((Path(__file__).parent / "corpus").iterdir())
 """What once broke, named kind+place+digest."""
@@ -34,14 +34,19 @@ def test_whole_files_are_read(fuzzer: Fuzzer) -> None:
         "people": [samples.as_json(samples.PEOPLE)], "training": [samples.as_json(samples.TRAINING)],
         "lora": samples.loras(), "state": [samples.state()], "preprocessor": [samples.as_json(samples.PREPROCESSOR)],
         "rows": [b"\n".join(map(samples.as_json, samples.ROWS))], "index": [samples.as_json(samples.INDEX)],
+        "metrics": [b"\n".join(map(samples.as_json, samples.METRICS)) + b"\n"],
     }  # fmt: skip
     for kind, contents in wholes.items():
         for content in contents:
             assert fuzzer.read(kind, content) == ("loads", "")
-    for name in BASE_FILES:
-        assert fuzzer.read("base", (fuzzer.folder / "base" / name).read_bytes(), name) == ("loads", "")
-    content = (fuzzer.folder / "net" / "config.json").read_bytes()
-    assert fuzzer.read("controlnet", content, "config.json") == ("loads", "")
+    for name in places(fuzzer.folder):
+        assert fuzzer.read("base", fuzzer.whole("base", name), name) == ("loads", "")
+    for name in (f"{family}/config.json" for family in MAKE):
+        assert fuzzer.read("controlnet", fuzzer.whole("controlnet", name), name) == ("loads", "")
+    for name in FILES:
+        assert fuzzer.read("net", fuzzer.whole("net", name), name) == ("loads", "")
+    for name, body in REQUESTS.items():
+        assert fuzzer.read("request", samples.as_json(body), name) == ("loads", "")
 
 
 @pytest.mark.parametrize("kind", NAMES)

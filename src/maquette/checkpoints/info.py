@@ -96,7 +96,8 @@ def _family(shapes: topology.Shapes) -> str:
 
 
 def _text_width(shapes: topology.Shapes) -> int:
-    return shapes["mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"][1]
+    name = "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight"
+    return topology.shape_of(shapes, name, "Stable Diffusion", 2)[1]
 
 
 def _contract(contract: Contract) -> list[str]:

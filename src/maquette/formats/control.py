@@ -136,11 +136,14 @@ def _from_ranks(bare: Weights, base: Weights) -> Weights:
             "the base it was made for."
         )
     for name, stem in ranks.items():
-        rows, columns = bare.shapes[stem][0], math.prod(bare.shapes[stem.removesuffix("up") + "down"][1:])
-        if (rows, columns) != (base.shapes[name][0], math.prod(base.shapes[name][1:])):
+        up, down = bare.shapes[stem], bare.shapes.get(stem.removesuffix("up") + "down", ())
+        of_base = base.shapes.get(name, ())
+        if not (up and down and of_base) or math.prod(up[1:]) != down[0]:
+            raise MaquetteError(f"{str(bare.source)!r} holds no update of {name!r} in two factors; fetch it anew.")
+        if (up[0], math.prod(down[1:])) != (of_base[0], math.prod(of_base[1:])):
             raise MaquetteError(
-                f"{str(bare.source)!r} changes {name!r} as {rows} × {columns}, but in the base {str(base.source)!r} "
-                f"it has the shape {base.shapes[name]}; give the base it was made for."
+                f"{str(bare.source)!r} changes {name!r} as {up[0]} × {math.prod(down[1:])}, but in the base "
+                f"{str(base.source)!r} it has the shape {of_base}; give the base it was made for."
             )
     shapes = {**base.shapes, **full.shapes}
 

@@ -19,10 +19,27 @@ TIME_IDS = 6  # XL: original height, width, crop top, left, target height, width
 Shapes = Mapping[str, Shape]
 
 
-def _shape(shapes: Shapes, name: str) -> Shape:
+def shape_of(shapes: Shapes, name: str, kind: str, sides: int | None = None) -> Shape:
+    """The shape of a tensor that tells what a network is.
+
+    Args:
+        kind: what has such a tensor, for messages.
+        sides: how many sides its shape has; None for one or more.
+
+    Raises `MaquetteError` if it is missing, empty, or of another number of sides.
+    """
     if name not in shapes:
-        raise MaquetteError(f"The weights lack {name!r}: they belong to no network of Stable Diffusion 1.x, 2.x or XL.")
-    return shapes[name]
+        raise MaquetteError(f"The weights lack {name!r}: they belong to no network of {kind}.")
+    found = shapes[name]
+    if not found or 0 in found or sides not in (None, len(found)):
+        raise MaquetteError(
+            f"The weights have {name!r} in the shape {found}: they belong to no network of {kind}; fetch them anew."
+        )
+    return found
+
+
+def _shape(shapes: Shapes, name: str, sides: int | None = None) -> Shape:
+    return shape_of(shapes, name, "Stable Diffusion 1.x, 2.x or XL", sides)
 
 
 def count(shapes: Shapes, pattern: str) -> int:
@@ -39,9 +56,9 @@ def family(shapes: Shapes) -> str:
 
 def slot_channels(shapes: Shapes) -> list[int]:
     """Channels of the ControlNet slots, from the first convolution to the middle block."""
-    channels = [_shape(shapes, "conv_in.weight")[0]]
+    channels = [_shape(shapes, "conv_in.weight", 4)[0]]
     for level in range(count(shapes, r"down_blocks\.(\d+)\.")):
-        width = _shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight")[0]
+        width = _shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight", 4)[0]
         layers = count(shapes, rf"down_blocks\.{level}\.resnets\.(\d+)")
         channels += [width] * (layers + (f"down_blocks.{level}.downsamplers.0.conv.weight" in shapes))
     return [*channels, channels[-1]]
@@ -55,23 +72,23 @@ def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | No
         heads: of each attention layer, if not as published.
     """
     levels = count(shapes, r"down_blocks\.(\d+)\.")
-    widths = [_shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight")[0] for level in range(levels)]
+    widths = [_shape(shapes, f"down_blocks.{level}.resnets.0.conv1.weight", 4)[0] for level in range(levels)]
     depths = [
         count(shapes, rf"down_blocks\.{level}\.attentions\.0\.transformer_blocks\.(\d+)") for level in range(levels)
     ]
     linear = len(_shape(shapes, "mid_block.attentions.0.proj_in.weight")) == 2
     config = {
-        "in_channels": _shape(shapes, "conv_in.weight")[1],
+        "in_channels": _shape(shapes, "conv_in.weight", 4)[1],
         "block_out_channels": widths,
         "layers_per_block": 2,
         "down_block_types": ["CrossAttnDownBlock2D" if depth else "DownBlock2D" for depth in depths],
         "transformer_layers_per_block": [max(depth, 1) for depth in depths],
-        "cross_attention_dim": _shape(shapes, "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight")[1],
+        "cross_attention_dim": _shape(shapes, "mid_block.attentions.0.transformer_blocks.0.attn2.to_k.weight", 2)[1],
         "attention_head_dim": _heads(widths, linear, heads),
         "use_linear_projection": linear,
     }
     if "add_embedding.linear_1.weight" in shapes:
-        width = _shape(shapes, "add_embedding.linear_1.weight")[1]
+        width = _shape(shapes, "add_embedding.linear_1.weight", 2)[1]
         id_width = (width - pooled_width) // TIME_IDS if pooled_width else 256
         config |= {
             "addition_embed_type": "text_time",
@@ -80,7 +97,7 @@ def unet_config(shapes: Shapes, pooled_width: int | None = None, heads: int | No
         }
     if "conv_out.weight" in shapes:
         types = ["CrossAttnUpBlock2D" if depth else "UpBlock2D" for depth in reversed(depths)]
-        config |= {"out_channels": _shape(shapes, "conv_out.weight")[0], "up_block_types": types}
+        config |= {"out_channels": _shape(shapes, "conv_out.weight", 4)[0], "up_block_types": types}
     return config
 
 
@@ -102,32 +119,32 @@ def vae_config(shapes: Shapes) -> dict[str, Any]:
     """The configuration of an `AutoencoderKL`, without the scaling factor, which weights do not contain."""
     levels = count(shapes, r"encoder\.down_blocks\.(\d+)\.")
     return {
-        "in_channels": _shape(shapes, "encoder.conv_in.weight")[1],
-        "out_channels": _shape(shapes, "decoder.conv_out.weight")[0],
+        "in_channels": _shape(shapes, "encoder.conv_in.weight", 4)[1],
+        "out_channels": _shape(shapes, "decoder.conv_out.weight", 4)[0],
         "block_out_channels": [
-            _shape(shapes, f"encoder.down_blocks.{i}.resnets.0.conv1.weight")[0] for i in range(levels)
+            _shape(shapes, f"encoder.down_blocks.{i}.resnets.0.conv1.weight", 4)[0] for i in range(levels)
         ],
         "layers_per_block": count(shapes, r"encoder\.down_blocks\.0\.resnets\.(\d+)"),
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
-        "latent_channels": _shape(shapes, "decoder.conv_in.weight")[1],
+        "latent_channels": _shape(shapes, "decoder.conv_in.weight", 4)[1],
     }
 
 
 def text_config(shapes: Shapes, openclip: bool) -> dict[str, Any]:
     """The configuration of a `CLIPTextModel`, with the activation of CLIP itself or of OpenCLIP."""
-    vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight")
+    vocabulary, width = _shape(shapes, "text_model.embeddings.token_embedding.weight", 2)
     config: dict[str, Any] = {
         "vocab_size": vocabulary,
         "hidden_size": width,
-        "intermediate_size": _shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight")[0],
+        "intermediate_size": _shape(shapes, "text_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
         "num_hidden_layers": count(shapes, r"text_model\.encoder\.layers\.(\d+)\."),
         "num_attention_heads": max(1, width // CLIP_HEAD_WIDTH),
-        "max_position_embeddings": _shape(shapes, "text_model.embeddings.position_embedding.weight")[0],
+        "max_position_embeddings": _shape(shapes, "text_model.embeddings.position_embedding.weight", 2)[0],
         "hidden_act": "gelu" if openclip else "quick_gelu",
         "bos_token_id": vocabulary - 2,
         "eos_token_id": vocabulary - 1,
     }
     if "text_projection.weight" in shapes:
-        config["projection_dim"] = _shape(shapes, "text_projection.weight")[0]
+        config["projection_dim"] = _shape(shapes, "text_projection.weight", 2)[0]
     return config

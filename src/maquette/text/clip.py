@@ -12,18 +12,12 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from maquette.errors import MaquetteError, MaquetteWarning, shortened
-from maquette.foundation.reading.documents import read_json
-from maquette.foundation.reading.files import TEXT, check_folder, read_text
-from maquette.foundation.reading.rules import Rule, check_values, typed
+from maquette.foundation.reading.files import read_text
 from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
-from maquette.text.tokenizing import tokenize
+from maquette.text.tokenizing import check_padding, check_tokenizer, known_ids, tokenize
 
 WORDS = "words.txt"
 """Beside a tokenizer, where a base has it: the words that its captions had, one a line."""
-
-
-SETTINGS: dict[str, Rule] = {"model_max_length": typed(float, 1)}
-"""Rules for tokenizer_config.json. transformers writes 10³⁰ where there is no length; the text encoder's counts."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +55,7 @@ class Clip:
         ids: Tensor = tokenize(
             self.tokenizer, prompts, padding="max_length", max_length=self.context, truncation=True, return_tensors="pt"
         ).input_ids
-        known = self.encoder.config.vocab_size
-        if int(ids.max()) >= known:
-            raise MaquetteError(
-                f"The tokenizer names the token {int(ids.max())}, and the text encoder knows {known}: they are of "
-                "different models; download the base again."
-            )
-        return ids.to(self.encoder.device)
+        return known_ids(ids, self.encoder.config.vocab_size).to(self.encoder.device)
 
     @property
     def context(self) -> int:
@@ -111,18 +99,11 @@ def read_words(folder: Path) -> frozenset[str] | None:
 def read_tokenizer(folder: Path, **settings: str) -> CLIPTokenizer:
     """A tokenizer from its folder.
 
-    Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one. Raises `OSError`
-    for files that are none or too large, and `ValueError` for settings out of range and one without a pad_token.
+    Raises as `check_tokenizer` does, and `ValueError` for one without a pad_token.
     """
-    check_folder(folder, (".json", ".txt"), TEXT)
-    settings_file = folder / "tokenizer_config.json"
-    if settings_file.exists():
-        check_values(read_json(settings_file), SETTINGS, str(settings_file))
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise FileNotFoundError(f"there is no tokenizer.json or vocab.json in {str(folder)!r}")
+    check_tokenizer(folder, ("tokenizer.json", "vocab.json"))
     tokenizer: CLIPTokenizer = CLIPTokenizer.from_pretrained(str(folder), **settings)
-    if tokenizer.pad_token is None:
-        raise ValueError("its tokenizer has no pad_token, with which prompts are filled up")
+    check_padding(tokenizer)
     return tokenizer
 
 

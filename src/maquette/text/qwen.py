@@ -7,10 +7,9 @@ from torch import Tensor
 from transformers import Qwen2_5_VLForConditionalGeneration, Qwen2Tokenizer
 
 from maquette.errors import MaquetteError
-from maquette.foundation.reading.files import TEXT, check_folder
 from maquette.text.clip import MissingTokenizer, warn_of_rest
 from maquette.text.conditioning import Conditioning, TextEncoder, TextInputs
-from maquette.text.tokenizing import tokenize
+from maquette.text.tokenizing import check_tokenizer, known_ids, tokenize
 
 TEMPLATE = (
     "<|im_start|>system\nDescribe the image by detailing the color, shape, size, texture, quantity, text, spatial "
@@ -70,13 +69,14 @@ class QwenText(TextEncoder):
         ids = tokenize(
             self.tokenizer, TEMPLATE.format(prompt), max_length=BEFORE + LENGTH, truncation=True, return_tensors="pt"
         ).input_ids
-        if int(ids.max()) >= self.settings.vocab_size:
+        known = known_ids(ids, self.settings.vocab_size)
+        if known.shape[1] <= BEFORE:
             raise MaquetteError(
-                f"The tokenizer names the token {int(ids.max())}, and the text encoder knows "
-                f"{self.settings.vocab_size}: they are of different models; download the base again."
+                f"The tokenizer makes {known.shape[1]} tokens of a prompt and what stands around it, which alone are "
+                f"over {BEFORE}: it is not the one of this text encoder; download the base again."
             )
         language = self.network.model.language_model
-        states: Tensor = language(input_ids=ids.to(self.network.device), use_cache=False).last_hidden_state
+        states: Tensor = language(input_ids=known.to(self.network.device), use_cache=False).last_hidden_state
         return states[0, BEFORE:].to(self.dtype or states.dtype)
 
     def warn_of_cut(self, prompt: str) -> None:
@@ -99,11 +99,8 @@ class QwenText(TextEncoder):
 def read_qwen_tokenizer(folder: Path) -> Qwen2Tokenizer:
     """Qwen's tokenizer from its folder.
 
-    Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one. Raises `OSError`
-    for files that are none or too large.
+    Raises as `check_tokenizer` does.
     """
-    check_folder(folder, (".json", ".txt"), TEXT)
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "vocab.json")):
-        raise FileNotFoundError(f"there is no tokenizer.json or vocab.json in {str(folder)!r}")
+    check_tokenizer(folder, ("tokenizer.json", "vocab.json"))
     tokenizer: Qwen2Tokenizer = Qwen2Tokenizer.from_pretrained(str(folder))
     return tokenizer

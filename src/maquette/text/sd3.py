@@ -11,7 +11,7 @@ from transformers import T5EncoderModel, T5TokenizerFast
 from maquette.errors import MaquetteError
 from maquette.text.clip import Clip, Clips, warn_of_rest
 from maquette.text.conditioning import Conditioning, TextInputs
-from maquette.text.tokenizing import tokenize
+from maquette.text.tokenizing import check_padding, check_tokenizer, known_ids, tokenize
 
 T5_TOKENS = 256
 
@@ -32,7 +32,8 @@ class T5:
         ids = tokenize(
             self.tokenizer, prompts, padding="max_length", max_length=self.length, truncation=True, return_tensors="pt"
         ).input_ids
-        states: Tensor = self.encoder(ids.to(self.encoder.device)).last_hidden_state
+        known = known_ids(ids, self.encoder.config.vocab_size)
+        states: Tensor = self.encoder(known.to(self.encoder.device)).last_hidden_state
         return states
 
     def cut(self, prompt: str) -> tuple[int, str]:
@@ -44,11 +45,11 @@ class T5:
 def read_t5_tokenizer(folder: Path) -> T5TokenizerFast:
     """T5's tokenizer from its folder.
 
-    Raises `FileNotFoundError` if there is no vocabulary; the library would silently use an empty one.
+    Raises as `check_tokenizer` does, and `ValueError` for one without a pad_token.
     """
-    if not any((folder / name).is_file() for name in ("tokenizer.json", "spiece.model")):
-        raise FileNotFoundError(f"there is no tokenizer.json or spiece.model in {str(folder)!r}")
+    check_tokenizer(folder, ("tokenizer.json", "spiece.model"))
     tokenizer: T5TokenizerFast = T5TokenizerFast.from_pretrained(str(folder))
+    check_padding(tokenizer)
     return tokenizer
 
 

@@ -7,7 +7,7 @@ import torch
 from diffusers import FluxControlNetModel, FluxTransformer2DModel
 from diffusers.loaders.single_file_utils import convert_flux_transformer_checkpoint_to_diffusers
 from safetensors.torch import save_file
-from tests.tiny_flux import XLABS, published, tiny_flux, tiny_transformer
+from tests.tiny_flux import XLABS, originals, published, tiny_flux, tiny_transformer
 
 import maquette as mq
 from maquette.backbones.transformers.flux import FluxBackbone
@@ -18,61 +18,6 @@ from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError
 
 pytestmark = pytest.mark.filterwarnings("ignore:.FluxPosEmbed:FutureWarning")  # of diffusers, to itself
-
-
-def originals(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Tensors under the names of Black Forest Labs and XLabs, from diffusers'; written out block by block."""
-    made, state = {}, dict(state)
-
-    def take(new: str, *old: str) -> None:
-        for kind in ("weight", "bias"):
-            if f"{old[0]}.{kind}" in state:
-                made[f"{new}.{kind}"] = torch.cat([state.pop(f"{one}.{kind}") for one in old])
-
-    embedders = {"time_in": "timestep_embedder", "vector_in": "text_embedder", "guidance_in": "guidance_embedder"}
-    for new, old in embedders.items():
-        for layer, number in (("in_layer", 1), ("out_layer", 2)):
-            take(f"{new}.{layer}", f"time_text_embed.{old}.linear_{number}")
-    take("img_in", "x_embedder"), take("txt_in", "context_embedder"), take("final_layer.linear", "proj_out")
-    take("pos_embed_input", "controlnet_x_embedder")
-    for number in range(8):
-        layer = {0: "conv_in", 7: "conv_out"}.get(number, f"blocks.{number - 1}")
-        take(f"input_hint_block.{2 * number}", f"input_hint_block.{layer}")
-    for block in range(8):
-        new, old = f"double_blocks.{block}", f"transformer_blocks.{block}"
-        for side, suffix, qkv, out, norm in (
-            ("img", "", ("to_q", "to_k", "to_v"), "to_out.0", ("norm_q", "norm_k")),
-            (
-                "txt",
-                "_context",
-                ("add_q_proj", "add_k_proj", "add_v_proj"),
-                "to_add_out",
-                ("norm_added_q", "norm_added_k"),
-            ),
-        ):
-            take(f"{new}.{side}_mod.lin", f"{old}.norm1{suffix}.linear")
-            take(f"{new}.{side}_attn.qkv", *(f"{old}.attn.{one}" for one in qkv))
-            take(f"{new}.{side}_attn.proj", f"{old}.attn.{out}")
-            (
-                take(f"{new}.{side}_mlp.0", f"{old}.ff{suffix}.net.0.proj"),
-                take(f"{new}.{side}_mlp.2", f"{old}.ff{suffix}.net.2"),
-            )
-            for name, theirs in zip(norm, ("query_norm", "key_norm"), strict=True):
-                if f"{old}.attn.{name}.weight" in state:
-                    made[f"{new}.{side}_attn.norm.{theirs}.scale"] = state.pop(f"{old}.attn.{name}.weight")
-        new, old = f"single_blocks.{block}", f"single_transformer_blocks.{block}"
-        take(f"{new}.modulation.lin", f"{old}.norm.linear"), take(f"{new}.linear2", f"{old}.proj_out")
-        take(f"{new}.linear1", *(f"{old}.attn.{one}" for one in ("to_q", "to_k", "to_v")), f"{old}.proj_mlp")
-        for name, theirs in (("norm_q", "query_norm"), ("norm_k", "key_norm")):
-            if f"{old}.attn.{name}.weight" in state:
-                made[f"{new}.norm.{theirs}.scale"] = state.pop(f"{old}.attn.{name}.weight")
-    for kind in ("weight", "bias"):
-        if f"norm_out.linear.{kind}" in state:
-            scale, shift = state.pop(f"norm_out.linear.{kind}").chunk(2)
-            made[f"final_layer.adaLN_modulation.1.{kind}"] = torch.cat([shift, scale])
-    made.update({name: state.pop(name) for name in list(state) if name.startswith("controlnet_blocks.")})
-    assert not state, list(state)
-    return {name: value.contiguous() for name, value in made.items()}
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])

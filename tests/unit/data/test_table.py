@@ -15,8 +15,10 @@ from tests.unit.data.conftest import as_parquet, as_table, encoded, image, kept
 from maquette.data.sources import unpacked
 from maquette.data.sources.jsonl import Columns, RowError, read
 from maquette.data.sources.open import open_source
+from maquette.data.sources.pages import DICTIONARY, pages
 from maquette.data.sources.parquet import open_hub, open_parquet
 from maquette.errors import MaquetteError
+from maquette.foundation.reading.files import open_regular
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -155,6 +157,86 @@ def test_a_small_file_does_not_fill_the_disk(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(unpacked, "MOST", 2**23)
     with pytest.raises(MaquetteError, match=r"zeros.parquet' takes .* unpacks to over 0.0 GiB"):
         open_parquet([tmp_path / "zeros.parquet"], Columns(has_conditions=False))
+
+
+def zigzag(number: int) -> bytes:
+    """A whole number as Thrift writes it."""
+    number, written = number << 1, bytearray()
+    while number > 127:
+        written.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*written, number])
+
+
+def forged(path: Path, old: tuple[int, int], new: tuple[int, int], mark: bytes) -> Path:
+    """A Parquet file whose footer says two other numbers of a column, each behind `mark`."""
+    content = path.read_bytes()
+    start = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    first, second = (b"".join(mark + zigzag(number) for number in pair) for pair in (old, new))
+    assert first in content[start:]
+    footer = content[start:-8].replace(first, second)
+    made = path.with_name(f"forged {path.name}")
+    made.write_bytes(content[:start] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    return made
+
+
+SIZES, PLACES = b"\x16", b"\x26"  # before the sizes of a column, and before the places of its pages
+
+
+@pytest.mark.parametrize("packed", [0, 2**40])
+def test_a_footer_that_lies_does_not_fill_the_disk(packed, tmp_path, monkeypatch) -> None:
+    """Of what it unpacks to, Arrow itself believes the pages; a size beyond the file it refuses."""
+    zeros = pyarrow.table({"image": pyarrow.array([bytes(2**23)] * 2), "text": ["a", "b"]})
+    path = tmp_path / "zeros.parquet"
+    parquet.write_table(zeros, path, compression="zstd", use_dictionary=False)
+    column = parquet.read_metadata(path).row_group(0).column(0)
+    honest = (column.total_uncompressed_size, column.total_compressed_size)
+    lying = forged(path, honest, (20, packed or honest[1]), SIZES)
+    assert packed or parquet.read_table(lying).nbytes > 2**24
+    monkeypatch.setattr(unpacked, "MOST", 2**23)
+    with pytest.raises(MaquetteError, match=r"zeros.parquet' takes .* unpacks to over 0.0 GiB"):
+        open_parquet([lying], Columns(has_conditions=False))
+
+
+def test_a_dictionary_that_the_footer_hides(tmp_path, monkeypatch) -> None:
+    bomb = repeated(pyarrow.array(["a" * 2**16]), 1000, tmp_path / "dictionary.parquet")
+    column = parquet.read_metadata(bomb).row_group(0).column(1)
+    places = (column.data_page_offset, column.dictionary_page_offset)
+    hidden = forged(bomb, places, (places[1], 0), PLACES)
+    assert parquet.read_metadata(hidden).row_group(0).column(1).dictionary_page_offset == 0
+    assert parquet.read_table(hidden).nbytes > 2**25
+    monkeypatch.setattr(unpacked, "MOST", 2**23)
+    with pytest.raises(MaquetteError, match=r"dictionary.parquet' takes .* unpacks to over 0.0 GiB"):
+        open_parquet([hidden], Columns(has_conditions=False))
+
+
+def test_texts_that_share_their_beginning_do_not_fill_the_disk(tmp_path, monkeypatch) -> None:
+    texts = pyarrow.table({"image": ["1.png"] * 1000, "text": ["a" * 2**16] * 1000})
+    encoding = {"image": "PLAIN", "text": "DELTA_BYTE_ARRAY"}
+    parquet.write_table(texts, tmp_path / "0.parquet", use_dictionary=False, column_encoding=encoding)
+    assert (tmp_path / "0.parquet").stat().st_size < 10**5
+    monkeypatch.setattr(unpacked, "MOST", 2**23)
+    with pytest.raises(MaquetteError, match=r"0.parquet' takes .* unpacks to over 0.0 GiB"):
+        open_parquet([tmp_path / "0.parquet"], Columns(has_conditions=False))
+
+
+@pytest.mark.parametrize("version", ["1.0", "2.0"])
+@pytest.mark.parametrize("packed", ["none", "snappy", "zstd"])
+@pytest.mark.parametrize("dictionary", [False, True])
+def test_pages_add_up_to_what_an_honest_footer_says(version, packed, dictionary, tmp_path) -> None:
+    """Its sizes are those of pages with their heads."""
+    texts = [None if number % 7 == 0 else f"{number % 90} a red house" * 20 for number in range(5000)]
+    table = pyarrow.table({"text": texts, "image": [{"bytes": b"1" * (number % 50)} for number in range(5000)]})
+    path, options = tmp_path / "0.parquet", {"data_page_version": version, "data_page_size": 4096}
+    parquet.write_table(table, path, compression=packed, use_dictionary=dictionary, row_group_size=2000, **options)
+    metadata = parquet.read_metadata(path)
+    for number in range(metadata.num_row_groups * 2):
+        column = metadata.row_group(number // 2).column(number % 2)
+        with open_regular(path) as stream:
+            found = list(pages(stream, column, path.stat().st_size))
+        assert sum(page.values for page in found if page.kind != DICTIONARY) == column.num_values
+        heads = column.total_uncompressed_size - sum(page.unpacked for page in found)
+        assert 10 * len(found) <= heads <= 1000 * len(found)
 
 
 def test_texts_that_repeat_are_no_attack(tmp_path) -> None:

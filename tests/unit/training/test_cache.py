@@ -136,6 +136,43 @@ def test_a_file_that_is_not_a_store_is_refused(tmp_path) -> None:
         Store(tmp_path / "cache.sqlite")
 
 
+def test_a_lock_is_no_damage(tmp_path, recwarn) -> None:
+    """It is said, and the entry stays."""
+    store = Store(tmp_path / "cache.sqlite")
+    store.put([(b"first", {"a": torch.ones(2)})])
+    store._connection().execute("PRAGMA journal_mode = DELETE")  # in the other mode writers keep no readers out
+    store._connection().execute("PRAGMA busy_timeout = 1")
+    other = sqlite3.connect(store.path)
+    other.execute("BEGIN EXCLUSIVE")
+    for read in (lambda: store.get(b"first"), lambda: store.present([b"first"])):
+        with pytest.raises(MaquetteError, match=r"cannot be read \(database is locked\); end what else uses it"):
+            read()
+    other.rollback()
+    assert torch.equal(store.get(b"first")["a"], torch.ones(2))
+    assert not recwarn.list
+
+
+def test_an_interrupted_read_is_no_damage(tmp_path, recwarn) -> None:
+    store = Store(tmp_path / "cache.sqlite")
+    store.put([(b"first", {"a": torch.ones(2)})])
+    store._connection().set_progress_handler(lambda: 1, 1)
+    with pytest.raises(MaquetteError, match=r"cannot be read \(interrupted\)"):
+        store.get(b"first")
+    store._connection().set_progress_handler(None, 1)
+    assert torch.equal(store.get(b"first")["a"], torch.ones(2))
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize("changed", ["DROP TABLE entries", "ALTER TABLE entries RENAME COLUMN value TO other"])
+def test_a_file_of_another_schema_is_damage(changed, tmp_path) -> None:
+    store = Store(tmp_path / "cache.sqlite")
+    store.put([(b"first", {"a": torch.ones(2)})])
+    with sqlite3.connect(store.path) as other:
+        other.execute(changed)
+    with pytest.warns(MaquetteWarning, match="is damaged"), pytest.raises(KeyError):
+        store.get(b"first")
+
+
 def every_entry(store: Store) -> list[bytes]:
     return [key for (key,) in store._connection().execute("SELECT key FROM entries ORDER BY key")]
 

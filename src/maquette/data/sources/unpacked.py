@@ -1,95 +1,84 @@
 """How much a Parquet file unpacks to, before it is: a few kilobytes may stand for terabytes.
 
-Compressed pages say how large they are. But a column may also hold each value once, in a dictionary, and every row its
-number there; then the rows are counted, a few at a time, until they are too many.
+Pages say how large they are (`pages`); the footer may say anything. But values may also be held once, in a dictionary,
+and every row its number there, or by what each has in common with the one before; such a column is read once, a few
+rows at a time, until it is too large.
 """
 
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from maquette.data.sources.pages import DATA, DATA_2, DICTIONARY, PREFIXES, pages
 from maquette.errors import MaquetteError
 from maquette.foundation.reading.files import open_regular
 
 MOST = 2**31  # bytes that a file and each of its row groups may unpack to in any case
 RATIO = 100  # or so many times what it takes packed; texts shrink by a tenth of that, encoded images hardly
-SMALL = 2**24  # bytes of a file that is counted quickly
-AT_ONCE = 2**26  # bytes of rows that are counted together
-HEAD = 64  # bytes, more than the head of a dictionary has
+AT_ONCE = 2**27  # bytes of rows that are counted together
+PLACE = 8  # bytes of each row beside its value: where that ends, and whether there is one
+BY_NUMBER = (2, 8)  # encodings of pages whose values are numbers in the dictionary
 
 
 def check_unpacked(file: Path, needed: Sequence[str]) -> None:
     """Check what some columns of a Parquet file unpack to.
 
-    Raises `MaquetteError` for more than `MOST` bytes that are also more than `RATIO` times its own size.
+    Raises `MaquetteError` for more than `MOST` bytes that are also more than `RATIO` times its own size, and
+    `ValueError` for what is no page.
     """
     from pyarrow import parquet
 
-    with open_regular(file) as stream, parquet.ParquetFile(stream) as table:
-        size = file.stat().st_size
-        total = 0
+    size, total = file.stat().st_size, 0
+    most = max(MOST, RATIO * size)
+    with open_regular(file) as stream, open_regular(file) as heads, parquet.ParquetFile(stream) as table:
+        names = [table.schema.column(number).path for number in range(len(table.schema))]
         for number in range(table.num_row_groups):
             group = table.metadata.row_group(number)
-            columns = [column for column in map(group.column, range(group.num_columns)) if _top(column) in needed]
-            most = max(MOST, RATIO * sum(column.total_compressed_size for column in columns))
-            stated = sum(column.total_uncompressed_size for column in columns)
-            repeated = [_dictionary(file, column) for column in columns if column.has_dictionary_page]
-            worst = stated + sum(group.num_rows * taken for taken, _ in repeated)
-            varied = all(2 * values >= group.num_rows for _, values in repeated)
-            if stated > most or worst <= most or (size > SMALL and varied):
-                total += stated
-            else:
-                largest = max(taken for taken, _ in repeated)
-                total += _counted(table, number, needed, max(1, min(4096, AT_ONCE // max(1, largest))), most)
-            if total > max(MOST, RATIO * size) or stated > most:
-                raise MaquetteError(
-                    f"{str(file)!r} takes {size:,} bytes and unpacks to over {max(total, stated) / 2**30:.1f} GiB; it "
-                    "is broken, or made to fill the disk."
-                )
+            for place, name in enumerate(names):
+                if name.split(".", 1)[0] not in needed:
+                    continue
+                stated = _stated(heads, group.column(place), size)
+                is_counted = stated.bytes <= most and stated.worst > most
+                total += _counted(table, number, name, stated.largest, most) if is_counted else stated.bytes
+                if total > most:
+                    raise MaquetteError(
+                        f"{str(file)!r} takes {size:,} bytes and unpacks to over {most / 2**30:.1f} GiB; it is "
+                        "broken, or made to fill the disk."
+                    )
 
 
-def _top(column: Any) -> str:
-    return str(column.path_in_schema).split(".", 1)[0]
+class _Stated(NamedTuple):
+    """What the heads of a column's pages say, in bytes."""
+
+    bytes: int  # of the pages
+    worst: int  # that their values may take
+    largest: int  # that one value may take
 
 
-def _counted(table: Any, group: int, needed: Sequence[str], rows: int, most: int) -> int:
-    """Bytes of a row group's columns in memory, of which `rows` rows are read at a time; no further than `most`."""
+def _stated(heads: BufferedReader, column: Any, size: int) -> _Stated:
+    """Add up the pages of a column of a row group. Raises `ValueError` for what is no page."""
+    total = worst = largest = dictionary = 0
+    for page in pages(heads, column, size):
+        total += page.unpacked
+        if page.kind == DICTIONARY:
+            dictionary = max(dictionary, page.unpacked)
+        elif page.kind in (DATA, DATA_2):
+            total += page.values * PLACE
+            value = page.unpacked if page.encoding == PREFIXES else dictionary if page.encoding in BY_NUMBER else 0
+            worst, largest = worst + page.values * value, max(largest, value)
+    return _Stated(total, total + worst, largest)
+
+
+def _counted(table: Any, group: int, name: str, largest: int, most: int) -> int:
+    """Bytes in memory of a column of a row group; no further than `most`.
+
+    Args:
+        largest: bytes of a value, at most.
+    """
     total = 0
-    for batch in table.iter_batches(rows, row_groups=[group], columns=list(needed)):
+    for batch in table.iter_batches(max(1, min(4096, AT_ONCE // max(1, largest))), row_groups=[group], columns=[name]):
         total += batch.nbytes
         if total > most:
             break
     return total
-
-
-def _dictionary(file: Path, column: Any) -> tuple[int, int]:
-    """Bytes of a column's dictionary when unpacked, and the number of its values.
-
-    Both stand in the head of its page, in Thrift's compact form: a byte for each field, then its number. A head that
-    is none counts as the largest there can be.
-    """
-    with open_regular(file) as stream:
-        stream.seek(column.dictionary_page_offset)
-        numbers = [*itertools.islice(_numbers(stream.read(HEAD)), 4)]  # kind, unpacked and packed size, values
-    return (numbers[1], numbers[3]) if len(numbers) == 4 else (2**31, 0)
-
-
-def _numbers(head: bytes) -> Iterator[int]:
-    """The whole numbers at the start of a structure, and of the one within it; checksums aside."""
-    place, field = 0, 0
-    while place < len(head):
-        field, kind, place = field + (head[place] >> 4), head[place] & 15, place + 1
-        if kind == 12:  # a structure
-            field = 0
-        elif kind == 5:  # 32 bits
-            shift = value = 0
-            while place < len(head):
-                value |= (head[place] & 127) << shift
-                shift, place = shift + 7, place + 1
-                if head[place - 1] < 128:
-                    break
-            if field != 4:
-                yield value >> 1
-        else:
-            return

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maquette.errors import MaquetteError
-from maquette.formats.topology import count
+from maquette.formats.topology import count, shape_of
 from maquette.formats.transformers.flux_names import diffusers_names, is_original
 from maquette.foundation.weights import Shape, Weights
 
@@ -102,24 +102,28 @@ def as_diffusers(weights: Weights) -> Weights:
 
 
 def told_config(weights: Weights) -> dict[str, Any]:
-    """The config.json of a file that has none, as far as tensors tell it; empty if they are no ControlNet."""
+    """The config.json of a file that has none, as far as tensors tell it; empty if they are no ControlNet.
+
+    Raises `MaquetteError` if one that tells is missing or of a shape that it cannot have.
+    """
     if not holds_control(weights):
         return {}
-    weights = as_diffusers(weights)
-    shapes, (width, text) = weights.shapes, weights.shapes["context_embedder.weight"]
-    head = next((shape[0] for name, shape in shapes.items() if name.endswith("attn.norm_q.weight")), width)
+    shapes = as_diffusers(weights).shapes
+    width, text = shape_of(shapes, "context_embedder.weight", NAME, 2)
+    heads = [shape_of(shapes, name, NAME, 1)[0] for name in shapes if name.endswith("attn.norm_q.weight")]
+    head = heads[0] if heads else width
     return {
         "_class_name": CONTROLNET,
         "patch_size": 2 if _HINT in shapes else 1,
-        "in_channels": shapes[_EMBEDDER][1],
+        "in_channels": shape_of(shapes, _EMBEDDER, NAME, 2)[1],
         "attention_head_dim": head,
         "num_attention_heads": width // head,
         "joint_attention_dim": text,
-        "pooled_projection_dim": shapes["time_text_embed.text_embedder.linear_1.weight"][1],
+        "pooled_projection_dim": shape_of(shapes, "time_text_embed.text_embedder.linear_1.weight", NAME, 2)[1],
         "num_layers": count(shapes, r"transformer_blocks\.(\d+)\."),
         "num_single_layers": count(shapes, r"single_transformer_blocks\.(\d+)\."),
         "guidance_embeds": _GUIDANCE in shapes,
-        "num_mode": shapes[_MODES][0] if _MODES in shapes else None,
+        "num_mode": shape_of(shapes, _MODES, NAME, 2)[0] if _MODES in shapes else None,
         "conditioning_embedding_channels": _hint_channels(shapes),
     }
 
@@ -130,7 +134,7 @@ def full_config(weights: Weights) -> dict[str, Any]:
 
 
 def _hint_channels(shapes: Shapes) -> int | None:
-    return shapes["input_hint_block.conv_out.weight"][0] if _HINT in shapes else None
+    return shape_of(shapes, "input_hint_block.conv_out.weight", NAME, 4)[0] if _HINT in shapes else None
 
 
 def check_control(weights: Weights, base: Mapping[str, Any]) -> None:
@@ -162,11 +166,11 @@ def check_control(weights: Weights, base: Mapping[str, Any]) -> None:
 
 def summary(shapes: Shapes) -> tuple[str, str]:
     """What a transformer or a ControlNet is, and its blocks, in words; diffusers' names."""
-    width, text = shapes["context_embedder.weight"]
+    width, text = shape_of(shapes, "context_embedder.weight", NAME, 2)
     doubles = count(shapes, r"transformer_blocks\.(\d+)\.")
     singles = count(shapes, r"single_transformer_blocks\.(\d+)\.")
     told = [f"text {text} wide"]
     told += ["takes pixels"] if _HINT in shapes else []
-    told += [f"{shapes[_MODES][0]} modes"] if _MODES in shapes else []
+    told += [f"{shape_of(shapes, _MODES, NAME, 2)[0]} modes"] if _MODES in shapes else []
     told += ["distilled guidance"] if _GUIDANCE in shapes else []
     return f"Flux.1, {', '.join(told)}", f"{doubles} double + {singles} single × {width}"

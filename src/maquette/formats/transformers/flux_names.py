@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from maquette.errors import MaquetteError
+from maquette.formats.topology import shape_of
 from maquette.foundation.weights import Shape, Weights
 
 _PREFIX, _MARK = "model.diffusion_model.", "double_blocks.0.img_attn.qkv.weight"
@@ -84,7 +85,7 @@ def diffusers_names(weights: Weights) -> Weights:
     Raises `MaquetteError` for a tensor without one, and for one of a shape that does not divide.
     """
     own = weights.below(_PREFIX) if _PREFIX + _MARK in weights else weights
-    width = own.shapes[_MARK][-1]
+    width = shape_of(own.shapes, _MARK, "Flux", 2)[-1]
     parts: dict[str, _Part] = {}
     for stored, shape in own.shapes.items():
         parts.update(_parts(stored, shape, width, own))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maquette.errors import MaquetteError
-from maquette.formats.topology import count
+from maquette.formats.topology import count, shape_of
 from maquette.foundation.weights import Shape, Weights
 
 TRANSFORMER, CONTROLNET = "QwenImageTransformer2DModel", "QwenImageControlNetModel"
@@ -77,11 +77,14 @@ def as_diffusers(weights: Weights) -> Weights:
 
 
 def told_config(weights: Weights) -> dict[str, Any]:
-    """The config.json of a file that has none, as far as tensors tell it; empty if they are no ControlNet."""
+    """The config.json of a file that has none, as far as tensors tell it; empty if they are no ControlNet.
+
+    Raises `MaquetteError` if one that tells is missing or of a shape that it cannot have.
+    """
     if not holds_control(weights):
         return {}
-    shapes, width = weights.shapes, weights.shapes[_LATENTS]
-    head = shapes[_HEAD][0]
+    shapes = weights.shapes
+    width, head = shape_of(shapes, _LATENTS, NAME, 2), shape_of(shapes, _HEAD, NAME, 1)[0]
     return {
         "_class_name": CONTROLNET,
         "in_channels": width[1],
@@ -89,8 +92,8 @@ def told_config(weights: Weights) -> dict[str, Any]:
         "num_layers": blocks(shapes),
         "attention_head_dim": head,
         "num_attention_heads": width[0] // head,
-        "joint_attention_dim": shapes[_TEXT][1],
-        "extra_condition_channels": shapes[CONDITION][1] - width[1],
+        "joint_attention_dim": shape_of(shapes, _TEXT, NAME, 2)[1],
+        "extra_condition_channels": shape_of(shapes, CONDITION, NAME, 2)[1] - width[1],
     }
 
 
@@ -144,6 +147,7 @@ def check_control(weights: Weights, base: Mapping[str, Any], paints: bool) -> No
 
 def summary(shapes: Shapes) -> tuple[str, str]:
     """What a transformer or a ControlNet is, and its blocks, in words."""
-    width, text = shapes[_TEXT]
-    paints = CONDITION in shapes and shapes[CONDITION][1] > shapes[_LATENTS][1]
+    width, text = shape_of(shapes, _TEXT, NAME, 2)
+    sides = {name: shape_of(shapes, name, NAME, 2)[1] for name in (_LATENTS, CONDITION) if name in shapes}
+    paints = sides.get(CONDITION, 0) > sides.get(_LATENTS, 0)
     return f"Qwen-Image, text {text} wide" + ", paints in" * paints, f"{blocks(shapes)} × {width}"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from maquette.errors import MaquetteError
-from maquette.formats.topology import count
+from maquette.formats.topology import count, shape_of
 from maquette.foundation.weights import Shape, Weights
 
 CONTROLNET, TRANSFORMER = "SD3ControlNetModel", "SD3Transformer2DModel"
@@ -23,6 +23,7 @@ NAME = "Stable Diffusion 3"
 CONDITION, FIRST_OUTPUT = "pos_embed_input.proj.weight", "controlnet_blocks.0.weight"
 NOT_COPIED = ("controlnet_blocks.", "pos_embed_input.")  # prefixes of weights that only a ControlNet has
 _PATCHES, _JOINT = "pos_embed.proj.weight", "transformer_blocks.0.attn.add_k_proj.weight"
+_CONTEXT = "context_embedder.weight"
 _ORIGINAL = ("joint_blocks.0.x_block.attn.qkv.weight", "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight")
 
 Shapes = Mapping[str, Shape]
@@ -88,15 +89,16 @@ def full_config(weights: Weights) -> dict[str, Any]:
 def told_config(weights: Weights) -> dict[str, Any]:
     """The config.json of a file that has none, as far as tensors tell it; empty if they are no ControlNet.
 
-    Of published ones those that read the prompt have zeros in place of the pooled text, the others do not.
+    Of published ones those that read the prompt have zeros in place of the pooled text, the others do not. Raises
+    `MaquetteError` if one that tells is of a shape that it cannot have.
     """
     if not holds_control(weights):
         return {}
-    text = "context_embedder.weight" in weights
+    text = _CONTEXT in weights
     return {
         "_class_name": CONTROLNET,
         "num_layers": blocks(weights.shapes),
-        "joint_attention_dim": weights.shapes["context_embedder.weight"][1] if text else None,
+        "joint_attention_dim": shape_of(weights.shapes, _CONTEXT, NAME, 2)[1] if text else None,
         "use_pos_embed": _PATCHES in weights,
         "force_zeros_for_pooled_projection": text,
     }
@@ -137,8 +139,8 @@ def check_control(weights: Weights, base: Mapping[str, Any]) -> None:
 
 def summary(shapes: Shapes) -> tuple[str, str]:
     """What a transformer or a ControlNet is, and its blocks, in words."""
-    width = shapes[CONDITION if holds_control(shapes) else _PATCHES][0]
-    context = shapes.get("context_embedder.weight")
+    width = shape_of(shapes, CONDITION if holds_control(shapes) else _PATCHES, NAME, 4)[0]
+    context = shape_of(shapes, _CONTEXT, NAME, 2) if _CONTEXT in shapes else None
     dual = count(shapes, r"transformer_blocks\.(\d+)\.attn2\.")
     text = f"text {context[1]} wide" if context else "no text"
     return f"Stable Diffusion 3, {text}", f"{blocks(shapes)} × {width}" + f", {dual} with dual attention" * bool(dual)

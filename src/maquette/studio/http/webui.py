@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 
 from maquette.conditions.registry import detectors
 from maquette.errors import MaquetteError
+from maquette.foundation.settings import problem
 from maquette.noise.choices import SAMPLERS
 from maquette.sampling.metadata import Record, record_of
 from maquette.studio.engine import Engine
@@ -147,7 +148,7 @@ class Translation:
 
     def thresholds(self, condition: str, *values: Any) -> dict[str, Any]:
         """The detector's options that the two thresholds stand for."""
-        given = [value for value in values if isinstance(value, int | float) and value > 0]
+        given = [value for value in values if problem(value, float) is None and value > 0]
         names = self._options_of.get(condition, ())
         if given and not names:
             self.notes.append(f"The thresholds of {condition!r} have no counterpart here and were left out.")

@@ -13,7 +13,7 @@ from maquette.controlnet.save import CONFIG as NET_CONFIG
 from maquette.controlnet.save import WEIGHTS
 from maquette.errors import MaquetteError
 from maquette.foundation.files import holder
-from maquette.foundation.reading.files import read_bytes
+from maquette.foundation.reading.files import open_regular, read_bytes
 from maquette.foundation.reading.pictures import opened_picture
 from maquette.training.config import CONFIG, STATES, TrainingConfig
 from maquette.training.monitor.metrics_log import METRICS, Line, Log
@@ -99,10 +99,10 @@ class Training:
     def printed(self) -> str:
         """The last line that the command printed: how far it has prepared, or why it ended."""
         try:
-            with (self.folder / PRINTED).open("rb") as stream:
+            with open_regular(self.folder / PRINTED) as stream:
                 stream.seek(max(0, os.fstat(stream.fileno()).st_size - TAIL))
                 text = stream.read(TAIL).decode("utf-8", "replace")
-        except FileNotFoundError:  # it was started by hand
+        except OSError:  # it was started by hand
             return ""
         lines = [line.strip() for line in re.split(r"[\r\n]", text)]
         return next((line for line in reversed(lines) if line), "")

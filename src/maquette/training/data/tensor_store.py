@@ -27,6 +27,13 @@ from maquette.errors import MaquetteError, MaquetteWarning
 
 MOST = 10  # caches that may be in a folder, of which all but one are damaged
 PATIENCE = 120  # seconds to wait for another process's write
+DAMAGE = {
+    sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT, sqlite3.SQLITE_SCHEMA,
+    sqlite3.SQLITE_IOERR,  # of a file that was cut off
+    sqlite3.SQLITE_ERROR,  # of one without the table
+}  # fmt: skip
+"""What SQLite says of a file that has changed; the rest is of locks, rights and room, and passes."""
+
 AT_ONCE = 500  # keys per query; older SQLite versions allow 999
 CHECKED = b"maquette"  # begins an entry, before its checksum; safetensors begin with a length that is smaller
 CHECKSUM = 16  # bytes
@@ -61,13 +68,18 @@ class Store:
     def get(self, key: bytes) -> dict[str, Tensor]:
         """The tensors of an entry by name, in any shape.
 
-        Raises `KeyError` if there is no such entry. A damaged one is named and removed, and counts as none.
+        Raises `KeyError` if there is no such entry. A damaged one is named and removed, and counts as none. Raises
+        `MaquetteError` if the file cannot be read for another reason, such as a lock.
         """
         try:
             found = self._connection().execute("SELECT value FROM entries WHERE key = ?", (key,)).fetchone()
             if found is not None:
                 return safetensors.torch.load(_content(key, found[0]))
-        except (sqlite3.Error, SafetensorError, ValueError, TypeError) as error:
+        except sqlite3.Error as error:
+            if not _is_damage(error):
+                raise self._unreadable(error) from error
+            self._remove(key, str(error))
+        except (SafetensorError, ValueError, TypeError) as error:
             self._remove(key, str(error))
         raise KeyError(key)
 
@@ -107,7 +119,7 @@ class Store:
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
         """The subset of `keys` that have an entry.
 
-        Raises `MaquetteError` if the file is damaged.
+        Raises `MaquetteError` if the file is damaged or cannot be read.
         """
         found: set[bytes] = set()
         for start in range(0, len(keys), AT_ONCE):
@@ -116,11 +128,17 @@ class Store:
             try:
                 rows = self._connection().execute(f"SELECT key FROM entries WHERE key IN ({marks})", chunk).fetchall()
             except sqlite3.Error as error:
-                raise MaquetteError(
-                    f"{str(self.path)!r} is damaged ({error}); remove it to have it rebuilt."
-                ) from error
+                raise self._unreadable(error) from error
             found.update(row[0] for row in rows)
         return found
+
+    def _unreadable(self, error: sqlite3.Error) -> MaquetteError:
+        if _is_damage(error):
+            return MaquetteError(f"{str(self.path)!r} is damaged ({error}); remove it to have it rebuilt.")
+        return MaquetteError(
+            f"{str(self.path)!r} cannot be read ({error}); end what else uses it, or see that it may be read, and "
+            "start again."
+        )
 
     def _connection(self) -> sqlite3.Connection:
         """The connection of this process; SQLite connections must not be used, or closed, across a fork."""
@@ -171,6 +189,10 @@ class SizeStore:
     def put(self, key: bytes, sizes: NDArray[np.int32]) -> None:
         """Keep sizes (rows, 2), in place of those under the same key."""
         self.store.put([(key, {"sizes": torch.from_numpy(sizes)})], anew=True)
+
+
+def _is_damage(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF in DAMAGE  # the rest of a code are details
 
 
 def _checked(key: bytes, content: bytes) -> bytes:

@@ -26,6 +26,7 @@ METRICS = "metrics.jsonl"
 SAVED = "saved"  # a column: the steps after which a state was saved
 Line = dict[str, Any]  # step, seconds, and values by name
 SCENES = "fidelity of each"  # a column: of the held-out pairs that have one, in [0, 1]; null for the others
+LONGEST = 10**12  # steps or seconds that a run may take
 LEAST_GAIN = 0.01  # relative reduction of the loss that counts as convergence without a fidelity metric
 
 
@@ -167,11 +168,17 @@ def _parsed(text: bytes) -> Line | None:
         return None
     if not isinstance(line, dict) or not all(_is_value(name, value) for name, value in line.items()):
         return None
-    return line if isinstance(line.get("step"), int) and "seconds" in line else None
+    timed = {"step", "seconds"} <= line.keys() and isinstance(line["step"], int)
+    return line if timed and 0 <= line["step"] <= LONGEST and 0 <= line["seconds"] <= LONGEST else None
 
 
 def _is_value(name: str, value: object) -> bool:
     """Whether a column may hold a value: numbers, and a list of them for the pairs' scores."""
     if name != SCENES:
-        return isinstance(value, int | float)
-    return isinstance(value, list) and all(score is None or isinstance(score, int | float) for score in value)
+        return _is_number(value)
+    return isinstance(value, list) and all(score is None or _is_number(score) for score in value)
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value is one that arithmetic takes: a whole number of hundreds of digits is none."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) <= LONGEST)
