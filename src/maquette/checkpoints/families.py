@@ -12,6 +12,7 @@ from maquette.base import Autoencoder, Base, Defaults
 from maquette.checkpoints.networks import filled_vae, part_config, part_weights
 from maquette.errors import MaquetteError
 from maquette.formats.configurations import VAE
+from maquette.formats.transformers.known import Format
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
@@ -104,6 +105,45 @@ class Family:
         raise MaquetteError(
             f"A ControlNet of the family {self.name} is only read together with its base; give the base."
         )
+
+
+class TransformerFamily(Family):
+    """A transformer trained by flow matching, read from folders; a file holds the network alone, named in some way."""
+
+    part = "transformer"
+    format: Format  # how its tensors are named
+
+    def check_schedule(self, scheduler: str, folder: Path) -> None:
+        """Raises `MaquetteError` for anything but flow matching."""
+        if not scheduler.startswith("FlowMatch"):
+            raise MaquetteError(
+                f"The base in {str(folder)!r} is trained by flow matching, and its scheduler is a {scheduler or '?'}; "
+                "write the configuration of a FlowMatchEulerDiscreteScheduler into its scheduler folder."
+            )
+
+    def holds(self, weights: Weights) -> bool:
+        return self.format.holds_original(weights) or self.format.holds_transformer(weights)
+
+    def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
+        """Raises `MaquetteError`: a file holds the transformer alone."""
+        raise MaquetteError(
+            f"{str(path)!r} holds {self.format.NAME}'s transformer alone, without text encoder and autoencoder; give "
+            "its folder in diffusers' format, with this file in its folder transformer, or its name on the Hub."
+        )
+
+    def folder_network(self, weights: Weights) -> Weights:
+        return self.format.as_diffusers(weights)
+
+    def file_network(self, weights: Weights) -> Weights:
+        return self.format.as_diffusers(weights)
+
+    def file_prediction(self, weights: Weights, requested: Prediction | None) -> Prediction | None:
+        """Raises `MaquetteError` for a request of anything but flow."""
+        if requested not in (None, "flow"):
+            raise MaquetteError(
+                f"{str(weights.source)!r} is {self.format.NAME}, which predicts flow, not {requested!r}."
+            )
+        return "flow"
 
 
 FAMILIES: list[Family] = []

@@ -14,14 +14,13 @@ from maquette.backbones.frames import FrameAutoencoder
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.transformers.qwen import QwenBackbone
 from maquette.base import Base, Defaults
-from maquette.checkpoints.families import Family, register
+from maquette.checkpoints.families import TransformerFamily, register
 from maquette.checkpoints.networks import filled, part_config, part_settings, part_weights
 from maquette.errors import MaquetteError
 from maquette.formats import configurations
 from maquette.formats.transformers import qwen
+from maquette.formats.transformers.known import QWEN
 from maquette.foundation.devices import Placement
-from maquette.foundation.weights import Weights
-from maquette.noise.process import Prediction
 from maquette.text.conditioning import TextEncoder
 from maquette.text.qwen import QwenText, read_qwen_tokenizer
 
@@ -29,9 +28,9 @@ SIZE = 1024  # pixels; its configurations do not say it
 
 
 @register
-class QwenImage(Family):
+class QwenImage(TransformerFamily):
     name = QwenBackbone.family
-    part = "transformer"
+    format = QWEN
     network_class = qwen.TRANSFORMER
     controlnet_class = qwen.CONTROLNET
     autoencoder_class = "AutoencoderKLQwenImage"
@@ -58,14 +57,6 @@ class QwenImage(Family):
         transformer.pos_embed = QwenEmbedRope(10000, list(transformer.config.axes_dims_rope), scale_rope=True)
         return backbone, SIZE
 
-    def check_schedule(self, scheduler: str, folder: Path) -> None:
-        """Raises `MaquetteError` for anything but flow matching."""
-        if not scheduler.startswith("FlowMatch"):
-            raise MaquetteError(
-                f"The base in {str(folder)!r} is trained by flow matching, and its scheduler is a {scheduler or '?'}; "
-                "write the configuration of a FlowMatchEulerDiscreteScheduler into its scheduler folder."
-            )
-
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """In bfloat16 instead of float16, which is too narrow for its states."""
         weights = part_weights(folder, "text_encoder")
@@ -81,28 +72,6 @@ class QwenImage(Family):
 
     def pipeline(self, base: Base) -> dict[str, object]:
         return {"_class_name": "QwenImagePipeline"}
-
-    def holds(self, weights: Weights) -> bool:
-        return qwen.holds_original(weights) or qwen.holds_transformer(weights)
-
-    def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
-        """Raises `MaquetteError`: a file holds the transformer alone."""
-        raise MaquetteError(
-            f"{str(path)!r} holds Qwen-Image's transformer alone, without text encoder and autoencoder; give its "
-            "folder in diffusers' format, with this file in its folder transformer, or its name on the Hub."
-        )
-
-    def folder_network(self, weights: Weights) -> Weights:
-        return qwen.as_diffusers(weights)
-
-    def file_network(self, weights: Weights) -> Weights:
-        return qwen.as_diffusers(weights)
-
-    def file_prediction(self, weights: Weights, requested: Prediction | None) -> Prediction | None:
-        """Raises `MaquetteError` for a request of anything but flow."""
-        if requested not in (None, "flow"):
-            raise MaquetteError(f"{str(weights.source)!r} is Qwen-Image, which predicts flow, not {requested!r}.")
-        return "flow"
 
 
 def _at_least(dtype: torch.dtype, where: Placement) -> Placement:

@@ -11,11 +11,12 @@ from transformers import CLIPTextModelWithProjection
 from maquette.backbones.protocol import Backbone
 from maquette.backbones.transformers.sd3 import SD3Backbone
 from maquette.base import Base, Defaults
-from maquette.checkpoints.families import Family, register
+from maquette.checkpoints.families import TransformerFamily, register
 from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip, read_t5
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import configurations
 from maquette.formats.transformers import sd3
+from maquette.formats.transformers.known import SD3
 from maquette.foundation.devices import Placement
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import TextEncoder
@@ -26,9 +27,9 @@ _T5 = {_ENCODER: "T5EncoderModel", _TOKENIZER: "T5TokenizerFast"}
 
 
 @register
-class StableDiffusion3(Family):
+class StableDiffusion3(TransformerFamily):
     name = SD3Backbone.family
-    part = "transformer"
+    format = SD3
     network_class = sd3.TRANSFORMER
     controlnet_class = sd3.CONTROLNET
     defaults = Defaults(steps=28, guidance=7.0, sampler="euler")  # those of diffusers' pipeline
@@ -38,14 +39,6 @@ class StableDiffusion3(Family):
         config = part_config(folder, self.part, configurations.MMDIT, tensors=len(weights))
         transformer = filled(lambda: SD3Transformer2DModel.from_config(config), weights, where)
         return SD3Backbone(transformer, downscale), transformer.config.sample_size * downscale
-
-    def check_schedule(self, scheduler: str, folder: Path) -> None:
-        """Raises `MaquetteError` for anything but flow matching."""
-        if not scheduler.startswith("FlowMatch"):
-            raise MaquetteError(
-                f"The base in {str(folder)!r} is trained by flow matching, and its scheduler is a {scheduler or '?'}; "
-                "write the configuration of a FlowMatchEulerDiscreteScheduler into its scheduler folder."
-            )
 
     def read_text(self, folder: Path, where: Placement, index: Mapping[str, Any], backbone: Backbone) -> TextEncoder:
         """Both CLIPs, and T5 if its folder is there; a base that names it and lacks it warns."""
@@ -69,9 +62,6 @@ class StableDiffusion3(Family):
         had_t5 = isinstance(text, SD3Text) and (text.t5 is not None or text.blank > 0)
         third = {part: ["transformers", name] if had_t5 else [None, None] for part, name in _T5.items()}
         return {"_class_name": "StableDiffusion3Pipeline", **unused, **third}
-
-    def holds(self, weights: Weights) -> bool:
-        return sd3.holds_original(weights) or sd3.holds_transformer(weights)
 
     def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
         """Raises `MaquetteError`: only folders are read."""

@@ -22,6 +22,10 @@ class Format(Protocol):
         """Whether tensors are those of a base's network, under diffusers' names."""
 
     @staticmethod
+    def holds_original(names: Mapping[str, object]) -> bool:
+        """Whether tensors are those of a base's network under other names."""
+
+    @staticmethod
     def as_diffusers(weights: Weights) -> Weights:
         """The tensors under diffusers' names, read lazily."""
 
@@ -34,7 +38,8 @@ class Format(Protocol):
         """What a network is, and its blocks, in words."""
 
 
-KNOWN = cast("tuple[Format, ...]", (sd3, flux, qwen))  # modules, whose constants mypy takes for variables
+KNOWN = cast("tuple[Format, Format, Format]", (sd3, flux, qwen))  # modules, whose constants mypy takes for variables
+SD3, FLUX, QWEN = KNOWN
 
 
 def of_control(names: Mapping[str, object]) -> Format | None:
