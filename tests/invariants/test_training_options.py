@@ -98,6 +98,22 @@ def test_states_on_the_way_are_those_of_shorter_trainings(settings, tmp_path) ->
         assert found.contract == expected.contract and found.contract.stated
 
 
+def test_control_in_context_learns_and_the_base_does_not(settings, tmp_path) -> None:
+    """Resumed, by the same bits."""
+    write_pairs(tmp_path / "pairs")
+    base = tiny_sd3(t5=False, context=96)
+    before = {name: value.clone() for name, value in base.backbone.network.state_dict().items()}
+    config = settings(variant="context", evaluate_every=2, optimizer_name="muon", max_steps=4, checkpoint_every=1)
+    whole = mq.train(config, base)
+    parts = replace(config, output=tmp_path / "parts")
+    mq.train(replace(parts, max_steps=2), base)
+    mq.train(replace(parts, resume=True), base)
+    assert all(torch.equal(value, weights(whole)[name]) for name, value in weights(tmp_path / "parts").items())
+    last = "trainable_copy.transformer_blocks.3.attn"
+    assert weights(whole)[f"{last}.gate"].any() and weights(whole)[f"{last}.to_v.lora_B.weight"].any()
+    assert all(torch.equal(value, before[name]) for name, value in base.backbone.network.state_dict().items())
+
+
 def test_the_ema_is_evaluated_and_saved(settings, tmp_path) -> None:
     write_pairs(tmp_path / "pairs")
     base = tiny_base("sd15", context=96)

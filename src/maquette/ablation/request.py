@@ -58,7 +58,7 @@ class Request:
     output: Path
     base: str = "diorama"
     conditions: tuple[str, ...] = ("canny", "segmentation")
-    variants: tuple[str, ...] = get_args(Variant)
+    variants: tuple[str, ...] = tuple(name for name in get_args(Variant) if name != "context")  # what U-Nets have
     sizes: tuple[int, ...] = (100, 1000, 10_000, ALL)  # training scenes
     nets: tuple[str, ...] = ()  # names of ControlNets; by default the study's
     seeds: int = 3  # trainings of each kind, with the seeds 0, 1, ...

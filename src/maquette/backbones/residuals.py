@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from maquette.backbones.wiring import Wiring
@@ -11,7 +12,7 @@ from maquette.errors import MaquetteError
 
 
 class Own(NamedTuple):
-    """What a network that predicts by itself (variant "channels") says in place of the base."""
+    """What a network that predicts by itself (variants "channels", "context") says in place of the base."""
 
     prediction: Tensor  # (B, C, h, w)
     factor: float | Tensor = 1.0  # how far the base's prediction moves towards it; (1 or B, 1, h or 1, w or 1)
@@ -61,8 +62,8 @@ class Residuals(Sequence[Tensor | None]):
         per_slot = factors if isinstance(factors, Sequence) else [factors] * len(self)
         if self.own and len(set(per_slot)) > 1:
             raise MaquetteError(
-                "A ControlNet with added channels predicts by itself, so it has one weight: a number, balance other "
-                'than "prompt", and condition_in other than "weighted".'
+                "A ControlNet with added channels, or in context, predicts by itself, so it has one weight: a number, "
+                'balance other than "prompt", and condition_in other than "weighted".'
             )
         own = (Own(prediction, factor * per_slot[0]) for prediction, factor in self.own)
         return Residuals((_times(value, factor) for value, factor in zip(self, per_slot, strict=True)), own)
@@ -72,7 +73,7 @@ class Residuals(Sequence[Tensor | None]):
         if masks is None:
             return self
         pairs = zip(self, masks, strict=True)
-        own = (Own(prediction, factor * masks[0]) for prediction, factor in self.own)  # the first slot is as large
+        own = (Own(prediction, factor * _of_cells(masks[0], prediction)) for prediction, factor in self.own)
         return Residuals((None if value is None else value * mask for value, mask in pairs), own)
 
     def pooled(self) -> "Residuals":
@@ -123,6 +124,11 @@ def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
 def _times(value: Tensor | None, factor: float) -> Tensor | None:
     """Of any shape; with factor 1 the tensor itself."""
     return value if value is None or factor == 1 else value * factor
+
+
+def _of_cells(mask: Tensor, prediction: Tensor) -> Tensor:
+    """The first slot's mask (1, 1, h / p, w / p) for latents (B, C, h, w): a token's for all of its cells."""
+    return mask if mask.shape[2:] == prediction.shape[2:] else F.interpolate(mask, prediction.shape[2:])
 
 
 def _padded(value: Tensor | None, rows: int) -> Tensor | None:

@@ -79,7 +79,7 @@ def read_controlnet(path: Path, backbone: Backbone) -> ControlNet:
     state = net.published()
     if net.config.variant == "channels":
         weights = narrowed(weights, net.control.first_layer, net.control.published(ADDED), backbone.latent_channels)
-    else:
+    elif net.config.variant != "context":
         copied_names = {net.control.published(f"trainable_copy.{name}") for name in net.trainable_copy.state_dict()}
         copied = {name: value for name, value in state.items() if name in copied_names}
         weights = net.control.read(config, weights, Weights.held(copied, Path("base")))

@@ -210,6 +210,8 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
         raise MaquetteError(f"{str(source)!r} is lite: it copies nothing of its base that could move; use it as it is.")
     if variant == "channels":
         raise MaquetteError(f"{str(source)!r} is a whole network with added channels, of its own base; train one anew.")
+    if variant == "context":
+        raise MaquetteError(f"{str(source)!r} is control in context, which copies nothing of its base; train one anew.")
     control = _read(weights, encoder_weights(from_base))
     config = kept or describe(control)
     contract = controlnets.read_contract(source, config, weights.metadata)

@@ -14,6 +14,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import topology, union
 from maquette.formats.control import read_names, recognise
 from maquette.formats.transformers.known import of_control, of_network
+from maquette.formats.transformers.sd3 import blocks
 from maquette.foundation.weights import Weights
 from maquette.noise.process import Prediction
 
@@ -32,12 +33,12 @@ def info(name: str | Path, prediction: Prediction | None = None) -> str:
         path = Path(name)  # perhaps a base
     if controlnets.weights_path(path).is_file():
         config, weights = controlnets.opened(path)
-        added = ControlNetConfig.read(config or {}).variant == "channels"
-        if added or recognise(weights) is not None or of_control(weights) is not None:
+        describe = _BY_ITSELF.get(ControlNetConfig.read(config or {}).variant)
+        if describe or recognise(weights) is not None or of_control(weights) is not None:
             if prediction is not None:
                 warnings.warn(f"prediction has no effect: {str(name)!r} is no base.", MaquetteWarning, stacklevel=2)
             described = union.completed(config or {}, weights)
-            return (_added_channels if added else _controlnet)(path, described, weights)
+            return (describe or _controlnet)(path, described, weights)
     return _base(str(name), base_weights(name), base_prediction(name, prediction))
 
 
@@ -63,6 +64,18 @@ def _added_channels(path: Path, config: dict[str, Any], weights: Weights) -> str
     return "\n".join([*lines, *_network(weights.shapes, weights), *contract])
 
 
+def _in_context(path: Path, config: dict[str, Any], weights: Weights) -> str:
+    lines = [
+        f"{path}: control in context, low-rank weights with which a base reads the condition's tokens",
+        f"rank        {config.get('rank')}, in {blocks(weights.shapes)} blocks",
+        _parameters(weights.shapes, weights),
+    ]
+    return "\n".join([*lines, *_contract(controlnets.read_contract(path, config, weights.metadata))])
+
+
+_BY_ITSELF = {"channels": _added_channels, "context": _in_context}
+
+
 def _base(name: str, unet: Weights, prediction: str | None) -> str:
     told = prediction or "not told: epsilon as 2.1-base or v_prediction as 2.1, which loading it needs (--prediction)"
     return "\n".join([f"{name}: a base", *_network(unet.shapes, unet), f"predicts    {told}"])
@@ -70,13 +83,13 @@ def _base(name: str, unet: Weights, prediction: str | None) -> str:
 
 def _network(shapes: topology.Shapes, weights: Weights) -> list[str]:
     kind, slots = _kind(shapes)
-    parameters = sum(math.prod(shape) for shape in shapes.values())
+    return [f"topology    {kind}", f"slots       {slots}", _parameters(shapes, weights)]
+
+
+def _parameters(shapes: topology.Shapes, weights: Weights) -> str:
+    count = sum(math.prod(shape) for shape in shapes.values())
     dtype = str(weights[max(weights.shapes, key=lambda name: math.prod(weights.shapes[name]))].dtype)
-    return [
-        f"topology    {kind}",
-        f"slots       {slots}",
-        f"parameters  {parameters / 1e6:.1f} M, {dtype.removeprefix('torch.')}",
-    ]
+    return f"parameters  {count / 1e6:.1f} M, {dtype.removeprefix('torch.')}"
 
 
 def _kind(shapes: topology.Shapes) -> tuple[str, str]:

@@ -12,10 +12,13 @@ EncoderName = Literal["release", "paper"]
 """Layout of the condition encoder: the published one, or the one the paper describes."""
 Connect = Literal["all", "middle"]
 """Which residuals are used: those of every slot, or only the middle block's (small-scale training)."""
-Variant = Literal["zero", "gaussian", "lite", "channels"]
+Variant = Literal["zero", "gaussian", "lite", "channels", "context"]
 """Zero convolutions; or, for ablations, Gaussian ones, or plain convolutions instead of the copy ("lite"); or no
-ControlNet: a copy of the whole base that takes the condition as further channels of its first convolution ("channels").
+ControlNet: a copy of the whole base that takes the condition as further channels of its first convolution ("channels"),
+or the base itself, whose attention reads the condition's tokens by weights of low rank ("context").
 """
+BY_ITSELF: tuple[Variant, ...] = ("channels", "context")
+"""The variants that predict by themselves, in place of the base, instead of adding residuals to it."""
 
 Balance = Literal["balanced", "prompt", "control"]
 """What is more important: neither, the prompt (shallow slots count less), or the control (in the prompt's branch)."""

@@ -4,7 +4,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from maquette.backbones.protocol import Backbone, Slot, Typed
 from maquette.backbones.residuals import Own, Residuals
 from maquette.backbones.wiring import Wiring, last_alone, used
-from maquette.controlnet.choices import Connect, EncoderName, Variant
-from maquette.controlnet.condition_encoder import ENCODERS, LatentEncoder
+from maquette.controlnet.choices import BY_ITSELF, Connect, EncoderName, Variant
 from maquette.controlnet.contract import Contract, ours
+from maquette.controlnet.parts import initialise, make_condition_encoder, make_copy
 from maquette.controlnet.save import save
-from maquette.controlnet.variants import AddedChannels, LiteEncoder
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.registry import unknown
 from maquette.text.conditioning import Conditioning, TextInputs
@@ -57,6 +56,16 @@ class HasBackbone(Protocol):
     def backbone(self) -> Backbone: ...
 
 
+@runtime_checkable
+class Remembers(Protocol):
+    """A copy that reads what it keeps of a condition, instead of its features (variant "context")."""
+
+    channels: int  # of what is kept
+
+    def keep(self, latents: Tensor, embedded: Tensor) -> Tensor:
+        """(B, channels, h / p, w / p) of a condition's latents (B, C, h, w), with its features (B, D, h / p, w / p)."""
+
+
 class ControlNet(nn.Module):
     """A ControlNet for any backbone: it depends on the backbone's slots, never on its class.
 
@@ -75,13 +84,13 @@ class ControlNet(nn.Module):
         self.text: TextInputs = backbone.text
         self.downscale: int = backbone.downscale
         self.latent_channels: int = backbone.latent_channels
-        whole = net_config.variant == "channels"
-        self.trainable_copy = _copy(backbone, net_config.variant, control.outputs, config)
-        own = None if whole else control.condition_encoder()
-        self.condition_encoder = own or _condition_encoder(
-            backbone, net_config, control.condition_space, control.outputs[0]
+        variant = net_config.variant
+        self.trainable_copy = make_copy(backbone, variant, control.outputs, config)
+        own = None if self.by_itself else control.condition_encoder()
+        self.condition_encoder = own or make_condition_encoder(
+            backbone, variant, net_config.encoder, control.condition_space, control.outputs[0]
         )
-        self.zero_convs = nn.ModuleList(() if whole else map(control.zero_layer, control.outputs))
+        self.zero_convs = nn.ModuleList(() if self.by_itself else map(control.zero_layer, control.outputs))
 
     @classmethod
     def attach(
@@ -95,8 +104,9 @@ class ControlNet(nn.Module):
     ) -> "ControlNet":
         """A new ControlNet on a base, in its dtype and on its device; the base's output stays bitwise the same.
 
-        Only the blocks that train are copied: with variant="channels" all. `seed` determines the condition encoder's
-        Gaussian weights. With variant="gaussian" the output does change: that is what the ablation shows.
+        Only the blocks that train are copied: with variant="channels" all, with variant="context" none. `seed`
+        determines the Gaussian weights of the condition encoder, and those of low rank. With variant="gaussian" the
+        output does change: that is what the ablation shows.
 
         Args:
             blocks: of a transformer, the first ones, that are copied; by default half of them.
@@ -110,7 +120,7 @@ class ControlNet(nn.Module):
         net = cls.build(base.backbone, ControlNetConfig(encoder, connect, variant), sizes)
         for message in _without_effect(net, blocks):
             warnings.warn(message, MaquetteWarning, stacklevel=2)
-        _initialise(net, torch.Generator().manual_seed(seed))
+        initialise(net, torch.Generator().manual_seed(seed))
         return net
 
     @classmethod
@@ -124,6 +134,11 @@ class ControlNet(nn.Module):
         """
         like = next(backbone.network.parameters())
         return cls(backbone, net_config, config).to(like.device, like.dtype)
+
+    @property
+    def by_itself(self) -> bool:
+        """Whether it predicts by itself, in place of the base, instead of adding residuals to it."""
+        return self.config.variant in BY_ITSELF
 
     @property
     def wiring(self) -> Wiring:
@@ -166,7 +181,10 @@ class ControlNet(nn.Module):
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), computed once per generation, not once per step."""
         ordered = self._ordered(condition) if self.control.condition_space == "pixels" else condition
-        features: Tensor = self.condition_encoder(ordered.to(self.device, self.dtype))
+        given = ordered.to(self.device, self.dtype)
+        features: Tensor = self.condition_encoder(given)
+        if isinstance(self.trainable_copy, Remembers):
+            features = self.trainable_copy.keep(given, features)
         return features
 
     def typed(self, features: Tensor, type: str | None, weight: float = 1.0) -> Typed:
@@ -195,7 +213,7 @@ class ControlNet(nn.Module):
         text: Tensor | Conditioning,
         features: Tensor | Sequence[Typed],
     ) -> Residuals:
-        """What to add to each slot of the backbone; with added channels, what to predict in its place.
+        """What to add to each slot of the backbone; with added channels or in context, what to predict in its place.
 
         Args:
             features: (B or 1, C, h, w), from `encode`; of a union a list of them, from `typed`.
@@ -206,7 +224,7 @@ class ControlNet(nn.Module):
             self.contract.type_number(None)
         for one in [features] if isinstance(features, Tensor) else features:
             self._check_features(latents, one.features if isinstance(one, Typed) else one)
-        if self.config.variant == "channels":
+        if self.by_itself:
             own = Own(self.trainable_copy(latents, timestep, text, features))
             return Residuals([None] * len(self.slots), [own])
         wiring = self.wiring
@@ -219,9 +237,10 @@ class ControlNet(nn.Module):
         return residuals.pooled() if self.contract.pooled else residuals
 
     def _check_features(self, latents: Tensor, features: Tensor) -> None:
-        """Raises `MaquetteError` unless features have the shape, but for the batch, of the copy's first output."""
-        first = self.control.outputs[0]
-        expected = (first.channels, *(side // first.downscale for side in latents.shape[2:]))
+        """Raises `MaquetteError` unless features have the shape, but for the batch, of what `encode` returns."""
+        first, copied = self.control.outputs[0], self.trainable_copy
+        channels = copied.channels if isinstance(copied, Remembers) else first.channels
+        expected = (channels, *(side // first.downscale for side in latents.shape[2:]))
         if features.ndim != 4 or features.shape[1:] != expected:
             raise MaquetteError(
                 f"For these latents a ControlNet takes features (1 or {len(latents)}, "
@@ -244,8 +263,8 @@ class ControlNet(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype.
 
-        For a lite ControlNet or the paper's condition encoder diffusers has no class, and config.json names none; added
-        channels are written as the U-Net that they are.
+        For a lite ControlNet, control in context or the paper's condition encoder diffusers has no class, and
+        config.json names none; added channels are written as the whole network that they are.
         """
         save(self, Path(folder))
 
@@ -266,66 +285,19 @@ def _shape(slots: Sequence[Slot]) -> list[tuple[int, int]]:
     return [(slot.channels, slot.downscale) for slot in slots]
 
 
-def _copy(
-    backbone: Backbone, variant: Variant, outputs: tuple[Slot, ...], config: Mapping[str, Any] | None
-) -> nn.Module:
-    """What is trained beside the condition encoder and the zero layers."""
-    if variant == "lite":
-        return LiteEncoder(backbone.latent_channels, outputs)
-    if variant != "channels":
-        return backbone.make_copy(len(outputs), config)
-    make: Callable[[], nn.Module] | None = getattr(backbone, "make_whole_copy", None)
-    if make is None:
-        raise MaquetteError(
-            f"variant='channels' is for U-Nets and Stable Diffusion 3, and this base is of the family "
-            f"{backbone.family!r}."
-        )
-    return make()
-
-
 def _without_effect(net: ControlNet, blocks: int | None) -> Iterator[str]:
     """What of a new net's design changes nothing."""
-    encoder, connect, added = net.config.encoder, net.config.connect, net.config.variant == "channels"
-    if blocks is not None and added:
+    encoder, connect, variant = net.config.encoder, net.config.connect, net.config.variant
+    if blocks is not None and variant == "channels":
         yield "blocks has no effect: with added channels the whole base is copied."
+    elif blocks is not None and variant == "context":
+        yield "blocks has no effect: in context nothing is copied, and every block reads the condition."
     elif blocks is not None and len(net.control.outputs) != blocks:
         yield "blocks has no effect: a ControlNet on this base always copies it up to its middle."
     if encoder != "release" and net.control.condition_space == "latents":
         yield f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents."
-    if encoder != "release" and added:
+    if encoder != "release" and variant == "channels":
         yield f"encoder={encoder!r} has no effect: added channels take the map as it is, at the size of the latents."
-    if connect != "all" and added:
-        yield f"connect={connect!r} has no effect: added channels have no residuals."
-
-
-def _condition_encoder(backbone: Backbone, net_config: ControlNetConfig, space: str, first: Slot) -> nn.Module:
-    """A condition encoder with the shape of the copy's first output."""
-    if space == "latents":
-        has_bias = net_config.variant != "channels"  # the first convolution has one
-        return LatentEncoder(backbone.latent_channels, first.channels, first.downscale, has_bias)
-    if net_config.variant == "channels":
-        return AddedChannels(first.channels, backbone.downscale * first.downscale)
-    return ENCODERS[net_config.encoder](first.channels, backbone.downscale * first.downscale)
-
-
-def _initialise(net: ControlNet, generator: torch.Generator) -> None:
-    """Gaussian weights in the condition encoder; the last layers are zero unless the variant is "gaussian"."""
-    fresh = [net.condition_encoder, *([net.trainable_copy] if net.config.variant == "lite" else [])]
-    for convolution in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
-        _gaussian(convolution, generator)
-    last = [net.condition_encoder.conv_out, *net.zero_convs]
-    for layer in (layer for part in last for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.Linear)):
-        if net.config.variant == "gaussian":
-            _gaussian(layer, generator)
-        else:
-            nn.init.zeros_(layer.weight)
-
-
-@torch.no_grad()
-def _gaussian(layer: nn.Conv2d | nn.Linear, generator: torch.Generator) -> None:
-    """He initialisation, zero bias; sampled on the CPU, so the same on every device."""
-    fan_in = layer.weight[0].numel()
-    weight = torch.randn(layer.weight.shape, generator=generator) * (2 / fan_in) ** 0.5
-    layer.weight.copy_(weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
+    if connect != "all" and net.by_itself:
+        kind = "added channels have" if variant == "channels" else "control in context has"
+        yield f"connect={connect!r} has no effect: {kind} no residuals."

@@ -27,6 +27,7 @@ class Written(Protocol):
     contract: Contract
     control: ControlFamily
     condition_encoder: nn.Module
+    trainable_copy: Any  # a module; in context with a `rank`
     config: Any  # a dataclass of settings
 
     def published(self) -> dict[str, Tensor]:
@@ -41,6 +42,8 @@ def save(net: Written, folder: Path) -> None:
         added = net.control.published(ADDED)
         tensors = widened(net.published(), net.control.first_layer, added)
         config = net.control.widened_config(net.published()[added].shape[1])
+    elif net.config.variant == "context":
+        tensors, config = net.published(), {"_class_name": OWN_CLASS, "rank": net.trainable_copy.rank}
     else:
         tensors, config = net.published(), _config(net, own_layout(own) is not None)
     write_weights(tensors, folder / WEIGHTS, {METADATA: json.dumps(contract)} if contract else {})
@@ -67,6 +70,8 @@ def own_layout(config: Mapping[str, Any]) -> str | None:
         return "is a lite ControlNet"
     if stored.get("variant") == "channels":
         return "is a whole network with added channels"
+    if stored.get("variant") == "context":
+        return "is control in context"
     return "has the paper's condition encoder" if stored.get("encoder") == "paper" else None
 
 

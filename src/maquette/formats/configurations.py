@@ -214,6 +214,7 @@ CONTROLNET: dict[str, Rule] = {
     "global_pool_conditions": optional(_FLAG),
     "controlnet_conditioning_channel_order": typed(Literal["rgb", "bgr"]),
     "_class_name": optional(_TEXT),
+    "rank": typed(int, 1, 4096),
     **{f"num_{name}": typed(int, 1, 64) for name in ("control_type", "trans_head", "trans_layer")},
     **{f"num_{name}_channel": _WIDTH for name in ("trans", "proj")},
 }

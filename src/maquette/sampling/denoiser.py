@@ -61,7 +61,7 @@ class EncodedControl:
         """Residuals as the ControlNet puts them out for latents (B, C, h, w), or (2 B, C, h, w) with both branches."""
         net, features = self.control.net, self._for_rows(len(latents))
         given = [net.typed(features, self.control.type)] if net.control.types else features
-        by_itself = net.control.types or net.config.variant == "channels"
+        by_itself = net.control.types or net.by_itself
         given_all = latents, timestep, text, given
         residuals: Residuals = net(*given_all) if by_itself else shared(net, *given_all)
         return residuals
@@ -93,8 +93,9 @@ class EncodedControl:
 
 @torch.no_grad()
 def _encode(base: Base, control: Control, maps: Tensor) -> Tensor:
-    """E(c) of condition maps (N, 3, H, W), with the network on the execution device meanwhile."""
-    with base.on_device(control.net):
+    """E(c) of condition maps (N, 3, H, W), with what computes it on the execution device meanwhile."""
+    in_context = control.net.config.variant == "context"  # then the base's own blocks read the map
+    with base.on_device(control.net, *([base.backbone.network] if in_context else [])):
         return control.net.encode(control.net.condition_input(maps, base.encode_maps))
 
 

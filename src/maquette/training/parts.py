@@ -141,7 +141,9 @@ class ModelConfig(Declared):
         "all", 'Which residuals are used: "all", or "middle" for the middle block only (v1, small-scale training).'
     )
     variant: Variant = setting(
-        "zero", 'Initialization and copy: "zero", or the ablations "gaussian", "lite" and "channels" (no ControlNet).'
+        "zero",
+        'Initialization and copy: "zero", the ablations "gaussian" and "lite", or other ways of control, "channels" '
+        'and "context" (which-control.md).',
     )
     blocks: int | None = setting(
         None, "The blocks of a transformer that are copied, the first ones; by default half of them.", 1

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from maquette.conditions.registry import detector_spec
+from maquette.controlnet.choices import BY_ITSELF
 from maquette.diorama.constants import CONDITIONS, DETECTED
 from maquette.errors import MaquetteError
 from maquette.foundation.declared import Setting
@@ -61,11 +62,11 @@ def _conflicts(values: Mapping[str, Any]) -> Iterator[Problem]:
         for name, usual in (("variant", "zero"), ("encoder", "release"), ("blocks", None)):
             if values.get(name, usual) != usual:
                 yield name, "is determined by start_from; leave it out"
-    if values.get("variant") == "channels":
+    if (variant := values.get("variant")) in BY_ITSELF:
         plain = {"encoder": "release", "connect": "all", "unlock": None, "reconnect": None}
         for name in plain:
             if values.get(name) not in (plain[name], None):
-                yield name, 'is of ControlNets, and variant = "channels" is none; leave it out'
+                yield name, f'is of ControlNets, and variant = "{variant}" is none; leave it out'
     if values.get("detect") and values.get("condition_column") is not None:
         yield "condition_column", "and detect both provide the condition; set only one of them"
     if values.get("detect") and values.get("palette") is not None:

@@ -101,7 +101,7 @@ def test_a_tokenizer_of_another_model_is_named(saved, tmp_path) -> None:
         {"controlnet_conditioning_channel_order": "grb"}, {"global_pool_conditions": "no"},
         {"_maquette": {"encoder": ["release"]}}, {"_maquette": {"contract": [1]}}, {"_maquette": 3},
         {"_maquette": {"contract": {"condition_range": "all"}}},
-        {"conditioning_embedding_out_channels": [0]},
+        {"conditioning_embedding_out_channels": [0]}, {"rank": 10**9},
     ],
 )  # fmt: skip
 def test_a_controlnet_with_a_wrong_value_is_refused(saved, values, tmp_path) -> None:

@@ -5,7 +5,7 @@ A residual is added to the image's tokens after each block but the last, which d
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, cast
 
@@ -17,21 +17,13 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.transformers.sd3_context import SD3Context
 from maquette.backbones.transformers.sd3_control import SD3Control
+from maquette.backbones.transformers.sd3_tokens import SD3State, embed, run, tokens, unpatched
 from maquette.errors import MaquetteError
 from maquette.formats.transformers.sd3 import Design, told_config
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
-
-
-@dataclass(frozen=True)
-class SD3State:
-    """What precedes the first block."""
-
-    x: Tensor  # (B, L, D) the image's tokens
-    time: Tensor  # (B, D) time and pooled text
-    context: Tensor | None  # (B, T, D) the text's tokens
-    grid: tuple[int, int]  # rows and columns of the image's tokens
 
 
 class SD3Encoder(nn.Module):
@@ -68,15 +60,15 @@ class SD3Encoder(nn.Module):
         if self.zero_pooled and text.pooled is not None:
             text = replace(text, pooled=torch.zeros_like(text.pooled))
         patches = self.borrowed[0] if self.borrowed else self.pos_embed
-        state = _embed(self, patches, self.downscale, latents, timestep, text)
+        state = embed(self, patches, self.downscale, latents, timestep, text)
         x, context, maps = state.x, state.context, []
         if control_features is not None:
-            x = x + _tokens(control_features)
+            x = x + tokens(control_features)
         for block in self.transformer_blocks[:outputs]:
             if context is None:
-                x = _run(self, block, x, state.time)
+                x = run(self, block, x, state.time)
             else:
-                context, x = _run(self, block, x, context, state.time)
+                context, x = run(self, block, x, context, state.time)
             maps.append(x.mT.unflatten(2, state.grid))
         return tuple(maps)
 
@@ -106,9 +98,9 @@ class SD3Whole(nn.Module):
             control_features: (B or 1, D, h / p, w / p), added to the image's tokens.
         """
         patches = cast(nn.Module, self.pos_embed)
-        state = _embed(self, patches, self.downscale, latents, timestep, Conditioning.of(text))
+        state = embed(self, patches, self.downscale, latents, timestep, Conditioning.of(text))
         if control_features is not None:
-            state = replace(state, x=state.x + _tokens(control_features))
+            state = replace(state, x=state.x + tokens(control_features))
         return _finished(self, state)
 
 
@@ -117,16 +109,10 @@ def _finished(of: Any, state: SD3State, residuals: Sequence[Tensor | None] = ())
     x, context = state.x, state.context
     assert context is not None, "a base reads the prompt"
     for block, residual in zip_longest(of.transformer_blocks, residuals):
-        context, x = _run(of, block, x, context, state.time)
+        context, x = run(of, block, x, context, state.time)
         if residual is not None:
-            x = x + _tokens(residual)
-    return _unpatched(of.proj_out(of.norm_out(x, state.time)), state.grid, of.pos_embed.patch_size, of.out_channels)
-
-
-def _unpatched(x: Tensor, grid: tuple[int, int], side: int, channels: int) -> Tensor:
-    """Tokens (B, L, p p C), a patch's channels innermost, to (B, C, h, w)."""
-    patches = x.unflatten(1, grid).unflatten(3, (side, side, channels))
-    return patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+            x = x + tokens(residual)
+    return unpatched(of.proj_out(of.norm_out(x, state.time)), state.grid, of.pos_embed.patch_size, of.out_channels)
 
 
 def _copied(network: SD3Transformer2DModel, number: int, design: Design) -> nn.Module:
@@ -140,43 +126,6 @@ def _copied(network: SD3Transformer2DModel, number: int, design: Design) -> nn.M
     return JointTransformerBlock(
         *sizes, qk_norm=config.qk_norm, use_dual_attention=number in config.dual_attention_layers
     )
-
-
-def _embed(
-    of: Any, patches: nn.Module, downscale: int, latents: Tensor, timestep: Tensor | int, text: Conditioning
-) -> SD3State:
-    """Embed latents (B, C, h, w), timestep (B,) or an int, and text with the embedders of a base or a copy."""
-    assert text.pooled is not None, "this transformer takes pooled text"
-    steps = torch.as_tensor(timestep, device=latents.device).expand(len(latents))
-    grid = _grid(patches, latents, downscale)
-    time = of.time_text_embed(steps, text.pooled)
-    context = None if of.context_embedder is None else of.context_embedder(text.hidden_states)
-    return SD3State(patches(latents).contiguous(), time, context, grid)
-
-
-def _grid(patches: Any, latents: Tensor, downscale: int) -> tuple[int, int]:
-    """Rows and columns of tokens of latents (B, C, h, w)."""
-    side, most = patches.patch_size, patches.pos_embed_max_size
-    height, width = latents.shape[2:]
-    if height % side or width % side or max(height, width) > most * side:
-        step = side * downscale
-        raise MaquetteError(
-            f"This base takes images whose sides are multiples of {step} up to {most * step} pixels, not "
-            f"{width * downscale}×{height * downscale}; choose another size."
-        )
-    return height // side, width // side
-
-
-def _run(of: Any, block: nn.Module, *inputs: Tensor) -> Any:
-    """Run a block on tokens (B, L, D), perhaps text (B, T, D), and time (B, D); recomputed for gradients if asked."""
-    if of.gradient_checkpointing and torch.is_grad_enabled():
-        return of._gradient_checkpointing_func(block, *inputs)
-    return block(*inputs)
-
-
-def _tokens(maps: Tensor) -> Tensor:
-    """(B, D, h, w) to (B, h w, D)."""
-    return maps.flatten(2).mT
 
 
 class SD3Backbone:
@@ -218,6 +167,10 @@ class SD3Backbone:
         """For a ControlNet of variant "channels"."""
         return SD3Whole(self.network, self.downscale).requires_grad_(True)
 
+    def make_context(self, rank: int) -> SD3Context:
+        """For a ControlNet of variant "context"."""
+        return SD3Context(self.network, self.downscale, rank)
+
     def _design(self, config: Mapping[str, Any] | None) -> Design:
         return Design.read(config, len(self.network.transformer_blocks) // 2)
 
@@ -230,7 +183,7 @@ class SD3Backbone:
         trained = any(parameter.requires_grad for parameter in self.network.time_text_embed.parameters())
         with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
             patches = self.network.pos_embed
-            return _embed(self.network, patches, self.downscale, latents, timestep, Conditioning.of(text))
+            return embed(self.network, patches, self.downscale, latents, timestep, Conditioning.of(text))
 
     def finish(self, state: SD3State, residuals: Residuals | None = None) -> Tensor:
         if residuals is None:
