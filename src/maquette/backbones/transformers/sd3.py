@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.transformers.blocks import Copied, if_trained, parameters_of, run
+from maquette.backbones.transformers.packing import tokens_of, unpatched
 from maquette.backbones.transformers.sd3_control import SD3Control
 from maquette.errors import MaquetteError
 from maquette.formats.transformers.sd3 import Design, told_config
@@ -34,16 +36,13 @@ class SD3State:
     grid: tuple[int, int]  # rows and columns of the image's tokens
 
 
-class SD3Encoder(nn.Module):
+class SD3Encoder(Copied):
     """The embedders and the first blocks, which a ControlNet copies; modules are named as in diffusers.
 
     Args:
         network: of the base, copied.
         downscale: pixels per latent cell, along a side.
     """
-
-    gradient_checkpointing = False  # set by training
-    _gradient_checkpointing_func: Any
 
     def __init__(self, network: SD3Transformer2DModel, design: Design, downscale: int) -> None:
         super().__init__()
@@ -71,25 +70,22 @@ class SD3Encoder(nn.Module):
         state = _embed(self, patches, self.downscale, latents, timestep, text)
         x, context, maps = state.x, state.context, []
         if control_features is not None:
-            x = x + _tokens(control_features)
+            x = x + tokens_of(control_features)
         for block in self.transformer_blocks[:outputs]:
             if context is None:
-                x = _run(self, block, x, state.time)
+                x = run(self, block, x, state.time)
             else:
-                context, x = _run(self, block, x, context, state.time)
+                context, x = run(self, block, x, context, state.time)
             maps.append(x.mT.unflatten(2, state.grid))
         return tuple(maps)
 
 
-class SD3Whole(nn.Module):
+class SD3Whole(Copied):
     """All of a transformer, as a copy that predicts by itself; modules are named as in diffusers."""
-
-    gradient_checkpointing = False  # set by training
-    _gradient_checkpointing_func: Any
 
     def __init__(self, network: SD3Transformer2DModel, downscale: int) -> None:
         super().__init__()
-        self.downscale, self.out_channels = downscale, network.out_channels
+        self.downscale = downscale
         for name, part in copy.deepcopy(network).named_children():
             self.add_module(name, part)
 
@@ -108,7 +104,7 @@ class SD3Whole(nn.Module):
         patches = cast(nn.Module, self.pos_embed)
         state = _embed(self, patches, self.downscale, latents, timestep, Conditioning.of(text))
         if control_features is not None:
-            state = replace(state, x=state.x + _tokens(control_features))
+            state = replace(state, x=state.x + tokens_of(control_features))
         return _finished(self, state)
 
 
@@ -117,16 +113,10 @@ def _finished(of: Any, state: SD3State, residuals: Sequence[Tensor | None] = ())
     x, context = state.x, state.context
     assert context is not None, "a base reads the prompt"
     for block, residual in zip_longest(of.transformer_blocks, residuals):
-        context, x = _run(of, block, x, context, state.time)
+        context, x = run(of, block, x, context, state.time)
         if residual is not None:
-            x = x + _tokens(residual)
-    return _unpatched(of.proj_out(of.norm_out(x, state.time)), state.grid, of.pos_embed.patch_size, of.out_channels)
-
-
-def _unpatched(x: Tensor, grid: tuple[int, int], side: int, channels: int) -> Tensor:
-    """Tokens (B, L, p p C), a patch's channels innermost, to (B, C, h, w)."""
-    patches = x.unflatten(1, grid).unflatten(3, (side, side, channels))
-    return patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+            x = x + tokens_of(residual)
+    return unpatched(of.proj_out(of.norm_out(x, state.time)), state.grid, of.pos_embed.patch_size)
 
 
 def _copied(network: SD3Transformer2DModel, number: int, design: Design) -> nn.Module:
@@ -165,18 +155,6 @@ def _grid(patches: Any, latents: Tensor, downscale: int) -> tuple[int, int]:
             f"{width * downscale}×{height * downscale}; choose another size."
         )
     return height // side, width // side
-
-
-def _run(of: Any, block: nn.Module, *inputs: Tensor) -> Any:
-    """Run a block on tokens (B, L, D), perhaps text (B, T, D), and time (B, D); recomputed for gradients if asked."""
-    if of.gradient_checkpointing and torch.is_grad_enabled():
-        return of._gradient_checkpointing_func(block, *inputs)
-    return block(*inputs)
-
-
-def _tokens(maps: Tensor) -> Tensor:
-    """(B, D, h, w) to (B, h w, D)."""
-    return maps.flatten(2).mT
 
 
 class SD3Backbone:
@@ -223,12 +201,10 @@ class SD3Backbone:
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         network = self.network
-        used = (network.transformer_blocks, network.norm_out, network.proj_out)
-        return [parameter for part in used for parameter in part.parameters()]
+        return parameters_of(network.transformer_blocks, network.norm_out, network.proj_out)
 
     def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> SD3State:
-        trained = any(parameter.requires_grad for parameter in self.network.time_text_embed.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+        with if_trained(self.network.time_text_embed):
             patches = self.network.pos_embed
             return _embed(self.network, patches, self.downscale, latents, timestep, Conditioning.of(text))
 
