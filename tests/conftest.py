@@ -76,7 +76,8 @@ def randomise(net: ControlNet, seed: int = 7) -> ControlNet:
     """Give every zero layer random weights, so that a test of the residuals can fail."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for layer in (net.condition_encoder.conv_out, *net.zero_convs):
+        entries = getattr(net.trainable_copy, "entries", [])  # zero layers that a copy begins with
+        for layer in (net.condition_encoder.conv_out, *entries, *net.zero_convs):
             for parameter in layer.parameters():
                 parameter.copy_(0.2 * torch.randn(parameter.shape, generator=generator))
     return net

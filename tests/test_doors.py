@@ -59,7 +59,7 @@ ALLOWED = {
     "data/sources/parquet.py": {"from_parquet", "read_metadata", "read_schema"},
     "metrics/clip.py": {"from_pretrained"},
     "text/clip.py": {"from_pretrained"},
-    "text/qwen.py": {"from_pretrained"},
+    "text/language.py": {"from_pretrained"},
     "text/sd3.py": {"from_pretrained"},
 }
 """Files outside of the doors, or folders, and what they may call."""

@@ -9,8 +9,8 @@ from transformers import CLIPTextModel
 from maquette.backbones.transformers.flux import FluxBackbone
 from maquette.base import Base, Defaults
 from maquette.text.flux import FluxText
-from tests.conftest import tiny_clip, tiny_vae
-from tests.tiny_sd3 import SHIFT, WIDTH, randomised, tiny_t5
+from tests.conftest import tiny_clip
+from tests.tiny_sd3 import WIDTH, certain_vae, randomised, tiny_t5
 
 HEADS, POOLED = 2, 16
 XLABS = {"patch_size": 2, "conditioning_embedding_channels": 4}
@@ -30,22 +30,27 @@ def tiny_transformer(doubles: int = 3, singles: int = 4, seed: int = 0, **more) 
 
 
 def tiny_flux(doubles: int = 3, singles: int = 4, seed: int = 0, context: int = 16, **more) -> Base:
-    """A whole base; its posteriors are certain, so that a sample of one is its mean."""
-    transformer = tiny_transformer(doubles, singles, seed, **more)
-    torch.manual_seed(seed)
-    vae, channels = tiny_vae(4), 4
-    vae.register_to_config(shift_factor=SHIFT, scaling_factor=1.5)
-    vae.quant_conv.weight.data[channels:], vae.quant_conv.bias.data[channels:] = 0, -30
+    """A whole base."""
+    transformer, vae = tiny_transformer(doubles, singles, seed, **more), certain_vae(seed)
     length = 512 if transformer.config.guidance_embeds else 256
     text = FluxText(tiny_clip(CLIPTextModel, POOLED, context), replace(tiny_t5(), length=length), WIDTH)
     return Base("tiny-flux", FluxBackbone(transformer), vae, text, SCHEDULE, 128, Defaults(28, 1.0, "euler"))
 
 
-def published(network: FluxTransformer2DModel, doubles: int, singles: int = 0, seed: int = 5, **more):
-    """diffusers' ControlNet on a base, every weight random."""
+def published(
+    network: FluxTransformer2DModel, doubles: int, singles: int = 0, seed: int = 5, paints: bool = False, **more
+):
+    """diffusers' ControlNet on a base, every weight random.
+
+    Args:
+        paints: whether a mask comes beside its condition, as in alimama's; diffusers has no setting for it.
+    """
     config = {name: value for name, value in network.config.items() if name[0] != "_" and name != "out_channels"}
     config = {**config, "num_layers": doubles, "num_single_layers": singles, **more}
-    return randomised(FluxControlNetModel.from_config(config), seed).eval()
+    net = FluxControlNetModel.from_config(config)
+    if paints:
+        net.controlnet_x_embedder = torch.nn.Linear(config["in_channels"] + 4, network.inner_dim)
+    return randomised(net, seed).eval()
 
 
 def originals(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -1,7 +1,7 @@
 """A tiny Stable Diffusion 3 on random weights: the transformer, two CLIPs, T5 and an autoencoder with a shift."""
 
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, SD3ControlNetModel, SD3Transformer2DModel
+from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3ControlNetModel, SD3Transformer2DModel
 from torch import nn
 from transformers import CLIPTextModelWithProjection, T5Config, T5EncoderModel, T5TokenizerFast
 
@@ -41,14 +41,18 @@ def tiny_t5() -> T5:
     return T5(T5EncoderModel(config).eval(), tokenizer)
 
 
-def tiny_sd3(t5: bool = True, blank: int = 0, blocks: int = 4, seed: int = 0, context: int = 16, **more) -> Base:
-    """A whole base; its posteriors are certain, so that a sample of one is its mean."""
-    transformer = tiny_transformer(blocks, seed, **more)
+def certain_vae(seed: int = 0) -> AutoencoderKL:
+    """With a shift, and posteriors that are certain, so that a sample of one is its mean."""
     torch.manual_seed(seed)
-    vae = tiny_vae(transformer.config.in_channels)
+    vae, channels = tiny_vae(4), 4
     vae.register_to_config(shift_factor=SHIFT, scaling_factor=1.5)
-    channels = transformer.config.in_channels
     vae.quant_conv.weight.data[channels:], vae.quant_conv.bias.data[channels:] = 0, -30
+    return vae
+
+
+def tiny_sd3(t5: bool = True, blank: int = 0, blocks: int = 4, seed: int = 0, context: int = 16, **more) -> Base:
+    """A whole base."""
+    transformer, vae = tiny_transformer(blocks, seed, **more), certain_vae(seed)
     clips = [
         tiny_clip(CLIPTextModelWithProjection, width, context, projection_dim=projection)
         for width, projection in zip((16, 8), PROJECTIONS, strict=True)

@@ -70,7 +70,7 @@ class Base:
         self.execution_device: torch.device | None = None
         self.backbone = backbone
         self.text_encoder = text
-        self.noise = noise_process(scheduler_config)
+        self.noise = noise_process(scheduler_config, getattr(backbone, "whole_steps", None))
         self.defaults = defaults or Defaults(sampler=self.noise.samplers[0])
         self.size = size
         if text is not None:

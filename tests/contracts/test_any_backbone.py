@@ -13,6 +13,7 @@ from tests.own_pairs import weights, write_pairs
 from tests.tiny_flux import tiny_flux
 from tests.tiny_qwen import tiny_qwen
 from tests.tiny_sd3 import MEDIUM, tiny_sd3
+from tests.tiny_zimage import tiny_zimage
 from tests.toy_backbone import toy_base
 
 import maquette as mq
@@ -28,6 +29,7 @@ BASES: dict[str, dict[str, Callable[[], Base]]] = {
     "stable-diffusion-3": {"sd3": tiny_sd3, "sd3 of five blocks": lambda: tiny_sd3(t5=False, blocks=5, **MEDIUM)},
     "flux": {"flux": tiny_flux},
     "qwen-image": {"qwen": tiny_qwen},
+    "z-image": {"zimage": tiny_zimage},
     "toy": {"toy": toy_base},
 }
 """By family: small bases with random weights."""
@@ -112,7 +114,7 @@ def test_outputs_go_to_the_slots_they_are_wired_to(base) -> None:
 def test_an_unused_output_is_not_computed(base, monkeypatch) -> None:
     """Neither its zero layer nor the block that only this output needs."""
     net, ran = net_on(base), []
-    lists = (getattr(net.trainable_copy, name, None) for name in ("transformer_blocks", "blocks"))
+    lists = (getattr(net.trainable_copy, name, None) for name in ("transformer_blocks", "control_layers", "blocks"))
     last_block = getattr(net.trainable_copy, "mid_block", None) or next(blocks for blocks in lists if blocks)[-1]
     for module in (net.zero_convs[-1], last_block):
         module.register_forward_hook(lambda *_: ran.append("it ran"))
@@ -129,8 +131,11 @@ def test_two_compose_as_the_sum_of_their_residuals(base) -> None:
     z, t, text, _ = inputs(base, first)
     with torch.no_grad():
         parts = [net(*inputs(base, net)) for net in (first, second)]
-        summed = Residuals(None if a is None else a + b for a, b in zip(*parts, strict=True))
-        expected = base.predict(z, t, text, summed)
+        values, beside = (
+            [None if a is None else a + b for a, b in zip(*both, strict=True)]
+            for both in (parts, [part.beside for part in parts])
+        )
+        expected = base.predict(z, t, text, Residuals(values, beside=beside))
     assert torch.equal(predict(base, first, second), expected)
     assert not torch.equal(expected, predict(base, first))
 
@@ -173,7 +178,7 @@ class KilledError(Exception):
     """Ends a training run in the middle of a step."""
 
 
-@pytest.mark.parametrize("base", ["sd15", "sdxl", "sd3", "qwen", "toy"], indirect=True)
+@pytest.mark.parametrize("base", ["sd15", "sdxl", "sd3", "qwen", "zimage", "toy"], indirect=True)
 def test_trained_killed_resumed_saved_and_loaded(base, tmp_path, monkeypatch) -> None:
     write_pairs(tmp_path / "pairs")
 

@@ -97,6 +97,27 @@ def test_one_control(form, tmp_path) -> None:
     assert torch.allclose(ours(base, control), expected, atol=1e-4)
 
 
+def test_painting_in(tmp_path) -> None:
+    """alimama's: diffusers has no class for it, so the mask is put beside the latents that its pipeline makes."""
+    base, picture = tiny_flux(), torch.rand(1, 3, SIZE[1], SIZE[0])
+    white = torch.zeros(1, 1, SIZE[1], SIZE[0])
+    white[..., 20:50, 13:] = 1
+    net = published(base.backbone.network, 2, paints=True)
+    net.save_pretrained(tmp_path)
+    control = mq.Control(mq.load_controlnet(tmp_path, base), picture.masked_fill(white > 0, -1))
+    forward, kept = net.forward, pack(1 - torch.nn.functional.interpolate(white, (SIZE[1] // 8, SIZE[0] // 8)))
+
+    def with_mask(hidden_states, controlnet_cond, **more):
+        beside = kept.expand(len(controlnet_cond), -1, -1)
+        return forward(hidden_states, torch.cat([controlnet_cond, beside], dim=-1), **more)
+
+    net.forward = with_mask
+    pipeline = FluxControlNetPipeline(**parts(base), controlnet=net)
+    expected = theirs(pipeline, control_image=(2 * picture - 1).masked_fill(white > 0, -1))
+    assert torch.allclose(ours(base, control), expected, atol=1e-4)
+    assert not torch.allclose(ours(base, mq.Control(control.net, picture)), expected, atol=1e-2)
+
+
 def test_a_union_is_told_the_kind_of_its_condition_by_name(tmp_path) -> None:
     """Two kinds are two runs, which add up; a missing or unknown name is a sentence."""
     base, condition = tiny_flux(), torch.rand(1, 3, SIZE[1], SIZE[0])

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import SD3ControlNetModel, SD3Transformer2DModel
+from tests.compared import assert_same_gradients, assert_saved_alike
 from tests.tiny_sd3 import MEDIUM, PROJECTIONS, WIDTH, published, tiny_sd3, tiny_transformer
 
 from maquette.backbones.transformers.sd3 import SD3Backbone
@@ -108,24 +109,10 @@ def test_residuals_prediction_and_gradients(form, tmp_path) -> None:
         assert expected.std() > 0.1
         assert torch.allclose(residual.flatten(2).mT, expected, atol=1e-5)
     assert torch.allclose(ours, predicted, atol=1e-5)
-    gradients = {net.control.published(name): value.grad for name, value in net.named_parameters()}
-    assert sum(grad is not None and bool(grad.any()) for grad in gradients.values()) > 20
-    for name, parameter in theirs.named_parameters():
-        mine, expected = (torch.zeros(1) if grad is None else grad for grad in (gradients[name], parameter.grad))
-        assert (mine - expected).abs().max() <= 1e-5 * max(1, expected.abs().max()), name
+    assert_same_gradients(net, theirs)
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_saved_it_is_the_file_that_diffusers_wrote(form, tmp_path) -> None:
     _, theirs, net = theirs_and_ours(FORMS[form], tmp_path / "theirs")
-    net.save(tmp_path / "ours")
-    again, report = SD3ControlNetModel.from_pretrained(tmp_path / "ours", output_loading_info=True)
-    assert not report["missing_keys"]
-    assert not report["unexpected_keys"]
-    mine, stored = again.state_dict(), theirs.state_dict()
-    assert mine.keys() == stored.keys()
-    assert all(torch.equal(mine[name], stored[name]) for name in stored)
-    assert {k: v for k, v in again.config.items() if k[0] != "_" and k != "dual_attention_layers"} == {
-        k: v for k, v in theirs.config.items() if k[0] != "_" and k != "dual_attention_layers"
-    }
-    assert [*again.config["dual_attention_layers"]] == [*theirs.config["dual_attention_layers"]]
+    assert_saved_alike(net, theirs, tmp_path / "ours")

@@ -1,5 +1,6 @@
 """Whole generations with Stable Diffusion 3 equal those of diffusers' pipelines, from folders that either wrote."""
 
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
     SD3ControlNetModel,
+    StableDiffusion3ControlNetInpaintingPipeline,
     StableDiffusion3ControlNetPipeline,
     StableDiffusion3Pipeline,
 )
@@ -90,6 +92,23 @@ def test_one_control(form, tmp_path) -> None:
     without = ours(base)
     assert not torch.allclose(without, expected, atol=0.1)
     assert torch.allclose(ours(base, control), expected, atol=1e-4)
+
+
+def test_painting_in(tmp_path) -> None:
+    """alimama's: zeros for the pooled text, but shifted latents; only its tensors tell of the mask."""
+    base, picture = tiny_sd3(), torch.rand(1, 3, SIZE[1], SIZE[0])
+    white = torch.zeros(1, 1, SIZE[1], SIZE[0])
+    white[..., 20:50, 13:] = 1
+    net = published(base, 2, extra_conditioning_channels=1)
+    net.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["extra_conditioning_channels"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    control = mq.Control(mq.load_controlnet(tmp_path, base), picture.masked_fill(white > 0, -1))
+    pipeline = StableDiffusion3ControlNetInpaintingPipeline(**parts(base), controlnet=net)
+    expected = theirs(pipeline, control_image=2 * picture - 1, control_mask=white)
+    assert torch.allclose(ours(base, control), expected, atol=1e-4)
+    assert not torch.allclose(ours(base, mq.Control(control.net, picture)), expected, atol=1e-2)
 
 
 def test_a_net_of_ours_in_diffusers(tmp_path) -> None:

@@ -10,6 +10,7 @@ from tests.own_pairs import weights
 from tests.tiny_flux import tiny_flux
 from tests.tiny_qwen import tiny_qwen
 from tests.tiny_sd3 import tiny_sd3
+from tests.tiny_zimage import tiny_zimage
 
 import maquette as mq
 from maquette.base import Base
@@ -27,14 +28,19 @@ class Family:
     make: Callable[..., Base]
     blocks: int
     copied: str  # a weight of the last block that is copied
-    title: str
+    told: str
     short: str
 
 
 FAMILIES = {
-    "sd3": Family(tiny_sd3, 3, "transformer_blocks.2.ff.net.2.weight", "Stable Diffusion 3", "Stable Diffusion 3"),
-    "flux": Family(tiny_flux, 4, "single_transformer_blocks.0.proj_out.weight", "Flux.1", "Flux"),
-    "qwen": Family(tiny_qwen, 3, "transformer_blocks.2.img_mlp.net.2.weight", "Qwen-Image", "Qwen-Image"),
+    "sd3": Family(
+        tiny_sd3, 3, "transformer_blocks.2.ff.net.2.weight", "Stable Diffusion 3, text 40 wide", "Stable Diffusion 3"
+    ),
+    "flux": Family(tiny_flux, 4, "single_transformer_blocks.0.proj_out.weight", "Flux.1, text 40 wide", "Flux"),
+    "qwen": Family(tiny_qwen, 3, "transformer_blocks.2.img_mlp.net.2.weight", "Qwen-Image, text 40 wide", "Qwen-Image"),
+    "zimage": Family(
+        tiny_zimage, 3, "control_layers.2.feed_forward.w2.weight", "Z-Image, condition of 4 channels", "Z-Image"
+    ),
 }
 
 
@@ -69,7 +75,7 @@ def test_trained_resumed_described_and_used(maquette, family, base, image, monke
 
     code, told, _ = maquette("info", "whole")
     assert code == 0
-    assert f"{family.title}, text 40 wide" in told
+    assert family.told in told
     assert "diorama/canny" in told
     options = ("--base", base, "--controlnet", "whole", "--steps", 2, "--size", "64x64", "--device", "cpu")
     code, _, err = maquette("generate", image, *options, "--condition", "canny", "-o", "made.png")

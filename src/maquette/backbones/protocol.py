@@ -5,10 +5,11 @@ L text tokens, D text width. Transformer tokens are passed as maps: (B, tokens, 
 with p × p latents per token becomes (B, C, h / p, w / p), a slot with `channels` C and `downscale` p.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from maquette.backbones.residuals import Residuals
@@ -20,6 +21,10 @@ from maquette.text.conditioning import Conditioning, TextInputs
 
 ConditionSpace = Literal["pixels", "latents"]
 """Input of a condition encoder: the condition map, or its latents from the autoencoder."""
+
+
+Paints = Literal["never", "only", "also"]
+"""Whether a condition is a picture of which a part is to be painted in, or may be one in place of a map."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,9 @@ class Copy(Protocol):
         Args:
             latents: (B, C, h, w); timestep an int or (B,).
             control_features: (B or 1, C, h, w), added to the first layer's output; of a union a list of `Typed`.
+
+        Of a family with `early` outputs it takes a function, `early`, from these to the residuals they become. Its zero
+        layers are then in a list `entries`, if it begins with any.
         """
 
 
@@ -65,27 +73,48 @@ class ControlFamily(Protocol):
     Methods with a body are defaults that fit most families.
     """
 
+    parts: ClassVar[Mapping[str, str]] = {}  # beginnings of its weights' names and of published ones, if that is all
     outputs: tuple[Slot, ...]  # of the copy
     wiring: Wiring  # of a new ControlNet
     condition_space: ConditionSpace
     shifts_latents: bool = True  # whether a condition's latents are shifted as an image's are
     types: int = 0  # kinds of condition that a union tells apart; 0 of any other ControlNet
     joins_types: bool = True  # whether a union takes several conditions in one run
-    paints: bool = False  # whether it is given, beside a condition's latents, which of its cells are to be painted
+    paints: Paints = "never"  # whether it is given pictures with a part to be painted in
     serves_both: bool = False  # whether residuals under the prompt are added under the negative prompt too
     idle_weights: bool = False  # whether some weights reach no output, so that they get no gradient
     first_layer: str = ""  # published name of the weight that reads the latents, where variant "channels" widens it
+    early: int = 0  # first outputs whose residuals the copy has to know, since what it sees further on holds them
+    enters_copy: bool = False  # whether the copy begins with the zero layer, behind a condition encoder without one
 
     def zero_layer(self, output: Slot) -> nn.Module:
         """The layer between an output and its slots: (B, C, h, w) to the same shape, initially zero."""
         return zero_convolution(output.channels, output.channels)
 
+    def zero_layers(self) -> list[nn.Module]:
+        """Those of all outputs, in their order."""
+        return [self.zero_layer(output) for output in self.outputs]
+
     def condition_encoder(self) -> nn.Module | None:
         """Its own condition encoder, with a last layer `conv_out`; None for the usual one of its condition space."""
         return None
 
+    def painted(self, pictures: Tensor, blank: Tensor, kept: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+        """The condition encoder's input (B, C', h, w) for pictures to paint in, as far as a family `paints`.
+
+        Args:
+            pictures: (B, 3, H, W) in [0, 1].
+            blank: (B, 1, H, W) bool, True where they are to be painted in.
+            kept: (B, 1, h, w) bool, True at cells that are not.
+            encode: from pictures to latents (B, C, h, w).
+        """
+        latents = encode(pictures.masked_fill(blank, 0))
+        return torch.cat([latents, kept.to(latents)], dim=1)
+
     def published(self, name: str) -> str:
         """The published name of a weight in `trainable_copy.`, `condition_encoder.` or `zero_convs.NUMBER.`."""
+        part = next(part for part in self.parts if name.startswith(part))
+        return self.parts[part] + name.removeprefix(part)
 
     def config(self, encoder: nn.Module) -> dict[str, Any]:
         """config.json of a ControlNet with this condition encoder, for other libraries to load."""
@@ -113,7 +142,8 @@ class Backbone(Protocol):
     """The denoising network, in two halves; a ControlNet adds its residuals between them.
 
     One that was trained with another guidance than the classifier-free has a method `guide` (negative, positive,
-    scale), each prediction (B, C, h, w), in its place.
+    scale), each prediction (B, C, h, w), in its place. One whose last sampling step starts at σ = 1 / steps, though its
+    shift is static, has `whole_steps` True.
     """
 
     family: str  # its name in `checkpoints.families`

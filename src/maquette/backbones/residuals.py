@@ -1,6 +1,6 @@
 """What ControlNets add to a backbone: the one type shared by composition, weighting and backbones."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,14 +18,26 @@ class Own(NamedTuple):
     factor: float | Tensor = 1.0  # how far the base's prediction moves towards it; (1 or B, 1, h or 1, w or 1)
 
 
+class Tokens(NamedTuple):
+    """Tokens of an image as a map, and those behind them in the same sequence, of padding and text."""
+
+    map: Tensor  # (B, C, h, w)
+    beside: Tensor  # (B, T, C)
+
+
 class Residuals(Sequence[Tensor | None]):
     """One tensor (B, C, h, w) for each slot of the backbone, None where nothing is added.
 
-    Networks that predict by themselves add to no slot; their predictions are in `own`.
+    Networks that predict by themselves add to no slot; their predictions are in `own`. Where a ControlNet adds to the
+    tokens beside the image's as well, of padding and text, that is in `beside`: (B, T, C) or None for each slot. They
+    lie nowhere in the image, so a mask acts there by the share of the image that it leaves.
     """
 
-    def __init__(self, values: Iterable[Tensor | None], own: Iterable[Own] = ()) -> None:
+    def __init__(
+        self, values: Iterable[Tensor | None], own: Iterable[Own] = (), beside: Iterable[Tensor | None] | None = None
+    ) -> None:
         self.values, self.own = tuple(values), tuple(own)
+        self.beside = (None,) * len(self.values) if beside is None else tuple(beside)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -38,16 +50,19 @@ class Residuals(Sequence[Tensor | None]):
 
     def __add__(self, other: "Residuals") -> "Residuals":
         assert len(self) == len(other), "residuals of different families cannot be added"
-        return Residuals((_plus(a, b) for a, b in zip(self, other, strict=True)), self.own + other.own)
+        beside = (_plus(*_of_one_length(a, b)) for a, b in zip(self.beside, other.beside, strict=True))
+        return Residuals((_plus(a, b) for a, b in zip(self, other, strict=True)), self.own + other.own, beside)
 
     @staticmethod
-    def wired(outputs: Sequence[Tensor | None], wiring: Wiring, slots: int) -> "Residuals":
+    def wired(outputs: Sequence[Tensor | Tokens | None], wiring: Wiring, slots: int) -> "Residuals":
         """Each output (B, C, h, w) of a ControlNet at every slot it is wired to: the same tensor, not copies."""
         values: list[Tensor | None] = [None] * slots
+        beside: list[Tensor | None] = [None] * slots
         for output, places in zip(outputs, wiring, strict=False):
+            map_, behind = output if isinstance(output, Tokens) else (output, None)
             for place in places:
-                values[place] = _plus(values[place], output)
-        return Residuals(values)
+                values[place], beside[place] = _plus(values[place], map_), _plus(beside[place], behind)
+        return Residuals(values, beside=beside)
 
     def add_to(self, features: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """A backbone's features, (B, C, h, w) per slot, with the residuals added."""
@@ -66,39 +81,59 @@ class Residuals(Sequence[Tensor | None]):
                 'balance other than "prompt", and condition_in other than "weighted".'
             )
         own = (Own(prediction, factor * per_slot[0]) for prediction, factor in self.own)
-        return Residuals((_times(value, factor) for value, factor in zip(self, per_slot, strict=True)), own)
+        values, beside = (
+            [_times(value, factor) for value, factor in zip(part, per_slot, strict=True)]
+            for part in (self.values, self.beside)
+        )
+        return Residuals(values, own, beside)
 
     def masked(self, masks: Sequence[Tensor] | None) -> "Residuals":
         """Each slot multiplied by its mask (1, 1, h, w) in [0, 1]; None: no masks. Pooled ones get the mask's shape."""
         if masks is None:
             return self
-        pairs = zip(self, masks, strict=True)
         own = (Own(prediction, factor * _of_cells(masks[0], prediction)) for prediction, factor in self.own)
-        return Residuals((None if value is None else value * mask for value, mask in pairs), own)
+        values = (None if value is None else value * mask for value, mask in zip(self, masks, strict=True))
+        beside = (
+            None if value is None else value * mask.mean() for value, mask in zip(self.beside, masks, strict=True)
+        )
+        return Residuals(values, own, beside)
 
     def pooled(self) -> "Residuals":
         """Each slot averaged over the image, (B, C, 1, 1): style without layout."""
-        return Residuals(None if value is None else value.mean(dim=(2, 3), keepdim=True) for value in self)
+        pooled = (None if value is None else value.mean(dim=(2, 3), keepdim=True) for value in self)
+        return Residuals(pooled, beside=self.beside)
 
     def pad_front(self, rows: int) -> "Residuals":
         """With `rows` rows of zeros in front of the batch, which leave those rows unchanged."""
-        return Residuals((_padded(value, rows) for value in self), (_padded_own(own, rows) for own in self.own))
+        return self._each(lambda value: _padded(value, rows), (_padded_own(own, rows) for own in self.own))
 
     def twice(self) -> "Residuals":
         """For both halves of a batch of two branches, from those of one."""
-        return Residuals(None if value is None else torch.cat([value, value]) for value in self)
+        return self._each(lambda value: torch.cat([value, value]))
 
     def last(self, rows: int) -> "Residuals":
         """Those of the last rows of the batch, where it has more; without what networks predict by themselves."""
-        return Residuals(None if value is None else value[-rows:] for value in self)
+        return self._each(lambda value: value[-rows:])
+
+    def _each(self, change: Callable[[Tensor], Tensor], own: Iterable[Own] = ()) -> "Residuals":
+        """With every tensor, (B, C, h, w) or (B, T, C), changed."""
+        values, beside = (
+            [None if value is None else change(value) for value in part] for part in (self.values, self.beside)
+        )
+        return Residuals(values, own, beside)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Those of the slots, (B, C, h, w), by the slot's number; without what networks predict by themselves."""
-        return {str(slot): value for slot, value in enumerate(self) if value is not None}
+        """Those of the slots, (B, C, h, w), by the slot's number, and those beside, (B, T, C), with "+" behind it.
+
+        What networks predict by themselves is left out.
+        """
+        named = {str(slot): value for slot, value in enumerate(self) if value is not None}
+        return named | {f"{slot}+": value for slot, value in enumerate(self.beside) if value is not None}
 
     def like(self, tensors: dict[str, Tensor]) -> "Residuals":
-        """Others at the same slots, (B, C, h, w), named as by `tensors`."""
-        return Residuals(tensors.get(str(slot)) for slot in range(len(self)))
+        """Others at the same slots, (B, C, h, w) and (B, T, C), named as by `tensors`."""
+        slots = range(len(self))
+        return Residuals((tensors.get(str(slot)) for slot in slots), beside=(tensors.get(f"{slot}+") for slot in slots))
 
     @property
     def alone(self) -> Tensor | None:
@@ -115,10 +150,23 @@ class Residuals(Sequence[Tensor | None]):
 
 
 def _plus(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    """The sum of two (B, C, h, w), None counting as zero."""
+    """The sum of two of one shape, such as (B, C, h, w), None counting as zero."""
     if a is None or b is None:
         return b if a is None else a
     return a + b
+
+
+def _of_one_length(a: Tensor | None, b: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """Two of (B, T, C), the shorter one with zeros behind."""
+    if a is None or b is None:
+        return a, b
+    length = max(a.shape[1], b.shape[1])
+    return with_length(a, length), with_length(b, length)
+
+
+def with_length(tokens: Tensor, length: int) -> Tensor:
+    """(B, T, C) with zeros behind or without what is behind, (B, length, C)."""
+    return F.pad(tokens, (0, 0, 0, length - tokens.shape[1]))
 
 
 def _times(value: Tensor | None, factor: float) -> Tensor | None:
@@ -131,9 +179,9 @@ def _of_cells(mask: Tensor, prediction: Tensor) -> Tensor:
     return mask if mask.shape[2:] == prediction.shape[2:] else F.interpolate(mask, prediction.shape[2:])
 
 
-def _padded(value: Tensor | None, rows: int) -> Tensor | None:
-    """(B, C, h, w) to (rows + B, C, h, w)."""
-    if value is None or rows == 0:
+def _padded(value: Tensor, rows: int) -> Tensor:
+    """(B, ...) to (rows + B, ...)."""
+    if rows == 0:
         return value
     return torch.cat([value.new_zeros(rows, *value.shape[1:]), value])
 

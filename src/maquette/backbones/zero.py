@@ -11,12 +11,12 @@ Layer = TypeVar("Layer", bound=nn.Module)
 def zero_convolution(in_channels: int, out_channels: int, dimensions: int = 2) -> nn.Module:
     """Z for features (B, C, H, W), or as many `dimensions` behind B and C: a kernel of 1, with weight and bias zero."""
     kind: Callable[..., nn.Module] = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}[dimensions]
-    return _zeroed(kind(in_channels, out_channels, kernel_size=1))
+    return zeroed(kind(in_channels, out_channels, kernel_size=1))
 
 
 def zero_linear(in_features: int, out_features: int) -> nn.Linear:
     """Z for tokens (B, L, C): a linear layer, with weight and bias zero."""
-    return _zeroed(nn.Linear(in_features, out_features))
+    return zeroed(nn.Linear(in_features, out_features))
 
 
 class LinearOnMaps(nn.Linear):
@@ -30,10 +30,11 @@ class LinearOnMaps(nn.Linear):
 
 def zero_linear_on_maps(channels: int) -> LinearOnMaps:
     """Z for tokens that travel as maps (B, C, h, w): a linear layer, with weight and bias zero."""
-    return _zeroed(LinearOnMaps(channels, channels))
+    return zeroed(LinearOnMaps(channels, channels))
 
 
-def _zeroed(layer: Layer) -> Layer:
+def zeroed(layer: Layer) -> Layer:
+    """A layer with parameters of any shape, all set to zero."""
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     return layer

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import flux, qwen_image, stable_diffusion, stable_diffusion_3  # noqa: F401 - they register
+from maquette.checkpoints import flux, qwen_image, stable_diffusion, stable_diffusion_3, z_image  # noqa: F401 - they register
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import part_config, part_settings, part_weights
@@ -43,7 +43,7 @@ def load_base(
     tokenizer: str | Path = TOKENIZER,
     token: str | None = None,
 ) -> Base:
-    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, Flux.1, Qwen-Image, or the diorama's two.
+    """Load a base: Stable Diffusion 1.x, 2.x, XL, 3 and 3.5, Flux.1, Qwen-Image, Z-Image, or the diorama's two.
 
     Args:
         name: "diorama" or "diorama-mmdit", which are bundled; a folder in diffusers' format; a .safetensors or .ckpt

@@ -20,6 +20,7 @@ from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import union
 from maquette.formats.channels import narrowed
 from maquette.formats.configurations import CONTROLNET, DESIGN
+from maquette.formats.transformers.known import completed
 from maquette.foundation.hub import snapshot
 from maquette.foundation.reading.documents import parse_json
 from maquette.foundation.reading.files import TEXT, read_bytes, read_text
@@ -163,7 +164,9 @@ def opened(path: Path) -> tuple[dict[str, Any] | None, Weights]:
     weights = open_weights(weights_path(path))
     if config is None and KEPT_CONFIG in weights.metadata:
         config = _read(weights.metadata[KEPT_CONFIG], str(path))
-    return config and check_network(config, CONTROLNET, len(weights), str(path)), weights
+    if config:
+        config = completed(check_network(config, CONTROLNET, len(weights), str(path)), weights)
+    return config, weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:

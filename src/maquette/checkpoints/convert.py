@@ -20,7 +20,15 @@ from maquette.controlnet.network import ControlNetConfig
 from maquette.controlnet.save import WEIGHTS, own_layout, write_config
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats import topology, union
-from maquette.formats.control import RELATIVE, as_difference, as_original, read_control, recognise, transferred
+from maquette.formats.control import (
+    NOT_COPIED,
+    RELATIVE,
+    as_difference,
+    as_original,
+    read_control,
+    recognise,
+    transferred,
+)
 from maquette.formats.transformers.known import of_control
 from maquette.formats.write import PICKLED, write_weights
 from maquette.foundation.weights import Weights
@@ -186,7 +194,7 @@ def _residuals(path: Path, backbone: Backbone, seed: int) -> list[Tensor]:
     text = Conditioning(states, pooled=normal(1, pooled), time_ids=normal(1, 6)) if pooled else Conditioning(states)
     condition = normal(1, 3, 8 * backbone.downscale, 8 * backbone.downscale).sigmoid()
     if net.control.condition_space == "latents":
-        condition = normal(1, backbone.latent_channels + net.control.paints, 8, 8)
+        condition = normal(1, backbone.latent_channels + (net.control.paints == "only"), 8, 8)
     features = net.encode(condition)
     kinds = [kind.split("/")[0] for kind in net.contract.types or ()]
     given = [net.typed(features, kind) for kind in kinds] if kinds else features
@@ -213,6 +221,11 @@ def transfer(source: str | Path, old: str | Path, new: str | Path, target: str |
     if variant == "context":
         raise MaquetteError(f"{str(source)!r} is control in context, which copies nothing of its base; train one anew.")
     control = _read(weights, encoder_weights(from_base))
+    if all(name.startswith(NOT_COPIED) for name in control):
+        raise MaquetteError(
+            f"{str(source)!r} stands beside its base, whose weights it holds none of by name; load it with the base "
+            f"{str(new)!r} as it is."
+        )
     config = kept or describe(control)
     contract = controlnets.read_contract(source, config, weights.metadata)
     if contract.belongs_to(fingerprint(from_base)) is False:

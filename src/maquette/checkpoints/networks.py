@@ -186,8 +186,7 @@ def read_t5(folder: Path, number: str, where: Placement, length: int) -> T5:
 
 def filled_t5(config: T5Config, weights: Weights, where: Placement) -> T5EncoderModel:
     """T5's encoder; in bfloat16 instead of float16, in which it overflows. Files hold its embedding once or twice."""
-    if where.dtype == torch.float16:
-        where = Placement(where.device, torch.bfloat16)
+    where = at_least(torch.bfloat16, where)
     once = weights.renamed({name: name for name in weights if name != "encoder.embed_tokens.weight"})
 
     def build() -> T5EncoderModel:
@@ -202,7 +201,20 @@ def filled_t5(config: T5Config, weights: Weights, where: Placement) -> T5Encoder
 
 def filled_vae(config: Mapping[str, Any], weights: Weights, where: Placement) -> AutoencoderKL:
     """An autoencoder; in float32 instead of float16 unless its configuration says that float16 does not overflow."""
-    if where.dtype == torch.float16 and config.get("force_upcast", True):
-        where = Placement(where.device, torch.float32)
+    if config.get("force_upcast", True):
+        where = at_least(torch.float32, where)
     renamed = weights.renamed({name: modern(name) for name in weights})
     return filled(lambda: AutoencoderKL.from_config(dict(config)), renamed, where)
+
+
+def at_least(dtype: torch.dtype, where: Placement) -> Placement:
+    """A placement in another dtype in place of float16."""
+    return where._replace(dtype=dtype) if where.dtype == torch.float16 else where
+
+
+def renew_positions(part: Any, where: Placement) -> None:
+    """Compute the frequencies of a network's rotary positions, which files do not hold."""
+    for name in ("rotary_emb", "rotary_pos_emb"):
+        if hasattr(part, name):
+            kind = type(getattr(part, name))
+            setattr(part, name, kind(part.config).to(where.device))

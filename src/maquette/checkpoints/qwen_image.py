@@ -15,14 +15,15 @@ from maquette.backbones.protocol import Backbone
 from maquette.backbones.transformers.qwen import QwenBackbone
 from maquette.base import Base, Defaults
 from maquette.checkpoints.families import TransformerFamily, register
-from maquette.checkpoints.networks import filled, part_config, part_settings, part_weights
+from maquette.checkpoints.networks import at_least, filled, part_config, part_settings, part_weights, renew_positions
 from maquette.errors import MaquetteError
 from maquette.formats import configurations
 from maquette.formats.transformers import qwen
 from maquette.formats.transformers.known import QWEN
 from maquette.foundation.devices import Placement
 from maquette.text.conditioning import TextEncoder
-from maquette.text.qwen import QwenText, read_qwen_tokenizer
+from maquette.text.language import read_qwen_tokenizer
+from maquette.text.qwen import QwenText
 
 SIZE = 1024  # pixels; its configurations do not say it
 
@@ -40,7 +41,7 @@ class QwenImage(TransformerFamily):
         """In float32 instead of float16. Raises `MaquetteError` also for latents of unknown statistics."""
         weights = part_weights(folder, "vae")
         config = part_config(folder, "vae", configurations.FRAMES, tensors=len(weights))
-        video = filled(lambda: AutoencoderKLQwenImage.from_config(config), weights, _at_least(torch.float32, where))
+        video = filled(lambda: AutoencoderKLQwenImage.from_config(config), weights, at_least(torch.float32, where))
         channels = [len(video.config[name]) for name in ("latents_mean", "latents_std")]
         if channels != [video.config.z_dim] * 2:
             raise MaquetteError(
@@ -63,10 +64,10 @@ class QwenImage(TransformerFamily):
         values = part_config(folder, "text_encoder", configurations.LANGUAGE, tensors=len(weights))
         config = part_settings(folder, "text_encoder", lambda _: Qwen2_5_VLConfig.from_dict(values))
         named = weights.renamed({name: _nested(name) for name in weights})
-        placed = _at_least(torch.bfloat16, where)
+        placed = at_least(torch.bfloat16, where)
         network = filled(lambda: Qwen2_5_VLForConditionalGeneration(config), named, placed)
         for part in (network.model.language_model, network.model.visual):
-            _renew_positions(part, where)
+            renew_positions(part, where)
         tokenizer = part_settings(folder, "tokenizer", read_qwen_tokenizer)
         return QwenText(network, tokenizer, backbone.text.width, where.dtype)
 
@@ -74,21 +75,8 @@ class QwenImage(TransformerFamily):
         return {"_class_name": "QwenImagePipeline"}
 
 
-def _at_least(dtype: torch.dtype, where: Placement) -> Placement:
-    """A placement in another dtype in place of float16."""
-    return where._replace(dtype=dtype) if where.dtype == torch.float16 else where
-
-
 def _nested(name: str) -> str:
     """The name in the network of a tensor of Qwen2.5-VL, which published files give with fewer levels."""
     if name.startswith("visual."):
         return f"model.{name}"
     return re.sub(r"^model\.(?!language_model\.|visual\.)", "model.language_model.", name)
-
-
-def _renew_positions(part: Any, where: Placement) -> None:
-    """Compute the frequencies of a network's rotary positions, which files do not hold."""
-    for name in ("rotary_emb", "rotary_pos_emb"):
-        if hasattr(part, name):
-            kind = type(getattr(part, name))
-            setattr(part, name, kind(part.config).to(where.device))

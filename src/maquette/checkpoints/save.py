@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import nn
 
 from maquette.base import Base, Defaults
-from maquette.checkpoints import flux, qwen_image, stable_diffusion, stable_diffusion_3  # noqa: F401 - they register
+from maquette.checkpoints import flux, qwen_image, stable_diffusion, stable_diffusion_3, z_image  # noqa: F401 - they register
 from maquette.checkpoints.families import family_named
 from maquette.checkpoints.tiny_decoder import FOLDER, save_tiny_decoder
 from maquette.errors import MaquetteError

@@ -87,10 +87,9 @@ class ControlNet(nn.Module):
         variant = net_config.variant
         self.trainable_copy = make_copy(backbone, variant, control.outputs, config)
         own = None if self.by_itself else control.condition_encoder()
-        self.condition_encoder = own or make_condition_encoder(
-            backbone, variant, net_config.encoder, control.condition_space, control.outputs[0]
-        )
-        self.zero_convs = nn.ModuleList(() if self.by_itself else map(control.zero_layer, control.outputs))
+        self.condition_encoder = own or make_condition_encoder(backbone, variant, net_config.encoder, control)
+        self.zero_convs = nn.ModuleList(() if self.by_itself else control.zero_layers())
+        self.early = control.early if variant != "lite" else 0
 
     @classmethod
     def attach(
@@ -156,8 +155,7 @@ class ControlNet(nn.Module):
     def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor, bool], Tensor]) -> Tensor:
         """The input of `encode` for condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
 
-        A net that paints in takes 1 beside the latents of a cell that is kept, and 0 where the map is −1: (B, C + 1, h,
-        w). Of a cell the first pixel counts, as published.
+        A map is −1 where a net that paints in shall paint. Of a latent cell the first pixel counts, as published.
 
         Args:
             to_latents: the base's `encode_maps`, for families that take latents.
@@ -166,17 +164,21 @@ class ControlNet(nn.Module):
         """
         if self.control.condition_space == "pixels":
             return maps
+
+        def encode(pictures: Tensor) -> Tensor:
+            """(B, 3, H, W) to (B, C, h, w)."""
+            return to_latents(self._ordered(pictures), self.control.shifts_latents)
+
         blank = (maps < 0).all(dim=1, keepdim=True)
-        if not self.control.paints and bool(blank.any()):
+        if self.control.paints == "never" and bool(blank.any()):
             raise MaquetteError(
                 "A condition that is −1 somewhere is one with a part to be painted in, and this ControlNet follows "
                 "conditions in [0, 1]; give it one of these, or use a ControlNet that paints in."
             )
-        latents = to_latents(self._ordered(maps.clamp(min=0)), self.control.shifts_latents)
-        if not self.control.paints:
-            return latents
+        if self.control.paints == "never" or (self.control.paints == "also" and not bool(blank.any())):
+            return encode(maps.clamp(min=0))
         kept = ~blank[..., :: self.downscale, :: self.downscale]
-        return torch.cat([latents, kept.to(latents)], dim=1)
+        return self.control.painted(maps.clamp(min=0), blank, kept, encode)
 
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), computed once per generation, not once per step."""
@@ -212,11 +214,13 @@ class ControlNet(nn.Module):
         timestep: Tensor | int,
         text: Tensor | Conditioning,
         features: Tensor | Sequence[Typed],
+        weighted: Callable[[Residuals], Residuals] | None = None,
     ) -> Residuals:
         """What to add to each slot of the backbone; with added channels or in context, what to predict in its place.
 
         Args:
             features: (B or 1, C, h, w), from `encode`; of a union a list of them, from `typed`.
+            weighted: how its residuals will be weighted, for one that has to know (`ControlFamily.early`).
 
         Raises `MaquetteError` for a condition map in place of its features, and for a union's without their kinds.
         """
@@ -227,8 +231,15 @@ class ControlNet(nn.Module):
         if self.by_itself:
             own = Own(self.trainable_copy(latents, timestep, text, features))
             return Residuals([None] * len(self.slots), [own])
+        given: tuple[Any, ...] = (latents, timestep, text, features, used(self.wiring))
+        if self.early:
+            as_added = weighted or (lambda residuals: residuals)
+            given = (*given, lambda first: as_added(self._residuals(first)))
+        return self._residuals(self.trainable_copy(*given))
+
+    def _residuals(self, copied: Sequence[Any]) -> Residuals:
+        """What the first outputs of the copy, (B, C, h, w) each or `Tokens`, or all of them, add to the slots."""
         wiring = self.wiring
-        copied: Sequence[Tensor] = self.trainable_copy(latents, timestep, text, features, used(wiring))
         outputs = [
             zero_conv(feature) if places else None
             for zero_conv, feature, places in zip(self.zero_convs, copied, wiring, strict=False)
@@ -292,7 +303,7 @@ def _without_effect(net: ControlNet, blocks: int | None) -> Iterator[str]:
         yield "blocks has no effect: with added channels the whole base is copied."
     elif blocks is not None and variant == "context":
         yield "blocks has no effect: in context nothing is copied, and every block reads the condition."
-    elif blocks is not None and len(net.control.outputs) != blocks:
+    elif blocks is not None and len(net.control.outputs) - net.control.early != blocks:
         yield "blocks has no effect: a ControlNet on this base always copies it up to its middle."
     if encoder != "release" and net.control.condition_space == "latents":
         yield f"encoder={encoder!r} has no effect: a ControlNet on this base takes its condition as latents."

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from maquette.backbones.protocol import Backbone, Slot
+from maquette.backbones.protocol import Backbone, ControlFamily, Slot
 from maquette.controlnet.choices import BY_ITSELF, EncoderName, Variant
 from maquette.controlnet.condition_encoder import ENCODERS, LatentEncoder
 from maquette.controlnet.variants import AddedChannels, LiteEncoder
@@ -45,12 +45,14 @@ _BY_ITSELF = {
 
 
 def make_condition_encoder(
-    backbone: Backbone, variant: Variant, encoder: EncoderName, space: str, first: Slot
+    backbone: Backbone, variant: Variant, encoder: EncoderName, control: ControlFamily
 ) -> nn.Module:
     """A condition encoder with the shape of the copy's first output."""
-    if space == "latents":
+    first = control.outputs[0]
+    if control.condition_space == "latents":
         has_bias = variant != "channels"  # the first convolution has one
-        return LatentEncoder(backbone.latent_channels, first.channels, first.downscale, has_bias)
+        channels = backbone.latent_channels + (control.paints == "only")
+        return LatentEncoder(channels, first.channels, first.downscale, has_bias)
     if variant == "channels":
         return AddedChannels(first.channels, backbone.downscale * first.downscale)
     return ENCODERS[encoder](first.channels, backbone.downscale * first.downscale)
@@ -64,8 +66,12 @@ def initialise(net: Any, generator: torch.Generator) -> None:
     fresh = [net.condition_encoder, *([net.trainable_copy] if variant == "lite" else [])]
     for convolution in (layer for part in fresh for layer in part.modules() if isinstance(layer, nn.Conv2d)):
         _gaussian(convolution, generator)
-    last = [net.condition_encoder.conv_out, *net.zero_convs]
-    for layer in (layer for part in last for layer in part.modules() if isinstance(layer, nn.Conv2d | nn.Linear)):
+    last = [net.condition_encoder.conv_out]
+    if net.control.enters_copy and variant != "lite":
+        _gaussian(net.condition_encoder.conv_out, generator)
+        last = net.trainable_copy.entries
+    zeroed = (layer for part in (*last, *net.zero_convs) for layer in part.modules())
+    for layer in (layer for layer in zeroed if isinstance(layer, nn.Conv2d | nn.Linear)):
         if variant == "gaussian":
             _gaussian(layer, generator)
         else:

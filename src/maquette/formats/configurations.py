@@ -148,6 +148,21 @@ QWEN: dict[str, Rule] = {
 }
 """Of a `QwenImageTransformer2DModel`."""
 
+ZIMAGE: dict[str, Rule] = {
+    "all_patch_size": listed(typed(int, 1, 64), 1, 8),
+    "all_f_patch_size": listed(typed(int, 1, 64), 1, 8),
+    **dict.fromkeys(("in_channels", "dim", "n_heads", "n_kv_heads", "cap_feat_dim"), _WIDTH),
+    **dict.fromkeys(("n_layers", "n_refiner_layers"), typed(int, 1, 1024)),
+    "siglip_feat_dim": optional(_WIDTH),
+    "norm_eps": _SHARE,
+    "qk_norm": _FLAG,
+    "rope_theta": typed(float, 1, 1e9),
+    "t_scale": typed(float, 1e-3, 1e6),
+    "axes_dims": listed(_WIDTH, 3, 3),
+    "axes_lens": listed(typed(int, 1, 2**16), 3, 3),
+}
+"""Of a `ZImageTransformer2DModel`."""
+
 FRAMES: dict[str, Rule] = {
     "base_dim": _WIDTH,
     "z_dim": _WIDTH,
@@ -217,6 +232,9 @@ CONTROLNET: dict[str, Rule] = {
     "rank": typed(int, 1, 4096),
     **{f"num_{name}": typed(int, 1, 64) for name in ("control_type", "trans_head", "trans_layer")},
     **{f"num_{name}_channel": _WIDTH for name in ("trans", "proj")},
+    **{f"control_{part}_places": optional(listed(_COUNT, 0, 1024)) for part in ("layers", "refiner_layers")},
+    "control_in_dim": optional(_WIDTH),
+    "add_control_noise_refiner": optional(_TEXT),
 }
 """Of a ControlNet's config.json; its family reads more of it."""
 

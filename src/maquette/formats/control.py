@@ -17,6 +17,7 @@ from torch import Tensor
 
 from maquette.errors import MaquetteError
 from maquette.formats import union
+from maquette.formats.transformers import zimage
 from maquette.formats.transformers.known import KNOWN, of_control
 from maquette.formats.unet_names import UnknownNameError, to_diffusers, to_original
 from maquette.foundation.devices import DTYPES
@@ -178,11 +179,11 @@ def transferred(control: Weights, old: Weights, new: Weights) -> Weights:
 
 
 def as_original(control: Weights) -> Weights:
-    """From diffusers' names to the original ones with "control_model." in front; a union's are diffusers'.
+    """From diffusers' names to the original ones with "control_model." in front; some families' are diffusers'.
 
     Raises `MaquetteError` for weights without an original name.
     """
-    if union.holds_union(control):
+    if union.holds_union(control) or zimage.holds_control(control):
         return control
     return control.renamed({name: _original(name, control) for name in control})
 

@@ -7,14 +7,15 @@ from maquette.noise.flow import FlowMatching
 from maquette.noise.process import NoiseProcess
 
 
-def noise_process(config: dict[str, Any]) -> NoiseProcess:
+def noise_process(config: dict[str, Any], whole_steps: bool | None = None) -> NoiseProcess:
     """Flow matching for diffusers' FlowMatch schedulers, otherwise DDPM.
 
     Args:
         config: a base's scheduler_config.json.
+        whole_steps: of `FlowMatching`; None for what its shift tells.
 
     Raises `MaquetteError` for flow matching settings that are not supported.
     """
     if str(config.get("_class_name", "")).startswith("FlowMatch"):
-        return FlowMatching(config)
+        return FlowMatching(config, whole_steps=whole_steps)
     return DDPM(config)

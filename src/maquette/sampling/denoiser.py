@@ -57,10 +57,13 @@ class EncodedControl:
             return self
         return replace(self, features=_encode(base, self.control, self.maps[start : start + count]))
 
-    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning) -> Residuals:
+    def residuals(self, latents: Tensor, timestep: Tensor, text: Conditioning, step: int, steps: int) -> Residuals:
         """Residuals as the ControlNet puts them out for latents (B, C, h, w), or (2 B, C, h, w) with both branches."""
         net, features = self.control.net, self._for_rows(len(latents))
         given = [net.typed(features, self.control.type)] if net.control.types else features
+        if net.early:
+            weighed: Residuals = net(latents, timestep, text, given, partial(self.weighted, step=step, steps=steps))
+            return weighed
         by_itself = net.control.types or net.by_itself
         given_all = latents, timestep, text, given
         residuals: Residuals = net(*given_all) if by_itself else shared(net, *given_all)
@@ -177,7 +180,7 @@ class Denoiser:
         if len(group) > 1:
             return EncodedControl.joint(group, *given, step, steps)
         (condition,) = group
-        run = partial(condition.residuals, *given)
+        run = partial(condition.residuals, *given, step, steps)
         if self._kept is None:
             return condition.weighted(run(), step, steps)
         number = next(number for number, one in enumerate(self.conditions, start=1) if one is condition)

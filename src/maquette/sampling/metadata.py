@@ -67,6 +67,11 @@ class ControlRecord:
     hash: str | None = None  # of the ControlNet's weights
     map_hash: str | None = None  # of the map's pixels
     type: str | None = None  # of a union: the kind of the condition
+    paint: str | None = None  # packed: white where the condition, then a picture, is to be painted in
+
+    def to_paint(self) -> Image.Image | None:
+        """Where a picture is to be painted in, if the condition is one. Raises `ValueError` for no packed image."""
+        return None if self.paint is None else unpack(self.paint).convert("L")
 
     def image(self) -> Image.Image:
         """The condition map, RGB. Raises `ValueError` if its pixels are not those that were recorded."""
@@ -129,6 +134,7 @@ class Record:
         try:
             for control in controls:
                 control.image()
+                control.to_paint()
         except ValueError as error:
             raise MaquetteError(f"The record of {source!r} is damaged ({error}); {ADVICE}.") from error
         return record.alone()

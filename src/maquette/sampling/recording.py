@@ -121,12 +121,13 @@ class _Recorder:
 
     def record(self, row: int) -> ControlRecord:
         """For one of the images."""
-        map_, map_hash = self._packed(row if len(self._maps) > 1 else 0)
-        return ControlRecord(map=map_, map_hash=map_hash, **self._settings)
+        map_, map_hash, paint = self._packed(row if len(self._maps) > 1 else 0)
+        return ControlRecord(map=map_, map_hash=map_hash, paint=paint, **self._settings)
 
-    def _pack(self, row: int) -> tuple[str, str]:
-        image = _image(self._maps[row])
-        return pack(image), image_hash(image)
+    def _pack(self, row: int) -> tuple[str, str, str | None]:
+        """A map, its hash, and where it is to be painted in."""
+        image, blank = _image(self._maps[row]), _blank(self._maps[row])
+        return pack(image), image_hash(image), pack(_image(blank.float())) if bool(blank.any()) else None
 
 
 def _unrecorded(conditions: Sequence[EncodedControl]) -> Iterator[str]:
@@ -136,10 +137,20 @@ def _unrecorded(conditions: Sequence[EncodedControl]) -> Iterator[str]:
             yield f"the ControlNet of control {number}, which came from no file"
         if callable(condition.control.curve):
             yield f"the curve of control {number}, a function"
-        if any(not torch.equal(to_unit(_image(one)), one.float().cpu()) for one in condition.maps):
+        if any(not torch.equal(_restored(one), one.float().cpu()) for one in condition.maps):
             yield f"the condition of control {number}, which is finer than the 256 levels of an image"
 
 
+def _blank(pixels: Tensor) -> Tensor:
+    """Where (3, H, W) is −1, to be painted in: bool, of the same shape."""
+    return (pixels < 0).all(dim=0).expand_as(pixels)
+
+
+def _restored(pixels: Tensor) -> Tensor:
+    """What a record of (3, H, W) brings back, of the same shape."""
+    return to_unit(_image(pixels)).masked_fill(_blank(pixels).cpu(), -1)
+
+
 def _image(pixels: Tensor) -> Image.Image:
-    """(3, H, W) in [0, 1] as an image."""
+    """(3, H, W) in [0, 1] as an image; what is below is black."""
     return Image.fromarray((pixels.float().clamp(0, 1).movedim(0, -1) * 255).round().byte().cpu().numpy())

@@ -29,6 +29,7 @@ CONTROL: dict[str, Rule] = {
     "hash": optional(_TEXT),
     "map_hash": optional(_TEXT),
     "type": optional(_TEXT),
+    "paint": optional(_TEXT),
 }
 
 LORA: dict[str, Rule] = {"file": _TEXT, "weight": typed(float, -1000, 1000), "sha256": optional(_TEXT)}

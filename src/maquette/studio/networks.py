@@ -8,11 +8,12 @@ from PIL import Image
 
 from maquette.checkpoints import load_base, load_controlnet, load_tiny_decoder
 from maquette.controlnet.control import Control
+from maquette.controlnet.maps import Condition, to_paint
 from maquette.controlnet.network import ControlNet
 from maquette.formats.module_hash import module_hash
 from maquette.foundation.progress import steps_bar
 from maquette.sampling.generate import generate
-from maquette.sampling.metadata import Record, unpack
+from maquette.sampling.metadata import ControlRecord, Record, unpack
 from maquette.sampling.prompts import Captioner, automatic
 from maquette.sampling.recording import net_hash
 
@@ -77,7 +78,7 @@ class Studio:
         return [
             Control(
                 self.net(control.controlnet),
-                control.image(),
+                _condition(control),
                 control.weight,
                 control.start,
                 control.end,
@@ -102,6 +103,12 @@ class Studio:
             if control.hash not in (None, net_hash(self.net(control.controlnet))):
                 found.append(f"the ControlNet {control.controlnet!r} has changed since")
         return list(dict.fromkeys(found))
+
+
+def _condition(control: ControlRecord) -> Condition:
+    """Its map, or a picture and where to paint it in."""
+    mask = control.to_paint()
+    return control.image() if mask is None else to_paint(control.image(), mask)
 
 
 def arguments(record: Record) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def open_networks(config: TrainingConfig, shared: Base | None, device: str) -> t
                 f"{model.start_from!r} follows several kinds of condition, and training knows one; start from a "
                 "ControlNet of one kind, or from none."
             )
-        if net.control.paints:
+        if net.control.paints == "only":
             raise MaquetteError(
                 f"{model.start_from!r} paints in, and training knows no masks; start from a ControlNet that takes a "
                 "condition alone, or from none."

@@ -94,15 +94,31 @@ def test_transferred_to_another_base_only_copied_weights_change(tmp_path) -> Non
 
 def wide_net(folder, network) -> None:
     net = published(network, 1)
-    net.controlnet_x_embedder = torch.nn.Linear(20, 32)
+    net.controlnet_x_embedder = torch.nn.Linear(24, 32)
     net.save_pretrained(folder)
+
+
+def test_a_net_that_paints_in_is_told_by_its_tensors(tmp_path) -> None:
+    """As published, its config.json says nothing of a mask; what we write does."""
+    base = tiny_flux()
+    theirs = published(base.backbone.network, 1, paints=True)
+    theirs.save_pretrained(tmp_path / "folder")
+    save_file(theirs.state_dict(), tmp_path / "net.safetensors")
+    for source in ("folder", "net.safetensors"):
+        net = mq.load_controlnet(tmp_path / source, base)
+        assert net.control.paints == "only"
+        assert "paints in" in info(tmp_path / source)
+    net.save(tmp_path / "ours")
+    assert json.loads((tmp_path / "ours" / "config.json").read_text())["extra_condition_channels"] == 4
+    again = mq.load_controlnet(tmp_path / "ours", base).published()
+    assert all(torch.equal(again[name], value) for name, value in theirs.state_dict().items())
 
 
 def test_what_does_not_fit_is_said_in_one_sentence(tmp_path) -> None:
     network = tiny_transformer()
     backbone = FluxBackbone(network)
     wide_net(tmp_path / "wide", network)
-    with pytest.raises(MaquetteError, match="takes 1 more channels than its condition has"):
+    with pytest.raises(MaquetteError, match="or its latents with a mask of 4 channels"):
         read_controlnet(tmp_path / "wide", backbone)
     with pytest.raises(MaquetteError, match="holds no ControlNet for Flux"):
         mq.load_controlnet("diorama/canny", tiny_flux())

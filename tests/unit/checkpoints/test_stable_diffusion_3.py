@@ -99,8 +99,8 @@ def test_a_net_of_another_size_or_with_more_channels(base, tmp_path) -> None:
     published(tiny_sd3(num_attention_heads=3, caption_projection_dim=24), 2).save_pretrained(tmp_path / "wide")
     with pytest.raises(MaquetteError, match="is made for another Stable Diffusion 3"):
         mq.load_controlnet(tmp_path / "wide", base)
-    published(base, 2, extra_conditioning_channels=1).save_pretrained(tmp_path / "mask")
-    with pytest.raises(MaquetteError, match="takes 1 more channels than its condition has"):
+    published(base, 2, extra_conditioning_channels=2).save_pretrained(tmp_path / "mask")
+    with pytest.raises(MaquetteError, match="or with a mask of 1 channel to paint in"):
         mq.load_controlnet(tmp_path / "mask", base)
     published(tiny_sd3(**MEDIUM), 2).save_pretrained(tmp_path / "medium")
     with pytest.raises(MaquetteError, match="tensors of a ControlNet on this base"):

@@ -15,7 +15,8 @@ from tests.tiny_sd3 import tiny_t5
 from maquette.errors import MaquetteError
 from maquette.foundation.reading.files import TEXT
 from maquette.text.clip import read_tokenizer
-from maquette.text.qwen import TEMPLATE, read_qwen_tokenizer
+from maquette.text.language import read_qwen_tokenizer
+from maquette.text.qwen import TEMPLATE
 from maquette.text.sd3 import read_t5_tokenizer
 from maquette.text.tokenizing import check_padding, tokenize
 

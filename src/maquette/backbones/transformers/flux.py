@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.transformers.blocks import Copied, if_trained, parameters_of, run
 from maquette.backbones.transformers.flux_control import FluxControl
 from maquette.backbones.transformers.packing import SIDE, pack, packed_grid, positions, tokens_of, unpack
 from maquette.errors import MaquetteError
@@ -38,16 +39,13 @@ class FluxState:
     grid: tuple[int, int]  # rows and columns of the image's tokens
 
 
-class FluxEncoder(nn.Module):
+class FluxEncoder(Copied):
     """The embedders and the first blocks of both kinds, which a ControlNet copies; named as in diffusers.
 
     Args:
         network: of the base, copied.
         downscale: pixels per latent cell, along a side.
     """
-
-    gradient_checkpointing = False  # set by training
-    _gradient_checkpointing_func: Any
 
     def __init__(self, network: FluxTransformer2DModel, design: Design, downscale: int) -> None:
         super().__init__()
@@ -83,7 +81,7 @@ class FluxEncoder(nn.Module):
         if control_features is not None:
             x = x + tokens_of(control_features)
         for block in [*self.transformer_blocks, *self.single_transformer_blocks][:outputs]:
-            context, x = _run(self, block, x, context, state)
+            context, x = run(self, block, x, context, state.time, state.rotary)
             maps.append(x.mT.unflatten(2, state.grid))
         return tuple(maps)
 
@@ -137,13 +135,6 @@ def _time(of: Any, latents: Tensor, timestep: Tensor | int, text: Conditioning) 
     return embedded
 
 
-def _run(of: Any, block: nn.Module, x: Tensor, context: Tensor, state: FluxState) -> Any:
-    """The text's tokens (B, T, D) and the image's (B, L, D) after a block; recomputed for gradients if asked."""
-    if of.gradient_checkpointing and torch.is_grad_enabled():
-        return of._gradient_checkpointing_func(block, x, context, state.time, state.rotary)
-    return block(x, context, state.time, state.rotary)
-
-
 class FluxBackbone:
     """A transformer of Flux.1 as a `Backbone`, described by its own configuration.
 
@@ -191,18 +182,17 @@ class FluxBackbone:
     def decoder_parameters(self) -> list[nn.Parameter]:
         network = self.network
         blocks = (network.transformer_blocks, network.single_transformer_blocks)
-        return [parameter for part in (*blocks, network.norm_out, network.proj_out) for parameter in part.parameters()]
+        return parameters_of(*blocks, network.norm_out, network.proj_out)
 
     def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> FluxState:
-        trained = any(parameter.requires_grad for parameter in self.network.time_text_embed.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+        with if_trained(self.network.time_text_embed):
             return _embed(self.network, self.downscale, latents, timestep, Conditioning.of(text))
 
     def finish(self, state: FluxState, residuals: Residuals | None = None) -> Tensor:
         x, context, network = state.x, state.context, self.network
         blocks = (*network.transformer_blocks, *network.single_transformer_blocks)
         for block, residual in zip(blocks, residuals or [None] * len(blocks), strict=True):
-            context, x = _run(network, block, x, context, state)
+            context, x = run(network, block, x, context, state.time, state.rotary)
             if residual is not None:
                 x = x + tokens_of(residual)
         return unpack(network.proj_out(network.norm_out(x, state.time)), state.grid)

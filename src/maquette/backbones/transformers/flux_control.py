@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from diffusers.models.controlnets.controlnet import ControlNetConditioningEmbedding
 from torch import Tensor, nn
 
-from maquette.backbones.protocol import ConditionSpace, ControlFamily, Slot
+from maquette.backbones.protocol import ConditionSpace, ControlFamily, Paints, Slot
 from maquette.backbones.transformers.packing import SIDE, PackedEncoder
 from maquette.backbones.wiring import Wiring, ceil, modulo
 from maquette.backbones.zero import zero_linear_on_maps
@@ -44,6 +44,7 @@ class FluxControl(ControlFamily):
     design: Design
     base: Mapping[str, Any]  # the configuration of its network
     condition_space: ConditionSpace
+    paints: Paints = "never"
     types: int = 0  # kinds of condition that it tells apart by a token before the text
     joins_types: bool = False  # several kinds are as many runs, which add up
     idle_weights: bool = True  # the text's half of the last double block, and outputs that no slot receives
@@ -56,7 +57,8 @@ class FluxControl(ControlFamily):
         second = ceil(design.singles, singles) if design.singles else ()
         behind = tuple(tuple(doubles + slot for slot in slots) for slots in second)
         space: ConditionSpace = "pixels" if design.hint else "latents"
-        return FluxControl(outputs, (*first, *behind), design, base, space, design.modes)
+        paints: Paints = "only" if design.paints else "never"
+        return FluxControl(outputs, (*first, *behind), design, base, space, paints, design.modes)
 
     def zero_layer(self, output: Slot) -> nn.Module:
         return zero_linear_on_maps(output.channels)
@@ -65,7 +67,7 @@ class FluxControl(ControlFamily):
         width = self.outputs[0].channels
         if self.design.hint:
             return HintEncoder(self.design.hint, width)
-        return PackedEncoder(self.base["in_channels"] // SIDE**2, width)
+        return PackedEncoder(self.base["in_channels"] // SIDE**2 + self.design.paints, width)
 
     def published(self, name: str) -> str:
         """Zero layers are counted through both kinds of block here, and for each kind there."""
@@ -83,7 +85,7 @@ class FluxControl(ControlFamily):
         return rest
 
     def config(self, encoder: nn.Module) -> dict[str, Any]:
-        """The configuration of a diffusers `FluxControlNetModel` for this base."""
+        """The configuration of a diffusers `FluxControlNetModel` for this base; of one with a mask, of alimama's."""
         design = self.design
         return {
             "_class_name": CONTROLNET,
@@ -94,6 +96,7 @@ class FluxControl(ControlFamily):
             "guidance_embeds": design.guided,
             "num_mode": design.modes or None,
             "conditioning_embedding_channels": design.hint or None,
+            **({"extra_condition_channels": SIDE**2} if design.paints else {}),
         }
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
@@ -102,5 +105,5 @@ class FluxControl(ControlFamily):
         Raises `MaquetteError` if they are no ControlNet of this family, or made for a base of other widths.
         """
         renamed = as_diffusers(weights)
-        check_control(renamed, self.base)
+        check_control(renamed, self.base, self.design.paints)
         return renamed

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.transformers.blocks import Copied, if_trained, parameters_of, run
 from maquette.backbones.transformers.packing import SIDE, pack, packed_grid, tokens_of, unpack
 from maquette.backbones.transformers.qwen_control import QwenControl
 from maquette.errors import MaquetteError
@@ -40,7 +41,7 @@ class QwenState:
     grid: tuple[int, int]  # rows and columns of the image's tokens
 
 
-class QwenEncoder(nn.Module):
+class QwenEncoder(Copied):
     """The embedders and the first blocks, which a ControlNet copies; modules are named as in diffusers.
 
     diffusers' own `from_transformer` leaves the text's norm as it is initialised; here it is copied like the others.
@@ -49,9 +50,6 @@ class QwenEncoder(nn.Module):
         network: of the base, copied.
         downscale: pixels per latent cell, along a side.
     """
-
-    gradient_checkpointing = False  # set by training
-    _gradient_checkpointing_func: Any
 
     def __init__(self, network: QwenImageTransformer2DModel, blocks: int, downscale: int) -> None:
         super().__init__()
@@ -74,7 +72,7 @@ class QwenEncoder(nn.Module):
         if control_features is not None:
             x = x + tokens_of(control_features)
         for block in self.transformer_blocks[:outputs]:
-            context, x = _run(self, block, x, context, state)
+            context, x = run(self, block, x, context, state.mask, state.time, state.rotary)
             maps.append(x.mT.unflatten(2, state.grid))
         return tuple(maps)
 
@@ -98,14 +96,6 @@ def _embed(of: Any, downscale: int, latents: Tensor, timestep: Tensor | int, tex
     context = of.txt_in(of.txt_norm(text.hidden_states))
     rotary = of.pos_embed([(1, *grid)], max_txt_seq_len=context.shape[1], device=latents.device)
     return QwenState(x, of.time_text_embed(sigma, x), context, text.mask, rotary, grid)
-
-
-def _run(of: Any, block: nn.Module, x: Tensor, context: Tensor, state: QwenState) -> Any:
-    """The text's tokens (B, T, D) and the image's (B, L, D) after a block; recomputed for gradients if asked."""
-    inputs = (x, context, state.mask, state.time, state.rotary)
-    if of.gradient_checkpointing and torch.is_grad_enabled():
-        return of._gradient_checkpointing_func(block, *inputs)
-    return block(*inputs)
 
 
 class QwenBackbone:
@@ -152,18 +142,16 @@ class QwenBackbone:
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         network = self.network
-        used = (network.transformer_blocks, network.norm_out, network.proj_out)
-        return [parameter for part in used for parameter in part.parameters()]
+        return parameters_of(network.transformer_blocks, network.norm_out, network.proj_out)
 
     def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> QwenState:
-        trained = any(parameter.requires_grad for parameter in self.network.img_in.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+        with if_trained(self.network.img_in):
             return _embed(self.network, self.downscale, latents, timestep, Conditioning.of(text))
 
     def finish(self, state: QwenState, residuals: Residuals | None = None) -> Tensor:
         x, context, network = state.x, state.context, self.network
         for block, residual in zip(network.transformer_blocks, residuals or [None] * len(self.slots), strict=True):
-            context, x = _run(network, block, x, context, state)
+            context, x = run(network, block, x, context, state.mask, state.time, state.rotary)
             if residual is not None:
                 x = x + tokens_of(residual)
         return unpack(network.proj_out(network.norm_out(x, state.time)), state.grid)

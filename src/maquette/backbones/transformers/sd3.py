@@ -17,25 +17,24 @@ from torch import Tensor, nn
 
 from maquette.backbones.protocol import Slot
 from maquette.backbones.residuals import Residuals
+from maquette.backbones.transformers.blocks import Copied, if_trained, parameters_of, run
+from maquette.backbones.transformers.packing import tokens_of, unpatched
 from maquette.backbones.transformers.sd3_context import SD3Context
 from maquette.backbones.transformers.sd3_control import SD3Control
-from maquette.backbones.transformers.sd3_tokens import SD3State, embed, run, tokens, unpatched
+from maquette.backbones.transformers.sd3_tokens import SD3State, embed
 from maquette.errors import MaquetteError
 from maquette.formats.transformers.sd3 import Design, told_config
 from maquette.foundation.weights import Weights
 from maquette.text.conditioning import Conditioning, TextInputs
 
 
-class SD3Encoder(nn.Module):
+class SD3Encoder(Copied):
     """The embedders and the first blocks, which a ControlNet copies; modules are named as in diffusers.
 
     Args:
         network: of the base, copied.
         downscale: pixels per latent cell, along a side.
     """
-
-    gradient_checkpointing = False  # set by training
-    _gradient_checkpointing_func: Any
 
     def __init__(self, network: SD3Transformer2DModel, design: Design, downscale: int) -> None:
         super().__init__()
@@ -63,7 +62,7 @@ class SD3Encoder(nn.Module):
         state = embed(self, patches, self.downscale, latents, timestep, text)
         x, context, maps = state.x, state.context, []
         if control_features is not None:
-            x = x + tokens(control_features)
+            x = x + tokens_of(control_features)
         for block in self.transformer_blocks[:outputs]:
             if context is None:
                 x = run(self, block, x, state.time)
@@ -73,15 +72,12 @@ class SD3Encoder(nn.Module):
         return tuple(maps)
 
 
-class SD3Whole(nn.Module):
+class SD3Whole(Copied):
     """All of a transformer, as a copy that predicts by itself; modules are named as in diffusers."""
-
-    gradient_checkpointing = False  # set by training
-    _gradient_checkpointing_func: Any
 
     def __init__(self, network: SD3Transformer2DModel, downscale: int) -> None:
         super().__init__()
-        self.downscale, self.out_channels = downscale, network.out_channels
+        self.downscale = downscale
         for name, part in copy.deepcopy(network).named_children():
             self.add_module(name, part)
 
@@ -100,7 +96,7 @@ class SD3Whole(nn.Module):
         patches = cast(nn.Module, self.pos_embed)
         state = embed(self, patches, self.downscale, latents, timestep, Conditioning.of(text))
         if control_features is not None:
-            state = replace(state, x=state.x + tokens(control_features))
+            state = replace(state, x=state.x + tokens_of(control_features))
         return _finished(self, state)
 
 
@@ -111,8 +107,8 @@ def _finished(of: Any, state: SD3State, residuals: Sequence[Tensor | None] = ())
     for block, residual in zip_longest(of.transformer_blocks, residuals):
         context, x = run(of, block, x, context, state.time)
         if residual is not None:
-            x = x + tokens(residual)
-    return unpatched(of.proj_out(of.norm_out(x, state.time)), state.grid, of.pos_embed.patch_size, of.out_channels)
+            x = x + tokens_of(residual)
+    return unpatched(of.proj_out(of.norm_out(x, state.time)), state.grid, of.pos_embed.patch_size)
 
 
 def _copied(network: SD3Transformer2DModel, number: int, design: Design) -> nn.Module:
@@ -176,12 +172,10 @@ class SD3Backbone:
 
     def decoder_parameters(self) -> list[nn.Parameter]:
         network = self.network
-        used = (network.transformer_blocks, network.norm_out, network.proj_out)
-        return [parameter for part in used for parameter in part.parameters()]
+        return parameters_of(network.transformer_blocks, network.norm_out, network.proj_out)
 
     def prepare(self, latents: Tensor, timestep: Tensor | int, text: Tensor | Conditioning) -> SD3State:
-        trained = any(parameter.requires_grad for parameter in self.network.time_text_embed.parameters())
-        with torch.set_grad_enabled(trained and torch.is_grad_enabled()):
+        with if_trained(self.network.time_text_embed):
             patches = self.network.pos_embed
             return embed(self.network, patches, self.downscale, latents, timestep, Conditioning.of(text))
 

@@ -18,7 +18,9 @@ from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from maquette.backbones.low_rank import LowRank
-from maquette.backbones.transformers.sd3_tokens import embed, grid_of, run, tokens, unpatched
+from maquette.backbones.transformers.blocks import run
+from maquette.backbones.transformers.packing import tokens_of, unpatched
+from maquette.backbones.transformers.sd3_tokens import embed, grid_of
 from maquette.text.conditioning import Conditioning
 
 OPENING = 20.0
@@ -91,7 +93,7 @@ class SD3Context(nn.Module):
         (network,) = self.borrowed
         like = next(network.parameters())
         grid = grid_of(network.pos_embed, latents, self.downscale)
-        y = network.pos_embed(latents.to(like.dtype)) + tokens(embedded)
+        y = network.pos_embed(latents.to(like.dtype)) + tokens_of(embedded)
         no_text = like.new_zeros(len(latents), network.config.pooled_projection_dim)
         time = network.time_text_embed(like.new_zeros(len(latents)), no_text)
         kept: list[Tensor] = []
@@ -110,12 +112,11 @@ class SD3Context(nn.Module):
         state = embed(network, network.pos_embed, self.downscale, latents, timestep, Conditioning.of(text))
         x, context = state.x, state.context
         assert context is not None, "a base reads the prompt"
-        memories = tokens(kept).expand(len(x), -1, -1).chunk(2 * len(self.transformer_blocks), dim=2)
+        memories = tokens_of(kept).expand(len(x), -1, -1).chunk(2 * len(self.transformer_blocks), dim=2)
         parts = zip(network.transformer_blocks, self._attentions(), memories[::2], memories[1::2], strict=True)
         for block, own, key, value in parts:
             context, x = run(self, _reading(block, Reading(own.gate, key, value)), x, context, state.time)
-        side, channels = network.pos_embed.patch_size, network.out_channels
-        return unpatched(network.proj_out(network.norm_out(x, state.time)), state.grid, side, channels)
+        return unpatched(network.proj_out(network.norm_out(x, state.time)), state.grid, network.pos_embed.patch_size)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
-"""What all that computes on a transformer of Stable Diffusion 3 shares: tokens of images and texts, and of maps."""
+"""What all that computes on a transformer of Stable Diffusion 3 shares: the tokens of images and texts."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,21 +46,3 @@ def grid_of(patches: Any, latents: Tensor, downscale: int) -> tuple[int, int]:
             f"{width * downscale}×{height * downscale}; choose another size."
         )
     return height // side, width // side
-
-
-def run(of: Any, block: Callable[..., Any], *inputs: Tensor) -> Any:
-    """Run a block on tokens (B, L, D), perhaps text (B, T, D), and time (B, D); recomputed for gradients if asked."""
-    if of.gradient_checkpointing and torch.is_grad_enabled():
-        return of._gradient_checkpointing_func(block, *inputs)
-    return block(*inputs)
-
-
-def tokens(maps: Tensor) -> Tensor:
-    """(B, D, h, w) to (B, h w, D)."""
-    return maps.flatten(2).mT
-
-
-def unpatched(x: Tensor, grid: tuple[int, int], side: int, channels: int) -> Tensor:
-    """Tokens (B, L, p p C), a patch's channels innermost, to (B, C, h, w)."""
-    patches = x.unflatten(1, grid).unflatten(3, (side, side, channels))
-    return patches.permute(0, 5, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)

@@ -42,6 +42,7 @@ class ControlRequest:
     curve: list[list[float]] | None = None
     branch: Branch | None = None
     type: str | None = None  # of a union ControlNet; None: the condition's name
+    paint: Path | None = None  # where the image, then a picture, is to be painted in
     options: dict[str, Any] = field(default_factory=dict)  # of the detector; of a map, its palette
 
     def __post_init__(self) -> None:
@@ -49,9 +50,21 @@ class ControlRequest:
         check_strength(self.weight, self.start, self.end, self.balance, curve, self.branch)
         if self.is_map and self.palette is not None:
             check_palette(self.palette)
+        self._check_paint()
         if self.is_map and set(self.options) - {"palette"}:
             words = "Options have no effect with a map, but for palette=NAME of a map of class numbers."
             warnings.warn(words, MaquetteWarning, stacklevel=3)
+
+    def _check_paint(self) -> None:
+        if self.paint is None:
+            return
+        if self.net is None:
+            raise MaquetteError(
+                "paint is for a ControlNet that paints in, and none is named; give it as --controlnet, or in --control "
+                "as net=..."
+            )
+        if self.is_map or self.options:
+            raise MaquetteError("An image to paint in is taken as it is; leave out map and the detector's options.")
 
     @property
     def palette(self) -> str | None:
@@ -63,11 +76,11 @@ class ControlRequest:
         return self.net or f"{base}/{self.condition.removeprefix(f'{world_of(base)}/')}"
 
     def detector(self, base: str) -> str | None:
-        """The name of the detector that makes its map, the base's own if it has one; None for a map.
+        """The name of the detector that makes its map, the base's own if it has one; None for an image taken as it is.
 
         Raises `MaquetteError` for an unknown detector, one that writes text, and for options that it does not have.
         """
-        if self.is_map:
+        if self.is_map or self.paint is not None:
             return None
         name = drawn_by(self.condition, base)
         if name in detectors and detectors[name].outputs_text:
@@ -154,7 +167,7 @@ def _read_yes(text: str) -> bool:
 
 READ: dict[str, Callable[[str], Any]] = {
     "net": str, "map": _read_yes, "weight": read_weight, "start": _read_share, "end": _read_share, "mask": Path,
-    "balance": str, "curve": read_curve, "branch": str, "type": str,
+    "balance": str, "curve": read_curve, "branch": str, "type": str, "paint": Path,
 }  # fmt: skip
 """How each setting of --control is parsed."""
 

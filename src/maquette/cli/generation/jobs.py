@@ -86,7 +86,8 @@ class Jobs:
             mask = None if control.mask is None else self._mask(open_image(control.mask, as_mask))
             union = self._studio.net(record.controlnet).control.types > 0
             kind = control.type or (control.condition if union else None)
-            found.append(replace(record, map=map_, mask=mask, type=kind))
+            paint = None if control.paint is None else self._mask(open_image(control.paint, as_mask))
+            found.append(replace(record, map=map_, mask=mask, type=kind, paint=paint))
         return found
 
     def _map(self, control: ControlRequest, shared: Path | None) -> str:
@@ -95,7 +96,9 @@ class Jobs:
         assert path is not None, "a control without an image was refused"
         contract = self._studio.net(control.net_name(base)).contract
         name = control.detector(base)
-        if name is None:
+        if control.paint is not None:
+            found = sized(open_image(path), self._size, how)
+        elif name is None:
             image, kind = read_map(path, str(path), control.condition, contract, control.palette)
             found = sized(image, self._size, how, kind)
         else:

@@ -28,6 +28,7 @@ class ControlOptions(Declared):
     condition: str = setting("canny", "The condition to extract from IMAGE: a detector's name; or any, with --map.")
     controlnet: str | None = setting(None, "A folder, file or name on the Hub; default: the bundled one.")
     is_map: bool = setting(False, "IMAGE is already a condition map.", flat="map")
+    paint: Path | None = setting(None, "Paint IMAGE in where this mask is white, with a ControlNet for that.")
     weight: float = setting(1.0, "Factor on the control.")
     start: float = setting(0.0, "Fraction of the steps at which the control starts.")
     end: float = setting(1.0, "Fraction of the steps at which the control ends.")

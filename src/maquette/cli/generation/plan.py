@@ -103,7 +103,8 @@ def _controls(given: Given) -> list[ControlRequest]:
     only = given.options.control
     options = read_named(given.detector_options, "--option", "low=80")
     weight, start, end = only.weight, only.start, only.end
-    return [ControlRequest(only.condition, None, only.is_map, only.controlnet, weight, start, end, options=options)]
+    shared = (only.condition, None, only.is_map, only.controlnet, weight, start, end)
+    return [ControlRequest(*shared, paint=only.paint, options=options)]
 
 
 def _check_images(sources: Sequence[Path], controls: Sequence[ControlRequest]) -> None:
@@ -120,7 +121,7 @@ def _check_images(sources: Sequence[Path], controls: Sequence[ControlRequest]) -
         )
     for path in [
         *(sources if len(sources) == 1 else []),
-        *(path for c in controls for path in (c.image, c.mask) if path),
+        *(path for c in controls for path in (c.image, c.mask, c.paint) if path),
     ]:
         open_image(path)
 

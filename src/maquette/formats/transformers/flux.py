@@ -5,6 +5,7 @@
 | controlnet_x_embedder.weight, controlnet_blocks.0.weight | a ControlNet of this family, under diffusers' names |
 | input_hint_block.conv_in.weight | it takes pixels (XLabs) |
 | input_hint_block.0.weight, double_blocks.0... | the same under XLabs' own names (`formats.transformers.flux_names`) |
+| controlnet_x_embedder.weight, wider than x_embedder.weight | it paints in: a mask comes beside the latents |
 | controlnet_mode_embedder.weight | a union, which is told the kind of its condition |
 | time_text_embed.guidance_embedder... | it is given the scale of distilled guidance |
 | double_blocks.0.img_attn.qkv.weight, final_layer... | a base under Black Forest Labs' own names |
@@ -16,6 +17,7 @@ from typing import Any
 
 from maquette.errors import MaquetteError
 from maquette.formats.topology import count, shape_of
+from maquette.formats.transformers.fitting import check_fit
 from maquette.formats.transformers.flux_names import diffusers_names, is_original
 from maquette.foundation.weights import Shape, Weights
 
@@ -46,6 +48,7 @@ class Design:
     guided: bool = True  # whether it is given the scale of distilled guidance
     modes: int = 0  # kinds of condition that it tells apart
     hint: int = 0  # channels of its convolutions on pixels; 0: it takes latents
+    paints: bool = False  # whether it takes a mask beside the condition's latents
 
     @staticmethod
     def read(config: Mapping[str, Any] | None, blocks: int, guided: bool) -> "Design":
@@ -66,13 +69,19 @@ class Design:
             return Design(min(asked, blocks), max(0, asked - blocks), guided)
         counts = (config.get("num_layers", 19), config.get("num_single_layers", 38))
         modes, hint = (config.get(key) or 0 for key in ("num_mode", "conditioning_embedding_channels"))
+        extra = config.get("extra_condition_channels") or 0
         numbers = (*counts, modes, hint)
         if not all(type(number) is int and 0 <= number <= 1024 for number in numbers) or not sum(counts):
             raise MaquetteError(
                 "A ControlNet for Flux has 1 or more blocks (num_layers, num_single_layers), and whole numbers of "
                 f"modes and channels (num_mode, conditioning_embedding_channels), not {numbers}; fetch it anew."
             )
-        return Design(*counts, bool(config.get("guidance_embeds", False)), modes, hint)
+        if extra not in (0, 4) or (extra and hint):
+            raise MaquetteError(
+                "A ControlNet for Flux takes its condition alone, or its latents with a mask of 4 channels to paint in "
+                f"(extra_condition_channels), not {extra!r}; give one of these."
+            )
+        return Design(*counts, bool(config.get("guidance_embeds", False)), modes, hint, extra == 4)
 
 
 def modes(config: Mapping[str, Any]) -> tuple[str, ...] | None:
@@ -125,7 +134,16 @@ def told_config(weights: Weights) -> dict[str, Any]:
         "guidance_embeds": _GUIDANCE in shapes,
         "num_mode": shape_of(shapes, _MODES, NAME, 2)[0] if _MODES in shapes else None,
         "conditioning_embedding_channels": _hint_channels(shapes),
+        **further_channels(shapes),
     }
+
+
+def further_channels(shapes: Shapes) -> dict[str, int]:
+    """The setting of channels beside a condition's latents, which published configurations leave out; often empty."""
+    if CONDITION not in shapes or _EMBEDDER not in shapes:
+        return {}
+    more = shapes[CONDITION][-1] - shapes[_EMBEDDER][-1]
+    return {"extra_condition_channels": more} if more > 0 else {}
 
 
 def full_config(weights: Weights) -> dict[str, Any]:
@@ -137,31 +155,17 @@ def _hint_channels(shapes: Shapes) -> int | None:
     return shape_of(shapes, "input_hint_block.conv_out.weight", NAME, 4)[0] if _HINT in shapes else None
 
 
-def check_control(weights: Weights, base: Mapping[str, Any]) -> None:
+def check_control(weights: Weights, base: Mapping[str, Any], paints: bool) -> None:
     """Check that a ControlNet fits a base.
 
     Args:
         base: the configuration of its network.
+        paints: whether it takes a mask.
 
     Raises `MaquetteError` if the weights are none of this family, or made for a base of other widths.
     """
-    if not holds_control(weights):
-        raise MaquetteError(
-            f"{str(weights.source)!r} holds no ControlNet for Flux, which this base is (the first of its tensors: "
-            f"{min(weights, default=None)!r}); load the base that it was trained on, or give one for this."
-        )
-    expected = (base["num_attention_heads"] * base["attention_head_dim"], base["in_channels"])
-    found = weights.shapes[CONDITION]
-    if len(found) == 2 and found[0] == expected[0] and found[1] > expected[1]:
-        raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} takes {(found[1] - expected[1]) // 4} more channels than its "
-            "condition has, such as a mask to paint in, which is not supported; give one that takes a condition alone."
-        )
-    if found != expected:
-        raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} is made for another Flux: its tokens have the shape {found}, "
-            f"this base's {expected}; load the base it was trained on."
-        )
+    width = base["num_attention_heads"] * base["attention_head_dim"]
+    check_fit(weights, NAME, holds_control(weights), CONDITION, (width, base["in_channels"] + 4 * paints))
 
 
 def summary(shapes: Shapes) -> tuple[str, str]:
@@ -172,5 +176,6 @@ def summary(shapes: Shapes) -> tuple[str, str]:
     told = [f"text {text} wide"]
     told += ["takes pixels"] if _HINT in shapes else []
     told += [f"{shape_of(shapes, _MODES, NAME, 2)[0]} modes"] if _MODES in shapes else []
+    told += ["paints in"] if further_channels(shapes) else []
     told += ["distilled guidance"] if _GUIDANCE in shapes else []
     return f"Flux.1, {', '.join(told)}", f"{doubles} double + {singles} single × {width}"

@@ -6,13 +6,10 @@ shift of the last norm are in the other order.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 from maquette.errors import MaquetteError
 from maquette.formats.topology import shape_of
+from maquette.formats.transformers.parts import Part, taken_apart
 from maquette.foundation.weights import Shape, Weights
 
 _PREFIX, _MARK = "model.diffusion_model.", "double_blocks.0.img_attn.qkv.weight"
@@ -64,16 +61,6 @@ _THIRDS = {
 """Tensors that are several here: queries, keys and values of one width, then, where there is a fourth, the rest."""
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Rows of an original tensor."""
-
-    stored: str
-    first: int
-    rows: int
-    swapped: bool = False  # whether its halves are in the other order
-
-
 def is_original(names: Mapping[str, object]) -> bool:
     """Whether tensors have original names, of a network alone or below "model.diffusion_model."."""
     return _MARK in names or _PREFIX + _MARK in names
@@ -86,25 +73,17 @@ def diffusers_names(weights: Weights) -> Weights:
     """
     own = weights.below(_PREFIX) if _PREFIX + _MARK in weights else weights
     width = shape_of(own.shapes, _MARK, "Flux", 2)[-1]
-    parts: dict[str, _Part] = {}
+    parts: dict[str, Part] = {}
     for stored, shape in own.shapes.items():
         parts.update(_parts(stored, shape, width, own))
-    shapes = {name: (part.rows, *own.shapes[part.stored][1:]) for name, part in parts.items()}
-
-    def read(name: str) -> Tensor:
-        """In the same shape as in `shapes`, (N, ...)."""
-        part = parts[name]
-        rows = own[part.stored][part.first : part.first + part.rows]
-        return torch.cat([*reversed(rows.chunk(2))]) if part.swapped else rows.clone()
-
-    return Weights(own.source, shapes, read, own.metadata)
+    return taken_apart(own, parts)
 
 
-def _parts(stored: str, shape: Shape, width: int, weights: Weights) -> dict[str, _Part]:
+def _parts(stored: str, shape: Shape, width: int, weights: Weights) -> dict[str, Part]:
     """The tensors that an original one of this shape becomes, by diffusers' name."""
     rows = shape[0] if shape else 0
     if stored.startswith("final_layer.adaLN_modulation.1."):
-        return {stored.replace("final_layer.adaLN_modulation.1.", "norm_out.linear."): _Part(stored, 0, rows, True)}
+        return {stored.replace("final_layer.adaLN_modulation.1.", "norm_out.linear."): Part(stored, 0, rows, True)}
     for pattern, names in _THIRDS.items():
         if found := re.match(pattern, stored):
             ends = [width, 2 * width, 3 * width, rows][: len(names)]
@@ -115,10 +94,10 @@ def _parts(stored: str, shape: Shape, width: int, weights: Weights) -> dict[str,
                 )
             rest, starts = stored[found.end() :], [0, *ends]
             return {
-                found.expand(name) + rest: _Part(stored, start, end - start)
+                found.expand(name) + rest: Part(stored, start, end - start)
                 for name, start, end in zip(names, starts, ends, strict=False)
             }
-    return {_renamed(stored, weights): _Part(stored, 0, rows)}
+    return {_renamed(stored, weights): Part(stored, 0, rows)}
 
 
 def _renamed(stored: str, weights: Weights) -> str:

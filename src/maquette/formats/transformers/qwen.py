@@ -15,6 +15,7 @@ from typing import Any
 
 from maquette.errors import MaquetteError
 from maquette.formats.topology import count, shape_of
+from maquette.formats.transformers.fitting import check_fit
 from maquette.foundation.weights import Shape, Weights
 
 TRANSFORMER, CONTROLNET = "QwenImageTransformer2DModel", "QwenImageControlNetModel"
@@ -97,6 +98,11 @@ def told_config(weights: Weights) -> dict[str, Any]:
     }
 
 
+def further_channels(shapes: Shapes) -> dict[str, int]:
+    """Empty: configurations say it."""
+    return {}
+
+
 def full_config(weights: Weights) -> dict[str, Any]:
     """The config.json that other programs need of a file that has none.
 
@@ -131,18 +137,8 @@ def check_control(weights: Weights, base: Mapping[str, Any], paints: bool) -> No
                 f"{str(weights.source)!r} is one of {kind} ControlNets for Qwen-Image, which are not read; give one "
                 "in diffusers' format, such as InstantX's."
             )
-    if not holds_control(weights):
-        raise MaquetteError(
-            f"{str(weights.source)!r} holds no ControlNet for Qwen-Image, which this base is (the first of its "
-            f"tensors: {min(weights, default=None)!r}); load the base that it was trained on, or give one for this."
-        )
-    expected = (base["num_attention_heads"] * base["attention_head_dim"], base["in_channels"] + 4 * paints)
-    found = weights.shapes[CONDITION]
-    if found != expected:
-        raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} is made for another Qwen-Image: its condition enters by the "
-            f"shape {found}, on this base by {expected}; load the base it was trained on."
-        )
+    width = base["num_attention_heads"] * base["attention_head_dim"]
+    check_fit(weights, NAME, holds_control(weights), CONDITION, (width, base["in_channels"] + 4 * paints))
 
 
 def summary(shapes: Shapes) -> tuple[str, str]:

@@ -7,6 +7,7 @@ A folder in diffusers' format says in config.json what a ControlNet takes; a fil
 | pos_embed_input.proj.weight, controlnet_blocks.0.weight | a ControlNet of this family |
 | transformer_blocks.NUMBER | how many blocks it has |
 | context_embedder.weight | its blocks read the prompt; SD 3.5 large's own do not |
+| pos_embed_input.proj.weight, of more channels than pos_embed.proj.weight | it paints in |
 | pos_embed.proj.weight | it embeds latents itself; otherwise its base's embedding serves |
 """
 
@@ -16,6 +17,7 @@ from typing import Any
 
 from maquette.errors import MaquetteError
 from maquette.formats.topology import count, shape_of
+from maquette.formats.transformers.fitting import check_fit
 from maquette.foundation.weights import Shape, Weights
 
 CONTROLNET, TRANSFORMER = "SD3ControlNetModel", "SD3Transformer2DModel"
@@ -37,15 +39,22 @@ class Design:
     text: bool = True  # whether its blocks read the prompt
     embeds: bool = True  # whether it embeds latents itself; otherwise its base's embedding serves
     zero_pooled: bool = False  # whether zeros replace the pooled text, and the condition's latents are not shifted
+    paints: bool = False  # whether it takes a mask beside the condition's latents, which are shifted then
 
     @staticmethod
     def read(config: Mapping[str, Any] | None, blocks: int) -> "Design":
         """From a ControlNet's config.json, with diffusers' defaults; a new one of so many `blocks` if it has none.
 
-        Raises `MaquetteError` for a number of blocks that is none.
+        Raises `MaquetteError` for a number of blocks that is none, and for further channels that are no mask.
         """
         if not config:
             return Design(blocks)
+        extra = config.get("extra_conditioning_channels") or 0
+        if extra not in (0, 1):
+            raise MaquetteError(
+                "A ControlNet for Stable Diffusion 3 takes its condition alone, or with a mask of 1 channel to paint "
+                f"in (extra_conditioning_channels), not {extra!r}; give one of these."
+            )
         layers = config.get("num_layers", blocks)
         if not isinstance(layers, int) or isinstance(layers, bool) or layers < 1:
             raise MaquetteError(f"A ControlNet has 1 or more blocks (num_layers), not {layers!r}; fetch it anew.")
@@ -55,6 +64,7 @@ class Design:
             config.get("joint_attention_dim", 0) is not None,
             bool(config.get("use_pos_embed", True)),
             bool(config.get("force_zeros_for_pooled_projection", published)),
+            extra == 1,
         )
 
 
@@ -101,7 +111,16 @@ def told_config(weights: Weights) -> dict[str, Any]:
         "joint_attention_dim": shape_of(weights.shapes, _CONTEXT, NAME, 2)[1] if text else None,
         "use_pos_embed": _PATCHES in weights,
         "force_zeros_for_pooled_projection": text,
+        **further_channels(weights.shapes),
     }
+
+
+def further_channels(shapes: Shapes) -> dict[str, int]:
+    """The setting of channels beside a condition's latents, which published configurations leave out; often empty."""
+    if CONDITION not in shapes or _PATCHES not in shapes:
+        return {}
+    more = shapes[CONDITION][1] - shapes[_PATCHES][1]
+    return {"extra_conditioning_channels": more} if more > 0 else {}
 
 
 def blocks(shapes: Shapes) -> int:
@@ -109,32 +128,17 @@ def blocks(shapes: Shapes) -> int:
     return count(shapes, r"transformer_blocks\.(\d+)\.")
 
 
-def check_control(weights: Weights, base: Mapping[str, Any]) -> None:
+def check_control(weights: Weights, base: Mapping[str, Any], paints: bool) -> None:
     """Check that a ControlNet fits a base.
 
     Args:
         base: the configuration of its network.
+        paints: whether it takes a mask.
 
     Raises `MaquetteError` if the weights are none of this family, or made for a base of other widths.
     """
-    if not holds_control(weights):
-        raise MaquetteError(
-            f"{str(weights.source)!r} holds no ControlNet for Stable Diffusion 3, which this base is (the first of its "
-            f"tensors: {min(weights, default=None)!r}); load the base that it was trained on, or give one for this."
-        )
-    patch = base["patch_size"]
-    expected = (base["num_attention_heads"] * base["attention_head_dim"], base["in_channels"], patch, patch)
-    found = weights.shapes[CONDITION]
-    if len(found) == 4 and found[0] == expected[0] and found[2:] == expected[2:] and found[1] > expected[1]:
-        raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} takes {found[1] - expected[1]} more channels than its "
-            "condition has, such as a mask to paint in, which is not supported; give one that takes a condition alone."
-        )
-    if found != expected:
-        raise MaquetteError(
-            f"The ControlNet in {str(weights.source)!r} is made for another Stable Diffusion 3: its tokens have the "
-            f"shape {found}, this base's {expected}; load the base it was trained on."
-        )
+    patch, width = base["patch_size"], base["num_attention_heads"] * base["attention_head_dim"]
+    check_fit(weights, NAME, holds_control(weights), CONDITION, (width, base["in_channels"] + paints, patch, patch))
 
 
 def summary(shapes: Shapes) -> tuple[str, str]:
@@ -142,5 +146,5 @@ def summary(shapes: Shapes) -> tuple[str, str]:
     width = shape_of(shapes, CONDITION if holds_control(shapes) else _PATCHES, NAME, 4)[0]
     context = shape_of(shapes, _CONTEXT, NAME, 2) if _CONTEXT in shapes else None
     dual = count(shapes, r"transformer_blocks\.(\d+)\.attn2\.")
-    text = f"text {context[1]} wide" if context else "no text"
+    text = (f"text {context[1]} wide" if context else "no text") + ", paints in" * bool(further_channels(shapes))
     return f"Stable Diffusion 3, {text}", f"{blocks(shapes)} × {width}" + f", {dual} with dual attention" * bool(dual)

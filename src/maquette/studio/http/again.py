@@ -62,6 +62,11 @@ def _layer(control: ControlRecord, offered: Mapping[str, str]) -> dict[str, Any]
             f"The picture was made with the ControlNet {control.controlnet!r}, which is not offered here: "
             f"{', '.join(offered)}."
         )
+    if control.paint is not None:
+        raise MaquetteError(
+            "The picture was made by painting in another, which requests cannot ask for; make it again with maquette "
+            "generate --again."
+        )
     values = {
         "condition": offered[control.controlnet],
         "net": control.controlnet,
@@ -83,7 +88,7 @@ def _packed(values: Any) -> Iterator[tuple[str, str]]:
     values = values if isinstance(values, dict) else {}
     controls = values.get("controls")
     listed = [control for control in controls if isinstance(control, dict)] if isinstance(controls, list) else []
-    for table, names in ((values, ("image", "mask")), *((control, ("map", "mask")) for control in listed)):
+    for table, names in ((values, ("image", "mask")), *((control, ("map", "mask", "paint")) for control in listed)):
         for name in names:
             if isinstance(table.get(name), str):
                 yield f"the record's {name}", table[name]
