@@ -139,10 +139,13 @@ def told_config(weights: Weights) -> dict[str, Any]:
 
 
 def further_channels(shapes: Shapes) -> dict[str, int]:
-    """The setting of channels beside a condition's latents, which published configurations leave out; often empty."""
+    """The setting of channels beside a condition's latents, which published configurations leave out; often empty.
+
+    Raises `MaquetteError` for tensors of another number of sides.
+    """
     if CONDITION not in shapes or _EMBEDDER not in shapes:
         return {}
-    more = shapes[CONDITION][-1] - shapes[_EMBEDDER][-1]
+    more = shape_of(shapes, CONDITION, NAME, 2)[1] - shape_of(shapes, _EMBEDDER, NAME, 2)[1]
     return {"extra_condition_channels": more} if more > 0 else {}
 
 

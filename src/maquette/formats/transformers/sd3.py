@@ -116,10 +116,13 @@ def told_config(weights: Weights) -> dict[str, Any]:
 
 
 def further_channels(shapes: Shapes) -> dict[str, int]:
-    """The setting of channels beside a condition's latents, which published configurations leave out; often empty."""
+    """The setting of channels beside a condition's latents, which published configurations leave out; often empty.
+
+    Raises `MaquetteError` for tensors of another number of sides.
+    """
     if CONDITION not in shapes or _PATCHES not in shapes:
         return {}
-    more = shapes[CONDITION][1] - shapes[_PATCHES][1]
+    more = shape_of(shapes, CONDITION, NAME, 4)[1] - shape_of(shapes, _PATCHES, NAME, 4)[1]
     return {"extra_conditioning_channels": more} if more > 0 else {}
 
 
