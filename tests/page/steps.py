@@ -16,7 +16,7 @@ from tests.browser import CHROMIUM
 
 from maquette.sampling.metadata import Record
 
-PATIENCE = 120_000  # milliseconds: more than enough, also on a machine that does much else
+PATIENCE = 300_000  # milliseconds: more than enough, also on a machine that does much else
 QUICK = [
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
