@@ -208,7 +208,9 @@ SCENARIOS = {
     ),
     "unlocked training": Scenario(of_pairs, partial(train, max_steps=2, unlock="decoder"), trained, check_training),
     "sharded training": Scenario(of_pairs, partial(train_sharded, 0, max_steps=3), trained, check_training),
-    "sharded training, other process": Scenario(of_pairs, partial(train_sharded, 1, max_steps=3), trained, check_training),
+    "sharded training, other process": Scenario(
+        of_pairs, partial(train_sharded, 1, max_steps=3), trained, check_training
+    ),
     "annotation": Scenario(
         of_pairs,
         partial(annotated, "out"),
