@@ -6,9 +6,9 @@ LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO SIZES disks
 LD_PRELOAD=fault.so python tests/faults/injector.py SCENARIO closed
 
 POINTS: how many of the places to try, evenly spread from FIRST on; by default all. Each is tried with an error of the
-disk, a disk that stays full, and a kill in the middle of the write; of kills, with that alone. SIZES: disks with as many numbers of bytes
-left, from one to one less than the writer writes. The last line printed is JSON: the number of places (or of bytes) and
-of outcomes.
+disk, a disk that stays full, and a kill in the middle of the write; with kills, with that alone. SIZES: disks with as
+many numbers of bytes left, from one to one less than the writer writes. The last line printed is JSON: the number of
+places (or of bytes) and of outcomes.
 
 closed: instead of all that, write as another user into a folder that is not theirs; prints how that ended.
 

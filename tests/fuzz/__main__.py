@@ -1,7 +1,7 @@
 """make fuzz: broken files for as long as it is let, with the counts of each kind; what breaks is kept in runs/fuzz.
 
 python -m tests.fuzz --minutes 120 [--seed 0] [--kinds tar,rows] [--source src]
-python -m tests.fuzz --sets [--seed 0] [--kinds tar,rows]: a fixed number of each kind, for the table in docs/reliability.md
+python -m tests.fuzz --sets [--seed 0] [--kinds tar,rows]: a fixed number of each, for the table in docs/reliability.md
 """
 
 import argparse

@@ -182,3 +182,5 @@ def test_the_web_ui_s_addresses_take_no_path_and_no_pickle(client) -> None:
         assert told.status_code == 422 and words in told.json()["detail"], told.json()
     for values in ({"width": 10**9, "height": 1}, {"batch_size": 10**9}, {"alwayson_scripts": "x"}, [1]):
         assert client.post("/sdapi/v1/txt2img", json=values).status_code == 422
+    values = {"controlnet_module": "canny", "controlnet_input_images": [SMALL], "controlnet_threshold_a": 10**400}
+    assert client.post("/controlnet/detect", json=values).status_code == 200

@@ -102,7 +102,8 @@ def test_data_sets_are_folders_in_the_one_that_was_named(trainings, tmp_path) ->
     (trainings.pairs / "link").symlink_to(tmp_path / "elsewhere")
     assert trainings.data("mine") == str((trainings.pairs / "mine").resolve())
     assert "mine" in trainings.data_sets()
-    for name in ("..", ".", "", "/etc", "link", "../elsewhere", "org/name", "mine/metadata.jsonl", "a\0b"):
+    odd = ("a\0b", "\ud83d", "a" * 5000)
+    for name in ("..", ".", "", "/etc", "link", "../elsewhere", "org/name", "mine/metadata.jsonl", *odd):
         with pytest.raises(MaquetteError, match="Data sets are folders in") as error:
             trainings.data(name)
         assert error.value.field == "folder"

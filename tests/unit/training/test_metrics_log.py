@@ -1,8 +1,11 @@
 """The scores of each held-out pair are kept with a run's metrics, and tell the noise of their mean."""
 
+import json
 import math
+import os
 
 import numpy as np
+import pytest
 
 from maquette.training.monitor.metrics_log import METRICS, SCENES, Log
 
@@ -36,6 +39,21 @@ def test_a_damaged_list_is_a_damaged_line(tmp_path) -> None:
     lines[4] = lines[4].replace(f'"{SCENES}": [', f'"{SCENES}": ["x", ')
     path.write_text("\n".join(lines) + "\n")
     assert len(log.lines()) == 19 and log.of_each()[1].shape == (19, 16)
+
+
+@pytest.mark.parametrize("changed", [{"step": 10**30}, {"seconds": math.nan}, {"seconds": -1}, {"loss": 10**400}])
+def test_numbers_that_no_run_has_make_a_damaged_line(changed, tmp_path) -> None:
+    log = written(tmp_path, jump(0.05))
+    with (tmp_path / METRICS).open("a") as stream:
+        stream.write(json.dumps({"step": 200, "seconds": 1.0, **changed}) + "\n")
+    assert len(log.lines()) == 20
+    log.write(210, loss=math.inf)
+    assert log.lines()[-1]["loss"] == math.inf  # a run that diverged
+
+
+def test_metrics_that_are_a_pipe_are_none(tmp_path) -> None:
+    os.mkfifo(tmp_path / METRICS)
+    assert Log(tmp_path, "canny").lines() == []
 
 
 def test_pairs_that_disagree_leave_a_date_open(tmp_path) -> None:

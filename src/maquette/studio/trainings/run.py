@@ -119,9 +119,13 @@ class Trainings:
     def data(self, name: str) -> str:
         """The path of a data set. Raises `MaquetteError` for one that is not in the folder of data sets."""
         root = self.pairs.resolve()
-        path = root if "\0" in name else (root / name).resolve()
+        try:
+            path = (root / name).resolve()
+            suits = path != root and path.is_relative_to(root) and path.is_dir() and not self._touches_private(path)
+        except (OSError, ValueError):  # no file can have this name
+            suits = False
         with about("folder"):
-            if path == root or not path.is_relative_to(root) or not path.is_dir() or self._touches_private(path):
+            if not suits:
                 raise MaquetteError(
                     f"Data sets are folders in {str(root)!r}, and {shortened(name, 80)!r} is none of them; choose "
                     "another, or start the studio with --pairs and the folder that they are in."

@@ -90,7 +90,7 @@ class Log:
     def _read(self) -> tuple[list[Line], int]:
         """The lines of the file, and how many are damaged."""
         path = self.folder / METRICS
-        complete = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
+        complete = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         lines = [line for line in map(_parsed, complete) if line is not None]
         return lines, len(complete) - len(lines)
 
