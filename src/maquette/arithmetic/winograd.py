@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maquette.arithmetic.products import products
+
 TILES = 512  # of 2 × 2 results at once, which stay in the cache
 
 
@@ -59,21 +61,21 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor | None, scheme: Scheme = P
 
 
 def _weights(weight: Tensor, scheme: Scheme) -> Tensor:
-    """(D, C, 3, 3) to (P², C, D), one matrix for each of P² products, the column's number first."""
+    """(D, C, 3, 3) to (P², D, C), one matrix for each of P² products, the column's number first."""
     taps = torch.tensor(scheme.taps, dtype=weight.dtype, device=weight.device)
     sums = torch.kron(taps, taps) @ weight.permute(3, 2, 0, 1).flatten(2).flatten(0, 1)
-    return sums.unflatten(1, weight.shape[:2]).mT
+    return sums.unflatten(1, weight.shape[:2])
 
 
 def _convolve(cells: Tensor, weights: Tensor, bias: Tensor | None, result: Tensor, scheme: Scheme) -> None:
-    """Into the result (B, H, W, D): cells (B, h + 2, w + 2, C) by weights (P², C, D)."""
+    """Into the result (B, H, W, D): cells (B, h + 2, w + 2, C) by weights (P², D, C)."""
     number = len(scheme.taps)
     factors = _factors(_factors(cells, 1, scheme), 3, scheme)
-    products = torch.bmm(factors.flatten(0, 1).flatten(1, 3), weights)
+    found = products(factors.flatten(0, 1).flatten(1, 3), weights)
     if bias is not None:
-        products[number + 1] += bias  # which is added in all four results
-    tiles = products.view(number, *factors.shape[1:-1], -1)
-    columns = products.new_empty((2, *tiles.shape[1:]))
+        found[number + 1] += bias  # which is added in all four results
+    tiles = found.view(number, *factors.shape[1:-1], -1)
+    columns = found.new_empty((2, *tiles.shape[1:]))
     _sums(tiles, columns[0], columns[1], scheme)
     places = result.unflatten(1, (-1, 2)).unflatten(3, (-1, 2))
     for column in (0, 1):
