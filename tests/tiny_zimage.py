@@ -49,10 +49,12 @@ def tiny_zimage(blocks: int = 4, seed: int = 0, context: int = 512, **more) -> B
     return Base("tiny-z-image", backbone, certain_vae(seed), text, SCHEDULE, 128, Defaults(50, 6.0, "euler"))
 
 
-def published(network: ZImageTransformer2DModel, form: str, blocks: int = 2, seed: int = 5) -> ZImageControlNetModel:
+def published(
+    network: ZImageTransformer2DModel, form: str, blocks: int = 2, seed: int = 5, **more
+) -> ZImageControlNetModel:
     """diffusers' ControlNet on a base, every weight random."""
     layers = network.config.n_layers
-    config = {name: network.config[name] for name in COPIED} | FORMS[form]
+    config = {name: network.config[name] for name in COPIED} | FORMS[form] | more
     config["control_layers_places"] = [number * layers // blocks for number in range(blocks)]
     config["control_refiner_layers_places"] = [0, 1] if config["add_control_noise_refiner"] else []
     net = randomised(ZImageControlNetModel.from_config(config), seed).eval()

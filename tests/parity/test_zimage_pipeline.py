@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import (
     FlowMatchEulerDiscreteScheduler,
+    ZImageControlNetInpaintPipeline,
     ZImageControlNetModel,
     ZImageControlNetPipeline,
     ZImagePipeline,
@@ -18,6 +19,7 @@ from tests.tiny_zimage import published, tiny_zimage
 import maquette as mq
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
+from maquette.errors import MaquetteError
 from maquette.text.qwen3 import TEMPLATE
 
 STEPS, SIZE, SEEDS = 3, (96, 64), (3, 4)
@@ -112,6 +114,28 @@ def test_one_control(blocks, guidance, tmp_path) -> None:
     more = {"guidance": guidance + 1} | ({"negative_prompt": ""} if guidance == 0 else {})
     assert not torch.allclose(ours(base, **more), expected, atol=0.05)
     assert_same(ours(base, control, **more), expected)
+
+
+def test_painting_in_along_a_map(tmp_path) -> None:
+    """Of a net whose condition holds both, but which adds nothing to the refiner, since diffusers leaves that out."""
+    base = tiny_zimage()
+    picture, followed = torch.rand(2, 1, 3, SIZE[1], SIZE[0])
+    white = torch.zeros(1, 1, SIZE[1], SIZE[0])
+    white[..., 20:50, 13:] = 1
+    net = published(base.backbone.network, "1.0", control_in_dim=9)
+    net.save_pretrained(tmp_path)
+    condition = torch.cat([followed, picture.masked_fill(white > 0, -1)], dim=1)
+    control = mq.Control(mq.load_controlnet(tmp_path, base), condition)
+    pipeline = ZImageControlNetInpaintPipeline(**parts(base), controlnet=net)
+    expected = theirs(
+        pipeline, image=2 * picture - 1, mask_image=white.expand(2, -1, -1, -1), control_image=2 * followed - 1,
+        controlnet_conditioning_scale=1.0,
+    )  # fmt: skip
+    assert_same(ours(base, control), expected)
+    for other in (followed, condition[:, 3:]):
+        assert not torch.allclose(ours(base, mq.Control(control.net, other)), expected, atol=1e-2)
+    with pytest.raises(MaquetteError, match="3, height, width"):
+        ours(base, mq.Control(mq.ControlNet.attach(base), condition))
 
 
 @pytest.mark.parametrize("form", ["2.0", "2.1"])

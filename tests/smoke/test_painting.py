@@ -12,7 +12,7 @@ from tests.tiny_zimage import tiny_zimage
 
 import maquette as mq
 from maquette.checkpoints.save import save_base
-from maquette.sampling.metadata import Record, record_of
+from maquette.sampling.metadata import Record, record_of, unpack
 
 SHORT = ("--steps", 2, "--size", "64x64", "--device", "cpu", "--prompt", "a red house")
 
@@ -71,6 +71,29 @@ def test_painted_as_by_the_library_and_made_again(maquette, folders, pictures) -
     assert np.array_equal(pixels("x.png"), pixels("made.png"))
     mq.save(image, "saved.png")
     assert Record.load(Path("saved.png")).controls[0].paint == record.controls[0].paint
+
+
+def test_painted_along_a_map_and_made_again(maquette, folders, pictures) -> None:
+    """By a ControlNet whose condition holds both; one that only paints in says so."""
+    base, net = folders
+    picture, mask = pictures
+    control = f"canny:{picture},net={net},paint={mask},picture={picture}"
+    code, _, err = maquette("generate", "--base", base, "--control", control, *SHORT, "-o", "both.png")
+    if not (net / "config.json").read_text().count("ZImage"):
+        assert code != 0
+        assert "A condition tensor is (1 or 1, 3, height, width)" in err
+        return
+    assert code == 0, err
+    record = Record.load(Path("both.png")).controls[0]
+    assert record.image() != unpack(record.picture)
+    code, _, err = maquette("generate", "--again", "both.png", "-o", "again.png")
+    assert code == 0, err
+    assert np.array_equal(pixels("again.png"), pixels("both.png"))
+    code, _, err = maquette(
+        "generate", "--base", base, "--control", f"canny:{picture},net={net},picture={picture}", *SHORT
+    )
+    assert code != 0
+    assert "picture is painted in where paint=MASK is white" in err
 
 
 def test_what_does_not_fit_is_said_in_one_sentence(maquette, folders, pictures) -> None:

@@ -99,7 +99,14 @@ class ControlFamily(Protocol):
         """Its own condition encoder, with a last layer `conv_out`; None for the usual one of its condition space."""
         return None
 
-    def painted(self, pictures: Tensor, blank: Tensor, kept: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
+    def painted(
+        self,
+        pictures: Tensor,
+        blank: Tensor,
+        kept: Tensor,
+        encode: Callable[[Tensor], Tensor],
+        maps: Tensor | None = None,
+    ) -> Tensor:
         """The condition encoder's input (B, C', h, w) for pictures to paint in, as far as a family `paints`.
 
         Args:
@@ -107,6 +114,7 @@ class ControlFamily(Protocol):
             blank: (B, 1, H, W) bool, True where they are to be painted in.
             kept: (B, 1, h, w) bool, True at cells that are not.
             encode: from pictures to latents (B, C, h, w).
+            maps: (B, 3, H, W) in [0, 1], to be followed meanwhile; only where it `paints` "also".
         """
         latents = encode(pictures.masked_fill(blank, 0))
         return torch.cat([latents, kept.to(latents)], dim=1)

@@ -24,8 +24,8 @@ def _run(
         typer.Option(
             metavar="CONDITION:IMAGE,NAME=VALUE...",
             help="A control with settings of its own, may be repeated: canny:house.png,weight=0.8,end=0.5. NAME: net, "
-            "map (yes or no), paint (a mask), weight, start, end, mask, balance, curve, branch, type, or an option of "
-            "the detector.",
+            "map (yes or no), paint and picture, weight, start, end, mask, balance, curve, branch, type, or an option "
+            "of the detector.",
         ),
     ] = None,
     option: Annotated[list[str] | None, typer.Option(help="A detector option, as NAME=VALUE; may be repeated.")] = None,

@@ -19,7 +19,7 @@ Picture = Image.Image | str | Path | NDArray[Any]
 Condition = Picture | Tensor | Sequence[Image.Image | str | Path]
 """A condition map for all images; or one for each, as a list, an array (N, H, W, 3) or a tensor (N, 3, H, W)."""
 Maps = list[Image.Image] | Tensor
-"""Condition maps that have been read: a list of images, or a tensor (1 or N, 3, H, W)."""
+"""Condition maps that have been read: a list of images, or a tensor (1 or N, 3, H, W), or 6 as `to_paint` makes it."""
 
 
 def read_maps(condition: Condition) -> Maps:
@@ -78,21 +78,25 @@ def read_mask(mask: Picture) -> Image.Image:
     return as_mask(read_picture(mask, "mask"))
 
 
-def to_paint(picture: Picture, mask: Picture) -> Tensor:
+def to_paint(picture: Picture, mask: Picture, map: Picture | None = None) -> Tensor:
     """The condition of a ControlNet that paints in: a picture, −1 where its mask is white: (1, 3, H, W), else [0, 1].
 
     Args:
         picture, mask: of one size, that of the images to be generated.
+        map: of the same size, for a ControlNet that follows a map meanwhile (Z-Image's): it comes first, (1, 6, H, W).
 
     Raises `MaquetteError` for anything else, and for files that cannot be read.
     """
     shown, white = as_rgb(read_picture(picture, "picture to paint in")), read_mask(mask).convert("L")
-    if shown.size != white.size:
-        raise MaquetteError(
-            f"A picture to paint in and its mask are of one size, not {shown.width}×{shown.height} and "
-            f"{white.width}×{white.height}; scale or crop one to the other."
-        )
-    return to_unit(shown)[None].masked_fill(to_unit(white)[None, :1] >= 0.5, -1)
+    followed = None if map is None else as_rgb(read_picture(map, "condition map"))
+    for name, other in (("mask", white), ("map", followed)):
+        if other is not None and shown.size != other.size:
+            raise MaquetteError(
+                f"A picture to paint in and its {name} are of one size, not {shown.width}×{shown.height} and "
+                f"{other.width}×{other.height}; scale or crop one to the other."
+            )
+    painted = to_unit(shown)[None].masked_fill(to_unit(white)[None, :1] >= 0.5, -1)
+    return painted if followed is None else torch.cat([to_unit(followed)[None], painted], dim=1)
 
 
 def map_size(maps: Maps) -> tuple[int, int]:

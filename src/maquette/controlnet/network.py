@@ -155,7 +155,8 @@ class ControlNet(nn.Module):
     def condition_input(self, maps: Tensor, to_latents: Callable[[Tensor, bool], Tensor]) -> Tensor:
         """The input of `encode` for condition maps (B, 3, H, W) in [0, 1]: the maps, or their latents (B, C, h, w).
 
-        A map is −1 where a net that paints in shall paint. Of a latent cell the first pixel counts, as published.
+        A map is −1 where a net that paints in shall paint; one that may follow a map meanwhile takes (B, 6, H, W), as
+        `to_paint` makes it. Of a latent cell the first pixel counts, as published.
 
         Args:
             to_latents: the base's `encode_maps`, for families that take latents.
@@ -169,16 +170,18 @@ class ControlNet(nn.Module):
             """(B, 3, H, W) to (B, C, h, w)."""
             return to_latents(self._ordered(pictures), self.control.shifts_latents)
 
+        maps, followed = (maps[:, 3:], maps[:, :3]) if maps.shape[1] == 6 else (maps, None)
         blank = (maps < 0).all(dim=1, keepdim=True)
         if self.control.paints == "never" and bool(blank.any()):
             raise MaquetteError(
                 "A condition that is −1 somewhere is one with a part to be painted in, and this ControlNet follows "
                 "conditions in [0, 1]; give it one of these, or use a ControlNet that paints in."
             )
-        if self.control.paints == "never" or (self.control.paints == "also" and not bool(blank.any())):
+        is_map = self.control.paints == "also" and followed is None and not bool(blank.any())
+        if self.control.paints == "never" or is_map:
             return encode(maps.clamp(min=0))
         kept = ~blank[..., :: self.downscale, :: self.downscale]
-        return self.control.painted(maps.clamp(min=0), blank, kept, encode)
+        return self.control.painted(maps.clamp(min=0), blank, kept, encode, followed)
 
     def encode(self, condition: Tensor) -> Tensor:
         """E(c_i): condition features (B, C, h, w), computed once per generation, not once per step."""

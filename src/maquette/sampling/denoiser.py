@@ -28,7 +28,7 @@ class EncodedControl:
     """A control with its encoded condition maps, E(c), and its masks: computed once per generation."""
 
     control: Control
-    maps: Tensor  # (1 or number of images, 3, H, W) in [0, 1]
+    maps: Tensor  # (1 or number of images, 3, H, W) in [0, 1]; 6 with a picture to paint in behind
     features: Tensor  # (number of maps, C, h, w); empty until `rows` picks a batch of them
     masks: list[Tensor] | None = None  # (1, 1, h, w) for each slot
 
@@ -41,7 +41,8 @@ class EncodedControl:
         maps, kind = control.maps, control.net.contract.kind
         if isinstance(maps, list):
             maps = torch.stack([to_unit(fit(image, size, kind)) for image in maps])
-        maps, expected = maps.contiguous(), (3, size[1], size[0])
+        maps, both = maps.contiguous(), control.net.control.paints == "also"
+        expected = (6 if both and maps.shape[1] == 6 else 3, size[1], size[0])
         if maps.ndim != 4 or maps.shape[0] not in (1, count) or tuple(maps.shape[1:]) != expected:
             raise MaquetteError(
                 f"A condition tensor is (1 or {count}, 3, height, width) in [0, 1] at the images' size, here "

@@ -67,7 +67,8 @@ class ControlRecord:
     hash: str | None = None  # of the ControlNet's weights
     map_hash: str | None = None  # of the map's pixels
     type: str | None = None  # of a union: the kind of the condition
-    paint: str | None = None  # packed: white where the condition, then a picture, is to be painted in
+    paint: str | None = None  # packed: white where a picture is to be painted in
+    picture: str | None = None  # packed: that picture, if the map is followed meanwhile; None: the map is it
 
     def to_paint(self) -> Image.Image | None:
         """Where a picture is to be painted in, if the condition is one. Raises `ValueError` for no packed image."""

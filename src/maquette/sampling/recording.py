@@ -121,13 +121,16 @@ class _Recorder:
 
     def record(self, row: int) -> ControlRecord:
         """For one of the images."""
-        map_, map_hash, paint = self._packed(row if len(self._maps) > 1 else 0)
-        return ControlRecord(map=map_, map_hash=map_hash, paint=paint, **self._settings)
+        return ControlRecord(**self._packed(row if len(self._maps) > 1 else 0), **self._settings)
 
-    def _pack(self, row: int) -> tuple[str, str, str | None]:
-        """A map, its hash, and where it is to be painted in."""
-        image, blank = _image(self._maps[row]), _blank(self._maps[row])
-        return pack(image), image_hash(image), pack(_image(blank.float())) if bool(blank.any()) else None
+    def _pack(self, row: int) -> dict[str, Any]:
+        """A map with its hash, and a picture to paint in with where."""
+        first, last = self._maps[row][:3], self._maps[row][-3:]  # the same, unless both are given
+        image, blank = _image(first), _blank(last)
+        packed = {"map": pack(image), "map_hash": image_hash(image)}
+        if len(self._maps[row]) == 6:
+            packed["picture"] = pack(_image(last))
+        return packed | ({"paint": pack(_image(blank.float()))} if "picture" in packed or bool(blank.any()) else {})
 
 
 def _unrecorded(conditions: Sequence[EncodedControl]) -> Iterator[str]:
@@ -147,8 +150,8 @@ def _blank(pixels: Tensor) -> Tensor:
 
 
 def _restored(pixels: Tensor) -> Tensor:
-    """What a record of (3, H, W) brings back, of the same shape."""
-    return to_unit(_image(pixels)).masked_fill(_blank(pixels).cpu(), -1)
+    """What a record of (3, H, W), or 6, brings back, of the same shape."""
+    return torch.cat([to_unit(_image(part)).masked_fill(_blank(part).cpu(), -1) for part in pixels.split(3)])
 
 
 def _image(pixels: Tensor) -> Image.Image:

@@ -30,6 +30,7 @@ CONTROL: dict[str, Rule] = {
     "map_hash": optional(_TEXT),
     "type": optional(_TEXT),
     "paint": optional(_TEXT),
+    "picture": optional(_TEXT),
 }
 
 LORA: dict[str, Rule] = {"file": _TEXT, "weight": typed(float, -1000, 1000), "sha256": optional(_TEXT)}

@@ -108,7 +108,13 @@ class Studio:
 def _condition(control: ControlRecord) -> Condition:
     """Its map, or a picture and where to paint it in."""
     mask = control.to_paint()
-    return control.image() if mask is None else to_paint(control.image(), mask)
+    if mask is None:
+        return control.image()
+    return (
+        to_paint(control.image(), mask)
+        if control.picture is None
+        else to_paint(unpack(control.picture), mask, control.image())
+    )
 
 
 def arguments(record: Record) -> dict[str, Any]:

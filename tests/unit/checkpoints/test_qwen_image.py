@@ -131,6 +131,11 @@ def test_a_picture_to_paint_in() -> None:
     assert made.shape == (1, 3, 16, 32)
     assert (made[..., 8:] == -1).all()
     assert made[0, :, 0, 0].tolist() == pytest.approx([1, 0, 0.2])
+    both = mq.to_paint(picture, mask, map=picture)
+    assert torch.equal(both[:, 3:], made)
+    assert both[0, :, 0, 20].tolist() == pytest.approx([1, 0, 0.2, -1, -1, -1])
+    with pytest.raises(MaquetteError, match="its map are of one size"):
+        mq.to_paint(picture, mask, map=picture.resize((16, 16)))
     with pytest.raises(MaquetteError, match="are of one size, not 32×16 and 16×16"):
         mq.to_paint(picture, mask.crop((0, 0, 16, 16)))
 

@@ -75,13 +75,23 @@ class ZImageControl(ControlFamily):
     def condition_encoder(self) -> nn.Module:
         return PatchEncoder(self.design.channels, self.outputs[0].channels)
 
-    def painted(self, pictures: Tensor, blank: Tensor, kept: Tensor, encode: Callable[[Tensor], Tensor]) -> Tensor:
-        """Zeros in place of a map's latents, what is kept, and pictures (B, 3, H, W) as latents, grey where painted.
+    def painted(
+        self,
+        pictures: Tensor,
+        blank: Tensor,
+        kept: Tensor,
+        encode: Callable[[Tensor], Tensor],
+        maps: Tensor | None = None,
+    ) -> Tensor:
+        """A map's latents or zeros, what is kept, and pictures (B, 3, H, W) as latents, grey where painted.
 
-        Of a row without a part to paint: a map's latents, and zeros. Both are (B, 2 C + 1, h, w).
+        Of a row without a part to paint and without a map, it is one: its latents, and zeros. All are (B, 2 C + 1, h,
+        w).
         """
-        paints = blank.flatten(1).any(dim=1)[:, None, None, None]
         latents = encode(pictures.masked_fill(blank, 0.5))
+        if maps is not None:
+            return torch.cat([encode(maps), kept.to(latents), latents], dim=1)
+        paints = blank.flatten(1).any(dim=1)[:, None, None, None]
         return torch.cat([latents * ~paints, (kept & paints).to(latents), latents * paints], dim=1)
 
     def published(self, name: str) -> str:

@@ -42,7 +42,8 @@ class ControlRequest:
     curve: list[list[float]] | None = None
     branch: Branch | None = None
     type: str | None = None  # of a union ControlNet; None: the condition's name
-    paint: Path | None = None  # where the image, then a picture, is to be painted in
+    paint: Path | None = None  # where a picture is to be painted in
+    picture: Path | None = None  # that picture; None: the image, of which there is no map then
     options: dict[str, Any] = field(default_factory=dict)  # of the detector; of a map, its palette
 
     def __post_init__(self) -> None:
@@ -55,15 +56,22 @@ class ControlRequest:
             words = "Options have no effect with a map, but for palette=NAME of a map of class numbers."
             warnings.warn(words, MaquetteWarning, stacklevel=3)
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether its image is a picture to paint in, without a map."""
+        return self.paint is not None and self.picture is None
+
     def _check_paint(self) -> None:
         if self.paint is None:
+            if self.picture is not None:
+                raise MaquetteError("picture is painted in where paint=MASK is white; give that, too.")
             return
         if self.net is None:
             raise MaquetteError(
                 "paint is for a ControlNet that paints in, and none is named; give it as --controlnet, or in --control "
                 "as net=..."
             )
-        if self.is_map or self.options:
+        if self.picture is None and (self.is_map or self.options):
             raise MaquetteError("An image to paint in is taken as it is; leave out map and the detector's options.")
 
     @property
@@ -80,7 +88,7 @@ class ControlRequest:
 
         Raises `MaquetteError` for an unknown detector, one that writes text, and for options that it does not have.
         """
-        if self.is_map or self.paint is not None:
+        if self.is_map or self.is_picture:
             return None
         name = drawn_by(self.condition, base)
         if name in detectors and detectors[name].outputs_text:
@@ -167,7 +175,7 @@ def _read_yes(text: str) -> bool:
 
 READ: dict[str, Callable[[str], Any]] = {
     "net": str, "map": _read_yes, "weight": read_weight, "start": _read_share, "end": _read_share, "mask": Path,
-    "balance": str, "curve": read_curve, "branch": str, "type": str, "paint": Path,
+    "balance": str, "curve": read_curve, "branch": str, "type": str, "paint": Path, "picture": Path,
 }  # fmt: skip
 """How each setting of --control is parsed."""
 

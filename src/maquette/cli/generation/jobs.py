@@ -87,7 +87,8 @@ class Jobs:
             union = self._studio.net(record.controlnet).control.types > 0
             kind = control.type or (control.condition if union else None)
             paint = None if control.paint is None else self._mask(open_image(control.paint, as_mask))
-            found.append(replace(record, map=map_, mask=mask, type=kind, paint=paint))
+            picture = None if control.picture is None else self._start(open_image(control.picture))
+            found.append(replace(record, map=map_, mask=mask, type=kind, paint=paint, picture=picture))
         return found
 
     def _map(self, control: ControlRequest, shared: Path | None) -> str:
@@ -96,7 +97,7 @@ class Jobs:
         assert path is not None, "a control without an image was refused"
         contract = self._studio.net(control.net_name(base)).contract
         name = control.detector(base)
-        if control.paint is not None:
+        if control.is_picture:
             found = sized(open_image(path), self._size, how)
         elif name is None:
             image, kind = read_map(path, str(path), control.condition, contract, control.palette)

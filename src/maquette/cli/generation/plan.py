@@ -121,7 +121,7 @@ def _check_images(sources: Sequence[Path], controls: Sequence[ControlRequest]) -
         )
     for path in [
         *(sources if len(sources) == 1 else []),
-        *(path for c in controls for path in (c.image, c.mask, c.paint) if path),
+        *(path for c in controls for path in (c.image, c.mask, c.paint, c.picture) if path),
     ]:
         open_image(path)
 

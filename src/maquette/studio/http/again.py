@@ -88,7 +88,10 @@ def _packed(values: Any) -> Iterator[tuple[str, str]]:
     values = values if isinstance(values, dict) else {}
     controls = values.get("controls")
     listed = [control for control in controls if isinstance(control, dict)] if isinstance(controls, list) else []
-    for table, names in ((values, ("image", "mask")), *((control, ("map", "mask", "paint")) for control in listed)):
+    for table, names in (
+        (values, ("image", "mask")),
+        *((control, ("map", "mask", "paint", "picture")) for control in listed),
+    ):
         for name in names:
             if isinstance(table.get(name), str):
                 yield f"the record's {name}", table[name]
