@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3  # from malloc.h
+TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # from malloc.h
 
 
 @contextmanager
@@ -32,3 +32,14 @@ def keep_freed() -> None:
         library = ctypes.CDLL(None)
         for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
             library.mallopt(threshold, 2**31 - 1)  # bytes
+
+
+@cache
+def share_arenas() -> None:
+    """Make all threads of a server allocate from the same memory; other C libraries than glibc are left alone.
+
+    Otherwise each of the threads that answer requests fills an arena of its own, up to eight for each core, and the
+    process goes on growing for hundreds of pictures, though nothing is kept.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).mallopt(ARENA_MAX, 2)

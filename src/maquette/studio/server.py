@@ -21,6 +21,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse, PlainTextResponse
 
 from maquette.errors import MaquetteError
+from maquette.foundation.memory import share_arenas
 from maquette.studio.engine import Engine
 from maquette.studio.gallery import Gallery
 from maquette.studio.http import api, webui
@@ -134,6 +135,7 @@ def serve(
     loaded.
     """
     check_address(host, token)
+    share_arenas()
     limits = limits or Limits()
     listening = _listening(host, port)
     with listening:
