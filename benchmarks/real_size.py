@@ -1,13 +1,14 @@
 """Generation at Stable Diffusion 1.5's real shapes, one ControlNet and guidance, compared with diffusers' pipeline.
 
     make bench                                       # or: python benchmarks/real_size.py --turns 2
+    python benchmarks/real_size.py --steps 20 --turns 1
     python benchmarks/real_size.py --cases maquette-bfloat16,diffusers-bfloat16 --size 256
     OMP_NUM_THREADS=1 python benchmarks/real_size.py # beside other work: then read the seconds of the processor
 
-Weights are random, and the same for every case. Each case runs in a process of its own, in turns. Prints seconds of the
-fastest turn for a step and for decoding, passed and of the processor, peak memory of the process once it has loaded,
-and how far its final latents are from those of diffusers in float32, as shares of their deviation; appends them with
-date, device and commit to benchmarks/real_size.jsonl.
+Weights are random, and the same for every case. Each case runs in a process of its own, in turns. Prints as a table
+seconds of the fastest turn for a step and for decoding, passed and of the processor, peak memory of the process once it
+has loaded, and how far its final latents are from those of diffusers in float32, and in its own precision, as shares
+of their deviation; appends them with date, device, versions and commit to benchmarks/real_size.jsonl.
 
 | case | what it is |
 | --- | --- |
@@ -18,12 +19,14 @@ date, device and commit to benchmarks/real_size.jsonl.
 
 import argparse
 import json
+import os
 import platform
 import subprocess
 import sys
 import tempfile
 import time
 from datetime import date
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -163,15 +166,26 @@ def turns(settings: argparse.Namespace, folder: Path) -> dict[str, dict[str, flo
 
 
 def differences(case: str, folder: Path) -> dict[str, float]:
-    """How far latents are from those of the first case: the largest difference and the root of the mean square."""
+    """How far latents are from diffusers' in float32, and in the case's precision: at most, and root mean square."""
     import torch
 
-    exact, found = torch.load(folder / CASES[0]), torch.load(folder / case)
-    apart = (found - exact) / exact.std()
-    return {
-        "largest_difference": float(f"{apart.abs().max():.1e}"),
-        "rms_difference": float(f"{apart.square().mean().sqrt():.1e}"),
-    }
+    apart = {}
+    for name, reference in ("float32", CASES[0]), ("same_precision", f"diffusers-{case.partition('-')[2]}"):
+        if (folder / reference).exists():
+            exact, found = torch.load(folder / reference), torch.load(folder / case)
+            difference = (found - exact) / exact.std()
+            apart[f"largest_from_{name}"] = float(f"{difference.abs().max():.1e}")
+            apart[f"rms_from_{name}"] = float(f"{difference.square().mean().sqrt():.1e}")
+    return apart
+
+
+def table(lines: list[dict[str, Any]]) -> str:
+    """Measurements as a Markdown table, a row for each case."""
+    names = [
+        name for name in lines[0] if name not in ("date", "commit", "device", "threads", "versions", "size", "steps")
+    ]
+    rows = [names, ["---"] * len(names), *([str(line.get(name, "")) for name in names] for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
@@ -188,17 +202,18 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         found = turns(settings, Path(name))
-        known = (Path(name) / CASES[0]).exists()
-        apart = {case: differences(case, Path(name)) if known else {} for case in found}
+        apart = {case: differences(case, Path(name)) for case in found}
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], check=True, capture_output=True, text=True).stdout
-    for case, numbers in found.items():
-        line = {
-            "date": date.today().isoformat(), "commit": commit.strip(), "device": platform.machine(),
-            "size": settings.size, "case": case, **numbers, **apart[case],
-        }  # fmt: skip
-        print(json.dumps(line))
-        with Path(__file__).with_suffix(".jsonl").open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+    where = {
+        "date": date.today().isoformat(), "commit": commit.strip(), "device": platform.machine(),
+        "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
+        "versions": {package: version(package) for package in ("torch", "diffusers")},
+        "size": settings.size, "steps": settings.steps,
+    }  # fmt: skip
+    lines = [{**where, "case": case, **numbers, **apart[case]} for case, numbers in found.items()]
+    with Path(__file__).with_suffix(".jsonl").open("a") as stream:
+        stream.writelines(json.dumps(line) + "\n" for line in lines)
+    print(table(lines))
 
 
 if __name__ == "__main__":
