@@ -1,6 +1,6 @@
 """A training that takes seconds, as a program, for tests that kill, interrupt or distribute it.
 
-python tests/tiny_training.py '{"output": ..., ...}' [toy or sd3], in an empty folder.
+python tests/tiny_training.py '{"output": ..., ...}' [toy, sd3 or zimage], in an empty folder.
 """
 
 import json
@@ -14,12 +14,14 @@ from maquette.diorama import dataset
 from maquette.training.monitor import convergence
 from tests.conftest import tiny_base
 from tests.tiny_sd3 import tiny_sd3
+from tests.tiny_zimage import tiny_zimage
 from tests.toy_backbone import toy_base
 
 BASES = {
     "diorama": lambda: tiny_base("diorama", "v_prediction", context=96),
     "toy": toy_base,
     "sd3": lambda: tiny_sd3(t5=False, context=96),
+    "zimage": tiny_zimage,
 }
 
 SETTINGS = {

@@ -68,12 +68,15 @@ def test_two_processes_train_like_one(whole, fresh) -> None:
     assert all(abs(a["fidelity"] - b["fidelity"]) < 0.02 for a, b in zip(*measured, strict=True))
 
 
+@pytest.mark.parametrize("base", ["sd3", "zimage"])
 @pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP"])
-def test_a_transformer_whose_last_weights_are_idle(shard, tmp_path) -> None:
-    """Of Stable Diffusion 3's last copied block the text's half reaches no output, so it gets no gradient."""
-    single = run(tmp_path, base="sd3", output="one", learning_rate=1e-3)
-    several = run(tmp_path, 2, base="sd3", output="two", learning_rate=1e-3, shard=shard)
-    new = mq.ControlNet.attach(tiny_training.BASES["sd3"]()).state_dict()
+def test_transformers(shard, base, tmp_path) -> None:
+    """Of Stable Diffusion 3's last copied block the text's half reaches no output, so it gets no gradient; a copy on
+    Z-Image runs blocks of its base.
+    """
+    single = run(tmp_path, base=base, output="one", learning_rate=1e-3)
+    several = run(tmp_path, 2, base=base, output="two", learning_rate=1e-3, shard=shard)
+    new = mq.ControlNet.attach(tiny_training.BASES[base]()).state_dict()
     assert apart(single, several, new) < ROUNDING
 
 

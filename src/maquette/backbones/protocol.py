@@ -62,8 +62,8 @@ class Copy(Protocol):
             latents: (B, C, h, w); timestep an int or (B,).
             control_features: (B or 1, C, h, w), added to the first layer's output; of a union a list of `Typed`.
 
-        Of a family with `early` outputs it takes a function, `early`, from these to the residuals they become. Its zero
-        layers are then in a list `entries`, if it begins with any.
+        Of a family with `early` outputs it takes a function, `early`, from these to the residuals they become. If it
+        begins with zero layers, they are in a list `entries`; if it runs parts of its base, `runs.network` is that.
         """
 
 

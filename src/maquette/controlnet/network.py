@@ -274,6 +274,11 @@ class ControlNet(nn.Module):
             and _shape(self.slots) == _shape(backbone.slots)
         )
 
+    def runs_another(self, backbone: Backbone) -> bool:
+        """Whether it runs parts of a base itself, and that is another than this."""
+        runs = getattr(self.trainable_copy, "runs", None)
+        return runs is not None and runs.network is not backbone.network
+
     def save(self, folder: str | Path) -> None:
         """Write a diffusers folder, config.json and diffusion_pytorch_model.safetensors, in the net's dtype.
 

@@ -54,6 +54,11 @@ def check_controls(base: Base, controls: Sequence[Control] | Control) -> list[Co
                 f"{widths[0]} and its text width {control.net.text.width}, the base {base.name!r} has {widths[1]} "
                 f"and {base.backbone.text.width}; use controls that were trained on this base."
             )
+        if control.net.runs_another(base.backbone):
+            raise MaquetteError(
+                f"Control {number} of {len(controls)} runs parts of its base, and was loaded for another than "
+                f"{base.name!r}; load it for this one."
+            )
         if control.net.control.types:
             control.net.contract.type_number(control.type)
         slots = len(base.backbone.slots)

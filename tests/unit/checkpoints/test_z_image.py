@@ -130,7 +130,7 @@ def test_the_condition_enters_by_zero_layers_of_the_copy() -> None:
     assert not any(bool(value.any()) for value in net.zero_convs.parameters())
     gaussian = mq.ControlNet.attach(base, variant="gaussian")
     assert all(bool(layer.weight.any()) for layer in (*gaussian.trainable_copy.entries, *gaussian.zero_convs))
-    assert not any(name.startswith("base") for name in net.state_dict())
+    assert not any(name.startswith("trainable_copy.runs") for name in net.state_dict())
 
 
 def test_a_picture_to_paint_in(tmp_path) -> None:
@@ -168,6 +168,13 @@ def test_a_net_that_may_paint_in_is_trained_further(form, tmp_path) -> None:
     moved = {name for name, value in trained.published().items() if not torch.equal(value, start[name])}
     assert {"control_layers.0.after_proj.weight", "control_layers.0.before_proj.weight"} <= moved
     assert trained.control.design == mq.load_controlnet(tmp_path / "net", base).control.design
+
+
+def test_a_net_that_was_loaded_for_another_base_is_refused() -> None:
+    """It would embed the image and the text by weights that the images do not come from."""
+    net = mq.ControlNet.attach(tiny_zimage(seed=1))
+    with pytest.raises(MaquetteError, match="runs parts of its base, and was loaded for another than 'tiny-z-image'"):
+        mq.generate(tiny_zimage(), "a", mq.Control(net, torch.rand(1, 3, 64, 64)), steps=1)
 
 
 def test_text_is_cut_where_the_template_begins_to_be() -> None:

@@ -43,7 +43,7 @@ class ZImageCopy(Copied):
 
     def __init__(self, network: ZImageTransformer2DModel, design: Design, downscale: int) -> None:
         super().__init__()
-        self.base, self.downscale, self.design = _Borrowed(network), downscale, design
+        self.runs, self.downscale, self.design = _Borrowed(network), downscale, design
         width = network.config.dim
         self.control_layers = nn.ModuleList(copy.deepcopy(network.layers[place]) for place in design.places)
         self.before_proj = zero_linear(width, width)
@@ -73,7 +73,7 @@ class ZImageCopy(Copied):
             control_features: (B or 1, D, h / 2, w / 2), the condition's tokens; None for zeros.
             early: what the first outputs add to the base's refiner of the image; only where the design has any.
         """
-        network = self.base.network
+        network = self.runs.network
         state = embed(network, self.downscale, latents, timestep, Conditioning.of(text))
         condition = self._condition(control_features, state)
         first: list[Tokens] = []
@@ -96,7 +96,7 @@ class ZImageCopy(Copied):
         if features is None:
             return torch.zeros_like(state.x)
         tokens = tokens_of(features).expand(len(state.x), -1, -1)
-        return filled(tokens, self.base.network.x_pad_token)
+        return filled(tokens, self.runs.network.x_pad_token)
 
     def _beside_the_refiner(self, condition: Tensor, state: ZImageState) -> tuple[Tensor, list[Tokens]]:
         """The condition's tokens (B, X, D) behind the blocks that see the image before it is refined, and each block's.

@@ -24,9 +24,11 @@ def shard(net: ControlNet, network: nn.Module | None = None) -> list[FSDPModule]
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """The units that FSDP gathers: the members of module lists, and other children that have weights."""
+    """The units that FSDP gathers: the members of module lists and tables, and other children that have weights."""
     children = [
-        member for child in network.children() for member in (child if isinstance(child, nn.ModuleList) else [child])
+        member
+        for child in network.children()
+        for member in (child.children() if isinstance(child, nn.ModuleList | nn.ModuleDict) else [child])
     ]
     return [child for child in children if any(True for _ in child.parameters())]
 
