@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from diffusers.models.resnet import ResnetBlock2D
 from diffusers.models.upsampling import Upsample2D
@@ -76,8 +77,11 @@ def _changed(network: nn.Module) -> ExitStack:
             module.set_processor(OnceForText())
         elif isinstance(module, Upsample2D) and _is_plain(module):
             changes.enter_context(_replaced(module, partial(_doubled, module.conv, module.forward)))
-        elif isinstance(module, ResnetBlock2D) and module.upsample is None:
-            changes.enter_context(_replaced(module, partial(once, module.forward)))
+        elif isinstance(module, ResnetBlock2D):
+            if isinstance(module.nonlinearity, nn.SiLU) and isinstance(module.norm1, nn.GroupNorm):
+                changes.enter_context(_replaced(module.nonlinearity, _activated))
+            if module.upsample is None:
+                changes.enter_context(_replaced(module, partial(once, module.forward)))
         elif type(module) is nn.Linear:
             changes.enter_context(_replaced(module, partial(by_picture, partial(_mapped, module, module.forward))))
         elif isinstance(module, nn.Linear | nn.GroupNorm):
@@ -139,6 +143,11 @@ def _in_tiles(conv: nn.Conv2d, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
     if x.device.type != "cpu" or x.ndim != 4 or height % 2 or width % 2 or height * width < TILED_CELLS:
         return plain(x)
     return plain(x) if _wants_gradients(x, conv.weight) else convolved(_innermost(x), conv.weight, conv.bias)
+
+
+def _activated(x: Tensor) -> Tensor:
+    """SiLU of times (B, T), and, in place, of feature maps (B, C, h, w), which a norm has just made."""
+    return F.silu(x, inplace=x.ndim == 4 and not _wants_gradients(x))
 
 
 def _mapped(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:

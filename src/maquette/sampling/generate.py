@@ -1,6 +1,7 @@
 """Generate images: check the arguments, then sample batch by batch."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypedDict, Unpack, overload
 
 import torch
@@ -170,53 +171,85 @@ def generate(
         guidance_interval=guidance_interval, reuse=reuse, decoder=decoder,
     )  # fmt: skip
     prompts = check_prompts(prompt, negative_prompt, count)
-    start_image, white = read_start(image, mask)
+    picture, white = read_start(image, mask)
     controls = check_controls(base, controls)
-    started, masks = image is not None, mask is not None
-    warn_of_unused(sampling, controls, started, masks, bool(negative_prompt), base.backbone.text.guided)
-    warn_of_precision(base)
-    size = choose_size(base, size, controls, start_image)
-    conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
-    warn_of_maps(controls, size)
-    warn_of_classes(controls, size)
-    masked = Masked.of(base, start_image, white, size, sampling.feather) if start_image is not None else None
-    negative = base.encode_negative(negative_prompt, size)
-    batches = _batches(base, prompts, negative, conditions, masked, sampling, size, callback, progress)
+    warn_of_unused(
+        sampling, controls, image is not None, mask is not None, bool(negative_prompt), base.backbone.text.guided
+    )
+    size = choose_size(base, size, controls, picture)
+    job = _Job.prepared(base, prompts, negative_prompt, controls, (picture, white), size, sampling)
+    batches = job.batches(callback, progress)
     if returns == "latents":
         return torch.cat(list(batches))
-    tiny = sampling.decoder == "tiny"
-    images = [image for latents in batches for image in base.decode_latents(latents, tiny)]
-    images = masked.compose(images) if masked is not None else images
-    if not record:
-        return images
-    given, altered = (start_image, white), not isinstance(callback, Previews | None)
-    return with_records(images, base, prompts, negative_prompt, conditions, sampling, size, given, altered)
+    images = job.images(batches)
+    return job.recorded(images, altered=not isinstance(callback, Previews | None)) if record else images
 
 
-def _batches(
-    base: Base,
-    prompts: list[str],
-    negative: Conditioning,
-    conditions: list[EncodedControl],
-    masked: Masked | None,
-    sampling: Sampling,
-    size: tuple[int, int],
-    callback: Callback | None,
-    progress: Progress | None,
-) -> Iterator[Tensor]:
-    """The latents (B, C, h, w) of all images, batch by batch."""
-    batches = range(0, len(prompts), sampling.batch_size)
-    for number, first in enumerate(batches):
-        batch = prompts[first : first + sampling.batch_size]
-        text = base.encode_text(batch, size)
-        sources = generators([sampling.seed + first + row for row in range(len(batch))])
+@dataclass(frozen=True)
+class _Job:
+    """A checked call of `generate`, encoded for the base."""
+
+    base: Base
+    prompts: list[str]
+    negative_prompt: str
+    negative: Conditioning
+    conditions: list[EncodedControl]
+    start: tuple[Image.Image | None, Image.Image | None]  # the start image, and white where it may change
+    masked: Masked | None
+    size: tuple[int, int]
+    sampling: Sampling
+
+    @staticmethod
+    def prepared(
+        base: Base,
+        prompts: list[str],
+        negative_prompt: str,
+        controls: list[Control],
+        start: tuple[Image.Image | None, Image.Image | None],
+        size: tuple[int, int],
+        sampling: Sampling,
+    ) -> "_Job":
+        """Encode what all batches share, and warn of what does not suit the base or the size."""
+        warn_of_precision(base)
+        conditions = [EncodedControl.of(base, control, size, len(prompts)) for control in controls]
+        warn_of_maps(controls, size)
+        warn_of_classes(controls, size)
+        picture, white = start
+        masked = Masked.of(base, picture, white, size, sampling.feather) if picture is not None else None
+        negative = base.encode_negative(negative_prompt, size)
+        return _Job(base, prompts, negative_prompt, negative, conditions, start, masked, size, sampling)
+
+    def batches(self, callback: Callback | None, progress: Progress | None) -> Iterator[Tensor]:
+        """The latents (B, C, h, w) of all images, batch by batch."""
+        firsts = range(0, len(self.prompts), self.sampling.batch_size)
+        for number, first in enumerate(firsts):
+            yield self._batch(first, callback, _ticker(progress, number, len(firsts)))
+
+    def _batch(self, first: int, callback: Callback | None, tick: Progress) -> Tensor:
+        """The latents (B, C, h, w) of the batch that begins with image `first`."""
+        base, masked = self.base, self.masked
+        prompts = self.prompts[first : first + self.sampling.batch_size]
+        text = base.encode_text(prompts, self.size)
+        sources = generators([self.sampling.seed + first + row for row in range(len(prompts))])
         x0 = masked.latents(base, sources) if masked else None  # uses each row's generator before its noise does
-        batch_conditions = [condition.rows(base, first, len(batch)) for condition in conditions]
+        conditions = [condition.rows(base, first, len(prompts)) for condition in self.conditions]
         with base.on_device(base.backbone.network, *(condition.control.net for condition in conditions)):
-            denoise = Denoiser(base, text, negative, batch_conditions, sampling)
-            start = Start(first, sources, _noise(base, sources, size), x0, masked)
-            latents = _sample(base, denoise, start, size, callback, _ticker(progress, number, len(batches)))
-        yield latents
+            denoise = Denoiser(base, text, self.negative, conditions, self.sampling)
+            start = Start(first, sources, _noise(base, sources, self.size), x0, masked)
+            return _sample(base, denoise, start, self.size, callback, tick)
+
+    def images(self, batches: Iterator[Tensor]) -> list[Image.Image]:
+        """The images of latents (B, C, h, w), with the start image where it may not change."""
+        tiny = self.sampling.decoder == "tiny"
+        images = [image for latents in batches for image in self.base.decode_latents(latents, tiny)]
+        return self.masked.compose(images) if self.masked is not None else images
+
+    def recorded(self, images: list[Image.Image], altered: bool) -> list[Image.Image]:
+        """The images with their records; a callback may have altered them."""
+        return with_records(
+            images, self.base, self.prompts, self.negative_prompt, self.conditions, self.sampling, self.size,
+            self.start, altered,
+        )  # fmt: skip
 
 
 @torch.no_grad()
