@@ -113,7 +113,7 @@ def tried(scenario: Scenario, folder: Path, expected: dict[str, str], at: int, k
             return "said", where
         return "equal", where
     except Exception as error:
-        return "else", f"{where} ({kind} at {at}): {type(error).__name__}: {error}"
+        return "else", f"{where}: {type(error).__name__}: {error}"
 
 
 def main(name: str, count: int | None = None, first: int = 1, kinds: tuple[str, ...] = PLACES) -> None:
@@ -121,7 +121,6 @@ def main(name: str, count: int | None = None, first: int = 1, kinds: tuple[str, 
     scenario = SCENARIOS[name]
     base()
     outcomes: Counter[str] = Counter()
-    failures = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "work"  # the same each time: records name the files that they were made from
         scenario.prepare(folder)
@@ -134,11 +133,9 @@ def main(name: str, count: int | None = None, first: int = 1, kinds: tuple[str, 
             for kind in kinds:
                 outcome, words = tried(scenario, folder, expected, at, kind)
                 outcomes[outcome] += 1
-                if outcome == "else":
-                    failures.append(words)
-                    print(words, flush=True)
+                print(f"{kind} at {at}: {outcome}, {words}", flush=True)
                 shutil.rmtree(folder)
-    print(json.dumps({"places": places, "tried": len(chosen) * len(kinds), **outcomes, "failures": len(failures)}))
+    print(json.dumps({"places": places, "tried": len(chosen) * len(kinds), **outcomes, "failures": outcomes["else"]}))
 
 
 def closed(name: str) -> None:

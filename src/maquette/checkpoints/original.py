@@ -28,10 +28,11 @@ from maquette.base import Base
 from maquette.checkpoints.controlnets import read_controlnet, read_yaml
 from maquette.checkpoints.networks import filled, filled_clip, filled_vae
 from maquette.controlnet.network import ControlNet
-from maquette.errors import MaquetteError
-from maquette.formats import text_names, topology, unet_names, vae_names
+from maquette.errors import MaquetteError, shortened
+from maquette.formats import configurations, text_names, topology, unet_names, vae_names
 from maquette.foundation.devices import Placement, find_placement
 from maquette.foundation.hub import is_hub_id, snapshot
+from maquette.foundation.reading.rules import check_values
 from maquette.foundation.settings import check_prediction
 from maquette.foundation.weights import Weights, open_weights
 from maquette.noise.process import Prediction
@@ -116,13 +117,17 @@ def load_original_base(
     vae_weights = _read_vae(weights.below(VAE))
     autoencoder = None
     if vae_weights.shapes:
-        scale = float(weights["scale_factor"]) if "scale_factor" in weights else version.scaling_factor
-        vae_settings = {**topology.vae_config(vae_weights.shapes), "scaling_factor": scale}
+        scale = (
+            weights["scale_factor"].flatten()[:1].tolist() if "scale_factor" in weights else [version.scaling_factor]
+        )
+        vae_settings = {**topology.vae_config(vae_weights.shapes), "scaling_factor": next(iter(scale), None)}
+        check_values(vae_settings, configurations.VAE, str(path))
         autoencoder = filled_vae(vae_settings, vae_weights, where)
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, downscale)
     size = config["sample_size"] * downscale
-    return Base(str(path), backbone, autoencoder, _text(text_encoders), _scheduler_config(weights, predicts), size)
+    schedule = check_values(_scheduler_config(weights, predicts), configurations.SCHEDULE, str(path))
+    return Base(str(path), backbone, autoencoder, _text(text_encoders), schedule, size)
 
 
 def _refuse_continuous_noise(weights: Weights) -> None:
@@ -194,7 +199,7 @@ def _scheduler_config(weights: Weights, prediction: Prediction) -> dict[str, Any
         "rescale_betas_zero_snr": "ztsnr" in weights,
     }
     if "betas" in weights:
-        betas = weights["betas"].double()
+        betas = weights["betas"].double().flatten()
         known = torch.linspace(0.00085**0.5, 0.012**0.5, 1000, dtype=torch.float64) ** 2
         if len(betas) != 1000 or not torch.allclose(betas, known, rtol=1e-3):
             config |= {"trained_betas": betas.tolist(), "num_train_timesteps": len(betas)}
@@ -233,15 +238,29 @@ def _read_vae(vae: Weights) -> Weights:
 def _clips(weights: Weights, version: Version, tokenizer: str | Path, where: Placement) -> list[Clip]:
     text_encoders = []
     if version.clip and (clip := _clip_names(weights.below(version.clip))).shapes:
-        config = CLIPTextConfig(**topology.text_config(clip.shapes, openclip=False))
+        config = _clip_config(clip, openclip=False)
         text_encoders.append(Clip(filled_clip(CLIPTextModel, config, clip, where), _tokenizer(tokenizer)))
     if version.openclip and (openclip := weights.below(version.openclip)).shapes:
-        tensors = dict(pair for name in openclip for pair in text_names.from_openclip(name, openclip[name]))
+        tensors = _from_openclip(openclip)
         renamed = Weights.held(_without_unused_layer(tensors) if version is SD2 else tensors, openclip.source)
-        config = CLIPTextConfig(**topology.text_config(renamed.shapes, openclip=True))
-        encoder = filled_clip(CLIPTextModelWithProjection if version is XL else CLIPTextModel, config, renamed, where)
+        kind = CLIPTextModelWithProjection if version is XL else CLIPTextModel
+        encoder = filled_clip(kind, _clip_config(renamed, openclip=True), renamed, where)
         text_encoders.append(Clip(encoder, _tokenizer(tokenizer, pad_token="!")))
     return text_encoders
+
+
+def _clip_config(clip: Weights, openclip: bool) -> CLIPTextConfig:
+    values = topology.text_config(clip.shapes, openclip)
+    return CLIPTextConfig(**check_values(values, configurations.CLIP, str(clip.source)))
+
+
+def _from_openclip(openclip: Weights) -> dict[str, Tensor]:
+    try:
+        return dict(pair for name in openclip for pair in text_names.from_openclip(name, openclip[name]))
+    except ValueError as error:
+        raise MaquetteError(
+            f"The text encoder in {str(openclip.source)!r} is of no known kind: its {error}; fetch it anew."
+        ) from error
 
 
 def _text(text_encoders: list[Clip]) -> TextEncoder | None:
@@ -281,8 +300,9 @@ def _tokenizer(name: str | Path, **settings: str) -> CLIPTokenizer | MissingToke
         on_hub = is_hub_id(str(name)) and not Path(name).exists()
         folder = snapshot(str(name), TOKENIZER_FILES) if on_hub else Path(name)
         return read_tokenizer(folder, **settings)
-    except (OSError, ValueError) as error:
+    except Exception as error:  # the library reads tokenizers with errors of any type
+        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
         return MissingTokenizer(
-            f"A file of weights contains no tokenizer, and {str(name)!r} could not be loaded "
-            f"({str(error).splitlines()[0]}). Download it once while online, or give its folder (tokenizer=)."
+            f"A file of weights contains no tokenizer, and {str(name)!r} could not be loaded ({reason}). Download it "
+            "once while online, or give its folder (tokenizer=)."
         )

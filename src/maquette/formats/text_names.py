@@ -27,7 +27,12 @@ _THREE = ("q_proj", "k_proj", "v_proj")
 
 
 def from_openclip(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """transformers' tensors by name for an OpenCLIP tensor: one, three of (D, ...) out of (3D, ...), or none."""
+    """transformers' tensors by name for an OpenCLIP tensor: one, three of (D, ...) out of (3D, ...), or none.
+
+    Raises `ValueError` for a tensor of a layer, or a projection, that is none of OpenCLIP's.
+    """
+    if name == "text_projection" and value.ndim != 2:
+        raise ValueError(f"{name!r} of the shape {tuple(value.shape)} projects nothing")
     if name in _TOP:
         yield _TOP[name], value.T if name == "text_projection" else value
         return
@@ -36,8 +41,12 @@ def from_openclip(name: str, value: Tensor) -> Iterator[tuple[str, Tensor]]:
         return
     layer = f"text_model.encoder.layers.{found[1]}"
     if found[2] == "attn":  # in_proj_weight, in_proj_bias
+        if not value.ndim or not value.shape[0] or value.shape[0] % 3:
+            raise ValueError(f"{name!r} of the shape {tuple(value.shape)} holds no queries, keys and values")
         kind = found[3].removeprefix("in_proj_")
         for part, third in zip(_THREE, value.chunk(3), strict=True):
             yield f"{layer}.self_attn.{part}.{kind}", third
+    elif found[2] not in _LAYER:
+        raise ValueError(f"{name!r} is in no text encoder")
     else:
         yield f"{layer}.{_LAYER[found[2]]}.{found[3]}", value

@@ -41,16 +41,16 @@ def modern(theirs: str) -> str:
 
 def shaped(theirs: str, value: Tensor) -> Tensor:
     """An attention's 1×1 convolution (C, C, 1, 1) as diffusers' linear layer (C, C); other tensors unchanged."""
-    return value[:, :, 0, 0] if _is_projection(theirs) and value.ndim == 4 else value
+    return value.flatten(1) if _is_projection(theirs, tuple(value.shape)) else value
 
 
 def shape(theirs: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The shape of the result of `shaped`."""
-    return shape[:2] if _is_projection(theirs) else shape
+    return shape[:2] if _is_projection(theirs, shape) else shape
 
 
-def _is_projection(theirs: str) -> bool:
-    return "attentions.0.to_" in theirs and theirs.endswith("weight")
+def _is_projection(theirs: str, shape: tuple[int, ...]) -> bool:
+    return "attentions.0.to_" in theirs and theirs.endswith("weight") and len(shape) == 4 and shape[2:] == (1, 1)
 
 
 def _other_end(found: re.Match[str], levels: int) -> int:

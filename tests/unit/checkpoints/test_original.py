@@ -1,5 +1,7 @@
 """A model in one file of the original layout computes the same as in a folder of diffusers' format."""
 
+import random
+import re
 from pathlib import Path
 
 import pytest
@@ -308,3 +310,46 @@ def test_from_the_hub_s_cache(tmp_path, monkeypatch, tokenizer) -> None:
     assert "a base" in info("someone/house")
     with pytest.raises(MaquetteError, match="neither a folder here nor in the Hub's cache"):
         mq.load_base("someone/palace")
+
+
+def changed(tensors: dict[str, torch.Tensor], seed: int) -> tuple[str, dict[str, torch.Tensor]]:
+    """Tensors of which one is missing, or of another shape; and what was done."""
+    chance = random.Random(seed)
+    outer = [name for name in tensors if not re.search(r"blocks|layers|down\.|up\.", name)]
+    name = chance.choice(outer if seed % 2 else sorted(tensors))
+    shape, rest = tensors[name].shape, {other: value for other, value in tensors.items() if other != name}
+    shapes = [None, (), (0,), (1,), (*shape, 1), shape[:-1], (0,) * len(shape), shape[::-1], (7, *shape[1:])]
+    another = chance.choice(shapes)
+    return f"{name} {another}", rest if another is None else {**rest, name: torch.ones(another)}
+
+
+@pytest.mark.parametrize("family", ["sd1", "sd2", "xl"])
+def test_a_tensor_that_is_missing_or_of_another_shape_is_said(family, tokenizer, tmp_path) -> None:
+    tensors, path = whole(model(family, tokenizer), family), tmp_path / "whole.safetensors"
+    tensors |= {"scale_factor": torch.tensor(0.2), "betas": torch.linspace(0.001, 0.012, 1000)}
+    refused = 0
+    for seed in range(20):
+        what, others = changed(tensors, seed)
+        write_weights(others, path, {})
+        try:
+            mq.load_base(path, tokenizer=tokenizer, prediction="epsilon")
+        except MaquetteError:
+            refused += 1
+        except Exception as error:
+            raise AssertionError(what) from error
+    assert refused > 5
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scale_factor", torch.zeros(())),
+        ("scale_factor", torch.ones(0)),
+        ("betas", torch.full((1000,), 2.0)),
+        ("betas", torch.ones(0)),
+    ],
+)
+def test_numbers_of_a_file_that_are_out_of_range(name, value, tokenizer, tmp_path) -> None:
+    write_weights({**whole(model("sd1", tokenizer), "sd1"), name: value}, tmp_path / "w.safetensors", {})
+    with pytest.raises(MaquetteError, match=r"w\.safetensors' "):
+        mq.load_base(tmp_path / "w.safetensors", tokenizer=tokenizer)
