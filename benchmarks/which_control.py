@@ -2,15 +2,18 @@
 
     python benchmarks/which_control.py cost
     python benchmarks/which_control.py plot runs/which/residual runs/which/channels runs/which/context
+    python benchmarks/which_control.py weights runs/which/context
     python benchmarks/which_control.py sheet runs/which/evaluation/*residual.png runs/which/evaluation/*channels.png ...
 
 `cost` prints seconds of processor time, which other work on the machine changes little: of a training step of 16 pairs
 in bfloat16, cached but for the condition's latents, and of a picture of 20 steps with guidance; the least of a few.
 `plot` draws fidelity over pairs seen, from the folders of runs, to docs/which-control/curves.png; `sheet` puts the rows
-without a prompt of the grids of `maquette evaluate` below one another, in docs/which-control/pictures.png.
+without a prompt of the grids of `maquette evaluate` below one another, in docs/which-control/pictures.png. `weights`
+prints how far the gates of a control in context have opened, and how large its low-rank changes are.
 """
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -19,8 +22,11 @@ from typing import Any
 
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
 
 import maquette as mq
+from maquette.backbones.transformers.sd3_context import OPENING
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
 from maquette.training.distributed.world import World
@@ -41,8 +47,8 @@ DOCS = Path(__file__).parent.parent / "docs" / "which-control"
 
 def main() -> None:
     torch.set_num_threads(1)
-    if sys.argv[1] in DRAWN:
-        DRAWN[sys.argv[1]]([Path(name) for name in sys.argv[2:]])
+    if sys.argv[1] in VERBS:
+        VERBS[sys.argv[1]]([Path(name) for name in sys.argv[2:]])
     else:
         cost()
 
@@ -135,7 +141,28 @@ def row_of(grid: Image.Image, number: int) -> Image.Image:
     return grid.convert("RGB").crop((labels, number * height, grid.width, (number + 1) * height))
 
 
-DRAWN = {"plot": plot, "sheet": sheet}
+def weights(folders: list[Path]) -> None:
+    """How far the gates of runs in context have opened, and how large low-rank changes are beside the base's layers."""
+    base = mq.load_base("diorama-mmdit", "cpu", "float32").backbone.network.state_dict()
+    layers = [value for name, value in base.items() if re.search(r"attn\.to_(q|k|v|out\.0)\.weight", name)]
+    print(f"the base's layers: median norm {norms(layers).median():.1f}")
+    for folder in folders:
+        trained = load_file(folder / "diffusion_pytorch_model.safetensors")
+        gates = OPENING * torch.stack([value for name, value in trained.items() if name.endswith("gate")]).abs()
+        up = {name: value for name, value in trained.items() if "lora_B" in name}
+        changes = [value @ trained[name.replace("lora_B", "lora_A")] for name, value in up.items()]
+        print(
+            f"{folder}: gates {gates.median():.2f} (median) to {gates.max():.2f}, changes of a median norm "
+            f"{norms(changes).median():.1f}"
+        )
+
+
+def norms(matrices: list[Tensor]) -> Tensor:
+    """The largest singular value of each (m, n), (count,)."""
+    return torch.stack([torch.linalg.matrix_norm(matrix, 2) for matrix in matrices])
+
+
+VERBS = {"plot": plot, "sheet": sheet, "weights": weights}
 
 
 if __name__ == "__main__":
