@@ -20,7 +20,7 @@ from maquette.arithmetic.products import linear
 from maquette.arithmetic.together import by_picture, rows_of_one
 from maquette.arithmetic.upsampling import upsampled
 from maquette.arithmetic.winograd import DOUBLED, convolved
-from maquette.foundation.memory import keep_freed
+from maquette.foundation.memory import LARGE, keep_freed, return_freed
 
 CELLS = 1024  # of a batch, before they are doubled: from here on, leaving out products saves more than adding weights
 TILED_CELLS, TILED_CHANNELS = 1024, 256
@@ -127,6 +127,8 @@ def _doubled(
     other_size = output_size is not None and tuple(output_size) != (2 * height, 2 * width)
     if other_size or x.device.type != "cpu" or rows_of_one(x) * height * width < CELLS:
         return plain(x, output_size, **more)
+    if 4 * height * width * len(x) * conv.out_channels * x.element_size() >= LARGE:
+        return_freed()  # since what smaller feature maps leave is of no use from here on
     if _has_many_channels(conv) and 4 * height * width >= TILED_CELLS and not _wants_gradients(x, conv.weight):
         return convolved(_innermost(x), conv.weight, conv.bias, DOUBLED)
     return upsampled(_innermost(x), conv.weight, conv.bias)

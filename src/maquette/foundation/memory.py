@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import cache
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # from malloc.h
+LARGE = 2**26
+"""Bytes of an array from which on memory counts more than time: the decoder's last feature maps at 512 × 512 pixels."""
 
 
 @contextmanager
@@ -26,12 +28,18 @@ def keep_freed() -> None:
     """Make glibc keep freed memory for later allocations; other C libraries are left alone.
 
     Otherwise the pages of every large array return to the system and are requested and zeroed again, which takes a
-    tenth of the time of a training step on a CPU and of decoding an image.
+    tenth of the time of a training step on a CPU and of decoding an image. The largest, of which several would be kept
+    where one of another size is needed, do return.
     """
-    if platform.libc_ver()[0] == "glibc":
-        library = ctypes.CDLL(None)
-        for threshold in (TRIM_THRESHOLD, MMAP_THRESHOLD):
-            library.mallopt(threshold, 2**31 - 1)  # bytes
+    if (library := _glibc()) is not None:
+        library.mallopt(TRIM_THRESHOLD, 2**31 - 1)  # bytes
+        library.mallopt(MMAP_THRESHOLD, LARGE)
+
+
+def return_freed() -> None:
+    """Return what is kept to the system once, before arrays of other sizes are needed, which would not fit into it."""
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
 
 
 @cache
@@ -41,5 +49,10 @@ def share_arenas() -> None:
     Otherwise each of the threads that answer requests fills an arena of its own, up to eight for each core, and the
     process goes on growing for hundreds of pictures, though nothing is kept.
     """
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).mallopt(ARENA_MAX, 2)
+    if (library := _glibc()) is not None:
+        library.mallopt(ARENA_MAX, 2)
+
+
+@cache
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
