@@ -55,7 +55,10 @@ class Weights(Mapping[str, Tensor]):
         try:
             tensor = self._read(name)
         except (SafetensorError, RuntimeError, OSError) as error:
-            raise MaquetteError(f"{name!r} in {str(self.source)!r} cannot be read ({error}); fetch it anew.") from error
+            reason = shortened(str(error))
+            raise MaquetteError(
+                f"{name!r} in {str(self.source)!r} cannot be read ({reason}); fetch it anew."
+            ) from error
         if not _is_finite(tensor):
             raise MaquetteError(
                 f"{str(self.source)!r} holds values in {name!r} that are not finite numbers, so that every image would "
@@ -113,7 +116,7 @@ def _open_safetensors(path: Path) -> Weights:
         checksums = _checksums(metadata.pop(CHECKSUMS, "{}"))
         return Weights(path, shapes, partial(_checked, path, file.get_tensor, checksums), metadata)
     except (SafetensorError, OSError, ValueError) as error:
-        raise MaquetteError(f"{str(path)!r} is cut off or broken ({error}); fetch it anew.") from error
+        raise MaquetteError(f"{str(path)!r} is cut off or broken ({shortened(str(error))}); fetch it anew.") from error
 
 
 def checksum(tensor: Tensor) -> str:
