@@ -26,8 +26,9 @@ def products(left: Tensor, right: Tensor) -> Tensor:
 
 
 def by_onednn(x: Tensor, multiplications: int) -> bool:
-    """Whether oneDNN multiplies x of any shape faster."""
-    return x.dtype == torch.float32 and x.device.type == "cpu" and multiplications > ENOUGH and _has_onednn()
+    """Whether oneDNN multiplies x of any shape faster; never where autocast chooses the precision."""
+    plain = x.dtype == torch.float32 and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    return plain and multiplications > ENOUGH and _has_onednn()
 
 
 @cache

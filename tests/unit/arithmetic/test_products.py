@@ -66,3 +66,11 @@ def test_other_precisions_go_the_plain_way(monkeypatch) -> None:
     x, weight = torch.randn(8, 4).double(), torch.randn(5, 4).double()
     assert torch.equal(linear(x, weight), x @ weight.mT)
     assert not asked
+
+
+def test_autocast_chooses_the_precision() -> None:
+    x, weight = torch.randn(8, 4), torch.randn(5, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        for given in (weight, weight.bfloat16()):
+            assert torch.equal(linear(x, given), F.linear(x, given))
+        assert linear(x, weight).dtype == torch.bfloat16
