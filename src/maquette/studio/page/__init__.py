@@ -111,6 +111,6 @@ def _theme() -> gr.themes.Base:
     return theme.set(
         **colours, **dark, block_title_text_weight="500", block_label_text_weight="500", block_title_padding="0",
         block_label_shadow="none", color_accent="*primary_700", body_text_color_subdued="*neutral_500",
-        body_text_color_subdued_dark="*neutral_300",
+        body_text_color_subdued_dark="*neutral_300", button_secondary_background_fill_hover_dark="*neutral_700",
         input_placeholder_color="*neutral_500", input_placeholder_color_dark="*neutral_300",
     )  # fmt: skip
