@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from maquette.arithmetic.attention import OnceForText
 from maquette.arithmetic.halves import once
+from maquette.arithmetic.products import linear
 from maquette.arithmetic.together import by_picture, rows_of_one
 from maquette.arithmetic.upsampling import upsampled
 from maquette.arithmetic.winograd import DOUBLED, convolved
@@ -81,6 +82,8 @@ def _changed(network: nn.Module) -> ExitStack:
                 changes.enter_context(_replaced(module.nonlinearity, _activated))
             if module.upsample is None:
                 changes.enter_context(_replaced(module, partial(once, module.forward)))
+        elif type(module) is nn.Linear:
+            changes.enter_context(_replaced(module, partial(by_picture, partial(_mapped, module, module.forward))))
         elif isinstance(module, nn.Linear | nn.GroupNorm):
             changes.enter_context(_replaced(module, partial(by_picture, module.forward)))
         elif isinstance(module, nn.Conv2d):
@@ -147,6 +150,11 @@ def _in_tiles(conv: nn.Conv2d, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
 def _activated(x: Tensor) -> Tensor:
     """SiLU of times (B, T), and, in place, of feature maps (B, C, h, w), which a norm has just made."""
     return F.silu(x, inplace=x.ndim == 4 and not _wants_gradients(x))
+
+
+def _mapped(layer: nn.Linear, plain: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """What `plain` does to x (..., C), in less time where that is possible."""
+    return plain(x) if _wants_gradients(x, layer.weight) else linear(x, layer.weight, layer.bias)
 
 
 def _wants_gradients(*values: Tensor) -> bool:
