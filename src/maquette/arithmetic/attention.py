@@ -10,7 +10,6 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from maquette.arithmetic.halves import twice
-from maquette.arithmetic.products import by_onednn, products
 
 BLOCK = 2**21
 """Scores that a thread computes at once, 4 MiB of them."""
@@ -23,11 +22,11 @@ LARGEST = 100.0
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(Q Kᵀ / √d) V, for queries (B, H, N, d), keys and values (B, H, M, d) to (B, H, N, d).
 
-    On a CPU block by block in bfloat16, and where oneDNN is faster (docs/speed.md has the measurements); everywhere
-    else by the fused kernel, and where gradients are wanted.
+    In bfloat16 on a CPU block by block (docs/speed.md has the measurements), everywhere else by the fused kernel, and
+    where gradients are wanted.
     """
-    on_cpu = query.device.type == "cpu" and not query.requires_grad
-    if not on_cpu or (query.dtype != torch.bfloat16 and not by_onednn(query, query[0, 0].numel() * key.shape[2])):
+    in_place = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not query.requires_grad
+    if not in_place:
         return F.scaled_dot_product_attention(query, key, value)
     q, k, v = (states.flatten(0, 1) for states in (query, key, value))
     return _in_blocks(q, k, v).unflatten(0, query.shape[:2])
@@ -45,20 +44,13 @@ def _in_blocks(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         some = slice(first, first + heads)
         for start in range(0, length, rows):
             part, place = query[some, start : start + rows], result[some, start : start + rows]
-            scores = _scores(part, key[some], scale)
+            scores = torch.baddbmm(part.new_empty(()), part, key[some].mT, beta=0, alpha=scale)
             if powers:
-                sums = products(scores.exp2_(), value[some].mT)
+                sums = scores.exp2_() @ value[some]
                 torch.div(sums[..., :width], sums[..., width, None], out=place)
             else:
-                place.copy_(products(scores.softmax(dim=2), value[some].mT))
+                torch.bmm(scores.softmax(dim=2), value[some], out=place)
     return result
-
-
-def _scores(query: Tensor, key: Tensor, scale: float) -> Tensor:
-    """(R, N, M) of queries (R, N, d) and keys (R, M, d)."""
-    if by_onednn(query, query[0].numel() * key.shape[1]):
-        return products(query * scale, key)
-    return torch.baddbmm(query.new_empty(()), query, key.mT, beta=0, alpha=scale)
 
 
 def _suit_powers(query: Tensor, key: Tensor) -> bool:
