@@ -74,7 +74,7 @@ def run(
         bool, typer.Option("--only-estimate", help="Say how long it will take, and stop.")
     ] = False,
 ) -> None:
-    """Run one of the paper's studies on the diorama: designs, data sizes, guidance, controls, methods, convergence.
+    """Run one of the paper's studies on the diorama, such as which design follows best, or how many pairs it takes.
 
     Says beforehand how long it will take. A study that was stopped goes on when the command is given again. Writes the
     tables (result.md), all numbers, seeds and hashes (result.json), and a sheet of six images, drawn by chance, for
