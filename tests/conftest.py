@@ -16,11 +16,18 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.controlnet.network import ControlNet
+from maquette.metrics.registry import metrics
 from maquette.text.clip import Clip, ClipText, XLText
 from maquette.text.conditioning import Conditioning
 
 FAMILIES = ("sd15", "sd21", "sdxl", "diorama")
 """Topologies under test: 13 slots, 13 with linear projections, 10 with pooled text, 13 at the embedded size."""
+
+
+@pytest.fixture(autouse=True)
+def _metrics_of_one_test(monkeypatch) -> None:
+    """What a test or a page of the documentation registers is not there for the next."""
+    monkeypatch.setattr(metrics, "_entries", dict(metrics._entries))
 
 
 def tiny_unet(family: str, seed: int = 0) -> UNet2DConditionModel:
