@@ -1,5 +1,6 @@
 """Communication between the processes of a training, as started by `accelerate launch` or `torchrun`."""
 
+import atexit
 import os
 from operator import itemgetter
 from typing import TypeVar
@@ -27,6 +28,9 @@ class World:
         self.count: int = self._state.num_processes
         self.rank: int = self._state.process_index
         alone = self.count == 1
+        if not alone and dist.get_backend() == dist.Backend.GLOO:
+            # its threads would run on while the interpreter is torn down, which now and then aborts a finished training
+            atexit.register(self._state.destroy_process_group)
         self.device: torch.device = find_placement(device, "float32").device if alone else self._state.device
 
     @property
