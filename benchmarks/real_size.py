@@ -1,11 +1,13 @@
-"""Generation at Stable Diffusion 1.5's real shapes, one ControlNet and guidance, compared with diffusers' pipeline.
+"""Generation at published shapes, one ControlNet and guidance, compared with diffusers' pipeline.
 
     make bench                                       # or: python benchmarks/real_size.py --turns 2
     python benchmarks/real_size.py --steps 20 --turns 1
     python benchmarks/real_size.py --cases maquette-bfloat16,diffusers-bfloat16 --size 256
+    python benchmarks/real_size.py --model sd3 --steps 1 --cases maquette-bfloat16,diffusers-bfloat16
     OMP_NUM_THREADS=1 python benchmarks/real_size.py # beside other work: then read the seconds of the processor
 
-Weights are random, and the same for every case. Each case runs in a process of its own, in turns. Prints as a table
+Models are those of benchmarks/real_models.py, Stable Diffusion 1.5 without `--model`. Weights are random, and the same
+for every case. Each case runs in a process of its own, in turns. Prints as a table
 seconds of the fastest turn for a step and for decoding, passed and of the processor, peak memory of the process once it
 has loaded, and how far its final latents are from those of diffusers in float32, and in its own precision, as shares
 of their deviation; appends them with date, device, versions and commit to benchmarks/real_size.jsonl.
@@ -18,6 +20,7 @@ of their deviation; appends them with date, device, versions and commit to bench
 """
 
 import argparse
+import ctypes
 import json
 import os
 import platform
@@ -34,47 +37,7 @@ CASES = ("diffusers-float32", "maquette-float32", "diffusers-bfloat16", "maquett
 PROMPT, GUIDANCE = "a red house in the snow", 7.5
 
 
-def filled(build: Any, dtype: Any, seed: int) -> Any:
-    """A network with random weights, the same in every precision; linear maps keep about the size of their inputs."""
-    import torch
-
-    with torch.device("meta"):
-        network = build().to(dtype).eval().requires_grad_(False)
-    network.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
-    for name, value in network.named_parameters():
-        if value.ndim > 1:
-            value.copy_(torch.randn(value.shape, generator=generator).div(value[0].numel() ** 0.5).bfloat16())
-        else:
-            value.fill_(float(name.endswith("weight")))
-    for buffer in network.buffers():
-        buffer.copy_(torch.arange(buffer.numel()).view_as(buffer))  # the places of tokens
-    return network
-
-
-def make(dtype: Any) -> tuple[Any, Any]:
-    """A base of Stable Diffusion 1.5's shapes and diffusers' ControlNet for it."""
-    from diffusers import AutoencoderKL, ControlNetModel, DDIMScheduler, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    import maquette as mq
-    from maquette.backbones.unet import UNetBackbone
-    from maquette.base import Base
-    from maquette.text.clip import Clip, ClipText
-
-    sizes = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4}
-    kinds = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
-    heads = {"hidden_size": 768, "intermediate_size": 3072, "num_attention_heads": 12, "num_hidden_layers": 12}
-    unet = filled(lambda: UNet2DConditionModel(sample_size=64, cross_attention_dim=768), dtype, 0)
-    vae = filled(lambda: AutoencoderKL(**sizes, **kinds), dtype, 1)
-    text = filled(lambda: CLIPTextModel(CLIPTextConfig(**heads)), dtype, 2)
-    net = filled(lambda: ControlNetModel(cross_attention_dim=768), dtype, 3)
-    schedule = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False)
-    tokenizer = mq.load_base("diorama").text.text_encoders[0].tokenizer
-    return Base("random", UNetBackbone(unet), vae, ClipText(Clip(text, tokenizer)), dict(schedule.config), 512), net
-
-
-def with_maquette(base: Any, published: Any, condition: Any, _: str) -> Any:
+def with_maquette(model: Any, base: Any, published: Any, condition: Any, _: str) -> Any:
     """Functions that generate latents in some steps, and decode them."""
     import maquette as mq
     from maquette.checkpoints.controlnets import read_controlnet
@@ -84,38 +47,35 @@ def with_maquette(base: Any, published: Any, condition: Any, _: str) -> Any:
         published.to("meta")  # so that its weights are not held twice
         net = read_controlnet(Path(folder), base.backbone).eval().requires_grad_(False)
     control = mq.Control(net, condition)
+    settings = {"guidance": GUIDANCE, "sampler": model.sampler, "returns": "latents"}
 
     def latents(steps: int) -> Any:
-        return mq.generate(base, PROMPT, [control], steps=steps, guidance=GUIDANCE, sampler="ddim", returns="latents")
+        return mq.generate(base, PROMPT, [control], steps=steps, **settings)
 
     return latents, base.decode_latents
 
 
-def with_diffusers(base: Any, published: Any, condition: Any, dtype: str) -> Any:
+def with_diffusers(model: Any, base: Any, published: Any, condition: Any, dtype: str) -> Any:
     """Functions that generate latents in some steps, and decode them."""
     import torch
-    from diffusers import DDIMScheduler, StableDiffusionControlNetPipeline
 
-    clip = base.text.text_encoders[0]
-    pipe = StableDiffusionControlNetPipeline(
-        vae=base.autoencoder, text_encoder=clip.encoder, tokenizer=clip.tokenizer, unet=base.backbone.unet,
-        controlnet=published, scheduler=DDIMScheduler.from_config(base.scheduler_config), safety_checker=None,
-        feature_extractor=None, requires_safety_checker=False,
-    )  # fmt: skip
+    pipe = model.pipeline(base, published)
+    network, vae = base.backbone.network, pipe.vae
     if dtype == "bfloat16":
-        for network in (pipe.unet, pipe.controlnet, pipe.vae):
-            network.to(memory_format=torch.channels_last)
+        for one in (network, published, vae):
+            one.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
+    settings = {"guidance_scale": GUIDANCE, "output_type": "latent", **model.given(condition)}
 
     def latents(steps: int) -> Any:
-        settings = {"num_inference_steps": steps, "guidance_scale": GUIDANCE, "output_type": "latent"}
-        start = torch.randn((1, 4, *(side // 8 for side in condition.shape[2:])), generator=torch.manual_seed(0))
-        return pipe(PROMPT, image=condition, latents=start.to(pipe.unet.dtype), **settings).images
+        shape = (1, model.channels, *(side // 8 for side in condition.shape[2:]))
+        start = torch.randn(shape, generator=torch.manual_seed(0)).to(network.dtype)
+        return pipe(PROMPT, latents=start, num_inference_steps=steps, **settings).images
 
     @torch.no_grad()
     def decode(found: Any) -> Any:
-        decoded = pipe.vae.decode(found.to(pipe.vae.dtype) / pipe.vae.config.scaling_factor, return_dict=False)[0]
-        return pipe.image_processor.postprocess(decoded)
+        found = found.to(vae.dtype) / vae.config.scaling_factor + (vae.config.shift_factor or 0)
+        return pipe.image_processor.postprocess(vae.decode(found, return_dict=False)[0])
 
     return latents, decode
 
@@ -126,15 +86,19 @@ def clocks() -> dict[str, float]:
     return {"step": passed, "decoding": passed, "step_cpu": had, "decoding_cpu": had}
 
 
-def run(case: str, size: int, steps: int, output: Path) -> None:
+def run(name: str, case: str, size: int, steps: int, output: Path) -> None:
     """One case, in this process: its numbers as JSON on standard output, its latents in a file."""
     import torch
+    from real_models import MODELS
 
     library, dtype = case.split("-")
     torch.set_grad_enabled(False)
-    base, published = make(getattr(torch, dtype))
+    model = MODELS[name]
+    base, published = model.make(getattr(torch, dtype))
     condition = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(0))
-    latents, decode = (with_maquette if library == "maquette" else with_diffusers)(base, published, condition, dtype)
+    functions = with_maquette if library == "maquette" else with_diffusers
+    latents, decode = functions(model, base, published, condition, dtype)
+    ctypes.CDLL(None).malloc_trim(0)  # what was freed since goes back to the system
     Path("/proc/self/clear_refs").write_text("5")  # Linux begins anew to record the peak of memory
     latents(1)  # kernels are chosen and made at the first call
     before = clocks()
@@ -155,8 +119,8 @@ def turns(settings: argparse.Namespace, folder: Path) -> dict[str, dict[str, flo
     found: dict[str, dict[str, float]] = {}
     for _ in range(settings.turns):
         for case in settings.cases.split(","):
-            command = [sys.executable, __file__, "--case", case, "--size", str(settings.size)]
-            command += ["--steps", str(settings.steps), "--output", str(folder / case)]
+            command = [sys.executable, __file__, "--model", settings.model, "--case", case]
+            command += ["--size", str(settings.size), "--steps", str(settings.steps), "--output", str(folder / case)]
             line = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
             print(case, line, flush=True)
             before = found.get(case, line)
@@ -181,15 +145,15 @@ def differences(case: str, folder: Path) -> dict[str, float]:
 
 def table(lines: list[dict[str, Any]]) -> str:
     """Measurements as a Markdown table, a row for each case."""
-    names = [
-        name for name in lines[0] if name not in ("date", "commit", "device", "threads", "versions", "size", "steps")
-    ]
+    where = ("date", "commit", "device", "threads", "versions", "model", "size", "steps")
+    names = [name for name in lines[0] if name not in where]
     rows = [names, ["---"] * len(names), *([str(line.get(name, "")) for name in names] for line in lines)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
+    parser.add_argument("--model", default="sd15")
     parser.add_argument("--cases", default=",".join(CASES))
     parser.add_argument("--case")
     parser.add_argument("--output", type=Path)
@@ -198,7 +162,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     settings = parser.parse_args()
     if settings.case:
-        run(settings.case, settings.size, settings.steps, settings.output)
+        run(settings.model, settings.case, settings.size, settings.steps, settings.output)
         return
     with tempfile.TemporaryDirectory() as name:
         found = turns(settings, Path(name))
@@ -208,7 +172,7 @@ def main() -> None:
         "date": date.today().isoformat(), "commit": commit.strip(), "device": platform.machine(),
         "threads": int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1),
         "versions": {package: version(package) for package in ("torch", "diffusers")},
-        "size": settings.size, "steps": settings.steps,
+        "model": settings.model, "size": settings.size, "steps": settings.steps,
     }  # fmt: skip
     lines = [{**where, "case": case, **numbers, **apart[case]} for case, numbers in found.items()]
     with Path(__file__).with_suffix(".jsonl").open("a") as stream:
