@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
+from maquette.baselines.registry import TRAINED as BASELINES
 from maquette.controlnet.choices import Variant
 from maquette.diorama.constants import CONDITIONS
 from maquette.errors import MaquetteError
@@ -25,7 +26,7 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "composition": ("two controls together against each alone", ("nets", *TESTED)),
     "coarse": ("how far shapes are kept where the control ends early", ("nets", *TESTED)),
     "transfer": ("whether a ControlNet serves a base that was fine-tuned", ("nets", *TRANSFERRED, *TESTED)),
-    "methods": ("how other methods follow after as many steps", ("conditions", *TRAINED, "tested")),
+    "methods": ("how other methods follow after as many steps", ("conditions", "methods", *TRAINED, "tested")),
     "convergence": ("whether a ControlNet converges suddenly, and when", ("conditions", "every", "levers", *TRAINED)),
 }
 """By name: the question, and the settings that the study uses."""
@@ -37,6 +38,9 @@ LEVERS: dict[str, tuple[Any, ...]] = {
     "optimizer_name": ("muon",),
 }
 """Settings of the training that `convergence` changes one at a time, and to what."""
+
+METHODS = ("base", *BASELINES, "lite", "controlnet")
+"""Of `methods`, in the order of the paper's tables."""
 
 NETS = {
     "guidance": ("diorama/canny", "diorama/segmentation"),
@@ -59,6 +63,7 @@ class Request:
     base: str = "diorama"
     conditions: tuple[str, ...] = ("canny", "segmentation")
     variants: tuple[str, ...] = tuple(name for name in get_args(Variant) if name != "context")  # what U-Nets have
+    methods: tuple[str, ...] = METHODS  # those that do not take a condition are left out for it
     sizes: tuple[int, ...] = (100, 1000, 10_000, ALL)  # training scenes
     nets: tuple[str, ...] = ()  # names of ControlNets; by default the study's
     seeds: int = 3  # trainings of each kind, with the seeds 0, 1, ...
@@ -77,6 +82,7 @@ class Request:
             raise MaquetteError(unknown("study", self.study, STUDIES))
         _check_known("condition of the diorama", self.conditions, CONDITIONS)
         _check_known("ControlNet variant", self.variants, get_args(Variant))
+        _check_known("method", self.methods, METHODS)
         if not self.sizes:
             raise MaquetteError("Name one size of the training set at least.")
         _check_known("setting of a training to change", tuple(self.levers), LEVERS)

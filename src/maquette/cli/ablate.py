@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from maquette.ablation.request import ALL, LEVERS, NETS, STUDIES, Request
+from maquette.ablation.request import ALL, LEVERS, METHODS, NETS, STUDIES, Request
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.foundation.settings import check_device, read_value
 
@@ -25,6 +25,9 @@ def run(
     ] = None,
     variants: Annotated[
         str | None, typer.Option(help="Designs: zero,gaussian,lite,channels.", rich_help_panel=TRAINING)
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help=f"To compare with: {','.join(METHODS)}.", rich_help_panel=TRAINING)
     ] = None,
     sizes: Annotated[
         str | None, typer.Option(help="Training scenes: 100,1000,10000,all.", rich_help_panel=TRAINING)
@@ -87,6 +90,7 @@ def run(
         device=device,
         conditions=conditions,
         variants=variants,
+        methods=methods,
         sizes=sizes,
         seeds=seeds,
         steps=steps,
@@ -131,6 +135,7 @@ def request_of(**typed: Any) -> Request:
     read: dict[str, Callable[[Any], Any]] = {
         "conditions": _names,
         "variants": _names,
+        "methods": _names,
         "nets": _names,
         "sizes": _sizes,
         "levers": _levers,

@@ -12,6 +12,7 @@ from maquette.errors import MaquetteError
 BAD = {
     "study": ({"study": "desing"}, "There is no study 'desing'; did you mean 'design'?"),
     "variant": ({"variants": ("zero", "light")}, "There is no ControlNet variant 'light'"),
+    "method": ({"study": "methods", "methods": ("base", "pity")}, "There is no method 'pity'; did you mean 'piti'?"),
     "condition": ({"conditions": ("cany",)}, "did you mean 'canny'?"),
     "twice": ({"variants": ("lite", "lite")}, "Name each ControlNet variant once, and one at least, not lite, lite."),
     "none": ({"conditions": ()}, "Name each condition of the diorama once, and one at least, not none."),

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from maquette.ablation.bench import NETS, Bench
 from maquette.ablation.cells import Cell, Finding, Found, Table
+from maquette.ablation.request import METHODS as ORDER
 from maquette.ablation.request import Request
 from maquette.ablation.studies.design import over_seeds
 from maquette.ablation.studies.guidance import with_interval
@@ -15,6 +16,7 @@ from maquette.baselines.protocol import WEIGHTS, Budget, Method
 from maquette.baselines.registry import METHODS, TRAINED, load, make
 from maquette.data import diorama
 from maquette.diorama import dataset, scene
+from maquette.errors import MaquetteError
 from maquette.evaluation.base import names_its_things, prompt_alignment
 from maquette.evaluation.provenance import provenance
 from maquette.evaluation.report import spread
@@ -39,7 +41,7 @@ class Methods:
                 request.tested,
             )
             for condition in request.conditions
-            for method in methods_for(condition)
+            for method in methods_for(condition, request)
             for seed in range(request.seeds if method != UNTRAINED else 1)
         ]
 
@@ -72,7 +74,7 @@ class Methods:
 
     def _tables(self, request: Request, condition: str, found: Found) -> Iterator[Table]:
         finished = {}
-        for method in methods_for(condition):
+        for method in methods_for(condition, request):
             names = [name_of(condition, method, seed) for seed in range(request.seeds)]
             if done := [found[name] for name in names if name in found]:
                 finished[method] = done
@@ -113,10 +115,16 @@ def nearest(features: NDArray[np.floating], real: NDArray[np.floating]) -> NDArr
     return np.asarray(np.sqrt(squares.clip(min=0).min(axis=1)))
 
 
-def methods_for(condition: str) -> list[str]:
-    """The methods that take a condition, in the order of the paper's table."""
-    able = [name for name in TRAINED if METHODS[name].conditions is None or condition in METHODS[name].conditions]
-    return [UNTRAINED, *able, *CONTROLNETS]
+def methods_for(condition: str, request: Request) -> list[str]:
+    """The methods asked for that take a condition, in the order of the paper's table.
+
+    Raises `MaquetteError` if there is none.
+    """
+    other = {name for name in TRAINED if METHODS[name].conditions and condition not in METHODS[name].conditions}
+    able = [name for name in ORDER if name in request.methods and name not in other]
+    if not able:
+        raise MaquetteError(f"None of the methods {', '.join(request.methods)} takes {condition}; add base, for one.")
+    return able
 
 
 def name_of(condition: str, method: str, seed: int) -> str:
