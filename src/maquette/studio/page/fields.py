@@ -3,12 +3,13 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
 from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE
 from maquette.diorama.things import CLASSES
+from maquette.sampling.speed import Speed
 from maquette.studio.engine import Engine
 from maquette.studio.page.canvas import SIDE
 from maquette.studio.page.form import LAYERS
@@ -118,9 +119,14 @@ def add_settings(page: Fields) -> gr.Accordion:
     words, usual, own, limits = page.words, page.engine.studio.base.defaults, page.inputs, page.engine.limits
     own["rest"] = gr.State({})
     with gr.Accordion(words("settings"), open=False):
+        _add_size(page)
         own["negative_prompt"] = gr.Textbox(label=words("negative_prompt"))
         kinds = words.choices(("user", "none", "default", "automatic"))
         own["prompt_kind"] = gr.Dropdown(kinds, value="user", label=words("prompt_kind"))
+        own["speed"] = gr.Radio(
+            [(words(f"speed_{speed}"), speed) for speed in get_args(Speed)], value="exact", label=words("speed"),
+            elem_id="speed",
+        )  # fmt: skip
         with gr.Row():
             own["steps"] = gr.Slider(1, limits.steps, usual.steps, step=1, label=words("steps"), min_width=140)
             own["guidance"] = gr.Slider(1, 20, usual.guidance, step=0.1, label=words("guidance"), min_width=140)
@@ -136,6 +142,16 @@ def add_settings(page: Fields) -> gr.Accordion:
         own["strength"] = gr.Slider(0.05, 1, 0.6, step=0.05, label=words("strength"))
         page.errors["image"] = error_line()
     return begin
+
+
+def _add_size(page: Fields) -> None:
+    step, hint = page.engine.studio.base.size_multiple, page.words("size_hint")
+    with gr.Row():
+        for name in ("width", "height"):
+            page.inputs[name] = gr.Number(
+                None, label=page.words(name, step), placeholder=hint, precision=0, step=step, min_width=140,
+                elem_id=name,
+            )  # fmt: skip
 
 
 def canvas(label: str, brush: gr.Brush, name: str) -> gr.ImageEditor:

@@ -5,20 +5,23 @@ what it is shown. A record's further settings, which the page does not show, tra
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 from PIL import Image
 
+from maquette.base import Base
 from maquette.errors import MaquetteError
+from maquette.sampling.size import nearest_size
+from maquette.sampling.speed import NEUTRAL, Speed, parts_on
 from maquette.studio.engine import Engine
 from maquette.studio.page.canvas import background, drawn_map, editor_of, looks_like_map, painted, reduced
 from maquette.studio.page.strings import Strings
 from maquette.studio.requests import Request, about, within
 
 LAYERS = 3
-PLAIN = ("negative_prompt", "prompt_kind", "sampler", "steps", "guidance", "seed", "count", "strength")
+PLAIN = ("negative_prompt", "prompt_kind", "sampler", "speed", "steps", "guidance", "seed", "count", "strength")
 OF_LAYER = ("net", "weight", "start", "end", "balance")
-UNSEEN = ("condition_in", "resolution_weights", "feather", "size")
+UNSEEN = ("condition_in", "resolution_weights", "distilled_guidance", "feather")
 UNSEEN_OF_LAYER = ("curve", "branch")
 WHOLE = ("steps", "seed", "count")
 Values = dict[str, Any]
@@ -30,10 +33,10 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
     asked |= {name: int(values[name]) if name in WHOLE else values[name] for name in PLAIN if values[name] is not None}
     if values["prompt_kind"] == "user":
         asked["prompt"] = values["prompt"] or ""
-    size = size_of(values, engine)
-    image = background(values["image"], size)
+    asked["size"] = list(size_of(values, engine, words))
+    image = _background(values, "image", engine, words)
     if image is not None:
-        asked |= {"image": image, **_mask(values["image"], size)}
+        asked |= {"image": image, **_mask(values, "image", engine, words)}
     else:
         del asked["strength"]
     asked["layers"] = [
@@ -44,25 +47,26 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
 
 def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> Values:
     """The values of a layer. Raises `MaquetteError` for a canvas without what its source asks for."""
-    own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "region", "rest")}
-    size, source, region = size_of(values, engine), own["source"], own["region"]
+    own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "rest")}
+    source = own["source"]
     with within(f"layers.{number}"):
         condition = condition_of(own["net"], engine)
     if source == "drawing":
         picture = drawn_map(own["canvas"], condition, engine.studio.base.name)
     else:
-        picture = background(own["canvas"], size)
+        picture = _background(values, f"layers.{number}.canvas", engine, words)
     if picture is None:
         with within(f"layers.{number}"), about("picture"):
             raise MaquetteError(words("empty" if source == "drawing" else "no_picture"))
     layer = {**own["rest"], **{name: own[name] for name in OF_LAYER}, "condition": condition}
-    return {**layer, "picture": picture, "is_map": source != "picture", **_mask(region, size)}
+    mask = _mask(values, f"layers.{number}.region", engine, words)
+    return {**layer, "picture": picture, "is_map": source != "picture", **mask}
 
 
 def advice(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> str:
     """A sentence about a picture where a map belongs, and the reverse; empty where all seems well."""
     source, condition = values[f"layers.{number}.source"], condition_of(values[f"layers.{number}.net"], engine)
-    picture = background(values[f"layers.{number}.canvas"], size_of(values, engine))
+    picture = _background(values, f"layers.{number}.canvas", engine, words)
     if picture is None or source == "drawing":
         return ""
     is_map = looks_like_map(picture, condition)
@@ -78,11 +82,12 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     """
     if len(request.layers) > LAYERS:
         raise MaquetteError(words("too_many", len(request.layers), LAYERS))
-    usual = engine.studio.base.defaults
-    fields = {name: getattr(request, name) for name in (*PLAIN, "prompt")}
-    for name in ("steps", "guidance", "sampler"):
-        fields[name] = getattr(usual, name) if fields[name] is None else fields[name]
-    fields["rest"] = {name: _listed(value) for name in UNSEEN if (value := getattr(request, name)) is not None}
+    base = engine.studio.base
+    fields = {name: getattr(request, name) for name in (*PLAIN, "prompt")} | _speed(request, base)
+    fields |= {name: request.parts(base)[name] for name in ("steps", "sampler")}
+    fields["guidance"] = base.defaults.guidance if request.guidance is None else request.guidance
+    fields["rest"] |= {name: value for name in UNSEEN if (value := getattr(request, name)) is not None}
+    fields["width"], fields["height"] = request.size or (None, None)
     image = request.image.image() if request.image else None
     mask = request.mask.image(_grey) if request.mask else None
     fields["image"] = editor_of(image, mask) if image else None
@@ -110,19 +115,44 @@ def condition_of(net: str | None, engine: Engine) -> str:
     return condition
 
 
-def size_of(values: Mapping[str, Any], engine: Engine) -> tuple[int, int]:
-    """(width, height) of the pictures: a restored record's, or the base's."""
-    width, height = values["rest"].get("size") or (engine.studio.base.size,) * 2
-    return width, height
+def size_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> tuple[int, int]:
+    """(width, height) of the pictures: as given, else the first ready map's, to what the base takes, else the base's.
+
+    Raises `MaquetteError` for a width without a height, and the reverse.
+    """
+    base, width, height = engine.studio.base, values["width"], values["height"]
+    if (width is None) != (height is None):
+        with about("size"):
+            raise MaquetteError(words("half_a_size"))
+    if width is not None:
+        return int(width), int(height)
+    usual = (base.size, base.size)
+    for layer in (f"layers.{number}" for number in range(LAYERS)):
+        if values[f"{layer}.use"] and values[f"{layer}.source"] == "map":
+            picture = background(values[f"{layer}.canvas"], usual, base.size_multiple)
+            if picture is not None:
+                return nearest_size(base, picture.size)
+    return usual
 
 
-def _mask(editor: Any, size: tuple[int, int]) -> Values:
-    mask = painted(editor)
-    return {} if mask is None else {"mask": reduced(mask, size)}
+def _speed(request: Request, base: Base) -> Values:
+    """The speed whose parts a request has; parts of no speed are in "rest", as far as the page does not show them."""
+    parts = request.parts(base)
+    own = {name: parts[name] for name in NEUTRAL}
+    same = [speed for speed in get_args(Speed) if own == {name: parts_on(base, speed)[name] for name in NEUTRAL}]
+    return {"speed": same[0], "rest": {}} if same else {"speed": "exact", "rest": own}
 
 
-def _listed(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _background(values: Mapping[str, Any], name: str, engine: Engine, words: Strings) -> Image.Image | None:
+    size = size_of(values, engine, words)
+    return background(values[name], size, engine.studio.base.size_multiple)
+
+
+def _mask(values: Mapping[str, Any], name: str, engine: Engine, words: Strings) -> Values:
+    mask = painted(values[name])
+    if mask is None:
+        return {}
+    return {"mask": reduced(mask, size_of(values, engine, words), engine.studio.base.size_multiple)}
 
 
 def _grey(image: Image.Image) -> Image.Image:
