@@ -90,6 +90,11 @@ class Draw:
             )  # fmt: skip
             own["canvas"].upload(lambda: "picture", None, own["source"], api_visibility="private")
             own["net"].change(self._brush, own["net"], own["canvas"], api_visibility="private")
+            balance, slots = (self.page.inputs[f"layers.{number}.{name}"] for name in ("balance", "slots"))
+            balance.change(
+                lambda chosen: gr.update(placeholder=self.page.balanced(chosen)), balance, slots,
+                show_progress="hidden", api_visibility="private",
+            )  # fmt: skip
             gr.on(
                 [component.change for component in own.values()],
                 self._looker(number),

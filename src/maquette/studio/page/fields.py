@@ -8,6 +8,7 @@ from typing import Any, get_args
 import gradio as gr
 
 from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE
+from maquette.controlnet.choices import SOFTER, slot_factors
 from maquette.diorama.things import CLASSES
 from maquette.sampling.speed import Speed
 from maquette.studio.engine import Engine
@@ -45,6 +46,11 @@ class Fields:
             (labels[condition] if firsts[condition] == net else f"{labels[condition]} · {net}", net)
             for net, condition in nets.items()
         ]
+
+    def balanced(self, balance: str) -> str:
+        """What a balance multiplies the control by at each slot of the base, in words."""
+        factors = slot_factors(balance, len(self.engine.studio.base.backbone.slots))
+        return ", ".join(f"{factor:.2g}" for factor in factors)
 
     def place_of(self, name: str | None) -> str:
         """The key in `errors` of where an error about a field is said."""
@@ -100,8 +106,14 @@ def _add_layer(page: Fields, number: int) -> None:
                 own["start"] = gr.Slider(0, 1, 0, step=0.05, label=words("start"), min_width=140)
                 own["end"] = gr.Slider(0, 1, 1, step=0.05, label=words("end"), min_width=140)
             sides = (("balanced", "balanced"), ("prompt_first", "prompt"), ("control_first", "control"))
-            own["balance"] = gr.Radio([(words(key), side) for key, side in sides], value="balanced",
-                                      label=words("balance"))  # fmt: skip
+            own["balance"] = gr.Radio(
+                [(words(key), side) for key, side in sides], value="balanced", label=words("balance"),
+                info=words("balance_hint", SOFTER), elem_id=f"balance-{number}",
+            )  # fmt: skip
+            own["slots"] = gr.Textbox(
+                label=words("slots"), placeholder=page.balanced("balanced"), max_length=2000, elem_id=f"slots-{number}",
+                info=words("slots_hint", len(page.engine.studio.base.backbone.slots)),
+            )  # fmt: skip
             gr.Markdown(words("region_hint"))
             own["region"] = canvas(words("region"), gr.Brush(30, ["#ffffff"], color_mode="fixed"), f"region-{number}")
     page.maps.append(map_)

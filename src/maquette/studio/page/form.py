@@ -4,13 +4,14 @@ Names are those of `Request` and `Layer`, such as "steps" and "layers.0.weight",
 what it is shown. A record's further settings, which the page does not show, travel as "rest" and "layers.0.rest".
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
 from PIL import Image
 
 from maquette.base import Base
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, shortened
 from maquette.sampling.size import nearest_size
 from maquette.sampling.speed import NEUTRAL, Speed, parts_on
 from maquette.studio.engine import Engine
@@ -20,7 +21,7 @@ from maquette.studio.requests import Request, about, within
 
 LAYERS = 3
 PLAIN = ("negative_prompt", "prompt_kind", "sampler", "speed", "steps", "guidance", "seed", "count", "strength")
-OF_LAYER = ("net", "weight", "start", "end", "balance")
+OF_LAYER = ("net", "start", "end", "balance")
 UNSEEN = ("condition_in", "resolution_weights", "distilled_guidance", "feather")
 UNSEEN_OF_LAYER = ("curve", "branch")
 WHOLE = ("steps", "seed", "count")
@@ -47,7 +48,9 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
 
 def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> Values:
     """The values of a layer. Raises `MaquetteError` for a canvas without what its source asks for."""
-    own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "source", "canvas", "rest")}
+    own = {
+        name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "weight", "slots", "source", "canvas", "rest")
+    }
     source = own["source"]
     with within(f"layers.{number}"):
         condition = condition_of(own["net"], engine)
@@ -59,6 +62,8 @@ def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: 
         with within(f"layers.{number}"), about("picture"):
             raise MaquetteError(words("empty" if source == "drawing" else "no_picture"))
     layer = {**own["rest"], **{name: own[name] for name in OF_LAYER}, "condition": condition}
+    with within(f"layers.{number}"), about("weight"):
+        layer["weight"] = weight_of(own["weight"], own["slots"], words)
     mask = _mask(values, f"layers.{number}.region", engine, words)
     return {**layer, "picture": picture, "is_map": source != "picture", **mask}
 
@@ -78,7 +83,7 @@ def advice(values: Mapping[str, Any], number: int, engine: Engine, words: String
 def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     """The page's fields for a request whose layers are ready maps, as a record has them.
 
-    Raises `MaquetteError` for more controls than the page has, weights for single slots, and pictures that are broken.
+    Raises `MaquetteError` for more controls than the page has, and for pictures that are broken.
     """
     if len(request.layers) > LAYERS:
         raise MaquetteError(words("too_many", len(request.layers), LAYERS))
@@ -94,16 +99,31 @@ def fields_of(request: Request, engine: Engine, words: Strings) -> Values:
     for number in range(LAYERS):
         fields[f"layers.{number}.use"] = number < len(request.layers)
     for number, layer in enumerate(request.layers):
-        if isinstance(layer.weight, list):
-            raise MaquetteError(words("weights"))
         picture = layer.picture.image()
         shown = {name: getattr(layer, name) for name in OF_LAYER}
-        shown["net"] = layer.net_name(engine.nets)
+        shown |= {"net": layer.net_name(engine.nets), "weight": layer.weight, "slots": ""}
+        if isinstance(layer.weight, list):
+            shown |= {"weight": 1.0, "slots": ", ".join(map(_shortest, layer.weight))}
         shown |= {"source": "map" if layer.is_map else "picture", "canvas": editor_of(picture)}
         shown["region"] = editor_of(picture, layer.mask.image(_grey)) if layer.mask else None
         shown["rest"] = {name: value for name in UNSEEN_OF_LAYER if (value := getattr(layer, name)) is not None}
         fields |= {f"layers.{number}.{name}": value for name, value in shown.items()}
     return fields
+
+
+def weight_of(weight: float, slots: str | None, words: Strings) -> float | list[float]:
+    """The weight of a layer; where single slots have theirs, each times it.
+
+    Args:
+        slots: numbers, shallow slots first, with commas or spaces between them; empty for the same at all.
+
+    Raises `MaquetteError` for anything but numbers.
+    """
+    listed = re.split(r"[\s,，、;]+", (slots or "").strip(" ,\n"))
+    try:
+        return [weight * float(number) for number in listed] if listed != [""] else weight
+    except ValueError as error:
+        raise MaquetteError(words("not_numbers", shortened(repr(slots), 80))) from error
 
 
 def condition_of(net: str | None, engine: Engine) -> str:
@@ -153,6 +173,11 @@ def _mask(values: Mapping[str, Any], name: str, engine: Engine, words: Strings) 
     if mask is None:
         return {}
     return {"mask": reduced(mask, size_of(values, engine, words), engine.studio.base.size_multiple)}
+
+
+def _shortest(number: float) -> str:
+    """A number as `weight_of` reads it back to the last bit."""
+    return repr(number).removesuffix(".0")
 
 
 def _grey(image: Image.Image) -> Image.Image:
