@@ -10,7 +10,7 @@ from PIL import Image
 from maquette.errors import MaquetteError
 from maquette.sampling.speed import NEUTRAL, parts_on
 from maquette.studio.http.again import read_record, request_values
-from maquette.studio.page.canvas import Editor, blank_canvas, editor_of, is_blank
+from maquette.studio.page.canvas import blank_canvas, editor_of, is_blank
 from maquette.studio.page.fields import Fields, add_controls, add_settings, add_words, brush_of, error_line
 from maquette.studio.page.form import LAYERS, fields_of
 from maquette.studio.page.making import Making, place_scene
@@ -82,21 +82,27 @@ class Draw:
 
     def _wire_controls(self) -> None:
         for number in range(LAYERS):
-            own = {name: self.page.inputs[f"layers.{number}.{name}"] for name in ("canvas", "source", "net")}
+            own = {name: self.page.inputs[f"layers.{number}.{name}"] for name in ("canvas", "source", "net", "figure")}
             scene, place = self.page.scenes[number]
             place.click(
                 self._place, scene, [own["canvas"], own["source"], self.page.errors[f"layers.{number}"]],
                 api_visibility="private",
             )  # fmt: skip
             own["canvas"].upload(lambda: "picture", None, own["source"], api_visibility="private")
-            own["net"].change(self._brush, own["net"], own["canvas"], api_visibility="private")
+            own["net"].change(
+                self._suited, [own["net"], own["source"]], [own["canvas"], own["source"]], api_visibility="private"
+            )
+            own["source"].change(
+                _at_hand, own["source"], [own["canvas"], own["figure"]], show_progress="hidden",
+                api_visibility="private",
+            )  # fmt: skip
             balance, slots = (self.page.inputs[f"layers.{number}.{name}"] for name in ("balance", "slots"))
             balance.change(
                 lambda chosen: gr.update(placeholder=self.page.balanced(chosen)), balance, slots,
                 show_progress="hidden", api_visibility="private",
             )  # fmt: skip
             gr.on(
-                [component.change for component in own.values()],
+                [own["figure"].input, *(own[name].change for name in ("canvas", "source", "net"))],
                 self._looker(number),
                 set(self._read_by(number).values()),
                 [self.page.maps[number], self.page.errors[f"layers.{number}"]],
@@ -113,9 +119,10 @@ class Draw:
         )  # fmt: skip
         sides = [self.page.inputs[name] for name in ("width", "height")]
         canvases = [self.page.inputs[f"layers.{number}.canvas"] for number in range(LAYERS)]
+        figures = [self.page.inputs[f"layers.{number}.figure"] for number in range(LAYERS)]
         gr.on(
-            [side.change for side in sides], self._shaped, [*sides, *canvases], canvases, show_progress="hidden",
-            api_visibility="private",
+            [side.change for side in sides], self._shaped, [*sides, *canvases, *figures], [*canvases, *figures],
+            show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         fields = ["width", "height", *(f"layers.{number}.{name}" for number in range(LAYERS) for name in SIZING)]
         for number in range(LAYERS):
@@ -129,11 +136,16 @@ class Draw:
                 api_visibility="private",
             )
 
-    def _shaped(self, width: int | None, height: int | None, *canvases: Editor) -> list[Any]:
-        """Empty canvases in the shape that the pictures will have; on others nothing changes."""
+    def _shaped(self, width: int | None, height: int | None, *shown: Any) -> list[Any]:
+        """Empty canvases and figures in the shape that the pictures will have; on other canvases nothing changes."""
         side = self.page.engine.studio.base.size
-        blank = blank_canvas((width, height) if width and height else (side, side))
-        return [blank if is_blank(canvas) else gr.skip() for canvas in canvases]
+        size = (width, height) if width and height else (side, side)
+        canvases, figures = shown[:LAYERS], shown[LAYERS:]
+        blank = blank_canvas(size)
+        return [
+            *(blank if is_blank(canvas) else gr.skip() for canvas in canvases),
+            *({**figure, "ratio": size[0] / size[1]} for figure in figures),
+        ]
 
     def _faster(self, speed: str, rest: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
         """The steps and the sampler that a speed decides, and the rest without parts of a record's own."""
@@ -166,9 +178,15 @@ class Draw:
 
         return look
 
-    def _brush(self, net: str | None) -> Any:
-        """The brush that suits the condition of a ControlNet."""
-        return gr.update(brush=brush_of(self.page.engine.nets.get(net or "")))
+    def _suited(self, net: str | None, source: str) -> tuple[Any, Any]:
+        """The brush that suits the condition of a ControlNet, and where its map may come from: people from a figure."""
+        choices = self.page.sources(net)
+        if choices[0][1] == "figure":
+            source = "figure" if source == "drawing" else source
+        else:
+            source = "drawing" if source == "figure" else source
+        brush = brush_of(self.page.engine.nets.get(net or ""))
+        return gr.update(brush=brush), gr.update(choices=choices, value=source)
 
     def _place(self, number: float | None) -> tuple[Any, Any, str]:
         try:
@@ -236,6 +254,12 @@ class Draw:
             return {**self.restored(png_of(image)), self.looking.said: self.words("restored")}
         except MaquetteError as error:
             return {self.looking.said: f"⚠ {error}"}
+
+
+def _at_hand(source: str) -> tuple[Any, Any]:
+    """The canvas, or the figure in its place; what is hidden keeps what is on it."""
+    figure = source == "figure"
+    return gr.update(visible="hidden" if figure else True), gr.update(visible=True if figure else "hidden")
 
 
 def _chosen(shown: Any, chosen: list[int]) -> Image.Image | None:

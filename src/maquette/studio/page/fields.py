@@ -13,6 +13,7 @@ from maquette.diorama.things import CLASSES
 from maquette.sampling.speed import Speed
 from maquette.studio.engine import Engine
 from maquette.studio.page.canvas import SIDE
+from maquette.studio.page.figure import add_figure, takes_figures
 from maquette.studio.page.form import LAYERS
 from maquette.studio.page.strings import Strings
 
@@ -46,6 +47,11 @@ class Fields:
             (labels[condition] if firsts[condition] == net else f"{labels[condition]} · {net}", net)
             for net, condition in nets.items()
         ]
+
+    def sources(self, net: str | None) -> list[tuple[str, str]]:
+        """Where the map of a control may come from: a figure is for conditions that show people."""
+        figure = takes_figures(self.engine.nets.get(net or ""), self.engine.studio.base.name)
+        return self.words.choices((*(["figure"] if figure else []), "drawing", "picture", "map"))
 
     def balanced(self, balance: str) -> str:
         """What a balance multiplies the control by at each slot of the base, in words."""
@@ -84,11 +90,12 @@ def _add_layer(page: Fields, number: int) -> None:
             )
         own["rest"] = gr.State({})
         own["source"] = gr.Radio(
-            words.choices(("drawing", "picture", "map")), value="drawing", label=words("source"), container=False
+            page.sources(first), value="drawing", label=words("source"), container=False, elem_id=f"source-{number}"
         )
         with gr.Row():
             with gr.Column(min_width=300, scale=5):
                 own["canvas"] = canvas(words("canvas"), brush_of(nets.get(first or "")), f"canvas-{number}")
+                own["figure"] = add_figure(words, f"figure-{number}")
             with gr.Column(min_width=220, scale=3):
                 map_ = gr.Image(
                     label=words("given"), interactive=False, format="png", type="pil", buttons=["download"],

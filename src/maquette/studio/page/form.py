@@ -16,10 +16,12 @@ from maquette.sampling.size import nearest_size
 from maquette.sampling.speed import NEUTRAL, Speed, parts_on
 from maquette.studio.engine import Engine
 from maquette.studio.page.canvas import background, drawn_map, editor_of, looks_like_map, painted, reduced
+from maquette.studio.page.figure import figure_map
 from maquette.studio.page.strings import Strings
 from maquette.studio.requests import Request, about, within
 
 LAYERS = 3
+DRAWN = ("drawing", "figure")  # sources for which a picture on the canvas is only there to trace, or not seen
 PLAIN = ("negative_prompt", "prompt_kind", "sampler", "speed", "steps", "guidance", "seed", "count", "strength")
 OF_LAYER = ("net", "start", "end", "balance")
 UNSEEN = ("condition_in", "resolution_weights", "distilled_guidance", "feather")
@@ -48,16 +50,11 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
 
 def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> Values:
     """The values of a layer. Raises `MaquetteError` for a canvas without what its source asks for."""
-    own = {
-        name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "weight", "slots", "source", "canvas", "rest")
-    }
+    own = {name: values[f"layers.{number}.{name}"] for name in (*OF_LAYER, "weight", "slots", "source", "rest")}
     source = own["source"]
     with within(f"layers.{number}"):
         condition = condition_of(own["net"], engine)
-    if source == "drawing":
-        picture = drawn_map(own["canvas"], condition, engine.studio.base.name)
-    else:
-        picture = _background(values, f"layers.{number}.canvas", engine, words)
+    picture = _picture(values, number, condition, engine, words)
     if picture is None:
         with within(f"layers.{number}"), about("picture"):
             raise MaquetteError(words("empty" if source == "drawing" else "no_picture"))
@@ -72,7 +69,7 @@ def advice(values: Mapping[str, Any], number: int, engine: Engine, words: String
     """A sentence about a picture where a map belongs, and the reverse; empty where all seems well."""
     source, condition = values[f"layers.{number}.source"], condition_of(values[f"layers.{number}.net"], engine)
     picture = _background(values, f"layers.{number}.canvas", engine, words)
-    if picture is None or source == "drawing":
+    if picture is None or source in DRAWN:
         return ""
     is_map = looks_like_map(picture, condition)
     if source == "picture":
@@ -161,6 +158,20 @@ def _speed(request: Request, base: Base) -> Values:
     own = {name: parts[name] for name in NEUTRAL}
     same = [speed for speed in get_args(Speed) if own == {name: parts_on(base, speed)[name] for name in NEUTRAL}]
     return {"speed": same[0], "rest": {}} if same else {"speed": "exact", "rest": own}
+
+
+def _picture(
+    values: Mapping[str, Any], number: int, condition: str, engine: Engine, words: Strings
+) -> Image.Image | None:
+    """The map, or the picture to detect in; None where there is nothing on the canvas."""
+    layer, base = f"layers.{number}", engine.studio.base
+    if values[f"{layer}.source"] == "figure":
+        size = size_of(values, engine, words)
+        with within(layer), about("picture"):
+            return figure_map(values[f"{layer}.figure"], condition, base.name, size, words)
+    if values[f"{layer}.source"] == "drawing":
+        return drawn_map(values[f"{layer}.canvas"], condition, base.name)
+    return _background(values, f"{layer}.canvas", engine, words)
 
 
 def _background(values: Mapping[str, Any], name: str, engine: Engine, words: Strings) -> Image.Image | None:
