@@ -38,9 +38,9 @@ def fill_draw(page, count: int) -> None:
         draw(page, "#canvas-0", path)
     shown(page, "#map-0")
     say(page, "a red house beside a tree")
-    page.get_by_text("Steps, seed and sampler").click()
+    page.get_by_text("Size, speed, steps and seed").click()
     number(page, "Pictures", count)
-    page.get_by_text("Steps, seed and sampler").click()
+    page.get_by_text("Size, speed, steps and seed").click()
     generate(page)
 
 

@@ -19,7 +19,7 @@ def faults(page) -> list[str]:
 def test_no_tab_has_a_serious_finding(chromium, studio, theme) -> None:
     context = chromium.new_context(color_scheme=theme, locale="en-GB", viewport={"width": 1280, "height": 1000})
     page = opened(context, studio.address)
-    for one in ("Steps, seed and sampler", "Start image and mask"):
+    for one in ("Size, speed, steps and seed", "Start image and mask"):
         page.get_by_text(one).click()
     place_scene(page)
     page.click("#generate")

@@ -30,7 +30,7 @@ def test_a_photograph_is_searched_for_edges_and_its_picture_comes_back(page, tmp
     picture = generate(page)
     shown_at = page.locator("#results img").first.get_attribute("src")
     (tmp_path / "made.png").write_bytes(page.request.get(shown_at).body())
-    page.get_by_text("Steps, seed and sampler").click()
+    page.get_by_text("Size, speed, steps and seed").click()
     page.fill("#seed input", "5")
     page.get_by_role("tab", name="Keep").click()
     page.locator("#drop input[type=file]").first.set_input_files(tmp_path / "made.png")
@@ -51,7 +51,7 @@ def test_a_result_starts_another(page) -> None:
 
 def test_stop_stops(page) -> None:
     place_scene(page)
-    page.get_by_text("Steps, seed and sampler").click()
+    page.get_by_text("Size, speed, steps and seed").click()
     number(page, "Steps", 150)
     page.click("#generate")
     wait_for_words(page, "#said", "of 150")

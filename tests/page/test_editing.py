@@ -45,7 +45,7 @@ def test_a_mask_painted_on_a_result_changes_what_is_inside_alone(page) -> None:
 
 def test_two_results_are_compared_by_a_slider(page) -> None:
     place_scene(page)
-    page.get_by_text("Steps, seed and sampler").click()
+    page.get_by_text("Size, speed, steps and seed").click()
     number(page, "Pictures", 2)
     number(page, "Steps", 4)
     generate(page)
@@ -81,7 +81,7 @@ def test_three_controls_act_together(page) -> None:
 
 def test_the_chosen_pictures_come_in_a_zip(page) -> None:
     place_scene(page)
-    page.get_by_text("Steps, seed and sampler").click()
+    page.get_by_text("Size, speed, steps and seed").click()
     number(page, "Pictures", 3)
     number(page, "Steps", 2)
     generate(page)

@@ -211,10 +211,9 @@ class Engine:
         return request.count * self._work_of_one(request)
 
     def _work_of_one(self, request: Request) -> float:
-        usual = self.studio.base.defaults
-        steps = request.steps or usual.steps
-        guidance = usual.guidance if request.guidance is None else request.guidance
-        return work_of(request, size_of(request, self.studio), steps, guidance)
+        base = self.studio.base
+        guidance = base.defaults.guidance if request.guidance is None else request.guidance
+        return work_of(request, size_of(request, self.studio), request.parts(base), guidance)
 
     def _work(self) -> None:
         while jobs := self._next():

@@ -145,12 +145,11 @@ def at_once(request: Request, studio: Studio, limits: Limits) -> int:
 
 def _kind(request: Request, studio: Studio) -> tuple[Any, ...]:
     """What requests have in common that are made at once: what their networks compute, and how often."""
-    usual = studio.base.defaults
-    guidance = usual.guidance if request.guidance is None else request.guidance
+    guidance = studio.base.defaults.guidance if request.guidance is None else request.guidance
     layers = [(layer.net or layer.condition, layer.start, layer.end) for layer in request.layers]
     return (
-        size_of(request, studio), request.steps or usual.steps, request.sampler or usual.sampler, guidance == 1,
-        request.strength if request.image else 1, passes_of(request), layers,
+        size_of(request, studio), request.parts(studio.base), guidance == 1, request.strength if request.image else 1,
+        passes_of(request), layers,
     )  # fmt: skip
 
 

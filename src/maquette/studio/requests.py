@@ -19,6 +19,7 @@ from maquette.foundation.registry import unknown
 from maquette.foundation.settings import Fit
 from maquette.sampling.config import Sampling, check_prompts
 from maquette.sampling.prompts import DEFAULT_PROMPT, PromptMode
+from maquette.sampling.speed import PARTS, Decoder, Shares, Speed, parts_on
 from maquette.studio.pictures import Picture, Resolve
 
 if TYPE_CHECKING:
@@ -157,6 +158,11 @@ class Request:
     sampler: str | None = None
     steps: int | None = None
     guidance: float | None = None
+    distilled_guidance: float | None = None
+    speed: Speed = "exact"  # decides steps, sampler and the next three, where they are None
+    guidance_interval: Shares | None = None  # shares of the steps between which guidance acts
+    reuse: int | None = None  # steps for one run of the encoder and the ControlNets
+    decoder: Decoder | None = None
     condition_in: str = "both"
     resolution_weights: str = "normalised"
     size: tuple[int, int] | None = None  # (width, height) in pixels
@@ -191,8 +197,8 @@ class Request:
         for number, layer in enumerate(layers):
             with within(f"layers.{number}"):
                 found.append(Layer.read(layer, limits, resolve))
-        size = tuple(values["size"]) if values.get("size") else None
-        return Request(**{**read, "size": size, "layers": tuple(found)})
+        pairs = {name: tuple(values[name]) for name in ("size", "guidance_interval") if values.get(name)}
+        return Request(**{**read, **pairs, "layers": tuple(found)})
 
     @property
     def text(self) -> str:
@@ -210,6 +216,12 @@ class Request:
         pictures = [self.image, self.mask, *(one for layer in self.layers for one in (layer.picture, layer.mask))]
         return sum(picture.bytes for picture in pictures if picture is not None)
 
+    def parts(self, base: "Base") -> dict[str, Any]:
+        """What its speed decides on a base, by name: steps, sampler and the others, or what it gives itself."""
+        decided = parts_on(base, self.speed)
+        given = {name: value for name in PARTS if (value := getattr(self, name)) is not None}
+        return {name: decided[name] for name in PARTS} | given
+
     def check(self, base: "Base", offered: Mapping[str, str]) -> None:
         """Check it against the base that is loaded and the ControlNets that are offered.
 
@@ -223,8 +235,9 @@ class Request:
         if self.base not in (None, base.name):
             with about("base"):
                 raise MaquetteError(f"{unknown('base', self.base, [base.name])} This studio has one base loaded.")
-        with about("sampler"):
-            Sampling.on(base, sampler=self.sampler)
+        for name in ("sampler", "reuse", "decoder"):
+            with about(name):
+                Sampling.on(base, **{name: getattr(self, name)})
         if self.size is not None:
             with about("size"):
                 check_size(base, self.size)
@@ -264,7 +277,10 @@ def _check_limits(values: Mapping[str, Any], layers: int, limits: Limits) -> Non
 
 def _check_sampling(values: Mapping[str, Any]) -> None:
     """Raises `MaquetteError` for a setting of sampling, or a prompt, out of range."""
-    for name in ("steps", "guidance", "sampler", "condition_in", "resolution_weights", "strength", "feather", "seed"):
+    for name in (
+        "steps", "guidance", "distilled_guidance", "sampler", "speed", "guidance_interval", "reuse", "decoder",
+        "condition_in", "resolution_weights", "strength", "feather", "seed",
+    ):  # fmt: skip
         with about(name):
             Sampling.check(**{name: values.get(name)})
     with about("prompt"):
@@ -335,7 +351,9 @@ REQUEST: dict[str, Rule] = {
     "prompt": typed(str), "negative_prompt": typed(str), "prompt_kind": typed(PromptMode),
     "layers": listed(_anything, 0, LONGEST), "image": _anything, "mask": _anything, "strength": _NUMBER,
     "feather": optional(typed(int)), "sampler": optional(typed(str)), "steps": optional(typed(int)),
-    "guidance": optional(_NUMBER), "condition_in": typed(str), "resolution_weights": typed(str),
+    "guidance": optional(_NUMBER), "distilled_guidance": optional(_NUMBER), "speed": typed(Speed),
+    "guidance_interval": optional(listed(_NUMBER, 2, 2)), "reuse": optional(typed(int)),
+    "decoder": optional(typed(Decoder)), "condition_in": typed(str), "resolution_weights": typed(str),
     "size": optional(listed(typed(int, 1, LONGEST), 2, 2)), "seed": optional(typed(int)),
     "count": typed(int, 1), "base": optional(typed(str)), "fit": typed(Fit),
 }  # fmt: skip

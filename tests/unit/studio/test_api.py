@@ -68,6 +68,26 @@ def test_the_record_makes_it_again_here_and_on_the_command_line(client, engine, 
     assert by_record.tobytes() == unpack(png).tobytes()
 
 
+def test_a_speed_is_the_library_s_and_its_record_names_the_parts(client, engine, picture) -> None:
+    values = {"prompt": "a tree", "speed": "draft", "size": [64, 64], "reuse": 3}
+    (made,) = client.post("/api/generate", json=values).json()["pictures"]
+    (expected,) = mq.generate(engine.studio.base, "a tree", speed="draft", size=(64, 64), reuse=3, batch_size=1)
+    assert unpack(made["png"]).tobytes() == expected.tobytes()
+    again = client.post("/api/again", content=base64.b64decode(made["png"])).json()
+    assert (again["steps"], again["guidance_interval"], again["reuse"]) == (6, [0, 0.5], 3) and "speed" not in again
+    (anew,) = client.post("/api/generate", json=again).json()["pictures"]
+    assert unpack(anew["png"]).tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("speed", "fast"), ("reuse", 11), ("guidance_interval", [0.5, 0.2]), ("decoder", "small"), ("size", [64, 100])],
+)
+def test_speeds_and_sizes_that_cannot_be_are_refused(client, field, value) -> None:
+    told = client.post("/api/generate", json={field: value})
+    assert told.status_code == 422 and told.json()["field"] == field
+
+
 @pytest.mark.parametrize(
     ("kind", "prompt"), [("none", ""), ("default", DEFAULT_PROMPT), ("automatic", None), ("user", "a red house")]
 )

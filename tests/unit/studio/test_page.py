@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image
 from starlette.testclient import TestClient
 from tests.unit.studio.conftest import HEADERS, LIMITS
 
@@ -21,42 +21,22 @@ from maquette.studio.server import application, guarded
 pytest.importorskip("gradio")
 
 import gradio as gr
+from tests.unit.studio.on_page import WORDS, made, opened, restored, strokes, values
 
 from maquette.studio.page import build
 from maquette.studio.page.canvas import SIDE, editor_of, enlarged, looks_like_map, painted, reduced
 from maquette.studio.page.draw import Draw
-from maquette.studio.page.fields import Fields
 from maquette.studio.page.form import LAYERS, request_of
 from maquette.studio.page.learn import Learn
-from maquette.studio.page.making import Making, place_scene
-from maquette.studio.page.strings import FOLDER, LANGUAGES, Strings, language_of
+from maquette.studio.page.making import place_scene
+from maquette.studio.page.strings import FOLDER, LANGUAGES, language_of
 
 pytestmark = pytest.mark.usefixtures("closed_loops")
-WORDS = Strings("en")
 
 
 @pytest.fixture(scope="module")
 def draw(engine) -> Draw:
-    with gr.Blocks(analytics_enabled=False):
-        return Draw(Fields(engine, WORDS), Making(engine, WORDS), gr.BrowserState(""))
-
-
-def values(draw: Draw, **changes: object) -> dict:
-    """The fields as the page opens, three steps, and some changes; "layers.0.x" as layers__0__x."""
-    opened = {name: field.value for name, field in draw.page.inputs.items()}
-    return {**opened, "steps": 3, **{name.replace("__", "."): value for name, value in changes.items()}}
-
-
-def strokes() -> dict:
-    """A canvas with three strokes, as the browser sends it."""
-    layer = Image.new("RGBA", (SIDE, SIDE))
-    ImageDraw.Draw(layer).line([(120, 300), (256, 120), (390, 300), (390, 440)], (0, 0, 0, 255), 12)
-    return {"background": Image.new("RGBA", (SIDE, SIDE), "white"), "layers": [layer], "composite": layer}
-
-
-def made(draw: Draw, fields: dict) -> Image.Image:
-    (picture,) = draw.page.engine.submit(request_of(fields, draw.page.engine, WORDS)).result()
-    return picture.image
+    return opened(engine)
 
 
 def test_every_language_has_every_word_with_the_same_gaps() -> None:
@@ -120,9 +100,7 @@ def test_a_restored_picture_is_made_again(draw, picture) -> None:
         layers__1__use=True, layers__1__canvas=strokes(), layers__1__weight=0.5,
     )  # fmt: skip
     first = made(draw, fields)
-    names = {field: name for name, field in draw.page.inputs.items()}
-    back = {names[field]: value for field, value in draw.restored(png_of(first)).items()}
-    again = {**values(draw), **back}
+    again = restored(draw, first)
     assert np.array_equal(made(draw, again), first)
     plain = [name for name in fields if isinstance(fields[name], int | float | str) and not name.endswith("source")]
     assert {name: again[name] for name in plain} == {name: fields[name] for name in plain}
@@ -130,14 +108,15 @@ def test_a_restored_picture_is_made_again(draw, picture) -> None:
 
 
 def test_whole_factors_lose_nothing(picture) -> None:
-    assert np.array_equal(reduced(enlarged(picture), picture.size), picture)
+    assert np.array_equal(reduced(enlarged(picture), (192, 128), 64), picture), "also where another size is expected"
+    assert np.array_equal(reduced(enlarged(picture), picture.size, 64), picture)
     photo = Image.effect_noise((SIDE, SIDE), 50).convert("RGB")
-    assert reduced(photo, picture.size) is photo, "a photograph keeps its own pixels"
+    assert reduced(photo, picture.size, 64) is photo, "a photograph keeps its own pixels"
 
 
 def test_a_mask_is_painted_by_its_opacity(picture) -> None:
     mask = Image.linear_gradient("L").resize(picture.size)
-    assert np.array_equal(reduced(painted(editor_of(picture, mask)), picture.size), mask)
+    assert np.array_equal(reduced(painted(editor_of(picture, mask)), picture.size, 64), mask)
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
@@ -187,7 +166,7 @@ def test_generate_tells_of_steps_and_stop_stops(draw) -> None:
 
 def test_scenes_are_placed_by_number(draw) -> None:
     canvas, caption = place_scene(7)
-    assert np.array_equal(reduced(canvas["background"], (128, 128)), mq.diorama.scene(7).image) and caption
+    assert np.array_equal(reduced(canvas["background"], (128, 128), 64), mq.diorama.scene(7).image) and caption
     with pytest.raises(MaquetteError, match="0 or more"):
         place_scene(-1)
 

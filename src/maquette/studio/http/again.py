@@ -38,11 +38,16 @@ def request_values(record: Record, offered: Mapping[str, str]) -> dict[str, Any]
     Args:
         offered: as for `Layer.net_name`.
 
-    Raises `MaquetteError` for what no request can name: LoRAs, and ControlNets that are not offered.
+    Raises `MaquetteError` for what no request can name: LoRAs, tiny decoders, and ControlNets that are not offered.
     """
     if record.loras:
         raise MaquetteError(
             "The picture was made with LoRAs, which requests cannot name; make it again with maquette generate --again."
+        )
+    if record.tiny_decoder:
+        raise MaquetteError(
+            f"The picture was decoded by {record.tiny_decoder!r}, which requests cannot name; make it again with "
+            "maquette generate --again."
         )
     known = {name: value for name, value in record.settings.items() if name in REQUEST}
     values = {

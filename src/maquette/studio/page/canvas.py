@@ -1,5 +1,6 @@
 """Between an editor's value (background, layers, composite) and the pictures, maps and masks of a request."""
 
+from math import gcd
 from typing import Any, Literal
 
 import numpy as np
@@ -22,17 +23,17 @@ def painted(editor: Editor) -> Image.Image | None:
     return found if found is not None and found.getbbox() else None
 
 
-def background(editor: Editor, size: tuple[int, int]) -> Image.Image | None:
+def background(editor: Editor, size: tuple[int, int], step: int) -> Image.Image | None:
     """The picture beneath, RGB, at the size that it had before `enlarged`; None for an empty canvas.
 
     Args:
-        size: (width, height) of the pictures that are made.
+        size, step: as for `reduced`.
     """
     image = (editor or {}).get("background")
     if image is None:
         return None
     image = image.convert("RGB")
-    return None if image.getextrema() == ((255, 255),) * 3 else reduced(image, size)
+    return None if image.getextrema() == ((255, 255),) * 3 else reduced(image, size, step)
 
 
 def drawn_map(editor: Editor, condition: str, base: str) -> Image.Image | None:
@@ -49,18 +50,42 @@ def drawn_map(editor: Editor, condition: str, base: str) -> Image.Image | None:
     return canvas
 
 
+def blank_canvas(size: tuple[int, int]) -> dict[str, Any]:
+    """An empty canvas for pictures of a size (width, height): of the same shape, its longer side `SIDE` pixels."""
+    width, height = (max(1, round(SIDE * side / max(size))) for side in size)
+    return editor_of(Image.new("RGB", (width, height), "white"))
+
+
+def is_blank(editor: Editor) -> bool:
+    """Whether there is nothing on a canvas."""
+    return painted(editor) is None and background(editor, (1, 1), 1) is None
+
+
 def enlarged(image: Image.Image) -> Image.Image:
     """A small picture by a whole factor, each pixel a square, so that one can draw on it and sees it as it is."""
     factor = max(1, SIDE // max(image.size))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 
-def reduced(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """The picture that `enlarged` was given, if `image` is one of `size` enlarged; else `image`."""
-    if image.size == size or enlarged(Image.new("L", size)).size != image.size:
+def reduced(image: Image.Image, size: tuple[int, int], step: int) -> Image.Image:
+    """The picture that `enlarged` was given; `image` itself if it is none that was enlarged.
+
+    Args:
+        size: (width, height) that it probably had.
+        step: its sides are multiples of this, in pixels, where it had another; the smallest that it may have had is it.
+    """
+    if image.size == size:
         return image
-    small = image.resize(size, Image.Resampling.NEAREST)
-    return small if np.array_equal(np.asarray(enlarged(small)), np.asarray(image)) else image
+    shared = gcd(*image.size)
+    divided = [
+        (image.width // factor, image.height // factor) for factor in range(shared, 1, -1) if shared % factor == 0
+    ]
+    for sides in (size, *(sides for sides in divided if sides[0] % step == 0 == sides[1] % step)):
+        if enlarged(Image.new("1", sides)).size == image.size:
+            small = image.resize(sides, Image.Resampling.NEAREST)
+            if np.array_equal(np.asarray(enlarged(small)), np.asarray(image)):
+                return small
+    return image
 
 
 def looks_like_map(image: Image.Image, condition: str) -> bool:

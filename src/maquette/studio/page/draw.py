@@ -8,8 +8,9 @@ import gradio as gr
 from PIL import Image
 
 from maquette.errors import MaquetteError
+from maquette.sampling.speed import NEUTRAL, parts_on
 from maquette.studio.http.again import read_record, request_values
-from maquette.studio.page.canvas import editor_of
+from maquette.studio.page.canvas import blank_canvas, editor_of, is_blank
 from maquette.studio.page.fields import Fields, add_controls, add_settings, add_words, brush_of, error_line
 from maquette.studio.page.form import LAYERS, fields_of
 from maquette.studio.page.making import Making, place_scene
@@ -17,6 +18,7 @@ from maquette.studio.pictures import png_of
 from maquette.studio.requests import Request
 
 Updates = dict[Any, Any]
+SIZING = ("use", "source")  # of a control: whether it is a ready map, which decides the size where none is given
 
 
 @dataclass
@@ -53,6 +55,7 @@ class Draw:
                 self.looking = _add_results(page)
                 self.begin = add_settings(page)
         self._wire_controls()
+        self._wire_steering()
         self._wire_results()
 
     def values(self, data: Mapping[Any, Any]) -> dict[str, Any]:
@@ -79,16 +82,27 @@ class Draw:
 
     def _wire_controls(self) -> None:
         for number in range(LAYERS):
-            own = {name: self.page.inputs[f"layers.{number}.{name}"] for name in ("canvas", "source", "net")}
+            own = {name: self.page.inputs[f"layers.{number}.{name}"] for name in ("canvas", "source", "net", "figure")}
             scene, place = self.page.scenes[number]
             place.click(
                 self._place, scene, [own["canvas"], own["source"], self.page.errors[f"layers.{number}"]],
                 api_visibility="private",
             )  # fmt: skip
             own["canvas"].upload(lambda: "picture", None, own["source"], api_visibility="private")
-            own["net"].change(self._brush, own["net"], own["canvas"], api_visibility="private")
+            own["net"].change(
+                self._suited, [own["net"], own["source"]], [own["canvas"], own["source"]], api_visibility="private"
+            )
+            own["source"].change(
+                _at_hand, own["source"], [own["canvas"], own["figure"]], show_progress="hidden",
+                api_visibility="private",
+            )  # fmt: skip
+            balance, slots = (self.page.inputs[f"layers.{number}.{name}"] for name in ("balance", "slots"))
+            balance.change(
+                lambda chosen: gr.update(placeholder=self.page.balanced(chosen)), balance, slots,
+                show_progress="hidden", api_visibility="private",
+            )  # fmt: skip
             gr.on(
-                [component.change for component in own.values()],
+                [own["figure"].input, *(own[name].change for name in ("canvas", "source", "net"))],
                 self._looker(number),
                 set(self._read_by(number).values()),
                 [self.page.maps[number], self.page.errors[f"layers.{number}"]],
@@ -97,22 +111,82 @@ class Draw:
                 api_visibility="private",
             )
 
-    def _read_by(self, number: int) -> dict[str, Any]:
-        """The fields that the map of a control depends on."""
-        prefixes = (f"layers.{number}.", "rest")
-        return {name: field for name, field in self.page.inputs.items() if name.startswith(prefixes)}
+    def _wire_steering(self) -> None:
+        own = {name: self.page.inputs[name] for name in ("speed", "rest", "steps", "sampler")}
+        own["speed"].input(
+            self._faster, [own["speed"], own["rest"]], [own["steps"], own["sampler"], own["rest"]],
+            show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
+        sides = [self.page.inputs[name] for name in ("width", "height")]
+        canvases = [self.page.inputs[f"layers.{number}.canvas"] for number in range(LAYERS)]
+        figures = [self.page.inputs[f"layers.{number}.figure"] for number in range(LAYERS)]
+        gr.on(
+            [side.change for side in sides], self._shaped, [*sides, *canvases, *figures], [*canvases, *figures],
+            show_progress="hidden", api_visibility="private",
+        )  # fmt: skip
+        fields = ["width", "height", *(f"layers.{number}.{name}" for number in range(LAYERS) for name in SIZING)]
+        for number in range(LAYERS):
+            gr.on(
+                [self.page.inputs[name].change for name in fields if name != f"layers.{number}.source"],
+                self._looker(number, again=True),
+                set(self._read_by(number).values()),
+                [self.page.maps[number], self.page.errors[f"layers.{number}"]],
+                trigger_mode="always_last",
+                show_progress="hidden",
+                api_visibility="private",
+            )
 
-    def _looker(self, number: int) -> Any:
+    def _shaped(self, width: int | None, height: int | None, *shown: Any) -> list[Any]:
+        """Empty canvases and figures in the shape that the pictures will have; on other canvases nothing changes."""
+        side = self.page.engine.studio.base.size
+        size = (width, height) if width and height else (side, side)
+        canvases, figures = shown[:LAYERS], shown[LAYERS:]
+        blank = blank_canvas(size)
+        return [
+            *(blank if is_blank(canvas) else gr.skip() for canvas in canvases),
+            *({**figure, "ratio": size[0] / size[1]} for figure in figures),
+        ]
+
+    def _faster(self, speed: str, rest: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
+        """The steps and the sampler that a speed decides, and the rest without parts of a record's own."""
+        parts = parts_on(self.page.engine.studio.base, speed)
+        return parts["steps"], parts["sampler"], {name: value for name, value in rest.items() if name not in NEUTRAL}
+
+    def _read_by(self, number: int) -> dict[str, Any]:
+        """The fields that the map of a control depends on: its own, and those that the size follows from."""
+        sizing = [f"layers.{other}.{name}" for other in range(LAYERS) for name in (*SIZING, "canvas")]
+        names = ["width", "height", *sizing]
+        return {
+            name: field
+            for name, field in self.page.inputs.items()
+            if name in names or name.startswith(f"layers.{number}.")
+        }
+
+    def _looker(self, number: int, again: bool = False) -> Any:
+        """What shows the map of a control.
+
+        Args:
+            again: because its size may have changed, which concerns controls in use alone.
+        """
         fields = self._read_by(number)
 
-        def look(data: dict[Any, Any]) -> tuple[Image.Image | None, str]:
-            return self.making.look({name: data[field] for name, field in fields.items()}, number)
+        def look(data: dict[Any, Any]) -> tuple[Any, Any]:
+            values = {name: data[field] for name, field in fields.items()}
+            if again and not (values[f"layers.{number}.use"] and values[f"layers.{number}.canvas"]):
+                return gr.skip(), gr.skip()
+            return self.making.look(values, number)
 
         return look
 
-    def _brush(self, net: str | None) -> Any:
-        """The brush that suits the condition of a ControlNet."""
-        return gr.update(brush=brush_of(self.page.engine.nets.get(net or "")))
+    def _suited(self, net: str | None, source: str) -> tuple[Any, Any]:
+        """The brush that suits the condition of a ControlNet, and where its map may come from: people from a figure."""
+        choices = self.page.sources(net)
+        if choices[0][1] == "figure":
+            source = "figure" if source == "drawing" else source
+        else:
+            source = "drawing" if source == "figure" else source
+        brush = brush_of(self.page.engine.nets.get(net or ""))
+        return gr.update(brush=brush), gr.update(choices=choices, value=source)
 
     def _place(self, number: float | None) -> tuple[Any, Any, str]:
         try:
@@ -180,6 +254,12 @@ class Draw:
             return {**self.restored(png_of(image)), self.looking.said: self.words("restored")}
         except MaquetteError as error:
             return {self.looking.said: f"⚠ {error}"}
+
+
+def _at_hand(source: str) -> tuple[Any, Any]:
+    """The canvas, or the figure in its place; what is hidden keeps what is on it."""
+    figure = source == "figure"
+    return gr.update(visible="hidden" if figure else True), gr.update(visible=True if figure else "hidden")
 
 
 def _chosen(shown: Any, chosen: list[int]) -> Image.Image | None:

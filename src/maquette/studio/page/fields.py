@@ -3,14 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 import gradio as gr
 
 from maquette.conditions.drawing.class_maps import DIORAMA_PALETTE
+from maquette.controlnet.choices import SOFTER, slot_factors
 from maquette.diorama.things import CLASSES
+from maquette.sampling.speed import Speed
 from maquette.studio.engine import Engine
 from maquette.studio.page.canvas import SIDE
+from maquette.studio.page.figure import add_figure, takes_figures
 from maquette.studio.page.form import LAYERS
 from maquette.studio.page.strings import Strings
 
@@ -45,6 +48,16 @@ class Fields:
             for net, condition in nets.items()
         ]
 
+    def sources(self, net: str | None) -> list[tuple[str, str]]:
+        """Where the map of a control may come from: a figure is for conditions that show people."""
+        figure = takes_figures(self.engine.nets.get(net or ""), self.engine.studio.base.name)
+        return self.words.choices((*(["figure"] if figure else []), "drawing", "picture", "map"))
+
+    def balanced(self, balance: str) -> str:
+        """What a balance multiplies the control by at each slot of the base, in words."""
+        factors = slot_factors(balance, len(self.engine.studio.base.backbone.slots))
+        return ", ".join(f"{factor:.2g}" for factor in factors)
+
     def place_of(self, name: str | None) -> str:
         """The key in `errors` of where an error about a field is said."""
         name = name or ""
@@ -77,11 +90,12 @@ def _add_layer(page: Fields, number: int) -> None:
             )
         own["rest"] = gr.State({})
         own["source"] = gr.Radio(
-            words.choices(("drawing", "picture", "map")), value="drawing", label=words("source"), container=False
+            page.sources(first), value="drawing", label=words("source"), container=False, elem_id=f"source-{number}"
         )
         with gr.Row():
             with gr.Column(min_width=300, scale=5):
                 own["canvas"] = canvas(words("canvas"), brush_of(nets.get(first or "")), f"canvas-{number}")
+                own["figure"] = add_figure(words, f"figure-{number}")
             with gr.Column(min_width=220, scale=3):
                 map_ = gr.Image(
                     label=words("given"), interactive=False, format="png", type="pil", buttons=["download"],
@@ -99,8 +113,14 @@ def _add_layer(page: Fields, number: int) -> None:
                 own["start"] = gr.Slider(0, 1, 0, step=0.05, label=words("start"), min_width=140)
                 own["end"] = gr.Slider(0, 1, 1, step=0.05, label=words("end"), min_width=140)
             sides = (("balanced", "balanced"), ("prompt_first", "prompt"), ("control_first", "control"))
-            own["balance"] = gr.Radio([(words(key), side) for key, side in sides], value="balanced",
-                                      label=words("balance"))  # fmt: skip
+            own["balance"] = gr.Radio(
+                [(words(key), side) for key, side in sides], value="balanced", label=words("balance"),
+                info=words("balance_hint", SOFTER), elem_id=f"balance-{number}",
+            )  # fmt: skip
+            own["slots"] = gr.Textbox(
+                label=words("slots"), placeholder=page.balanced("balanced"), max_length=2000, elem_id=f"slots-{number}",
+                info=words("slots_hint", len(page.engine.studio.base.backbone.slots)),
+            )  # fmt: skip
             gr.Markdown(words("region_hint"))
             own["region"] = canvas(words("region"), gr.Brush(30, ["#ffffff"], color_mode="fixed"), f"region-{number}")
     page.maps.append(map_)
@@ -118,9 +138,14 @@ def add_settings(page: Fields) -> gr.Accordion:
     words, usual, own, limits = page.words, page.engine.studio.base.defaults, page.inputs, page.engine.limits
     own["rest"] = gr.State({})
     with gr.Accordion(words("settings"), open=False):
+        _add_size(page)
         own["negative_prompt"] = gr.Textbox(label=words("negative_prompt"))
         kinds = words.choices(("user", "none", "default", "automatic"))
         own["prompt_kind"] = gr.Dropdown(kinds, value="user", label=words("prompt_kind"))
+        own["speed"] = gr.Radio(
+            [(words(f"speed_{speed}"), speed) for speed in get_args(Speed)], value="exact", label=words("speed"),
+            elem_id="speed",
+        )  # fmt: skip
         with gr.Row():
             own["steps"] = gr.Slider(1, limits.steps, usual.steps, step=1, label=words("steps"), min_width=140)
             own["guidance"] = gr.Slider(1, 20, usual.guidance, step=0.1, label=words("guidance"), min_width=140)
@@ -136,6 +161,16 @@ def add_settings(page: Fields) -> gr.Accordion:
         own["strength"] = gr.Slider(0.05, 1, 0.6, step=0.05, label=words("strength"))
         page.errors["image"] = error_line()
     return begin
+
+
+def _add_size(page: Fields) -> None:
+    step, hint = page.engine.studio.base.size_multiple, page.words("size_hint")
+    with gr.Row():
+        for name in ("width", "height"):
+            page.inputs[name] = gr.Number(
+                None, label=page.words(name, step), placeholder=hint, precision=0, step=step, min_width=140,
+                elem_id=name,
+            )  # fmt: skip
 
 
 def canvas(label: str, brush: gr.Brush, name: str) -> gr.ImageEditor:

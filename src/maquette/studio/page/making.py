@@ -41,7 +41,9 @@ class Making:
         Raises `MaquetteError` for a canvas without what its source asks for.
         """
         layer = layer_values(values, number, self.engine, self.words)
-        request = Request.read({"layers": [layer], "size": list(size_of(values, self.engine))}, self.engine.limits)
+        request = Request.read(
+            {"layers": [layer], "size": list(size_of(values, self.engine, self.words))}, self.engine.limits
+        )
         request.check(self.engine.studio.base, self.engine.nets)
         (control,) = controls_of(request, self.engine.studio, self.engine.nets, self.engine.detectors.open)
         (image,) = control.maps
