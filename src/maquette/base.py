@@ -12,6 +12,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from PIL import Image
 from torch import Tensor, nn
 
+from maquette.arithmetic import bands
 from maquette.arithmetic.fast import fast
 from maquette.backbones.frames import FrameAutoencoder
 from maquette.backbones.protocol import Backbone
@@ -45,7 +46,8 @@ class Base:
 
     Shapes: latents (B, C, h, w), scaled for the backbone; text (B, L, D); images RGB.
 
-    In low-memory mode `execution_device` is set: each part is moved there while it computes, and back afterwards.
+    In low-memory mode images are decoded one by one, in bands. `execution_device` may be set then: each part is moved
+    there while it computes, and back afterwards.
 
     Args:
         name: for messages.
@@ -68,6 +70,7 @@ class Base:
     ) -> None:
         self.name = name
         self.execution_device: torch.device | None = None
+        self.low_memory = False
         self.backbone = backbone
         self.text_encoder = text
         self.noise = noise_process(scheduler_config, getattr(backbone, "whole_steps", None))
@@ -267,14 +270,26 @@ class Base:
 
         Raises `MaquetteError` for the tiny decoder of a base that has none.
         """
+        parts = latents.split(1) if self.low_memory else [latents]
+        with self.on_device(self.require_tiny_decoder() if tiny else self.autoencoder), self._as_loaded():
+            return [image for part in parts for image in from_signed(self.decoded(part, tiny, self.low_memory))]
+
+    def decoded(self, latents: Tensor, tiny: bool, in_bands: bool) -> Tensor:
+        """Images (B, 3, H, W), about in [-1, 1], from scaled latents (B, C, h, w).
+
+        Args:
+            in_bands: whether with less memory, where the decoder allows it (`arithmetic.bands`).
+
+        Raises `MaquetteError` for the tiny decoder of a base that has none.
+        """
         if tiny:
-            decoder = self.require_tiny_decoder()
-            with self.on_device(decoder), self._as_loaded():
-                return from_signed(decoder(latents.to(self.dtype)))
+            pixels: Tensor = self.require_tiny_decoder()(latents.to(self.dtype))
+            return pixels
         shift, scale = self._statistics(latents := latents.to(self.autoencoder.dtype))
-        scaled = latents / scale + shift
-        with self.on_device(self.autoencoder), self._as_loaded():
-            return from_signed(self.autoencoder.decode(scaled).sample)
+        scaled, autoencoder = latents / scale + shift, self.autoencoder
+        if in_bands and isinstance(autoencoder, AutoencoderKL) and bands.suits(autoencoder):
+            return bands.decoded(autoencoder, scaled)
+        return autoencoder.decode(scaled).sample
 
     def require_tiny_decoder(self) -> TinyDecoder:
         """Raises `MaquetteError` if there is none."""

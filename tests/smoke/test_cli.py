@@ -380,7 +380,7 @@ def test_too_little_memory_is_reported(maquette, base, monkeypatch) -> None:
     monkeypatch.setattr(module, "_sample", fail)
     code, _, err = maquette("generate", "--base", base)
     assert code == 2
-    assert "There is not enough memory" in err
+    assert "The memory of this machine is too little for 128×128 pixels" in err
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,16 @@ def shared(network: Network, *given: Any) -> Any:
     return network(*given) if _here.task is None else _here.task.meet(network, given)
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Meanwhile networks run at once in this thread, as outside of a `Together`."""
+    task, _here.task = _here.task, None
+    try:
+        yield
+    finally:
+        _here.task = task
+
+
 def rows_of_one(x: Tensor) -> int:
     """The rows of x (B, ...) that one picture has."""
     return len(x) // _here.pictures if len(x) % _here.pictures == 0 else len(x)

@@ -12,6 +12,7 @@ from maquette.cli import ablate, data, demo, detect, evaluate, generate, study, 
 from maquette.cli.checkpoints import convert, info, transfer
 from maquette.cli.command import Command
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.foundation.memory import ran_out
 
 VERBS = {
     "generate": generate,
@@ -60,7 +61,7 @@ def main() -> None:
         print(f"maquette: A file could not be read or written: {error}.", file=sys.stderr)
         sys.exit(2)
     except Exception as error:
-        if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":  # torch's, not imported
+        if not ran_out(error):
             raise
         print(
             "maquette: There is not enough memory for this; use a smaller size or batch, a lower precision "

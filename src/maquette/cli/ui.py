@@ -42,7 +42,7 @@ def run(
     device: Annotated[str, typer.Option(help="cpu, cuda, mps; auto: the fastest one.")] = "auto",
     dtype: Annotated[str, typer.Option(help="float32, bfloat16, float16; auto: by the device.")] = "auto",
     low_memory: Annotated[
-        bool, typer.Option("--low-memory", help="Keep only the running part of the model on the device.")
+        bool, typer.Option("--low-memory", help="Keep only the running part on the device; decode in bands.")
     ] = False,
 ) -> None:
     """Generate in a browser, and serve the API that docs/api.md describes."""

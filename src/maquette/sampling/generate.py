@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypedDict, Unpack, overload
+from typing import Literal, TypedDict, TypeVar, Unpack, overload
 
 import torch
 from PIL import Image
@@ -11,11 +11,14 @@ from torch import Tensor
 from maquette.base import Base
 from maquette.controlnet.control import Control
 from maquette.controlnet.maps import Picture
+from maquette.foundation.memory import ran_out
 from maquette.foundation.seeds import generators, noise
 from maquette.noise.process import SamplerFactory
 from maquette.sampling.config import ConditionIn, Guidance, ResolutionWeights, Returns, Sampling, check_prompts
 from maquette.sampling.denoiser import Denoiser, EncodedControl
 from maquette.sampling.inpainting import Masked, Start
+from maquette.sampling.memory.advice import check_memory, too_little
+from maquette.sampling.memory.need import Request
 from maquette.sampling.recording import with_records
 from maquette.sampling.size import choose_size
 from maquette.sampling.speed import Decoder, Shares, Speed
@@ -30,6 +33,7 @@ from maquette.sampling.validation import (
 )
 from maquette.text.conditioning import Conditioning
 
+T = TypeVar("T")
 Progress = Callable[[int, int], None]
 Prompts = str | Sequence[str]
 Controls = Sequence[Control] | Control
@@ -162,7 +166,8 @@ def generate(
             then hashed once, at about a second per GB; leave it out while weights change, as in training.
         progress: called with (runs of the network done, total).
 
-    Raises `MaquetteError` for arguments out of range, and for controls, sizes or images that do not suit the base.
+    Raises `MaquetteError` for arguments out of range, for controls, sizes or images that do not suit the base, and
+    where memory is too little: it says what would fit.
     """
     sampling = Sampling.on(
         base, speed, steps=steps, guidance=guidance, distilled_guidance=distilled_guidance, condition_in=condition_in,
@@ -178,10 +183,9 @@ def generate(
     )
     size = choose_size(base, size, controls, picture)
     job = _Job.prepared(base, prompts, negative_prompt, controls, (picture, white), size, sampling)
-    batches = job.batches(callback, progress)
     if returns == "latents":
-        return torch.cat(list(batches))
-    images = job.images(batches)
+        return job.in_memory(lambda: torch.cat(list(job.batches(callback, progress))))
+    images = job.in_memory(lambda: job.images(job.batches(callback, progress)))
     return job.recorded(images, altered=not isinstance(callback, Previews | None)) if record else images
 
 
@@ -218,6 +222,25 @@ class _Job:
         masked = Masked.of(base, picture, white, size, sampling.feather) if picture is not None else None
         negative = base.encode_negative(negative_prompt, size)
         return _Job(base, prompts, negative_prompt, negative, conditions, start, masked, size, sampling)
+
+    def in_memory(self, compute: Callable[[], T]) -> T:
+        """What `compute` returns.
+
+        Raises `MaquetteError` with what would fit where memory is too little for it.
+        """
+        request = Request(
+            self.base, [one for one in self.conditions if len(one.features)], self.negative, self.size,
+            batch=min(self.sampling.batch_size, len(self.prompts)),
+            branches=1 if self.sampling.guidance == 1 else 2, tiny=self.sampling.decoder == "tiny",
+            low_memory=self.base.low_memory, is_decoded=self.sampling.returns == "images",
+        )  # fmt: skip
+        check_memory(request)
+        try:
+            return compute()
+        except Exception as error:
+            if not ran_out(error):
+                raise
+        raise too_little(request)  # after the error's traceback, which keeps all tensors alive, is gone
 
     def batches(self, callback: Callback | None, progress: Progress | None) -> Iterator[Tensor]:
         """The latents (B, C, h, w) of all images, batch by batch."""

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 from maquette.arithmetic.together import Together
 from maquette.checkpoints.names import bundled
 from maquette.errors import MaquetteError
+from maquette.foundation.memory import ran_out
 from maquette.sampling.metadata import Record
 from maquette.studio.arguments import size_of
 from maquette.studio.detection import Detectors
@@ -277,7 +278,7 @@ def _failure(error: Exception) -> Ended:
     """The end of a job that failed; what is no user's fault is logged with its trace."""
     if isinstance(error, MaquetteError):
         return Ended("failed", str(error), error.field)
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if ran_out(error):
         return Ended("failed", "There is not enough memory for this; ask for smaller pictures.", "size")
     _log.error("A request failed.", exc_info=error)
     return Ended("failed", BUSY.format(type(error).__name__))

@@ -11,7 +11,7 @@ from tests.conftest import tiny_base
 import maquette as mq
 from maquette.base import Base, Defaults
 from maquette.checkpoints.save import save_base
-from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.errors import MaquetteError
 
 
 @pytest.fixture(scope="module")
@@ -67,9 +67,11 @@ def test_recommended_settings_are_saved_in_the_folder(folder, tmp_path) -> None:
             mq.load_base(tmp_path)
 
 
-def test_low_memory_on_the_cpu_has_no_effect_and_says_so(folder) -> None:
-    with pytest.warns(MaquetteWarning, match="no effect on the CPU"):
-        assert mq.load_base(folder, low_memory=True).execution_device is None
+def test_low_memory_on_the_cpu_moves_no_weights_and_decodes_in_bands(folder) -> None:
+    base = mq.load_base(folder, low_memory=True)
+    assert base.execution_device is None
+    assert base.low_memory
+    assert not mq.load_base(folder).low_memory
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.bfloat16])

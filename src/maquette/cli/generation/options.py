@@ -78,7 +78,7 @@ class ModelOptions(Declared):
     device: str = setting("auto", "cpu, cuda, mps; auto: the fastest one.")
     dtype: str = setting("auto", "float32, bfloat16, float16; auto: bfloat16 on a GPU that has it, else float32.")
     tiny_decoder: Path | None = setting(None, "Folder of a tiny decoder, such as TAESD's, for drafts.")
-    low_memory: bool = setting(False, "Keep only the running part of the model on the device.")
+    low_memory: bool = setting(False, "Keep only the running part on the device; decode in bands.")
 
 
 @dataclass(frozen=True)
