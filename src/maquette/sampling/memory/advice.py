@@ -24,12 +24,13 @@ def check_memory(request: Request) -> None:
     """
     if request.base.device.type != "cpu":
         return
+    (width, height), free = request.size, free_memory()
+    if free is None or request.batch * width * height * PER_PIXEL <= free:
+        return
     return_freed()
-    free, (width, height) = free_memory(), request.size
-    if free is not None and request.batch * width * height * PER_PIXEL > free:
-        needs = _needs(request)
-        if needs is not None and max(needs.values()) > free:
-            raise too_little(request)
+    free, needs = free_memory(), _needs(request)
+    if free is not None and needs is not None and max(needs.values()) > free:
+        raise too_little(request)
 
 
 def too_little(request: Request) -> MaquetteError:
