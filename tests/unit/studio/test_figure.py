@@ -83,6 +83,12 @@ def test_what_is_no_figure_is_told_of_beside_its_control(draw, figure) -> None:
     assert draw.page.place_of(told.value.field) == "layers.0"
 
 
+@pytest.mark.parametrize("height", [0, 1, 100, 10**9])
+def test_no_map_is_drawn_of_a_size_that_cannot_be(draw, height) -> None:
+    image, said = draw.making.look(posed(draw, width=128, height=height), 0)
+    assert image is None and said
+
+
 def test_a_condition_without_people_takes_no_figure() -> None:
     with pytest.raises(MaquetteError, match="no figure to draw"):
         figure_map(standing(), "canny", "diorama", (128, 128), WORDS)
