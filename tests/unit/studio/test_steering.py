@@ -67,6 +67,7 @@ def test_without_a_size_the_picture_has_that_of_the_ready_map(draw, image, size)
     assert size_of(fields, draw.page.engine, WORDS) == size == made(draw, fields).size
     assert draw.making.map_of(fields, 1).size == size, "other controls get it, too"
     assert size_of({**fields, "layers.0.source": "picture"}, draw.page.engine, WORDS) == (128, 128)
+    assert size_of({**fields, "width": 0, "height": 0}, draw.page.engine, WORDS) == size, "an empty field may say 0"
     assert size_of({**fields, "width": 64, "height": 64}, draw.page.engine, WORDS) == (64, 64)
 
 
@@ -74,7 +75,8 @@ def test_without_a_size_the_picture_has_that_of_the_ready_map(draw, image, size)
     ("changes", "words"),
     [
         ({"width": 64}, "a width and a height"),
-        ({"width": 0, "height": 0}, "from 1"),
+        ({"width": 0, "height": 64}, "a width and a height"),
+        ({"width": -64, "height": 64}, "from 1"),
         ({"width": 100, "height": 64}, "multiples of 64"),
         ({"width": 512, "height": 512}, "65,536 pixels"),
         ({"width": 10**9, "height": 10**9}, "size"),

@@ -137,7 +137,8 @@ def size_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> tuple[
 
     Raises `MaquetteError` for a width without a height and the reverse, and for a size that the base does not take.
     """
-    base, width, height = engine.studio.base, values["width"], values["height"]
+    base = engine.studio.base
+    width, height = (values[name] or None for name in ("width", "height"))  # an empty field may say 0
     if (width is None) != (height is None):
         with about("size"):
             raise MaquetteError(words("half_a_size"))
