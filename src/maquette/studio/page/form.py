@@ -142,7 +142,7 @@ def size_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> tuple[
     if (width is None) != (height is None):
         with about("size"):
             raise MaquetteError(words("half_a_size"))
-    if width is not None:
+    if width is not None and height is not None:
         asked = Request.read({"size": [int(width), int(height)]}, engine.limits)
         asked.check(base, engine.nets)
         return int(width), int(height)
