@@ -10,7 +10,6 @@ from maquette.sampling.metadata import record_of
 
 pytest.importorskip("gradio")
 
-import gradio as gr
 from tests.unit.studio.on_page import WORDS, made, opened, restored, values
 
 from maquette.studio.page.figure import figure_map, standing
@@ -67,8 +66,8 @@ def test_a_figure_is_for_people_and_in_the_place_of_the_canvas(draw) -> None:
 
 
 def test_its_shape_is_that_of_the_pictures(draw) -> None:
-    figures = draw._shaped(128, 64, None, None, None, *[standing()] * 3)[3:]
-    assert [figure["ratio"] for figure in figures] == [2, 2, 2] and gr.skip() not in figures
+    assert [figure["ratio"] for figure in draw._shaped(128, 64, *[standing()] * 3)] == [2, 2, 2]
+    assert [figure["ratio"] for figure in draw._shaped(128, None, standing(2))] == [1]
 
 
 @pytest.mark.parametrize(
@@ -82,6 +81,12 @@ def test_what_is_no_figure_is_told_of_beside_its_control(draw, figure) -> None:
     with pytest.raises(MaquetteError, match="no figure to draw") as told:
         request_of({**posed(draw), "layers.0.figure": figure}, draw.page.engine, WORDS)
     assert draw.page.place_of(told.value.field) == "layers.0"
+
+
+@pytest.mark.parametrize("height", [0, 1, 100, 10**9])
+def test_no_map_is_drawn_of_a_size_that_cannot_be(draw, height) -> None:
+    image, said = draw.making.look(posed(draw, width=128, height=height), 0)
+    assert image is None and said
 
 
 def test_a_condition_without_people_takes_no_figure() -> None:

@@ -20,8 +20,8 @@ from maquette.studio.page.train import Train
 from maquette.studio.trainings.run import Trainings
 
 FONT = ["system-ui", "sans-serif"]  # nothing comes from elsewhere
-STYLE = Path(__file__).parent / "style.css"
-SCRIPT = Path(__file__).parent / "page.js"
+STYLE = Path(__file__).parent / "assets" / "style.css"
+SCRIPT = Path(__file__).parent / "assets" / "page.js"
 
 
 def build(engine: Engine, language: str = "en", trainings: Trainings | None = None) -> gr.Blocks:

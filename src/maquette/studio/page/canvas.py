@@ -50,17 +50,6 @@ def drawn_map(editor: Editor, condition: str, base: str) -> Image.Image | None:
     return canvas
 
 
-def blank_canvas(size: tuple[int, int]) -> dict[str, Any]:
-    """An empty canvas for pictures of a size (width, height): of the same shape, its longer side `SIDE` pixels."""
-    width, height = (max(1, round(SIDE * side / max(size))) for side in size)
-    return editor_of(Image.new("RGB", (width, height), "white"))
-
-
-def is_blank(editor: Editor) -> bool:
-    """Whether there is nothing on a canvas."""
-    return painted(editor) is None and background(editor, (1, 1), 1) is None
-
-
 def enlarged(image: Image.Image) -> Image.Image:
     """A small picture by a whole factor, each pixel a square, so that one can draw on it and sees it as it is."""
     factor = max(1, SIDE // max(image.size))

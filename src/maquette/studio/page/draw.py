@@ -1,41 +1,23 @@
 """The tab where one draws, steers, generates and looks."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from maquette.errors import MaquetteError
 from maquette.sampling.speed import NEUTRAL, parts_on
 from maquette.studio.http.again import read_record, request_values
-from maquette.studio.page.canvas import blank_canvas, editor_of, is_blank
-from maquette.studio.page.fields import Fields, add_controls, add_settings, add_words, brush_of, error_line
+from maquette.studio.page.canvas import editor_of
+from maquette.studio.page.fields import Fields, add_controls, add_settings, add_words, brush_of
 from maquette.studio.page.form import LAYERS, fields_of
 from maquette.studio.page.making import Making, place_scene
+from maquette.studio.page.results import add_results, chosen_image
 from maquette.studio.pictures import png_of
 from maquette.studio.requests import Request
 
 Updates = dict[Any, Any]
 SIZING = ("use", "source")  # of a control: whether it is a ready map, which decides the size where none is given
-
-
-@dataclass
-class Looking:
-    """The results, and what one does with them."""
-
-    state: gr.State  # the pictures with their captions
-    chosen: gr.State  # numbers of the last two selected
-    gallery: gr.Gallery
-    preview: gr.Image
-    said: gr.Markdown
-    generate: gr.Button
-    stop: gr.Button
-    as_start: gr.Button
-    paint: gr.Button
-    again: gr.Button
-    compare: gr.ImageSlider
 
 
 class Draw:
@@ -52,7 +34,7 @@ class Draw:
                 add_controls(page)
             with gr.Column(scale=2, min_width=320):
                 add_words(page)
-                self.looking = _add_results(page)
+                self.looking = add_results(page)
                 self.begin = add_settings(page)
         self._wire_controls()
         self._wire_steering()
@@ -118,11 +100,10 @@ class Draw:
             show_progress="hidden", api_visibility="private",
         )  # fmt: skip
         sides = [self.page.inputs[name] for name in ("width", "height")]
-        canvases = [self.page.inputs[f"layers.{number}.canvas"] for number in range(LAYERS)]
         figures = [self.page.inputs[f"layers.{number}.figure"] for number in range(LAYERS)]
         gr.on(
-            [side.change for side in sides], self._shaped, [*sides, *canvases, *figures], [*canvases, *figures],
-            show_progress="hidden", api_visibility="private",
+            [side.change for side in sides], self._shaped, [*sides, *figures], figures, show_progress="hidden",
+            api_visibility="private",
         )  # fmt: skip
         fields = ["width", "height", *(f"layers.{number}.{name}" for number in range(LAYERS) for name in SIZING)]
         for number in range(LAYERS):
@@ -136,16 +117,10 @@ class Draw:
                 api_visibility="private",
             )
 
-    def _shaped(self, width: int | None, height: int | None, *shown: Any) -> list[Any]:
-        """Empty canvases and figures in the shape that the pictures will have; on other canvases nothing changes."""
-        side = self.page.engine.studio.base.size
-        size = (width, height) if width and height else (side, side)
-        canvases, figures = shown[:LAYERS], shown[LAYERS:]
-        blank = blank_canvas(size)
-        return [
-            *(blank if is_blank(canvas) else gr.skip() for canvas in canvases),
-            *({**figure, "ratio": size[0] / size[1]} for figure in figures),
-        ]
+    def _shaped(self, width: int | None, height: int | None, *figures: Any) -> list[Any]:
+        """Figures in the shape that the pictures will have."""
+        ratio = width / height if width and height else 1.0
+        return [{**figure, "ratio": ratio} for figure in figures]
 
     def _faster(self, speed: str, rest: dict[str, Any]) -> tuple[int, str, dict[str, Any]]:
         """The steps and the sampler that a speed decides, and the rest without parts of a record's own."""
@@ -239,7 +214,7 @@ class Draw:
 
     def _starter(self, change: float) -> Any:
         def start(shown: Any, chosen: list[int]) -> tuple[Any, Any, Any, str]:
-            image = _chosen(shown, chosen)
+            image = chosen_image(shown, chosen)
             if image is None:
                 return gr.skip(), gr.skip(), gr.skip(), self.words("not_selected")
             return editor_of(image), change, gr.update(open=True), ""
@@ -247,7 +222,7 @@ class Draw:
         return start
 
     def _again(self, shown: Any, chosen: list[int]) -> Updates:
-        image = _chosen(shown, chosen)
+        image = chosen_image(shown, chosen)
         if image is None:
             return {self.looking.said: self.words("not_selected")}
         try:
@@ -260,36 +235,3 @@ def _at_hand(source: str) -> tuple[Any, Any]:
     """The canvas, or the figure in its place; what is hidden keeps what is on it."""
     figure = source == "figure"
     return gr.update(visible="hidden" if figure else True), gr.update(visible=True if figure else "hidden")
-
-
-def _chosen(shown: Any, chosen: list[int]) -> Image.Image | None:
-    """The picture selected last; the only one if there is no other."""
-    if not shown:
-        return None
-    number = chosen[-1] if chosen and chosen[-1] < len(shown) else 0 if len(shown) == 1 else None
-    return None if number is None else shown[number][0]
-
-
-def _add_results(page: Fields) -> Looking:
-    words = page.words
-    with gr.Row():
-        generate = gr.Button(words("generate"), variant="primary", elem_id="generate", scale=3)
-        stop = gr.Button(words("stop"), elem_id="stop", scale=1, min_width=80)
-    page.errors[""] = error_line()
-    said = gr.Markdown("", elem_classes="said", elem_id="said", container=False)
-    preview = gr.Image(
-        label=words("making"), interactive=False, visible=False, format="png", buttons=[], elem_classes="crisp"
-    )
-    gallery = gr.Gallery(
-        label=words("results"), columns=2, height="auto", object_fit="contain", format="png", interactive=False,
-        elem_id="results", elem_classes="crisp", buttons=["download"], preview=True,
-    )  # fmt: skip
-    with gr.Row():
-        as_start, paint, again = (
-            gr.Button(words(key), size="sm", min_width=100, elem_id=key) for key in ("as_start", "paint", "again")
-        )
-    compare = gr.ImageSlider(
-        label=words("compare"), visible=False, format="png", interactive=False, buttons=[], elem_classes="crisp",
-        elem_id="compare",
-    )  # fmt: skip
-    return Looking(gr.State([]), gr.State([]), gallery, preview, said, generate, stop, as_start, paint, again, compare)

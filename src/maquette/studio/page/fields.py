@@ -168,7 +168,7 @@ def _add_size(page: Fields) -> None:
     with gr.Row():
         for name in ("width", "height"):
             page.inputs[name] = gr.Number(
-                None, label=page.words(name, step), placeholder=hint, precision=0, step=step, min_width=140,
+                None, label=page.words(name, step), info=hint, precision=0, step=step, min_width=140,
                 elem_id=name,
             )  # fmt: skip
 

@@ -135,13 +135,16 @@ def condition_of(net: str | None, engine: Engine) -> str:
 def size_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> tuple[int, int]:
     """(width, height) of the pictures: as given, else the first ready map's, to what the base takes, else the base's.
 
-    Raises `MaquetteError` for a width without a height, and the reverse.
+    Raises `MaquetteError` for a width without a height and the reverse, and for a size that the base does not take.
     """
-    base, width, height = engine.studio.base, values["width"], values["height"]
+    base = engine.studio.base
+    width, height = (values[name] or None for name in ("width", "height"))  # an empty field may say 0
     if (width is None) != (height is None):
         with about("size"):
             raise MaquetteError(words("half_a_size"))
-    if width is not None:
+    if width is not None and height is not None:
+        asked = Request.read({"size": [int(width), int(height)]}, engine.limits)
+        asked.check(base, engine.nets)
         return int(width), int(height)
     usual = (base.size, base.size)
     for layer in (f"layers.{number}" for number in range(LAYERS)):
