@@ -35,9 +35,9 @@ def base_of(name: str) -> Any:
     if name != "real":
         return mq.load_base(name, "cpu", "float32")
     sys.path.insert(0, str(Path(__file__).parent))
-    from real_size import make
+    from real_models import MODELS
 
-    return make(torch.float32)[0]
+    return MODELS["sd15"].make(torch.float32)[0]
 
 
 def measure(case: str) -> dict[str, Any]:

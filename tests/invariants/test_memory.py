@@ -89,12 +89,17 @@ def test_what_cannot_fit_is_refused_before_the_system_ends_the_process(tmp_path)
 @pytest.mark.parametrize(
     "case",
     [
-        "diorama:denoising:128:8",
         "diorama:denoising:256:4",
-        "diorama:decoding:128:8",
         "diorama:decoding:256:4",
-        "diorama:bands:512:1",
-        "real:decoding:256:1",
+        *(
+            pytest.param(case, marks=pytest.mark.slow)
+            for case in (
+                "diorama:denoising:128:8",
+                "diorama:decoding:128:8",
+                "diorama:bands:512:1",
+                "real:decoding:256:1",
+            )
+        ),
     ],
 )
 def test_an_estimate_is_near_what_is_measured(case) -> None:
