@@ -66,6 +66,7 @@ def run(program: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("hook", "room"), [("callback", 150), ("progress", 40)])  # MiB
 def test_an_allocation_that_fails_ends_in_a_sentence(hook, room) -> None:
     """The first is called before denoising, the second before decoding."""
@@ -86,20 +87,16 @@ def test_what_cannot_fit_is_refused_before_the_system_ends_the_process(tmp_path)
     assert not (tmp_path / "out.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case",
     [
+        "diorama:denoising:128:8",
         "diorama:denoising:256:4",
+        "diorama:decoding:128:8",
         "diorama:decoding:256:4",
-        *(
-            pytest.param(case, marks=pytest.mark.slow)
-            for case in (
-                "diorama:denoising:128:8",
-                "diorama:decoding:128:8",
-                "diorama:bands:512:1",
-                "real:decoding:256:1",
-            )
-        ),
+        "diorama:bands:512:1",
+        "real:decoding:256:1",
     ],
 )
 def test_an_estimate_is_near_what_is_measured(case) -> None:
