@@ -129,7 +129,8 @@ def test_whole_generations(names, numbers, weights, tmp_path) -> None:
     )  # fmt: skip
     scale = weights[0] if len(weights) == 1 else weights
     for row, seed in enumerate([3, 4]):
-        assert torch.allclose(made[row], run(base, theirs, conditions, numbers, scale, seed)[0], atol=1e-4)
+        expected = run(base, theirs, conditions, numbers, scale, seed)[0]
+        assert torch.allclose(made[row], expected, atol=1e-4 * float(expected.std()))
     plain = generate(
         base, "a b", negative_prompt="c", steps=8, guidance=5.0, seed=3, size=(128, 128), returns="latents"
     )

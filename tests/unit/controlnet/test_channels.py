@@ -34,9 +34,10 @@ def predicted(backbone, net, z, text) -> torch.Tensor:
 
 @torch.no_grad()
 def test_it_starts_as_the_base(backbone: UNetBackbone, latents) -> None:
+    """Locked, as for use: PyTorch multiplies by weights that train in another shape, which may round differently."""
     z, text = latents(backbone), text_for(backbone)
     plain = backbone.finish(backbone.prepare(z, 500, text))
-    assert torch.equal(predicted(backbone, attached(backbone), z, text), plain)
+    assert torch.equal(predicted(backbone, attached(backbone).requires_grad_(False), z, text), plain)
     assert not torch.allclose(predicted(backbone, attached(backbone, 0.1), z, text), plain, atol=1e-3)
 
 
@@ -90,8 +91,8 @@ def test_weight_and_mask_lie_between_the_base_and_it(base) -> None:
 def test_it_generates_and_is_a_control_like_any(base) -> None:
     plain = mq.generate(base, "a", steps=2, seed=1, record=False)[0]
     images = [
-        mq.generate(base, "a", [mq.Control(attached(base.backbone, effect), CONDITION[:1])], steps=2, seed=1)[0]
-        for effect in (0.0, 0.1)
+        mq.generate(base, "a", [mq.Control(net.requires_grad_(False), CONDITION[:1])], steps=2, seed=1)[0]
+        for net in (attached(base.backbone), attached(base.backbone, 0.1))
     ]
     assert images[0].tobytes() == plain.tobytes()
     assert images[1].tobytes() != plain.tobytes()
@@ -111,7 +112,7 @@ def of_transformer(base: mq.Base, net: ControlNet, z: torch.Tensor) -> torch.Ten
 def test_a_transformer_with_added_channels_starts_as_its_base(transformer) -> None:
     z = torch.randn(2, 4, 16, 16)
     plain = transformer.predict(z, 500, transformer.encode_text(["a", ""]))
-    assert torch.equal(of_transformer(transformer, attached(transformer.backbone), z), plain)
+    assert torch.equal(of_transformer(transformer, attached(transformer.backbone).requires_grad_(False), z), plain)
     assert not torch.allclose(of_transformer(transformer, attached(transformer.backbone, 0.1), z), plain, atol=1e-3)
 
 
