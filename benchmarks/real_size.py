@@ -4,6 +4,7 @@
     python benchmarks/real_size.py --steps 20 --turns 1
     python benchmarks/real_size.py --cases maquette-bfloat16,diffusers-bfloat16 --size 256
     python benchmarks/real_size.py --model sd3 --steps 1 --cases maquette-bfloat16,diffusers-bfloat16
+    python benchmarks/real_size.py --steps 4 --turns 1 --cases maquette-bfloat16{,-none,-half,-two}
     OMP_NUM_THREADS=1 python benchmarks/real_size.py # beside other work: then read the seconds of the processor
 
 Models are those of benchmarks/real_models.py, Stable Diffusion 1.5 without `--model`. Weights are random, and the same
@@ -17,9 +18,11 @@ of their deviation; appends them with date, device, versions and commit to bench
 | diffusers-float32 | the pipeline as it comes |
 | diffusers-bfloat16 | as an expert tunes it: bfloat16, channels last |
 | maquette-float32, maquette-bfloat16 | `generate`, in these precisions |
+| -none, -half, -two after either | without control, with control in the first half of the steps, with two ControlNets |
 """
 
 import argparse
+import copy
 import ctypes
 import json
 import os
@@ -37,7 +40,7 @@ CASES = ("diffusers-float32", "maquette-float32", "diffusers-bfloat16", "maquett
 PROMPT, GUIDANCE = "a red house in the snow", 7.5
 
 
-def with_maquette(model: Any, base: Any, published: Any, condition: Any, _: str) -> Any:
+def with_maquette(model: Any, base: Any, published: Any, condition: Any, _: str, controls: str = "") -> Any:
     """Functions that generate latents in some steps, and decode them."""
     import maquette as mq
     from maquette.checkpoints.controlnets import read_controlnet
@@ -46,11 +49,13 @@ def with_maquette(model: Any, base: Any, published: Any, condition: Any, _: str)
         published.save_pretrained(folder)
         published.to("meta")  # so that its weights are not held twice
         net = read_controlnet(Path(folder), base.backbone).eval().requires_grad_(False)
-    control = mq.Control(net, condition)
-    settings = {"guidance": GUIDANCE, "sampler": model.sampler, "returns": "latents"}
+    nets = {"none": [], "two": [net, copy.deepcopy(net)]}.get(controls, [net])
+    given = [mq.Control(one, condition, end=0.5 if controls == "half" else 1.0) for one in nets]
+    size = (condition.shape[3], condition.shape[2])
+    settings = {"guidance": GUIDANCE, "sampler": model.sampler, "returns": "latents", "size": size}
 
     def latents(steps: int) -> Any:
-        return mq.generate(base, PROMPT, [control], steps=steps, **settings)
+        return mq.generate(base, PROMPT, given, steps=steps, **settings)
 
     return latents, base.decode_latents
 
@@ -91,13 +96,13 @@ def run(name: str, case: str, size: int, steps: int, output: Path) -> None:
     import torch
     from real_models import MODELS
 
-    library, dtype = case.split("-")
+    library, dtype, *controls = case.split("-")
     torch.set_grad_enabled(False)
     model = MODELS[name]
     base, published = model.make(getattr(torch, dtype))
     condition = torch.rand((1, 3, size, size), generator=torch.Generator().manual_seed(0))
     functions = with_maquette if library == "maquette" else with_diffusers
-    latents, decode = functions(model, base, published, condition, dtype)
+    latents, decode = functions(model, base, published, condition, dtype, *controls)
     ctypes.CDLL(None).malloc_trim(0)  # what was freed since goes back to the system
     Path("/proc/self/clear_refs").write_text("5")  # Linux begins anew to record the peak of memory
     latents(1)  # kernels are chosen and made at the first call
@@ -135,7 +140,7 @@ def differences(case: str, folder: Path) -> dict[str, float]:
 
     apart = {}
     for name, reference in ("float32", CASES[0]), ("same_precision", f"diffusers-{case.partition('-')[2]}"):
-        if (folder / reference).exists():
+        if case in CASES and (folder / reference).exists():
             exact, found = torch.load(folder / reference), torch.load(folder / case)
             difference = (found - exact) / exact.std()
             apart[f"largest_from_{name}"] = float(f"{difference.abs().max():.1e}")

@@ -27,7 +27,7 @@ import numpy as np
 from PIL import Image
 
 import maquette as mq
-from maquette.studio.requests import Limits
+from maquette.studio.requests.limits import Limits
 
 THINGS = ("a red house", "two trees", "a person at night", "a blue car in the snow")
 SCENES, SIDE = 16, 64  # pixels, the smallest that the diorama makes
@@ -74,7 +74,7 @@ def body(seed: int, steps: int) -> bytes:
 def served(together: int, threads: int) -> Iterator[tuple[int, int]]:
     """A studio in a process of its own: its port and its process id."""
     code = (
-        "import torch; from maquette.studio.requests import Limits; from maquette.studio.server import serve; "
+        "import torch; from maquette.studio.requests.limits import Limits; from maquette.studio.server import serve; "
         f"torch.set_num_threads({threads}); serve(port=0, device='cpu', dtype='float32', "
         f"limits=Limits(together={together}))"
     )

@@ -50,7 +50,9 @@ def inject(library: Path, scenario: str, *options: int | str) -> dict[str, Any]:
     return outcomes
 
 
-@pytest.mark.parametrize("scenario", FEW)
+@pytest.mark.parametrize(
+    "scenario", [pytest.param(name, marks=() if name in SAMPLE else pytest.mark.slow) for name in FEW]
+)
 def test_a_few_faults(library, scenario) -> None:
     outcomes = inject(library, scenario, *FEW[scenario])
     assert outcomes["tried"] >= 3 * FEW[scenario][0]

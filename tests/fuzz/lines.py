@@ -16,7 +16,7 @@ READERS = (
     "formats/*.py", "formats/transformers/*.py", "sampling/metadata.py", "conditions/drawing/class_maps.py",
     "conditions/drawing/people.py", "conditions/labels.py", "checkpoints/bases.py", "checkpoints/networks.py",
     "checkpoints/controlnets.py", "checkpoints/stable_diffusion*.py", "checkpoints/flux.py",
-    "checkpoints/qwen_image.py", "controlnet/contract.py", "text/*.py", "studio/requests.py", "studio/pictures.py",
+    "checkpoints/qwen_image.py", "controlnet/contract.py", "text/*.py", "studio/requests/*.py", "studio/pictures.py",
     "studio/http/webui.py", "training/checkpoint.py", "training/config.py", "training/legacy.py",
     "training/monitor/metrics_log.py",
 )  # fmt: skip

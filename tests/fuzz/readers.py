@@ -29,7 +29,8 @@ from maquette.foundation.reading.documents import read_json
 from maquette.foundation.weights import open_weights
 from maquette.sampling.metadata import KEY, Record
 from maquette.studio.http.webui import Translation
-from maquette.studio.requests import Limits, Request
+from maquette.studio.requests.limits import Limits
+from maquette.studio.requests.request import Request
 from maquette.studio.trainings.read import seconds_left
 from maquette.training import checkpoint
 from maquette.training.config import TrainingConfig

@@ -59,7 +59,7 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 def whole(tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
     """A folder with rendered scenes and a cache, and the weights of an uninterrupted run."""
     folder = tmp_path_factory.mktemp("runs")
-    process = start(folder, output="whole", max_steps=40, ema=0.9, checkpoint_every=5)
+    process = start(folder, output="whole", max_steps=24, ema=0.9, checkpoint_every=3)
     assert process.wait(200) == 0, process.communicate()[1]
     process.communicate()
     return folder, weights(folder / "whole")
@@ -71,8 +71,8 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 def test_a_run_killed_three_times_equals_an_uninterrupted_one(whole) -> None:
     folder, expected = whole
-    settings = {"output": "killed", "max_steps": 40, "ema": 0.9, "checkpoint_every": 5}
-    for number, step in enumerate((5, 15, 30)):
+    settings = {"output": "killed", "max_steps": 24, "ema": 0.9, "checkpoint_every": 3}
+    for number, step in enumerate((3, 9, 15)):
         process = start(folder, **settings, resume=number > 0)
         wait_for(folder / "killed", step, process)
         process.kill()
@@ -90,7 +90,7 @@ BUNDLED_NETS = {"optimizer_name": "muon", "ema": 0.9, "blocks": 2, "precision": 
 """As the ControlNets on the bundled transformer are trained."""
 
 
-@pytest.mark.parametrize(("base", "more"), [("toy", {}), ("sd3", BUNDLED_NETS)])
+@pytest.mark.parametrize(("base", "more"), [pytest.param("toy", {}, marks=pytest.mark.slow), ("sd3", BUNDLED_NETS)])
 def test_a_killed_transformer_run_equals_an_uninterrupted_one(base, more, tmp_path) -> None:
     settings = {"base": base, "max_steps": 20, "checkpoint_every": 2, **more}
     process = start(tmp_path, output="whole", **settings)
@@ -107,19 +107,22 @@ def test_a_killed_transformer_run_equals_an_uninterrupted_one(base, more, tmp_pa
     assert same(weights(tmp_path / "killed"), weights(tmp_path / "whole"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, -signal.SIGINT, marks=pytest.mark.slow)],
+)
 def test_a_signal_saves_and_exits(whole, number, code) -> None:
     folder, expected = whole
     name = f"signal-{number}"
-    settings = {"output": name, "max_steps": 40, "ema": 0.9, "checkpoint_every": 5}
+    settings = {"output": name, "max_steps": 24, "ema": 0.9, "checkpoint_every": 3}
     process = start(folder, **settings)
-    wait_for(folder / name, 5, process)
+    wait_for(folder / name, 3, process)
     process.send_signal(number)
     process.wait(100)
     process.communicate()
     assert process.returncode == code
     done = steps_done(folder / name)
-    assert 5 <= done < 40
+    assert 3 <= done < 24
     process = start(folder, **settings, resume=True)
     assert process.wait(200) == 0, process.communicate()[1]
     process.communicate()

@@ -68,8 +68,15 @@ def test_two_processes_train_like_one(whole, fresh) -> None:
     assert all(abs(a["fidelity"] - b["fidelity"]) < 0.02 for a, b in zip(*measured, strict=True))
 
 
-@pytest.mark.parametrize("base", ["sd3", "zimage"])
-@pytest.mark.parametrize("shard", [False, True], ids=["DDP", "FSDP"])
+@pytest.mark.parametrize(
+    ("shard", "base"),
+    [
+        pytest.param(False, "sd3", id="DDP-sd3"),
+        pytest.param(True, "zimage", id="FSDP-zimage"),
+        pytest.param(False, "zimage", id="DDP-zimage", marks=pytest.mark.slow),
+        pytest.param(True, "sd3", id="FSDP-sd3", marks=pytest.mark.slow),
+    ],
+)
 def test_transformers(shard, base, tmp_path) -> None:
     """Of Stable Diffusion 3's last copied block the text's half reaches no output, so it gets no gradient; a copy on
     Z-Image runs blocks of its base.
@@ -89,6 +96,7 @@ def test_sharded_training_equals_one_process_which_can_resume_it(whole, fresh) -
     assert apart(expected, run(folder, 2, output="back", shard=True, resume=True), fresh) < ROUNDING
 
 
+@pytest.mark.slow
 def test_stages_on_two_processes_equal_those_on_one(tmp_path, fresh) -> None:
     settings = {"connect": "middle", "reconnect": 2, "unlock": "decoder", "unlock_at": 4, "unlock_learning_rate": 1e-3}
     single = run(tmp_path, output="one", **settings)

@@ -10,6 +10,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import Tensor
 
 from maquette.arithmetic.halves import twice
+from maquette.arithmetic.processor import has_tiles
 
 BLOCK = 2**21
 """Scores that a thread computes at once, 4 MiB of them."""
@@ -22,11 +23,11 @@ LARGEST = 100.0
 def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """softmax(Q Kᵀ / √d) V, for queries (B, H, N, d), keys and values (B, H, M, d) to (B, H, N, d).
 
-    In bfloat16 on a CPU block by block (docs/speed.md has the measurements), everywhere else by the fused kernel, and
-    where gradients are wanted.
+    In bfloat16 on a CPU without tiles block by block, everywhere else by the fused kernel, and where gradients are
+    wanted.
     """
     in_place = query.device.type == "cpu" and query.dtype == torch.bfloat16 and not query.requires_grad
-    if not in_place:
+    if not in_place or has_tiles():
         return F.scaled_dot_product_attention(query, key, value)
     q, k, v = (states.flatten(0, 1) for states in (query, key, value))
     return _in_blocks(q, k, v).unflatten(0, query.shape[:2])

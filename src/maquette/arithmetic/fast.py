@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from maquette.arithmetic.attention import OnceForText
 from maquette.arithmetic.halves import once
+from maquette.arithmetic.processor import has_tiles
 from maquette.arithmetic.products import linear
 from maquette.arithmetic.together import by_picture, rows_of_one
 from maquette.arithmetic.upsampling import upsampled
@@ -143,6 +144,8 @@ def _in_tiles(conv: nn.Conv2d, plain: Callable[[Tensor], Tensor], x: Tensor) -> 
     """What `plain` does to x (B, C, h, w), in less time where that is possible."""
     height, width = x.shape[-2:]
     if x.device.type != "cpu" or x.ndim != 4 or height % 2 or width % 2 or height * width < TILED_CELLS:
+        return plain(x)
+    if x.dtype == torch.bfloat16 and has_tiles():  # a product costs less there than the sums that would save it
         return plain(x)
     return plain(x) if _wants_gradients(x, conv.weight) else convolved(_innermost(x), conv.weight, conv.bias)
 

@@ -1,11 +1,12 @@
-"""Products of matrices in float32 on a CPU, by oneDNN: PyTorch's own library uses half of an AMD processor's width."""
+"""Products of matrices in float32 on AMD's processors, by oneDNN: PyTorch's own library uses half of their width."""
 
-import platform
 from functools import cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from maquette.arithmetic.processor import is_of_amd
 
 ENOUGH = 2**21  # multiplications, from which on asking oneDNN costs less than it saves
 
@@ -33,6 +34,5 @@ def by_onednn(x: Tensor, multiplications: int) -> bool:
 
 @cache
 def _has_onednn() -> bool:
-    """Whether PyTorch was built with it, and offers it as to its own compiler, on a processor of Intel's kind."""
-    here = platform.machine().lower() in ("x86_64", "amd64") and torch.backends.mkldnn.is_available()
-    return here and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    """Whether PyTorch was built with it, and offers it as to its own compiler, on a processor that gains by it."""
+    return is_of_amd() and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")

@@ -12,6 +12,7 @@ from PIL import Image
 
 from maquette.conditions.detectors.canny import RANDOM_THRESHOLDS
 from maquette.conditions.drawing.class_maps import class_map
+from maquette.conditions.drawing.doodles import doodle
 from maquette.conditions.drawing.skeletons import pose_map
 from maquette.conditions.drawing.surfaces import depth_map, normal_map
 from maquette.data.blocks import Blocks
@@ -21,12 +22,16 @@ from maquette.data.random_detectors import random_canny, random_scribble
 from maquette.data.sources.jsonl import Example
 from maquette.diorama import SIZE, constants, dataset
 from maquette.diorama.conflicting import conflicting
+from maquette.diorama.things import CLASSES
 from maquette.diorama.wording import world_of
 from maquette.errors import MaquetteError
 from maquette.foundation.registry import unknown
 
 SCENES = Path("runs/scenes")
 """The default folder for rendered scenes, which later runs reuse."""
+DOODLES = 0.5
+"""The share of a training's scribbles that are outlines of things, each by a few strokes of a pen."""
+FIRST_THING = CLASSES.index("ball")
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,15 @@ def _pose(keypoints: NDArray[np.float32]) -> Image.Image:
     return pose_map(keypoints[keypoints[:, :, 2].any(axis=1)], (SIZE, SIZE))
 
 
+def _scribble(
+    pixels: NDArray[np.uint8], classes: NDArray[np.uint8], rng: np.random.Generator | None = None
+) -> Image.Image:
+    """Strokes along all that is seen, or, by chance, around things alone, as people draw them."""
+    if rng is not None and rng.random() < DOODLES:
+        return doodle(classes, FIRST_THING, rng)
+    return random_scribble(Image.fromarray(pixels), rng)
+
+
 CONDITIONS: dict[str, Condition] = {
     "canny": Condition(
         ("images",),
@@ -74,10 +88,10 @@ CONDITIONS: dict[str, Condition] = {
         lambda keypoints: (keypoints[..., 2] > 0).any(axis=(1, 2)),
     ),
     "scribble": Condition(
-        ("images",),
-        _of_pixels(random_scribble),
-        _of_pixels(random_scribble),
-        "strokes thresholded, masked and thickened by chance",
+        ("images", "classes"),
+        _scribble,
+        _scribble,
+        "strokes thresholded, masked and thickened by chance, or outlines of the things alone, of any width",
     ),
     "segmentation": Condition(("classes",), _exact(class_map), lambda classes: classes, "exact classes, a colour each"),
 }

@@ -40,10 +40,10 @@ def prepare(seeds: range, folder: Path, processes: int | None = None) -> None:
     missing = [start for start in _shards(seeds) if not _path(folder, start).exists()]
     if len(missing) <= 1:  # not worth other processes
         for start in missing:
-            _render_shard(folder, start)
+            _render_shard(folder, start, SHARD)
         return
     count = min(processes or os.cpu_count() or 1, len(missing))
-    command = [sys.executable, "-m", "maquette.diorama.dataset", str(folder)]
+    command = [sys.executable, "-m", "maquette.diorama.dataset", str(folder), str(SHARD)]
     workers = [subprocess.Popen([*command, *map(str, missing[number::count])]) for number in range(count)]
     with tqdm(total=len(missing), desc="rendering", unit=f" × {SHARD} scenes") as bar:
         while any(worker.poll() is None for worker in workers):
@@ -94,7 +94,7 @@ def _read(folder: Path, start: int, field: str) -> NDArray[Any]:
     except (OSError, ValueError, KeyError, EOFError, NotImplementedError, struct.error, zipfile.BadZipFile) as error:
         message = f"The scenes in {str(path)!r} are damaged ({error}); they are rendered again."
         warnings.warn(message, MaquetteWarning, stacklevel=3)
-        _render_shard(folder, start)
+        _render_shard(folder, start, SHARD)
         return _field(path, field)
 
 
@@ -104,9 +104,9 @@ def _field(path: Path, field: str) -> NDArray[Any]:
         return found
 
 
-def _render_shard(folder: Path, start: int) -> None:
-    scenes = [scene(seed) for seed in range(start, start + SHARD)]
-    keypoints = np.zeros((SHARD, MOST_PEOPLE, 18, 3), np.float32)
+def _render_shard(folder: Path, start: int, count: int) -> None:
+    scenes = [scene(seed) for seed in range(start, start + count)]
+    keypoints = np.zeros((count, MOST_PEOPLE, 18, 3), np.float32)
     for row, one in enumerate(scenes):
         keypoints[row, : len(one.keypoints)] = one.keypoints
     with atomic_write(_path(folder, start)) as path:
@@ -127,6 +127,6 @@ def _stack(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return np.stack(rows)
 
 
-if __name__ == "__main__":  # as `prepare` calls it: the folder, then first seeds of shards
-    for first in sys.argv[2:]:
-        _render_shard(Path(sys.argv[1]), int(first))
+if __name__ == "__main__":  # as `prepare` calls it: the folder, scenes of a shard, then first seeds of shards
+    for first in sys.argv[3:]:
+        _render_shard(Path(sys.argv[1]), int(first), int(sys.argv[2]))

@@ -11,7 +11,9 @@ from maquette.foundation.images import as_mask
 from maquette.studio.frames import detected, padded, read_map, sized, sized_mask
 from maquette.studio.networks import Studio
 from maquette.studio.pictures import Picture
-from maquette.studio.requests import Layer, Request, about, within
+from maquette.studio.requests.fields import about, within
+from maquette.studio.requests.layer import Layer
+from maquette.studio.requests.request import Request
 
 Open = Callable[[str], Detector]
 """A detector by name. Raises `MaquetteError` if it cannot be loaded."""

@@ -28,7 +28,8 @@ from maquette.studio.jobs import BusyError, Ended, Job, Progress, Queued, StopRe
 from maquette.studio.making import Making, at_once, batches
 from maquette.studio.networks import Studio
 from maquette.studio.pace import Pace, work_of
-from maquette.studio.requests import Limits, Request
+from maquette.studio.requests.limits import Limits
+from maquette.studio.requests.request import Request
 
 BUSY = "Something went wrong inside ({}); the studio goes on. Try again, or change the request."
 STOPPING = "The studio is stopping; send the request again when it runs."

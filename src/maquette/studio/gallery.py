@@ -26,7 +26,7 @@ from maquette.errors import MaquetteError, shortened
 from maquette.foundation.files import atomic_write, sweep, text_hash
 from maquette.foundation.reading.files import read_bytes
 from maquette.sampling.metadata import Record, files_of, save
-from maquette.studio.requests import Limits
+from maquette.studio.requests.limits import Limits
 
 PICTURES, UPLOADS = "pictures", "uploads"
 SECRET = ".secret"  # signs the keys

@@ -10,7 +10,7 @@ from PIL import Image
 
 from maquette.errors import MaquetteError
 from maquette.studio.gallery import Session
-from maquette.studio.requests import Request
+from maquette.studio.requests.request import Request
 
 State = Literal["queued", "running", "finished", "failed", "cancelled"]
 

@@ -19,7 +19,8 @@ from maquette.studio.detection import Detectors
 from maquette.studio.jobs import Ended, Fidelity, Finished, Job, Note, Progress
 from maquette.studio.networks import Studio
 from maquette.studio.pace import passes_of
-from maquette.studio.requests import Limits, Request
+from maquette.studio.requests.limits import Limits
+from maquette.studio.requests.request import Request
 
 
 class Making:

@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from maquette.noise.choices import steps_taken
-from maquette.studio.requests import Request
+from maquette.studio.requests.request import Request
 
 RECENT = 9  # measurements that the estimate is the median of
 OF_THE_ENCODER = 0.5  # the encoder's share of a base's cost, which steps may share

@@ -27,7 +27,7 @@ from maquette.studio.gallery import Gallery
 from maquette.studio.http import api, webui
 from maquette.studio.http.guard import ANY_HOST, Guard
 from maquette.studio.http.wire import add_errors
-from maquette.studio.requests import Limits
+from maquette.studio.requests.limits import Limits
 from maquette.studio.trainings.run import Trainings
 
 PAGE = "maquette.studio.page"

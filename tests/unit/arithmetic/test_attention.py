@@ -2,10 +2,26 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 
 from maquette.arithmetic import attention
 from maquette.arithmetic.attention import OnceForText, attend
+
+
+@pytest.fixture(autouse=True)
+def _no_tiles(monkeypatch) -> None:
+    """The other way is PyTorch's own."""
+    monkeypatch.setattr(attention, "has_tiles", lambda: False)
+
+
+@torch.no_grad()
+def test_where_the_processor_has_tiles_the_fused_kernel_attends(monkeypatch) -> None:
+    q, k, v = (torch.randn(2, 3, 64, 40).bfloat16() for _ in range(3))
+    fused, in_blocks = F.scaled_dot_product_attention(q, k, v), attend(q, k, v)
+    monkeypatch.setattr(attention, "has_tiles", lambda: True)
+    assert torch.equal(attend(q, k, v), fused)
+    assert not torch.equal(in_blocks, fused)
 
 
 @pytest.mark.parametrize(("queries", "keys", "width"), [(64, 64, 40), (64, 77, 40), (50, 77, 160)])

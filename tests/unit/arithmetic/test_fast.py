@@ -58,6 +58,21 @@ def test_an_autoencoder_is_the_same(monkeypatch) -> None:
         assert (value - expected).abs().max() <= 1e-4 * expected.std()
 
 
+@pytest.mark.parametrize("has_tiles", [False, True])
+@torch.no_grad()
+def test_products_are_left_out_in_bfloat16_unless_they_cost_little(has_tiles, monkeypatch) -> None:
+    for name in ("CELLS", "TILED_CELLS", "TILED_CHANNELS"):
+        monkeypatch.setattr(module, name, 0)
+    monkeypatch.setattr(module, "has_tiles", lambda: has_tiles)
+    conv = torch.nn.Conv2d(16, 16, 3, padding=1).bfloat16()
+    x = torch.randn(1, 16, 8, 8).bfloat16()
+    plain = conv(x.contiguous(memory_format=torch.channels_last))
+    with fast(conv):
+        found = conv(x)
+    assert torch.equal(found, plain) is has_tiles
+    assert (found - plain).std() < 0.02 * plain.std()
+
+
 def test_gradients_to_latents_are_the_same(monkeypatch) -> None:
     for name in ("CELLS", "TILED_CELLS", "TILED_CHANNELS"):
         monkeypatch.setattr(module, name, 0)

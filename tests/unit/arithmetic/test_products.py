@@ -14,8 +14,9 @@ from maquette.arithmetic.products import linear, products
 @pytest.fixture(autouse=True)
 def _everything_is_large(monkeypatch) -> None:
     monkeypatch.setattr(module, "ENOUGH", 0)
-    if not module._has_onednn():
+    if not (torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")):
         pytest.skip("PyTorch has no oneDNN here")
+    monkeypatch.setattr(module, "_has_onednn", lambda: True)  # whosever processor this is
 
 
 @pytest.mark.parametrize("layout", ["plain", "strided", "one row", "no row"])

@@ -7,7 +7,7 @@ from maquette.diorama import dataset
 def test_shards_hold_the_scenes(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "SHARD", 4)
     for start in (0, 4):
-        dataset._render_shard(tmp_path, start)
+        dataset._render_shard(tmp_path, start, 4)
     seeds = range(2, 7)
     images = dataset.load(seeds, tmp_path, "images")
     assert images.shape == (5, 128, 128, 3)
@@ -21,7 +21,7 @@ def test_shards_hold_the_scenes(tmp_path, monkeypatch) -> None:
 
 def test_only_missing_shards_are_rendered(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "SHARD", 2)
-    dataset._render_shard(tmp_path, 0)
+    dataset._render_shard(tmp_path, 0, 2)
     before = dataset._path(tmp_path, 0).stat().st_mtime_ns
     dataset.prepare(range(0, 2), tmp_path)
     assert dataset._path(tmp_path, 0).stat().st_mtime_ns == before

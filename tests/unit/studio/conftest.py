@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 import maquette as mq
 from maquette.studio.engine import Engine
 from maquette.studio.gallery import Gallery
-from maquette.studio.requests import Limits
+from maquette.studio.requests.limits import Limits
 from maquette.studio.server import application, guarded
 
 LIMITS = Limits(pixels=256 * 256, steps=40, count=4, layers=3, picture_pixels=10**6, picture_bytes=2**20,

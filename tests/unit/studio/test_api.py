@@ -16,7 +16,7 @@ from tests.unit.studio.conftest import HEADERS, LIMITS, pack, request, unpack
 import maquette as mq
 from maquette.sampling.metadata import Record
 from maquette.sampling.prompts import DEFAULT_PROMPT
-from maquette.studio.requests import Request
+from maquette.studio.requests.request import Request
 from maquette.studio.server import application, guarded
 
 

@@ -12,7 +12,7 @@ from maquette.studio.arguments import controls_of
 from maquette.studio.engine import Engine, StoppingError, offered
 from maquette.studio.gallery import Gallery
 from maquette.studio.jobs import BusyError, Ended, Finished, Note, Progress, Queued
-from maquette.studio.requests import Limits
+from maquette.studio.requests.limits import Limits
 
 
 def wait_for(holds, seconds: float = 20) -> None:

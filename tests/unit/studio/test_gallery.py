@@ -9,7 +9,7 @@ from PIL import Image
 from maquette.errors import MaquetteError
 from maquette.sampling.metadata import KEY, Record, image_hash
 from maquette.studio.gallery import SECRET, Gallery, MissingError
-from maquette.studio.requests import Limits
+from maquette.studio.requests.limits import Limits
 
 
 def made(seed: int) -> Image.Image:

@@ -15,7 +15,7 @@ from maquette.foundation.reading.documents import read_json
 from maquette.studio import learning
 from maquette.studio.http.again import read_record, request_values
 from maquette.studio.pictures import png_of
-from maquette.studio.requests import Request
+from maquette.studio.requests.request import Request
 from maquette.studio.server import application, guarded
 
 pytest.importorskip("gradio")

@@ -9,7 +9,8 @@ from maquette.foundation.reading.documents import parse_json
 from maquette.foundation.reading.pictures import opened_picture
 from maquette.sampling.metadata import KEY, ControlRecord, Record
 from maquette.studio.pictures import Picture
-from maquette.studio.requests import REQUEST, Limits
+from maquette.studio.requests.limits import Limits
+from maquette.studio.requests.request import REQUEST
 
 
 def read_record(content: bytes, limits: Limits) -> Record:

@@ -11,7 +11,6 @@ from PIL import Image
 from starlette.concurrency import run_in_threadpool
 
 from maquette.errors import MaquetteError
-from maquette.studio import requests
 from maquette.studio.engine import Engine
 from maquette.studio.gallery import MissingError, Session
 from maquette.studio.http import catalogue
@@ -19,6 +18,8 @@ from maquette.studio.http.again import read_record, request_values
 from maquette.studio.http.wire import client_of, ended, event_values, read_values, schema_of, streamed, text_of
 from maquette.studio.jobs import Job
 from maquette.studio.pictures import Picture, png_of
+from maquette.studio.requests.fields import about
+from maquette.studio.requests.request import Request as PictureRequest
 
 SESSION = "X-Maquette-Session"
 PNG = "image/png"
@@ -33,7 +34,7 @@ def _bytes(kind: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": content}}
 
 
-GENERATE = _body(schema_of(requests.Request))
+GENERATE = _body(schema_of(PictureRequest))
 DETECT = _body({"type": "object", "properties": {"detector": {}, "picture": {}, "options": {"type": "object"}}})
 COMPARE = _body({"type": "object", "properties": {"condition": {}, "picture": {}, "map": {}, "options": {}}})
 NAMES = _body({"type": "object", "properties": {"names": {"type": "array", "items": {"type": "string"}}}})
@@ -200,7 +201,7 @@ def own_session(engine: Engine, request: Request) -> Session:
 
 
 def _picture(values: Mapping[str, Any], name: str, engine: Engine, session: Session | None) -> Image.Image:
-    with requests.about(name):
+    with about(name):
         resolve = session.file if session else None
         picture = Picture.read(values.get(name), engine.limits.picture_bytes, resolve, f"the {name}")
         picture.size(engine.limits.picture_pixels)
@@ -209,7 +210,7 @@ def _picture(values: Mapping[str, Any], name: str, engine: Engine, session: Sess
 
 def _text(values: Mapping[str, Any], name: str) -> str:
     if not isinstance(values.get(name), str):
-        with requests.about(name):
+        with about(name):
             raise MaquetteError(f"The field {name!r} is a text.")
     return str(values[name])
 
@@ -217,7 +218,7 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 def _options(values: Mapping[str, Any]) -> dict[str, Any]:
     options = values.get("options") or {}
     if not isinstance(options, dict):
-        with requests.about("options"):
+        with about("options"):
             raise MaquetteError("The field 'options' is an object with the detector's options by name.")
     return options
 

@@ -15,11 +15,11 @@ from starlette.concurrency import run_in_threadpool
 
 from maquette.errors import MaquetteError
 from maquette.foundation.reading.documents import parse_json
-from maquette.studio import requests
 from maquette.studio.engine import StoppingError
 from maquette.studio.gallery import MissingError
 from maquette.studio.jobs import BusyError, Ended, Event, Finished, Job, Progress
 from maquette.studio.pictures import Picture, png_of
+from maquette.studio.requests.layer import Layer
 
 POLL = 0.05  # seconds between two looks at a job
 PULSE = 15.0  # seconds of silence after which a stream says that it lives
@@ -41,7 +41,7 @@ def _plain(hint: Any, picture: Any) -> Any:
         return picture
     if hint == Picture | None:
         return picture | None
-    return list[dict[str, Any]] if hint == tuple[requests.Layer, ...] else hint
+    return list[dict[str, Any]] if hint == tuple[Layer, ...] else hint
 
 
 async def read_values(request: Request) -> Any:

@@ -14,7 +14,7 @@ from maquette.studio.page.form import LAYERS, fields_of
 from maquette.studio.page.making import Making, place_scene
 from maquette.studio.page.results import add_results, chosen_image
 from maquette.studio.pictures import png_of
-from maquette.studio.requests import Request
+from maquette.studio.requests.request import Request
 
 Updates = dict[Any, Any]
 SIZING = ("use", "source")  # of a control: whether it is a ready map, which decides the size where none is given

@@ -18,7 +18,8 @@ from maquette.studio.engine import Engine
 from maquette.studio.page.canvas import background, drawn_map, editor_of, looks_like_map, painted, reduced
 from maquette.studio.page.figure import figure_map
 from maquette.studio.page.strings import Strings
-from maquette.studio.requests import Request, about, within
+from maquette.studio.requests.fields import about, within
+from maquette.studio.requests.request import Request
 
 LAYERS = 3
 DRAWN = ("drawing", "figure")  # sources for which a picture on the canvas is only there to trace, or not seen

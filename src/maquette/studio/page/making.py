@@ -14,7 +14,7 @@ from maquette.studio.jobs import Ended, Event, Finished, Job, Note, Progress, Qu
 from maquette.studio.page.canvas import editor_of
 from maquette.studio.page.form import advice, layer_values, request_of, size_of
 from maquette.studio.page.strings import Strings
-from maquette.studio.requests import Request
+from maquette.studio.requests.request import Request
 
 Shown = list[tuple[Image.Image, str]]  # pictures with their captions
 

@@ -13,7 +13,7 @@ from maquette.foundation.bundle import PACKAGES
 from maquette.studio.page.draw import Draw
 from maquette.studio.page.fields import error_line
 from maquette.studio.page.watch import Watch
-from maquette.studio.requests import about
+from maquette.studio.requests.fields import about
 from maquette.studio.trainings.pairs import look_through
 from maquette.studio.trainings.run import Trainings
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from maquette.errors import MaquetteError, shortened
 from maquette.foundation.files import holder, numbered
-from maquette.studio.requests import about
+from maquette.studio.requests.fields import about
 from maquette.studio.trainings.read import PRINTED, Training
 from maquette.training.config import CONFIG, TrainingConfig
 
