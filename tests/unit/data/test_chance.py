@@ -4,6 +4,7 @@ from PIL import Image
 from tests.unit.conditions.random_weights import write_random
 
 import maquette as mq
+from maquette.conditions.drawing.doodles import doodle
 from maquette.conditions.drawing.synthesis import synthesised
 from maquette.conditions.registry import detector_spec, detectors
 from maquette.data import diorama
@@ -141,12 +142,22 @@ def test_words_name_the_options_as_given() -> None:
     assert words("softedge", None) == ""
 
 
-def test_the_diorama_draws_as_before_unless_told_otherwise(tmp_path, monkeypatch) -> None:
-    """The bundled ControlNets were trained on these maps."""
+def test_the_diorama_draws_its_own_maps_unless_told_otherwise(tmp_path, monkeypatch) -> None:
+    """Edges with drawn thresholds; scribbles along all that is seen, or around things alone, about as often."""
     monkeypatch.setattr(dataset, "SHARD", 8)
+    rng = np.random.default_rng
+    edges = diorama.Pairs.load("canny", range(8), tmp_path)
+    assert edges.condition_map(3, CropView(), rng(4)) == DRAWS["canny"](edges.image(3, CropView()), rng(4))
     plain = diorama.Pairs.load("scribble", range(8), tmp_path)
-    image, rng = plain.image(3, CropView()), np.random.default_rng
-    assert plain.condition_map(3, CropView(), rng(4)) == DRAWS["scribble"](image, rng(4))
+    image = plain.image(3, CropView())
+    assert plain.standard(3) == plain.ground_truth(3) == DRAWS["scribble"](image)
+    outlines = [rng(seed).random() < diorama.DOODLES for seed in range(20)]
+    assert 5 < sum(outlines) < 15
+    for seed, outlined in enumerate(outlines):
+        draws = rng(seed)
+        draws.random()
+        expected = doodle(mq.diorama.scene(3).classes, 3, draws) if outlined else DRAWS["scribble"](image, draws)
+        assert plain.condition_map(3, CropView(), rng(seed)) == expected
     chosen = diorama.Pairs.load("scribble", range(8), tmp_path, draw_named("scribble", {"source": "softedge"}))
     assert chosen.condition_map(3, CropView(), rng(4)) == draw_named("scribble", {"source": "softedge"})(image, rng(4))
     assert chosen.ground_truth(3) == plain.ground_truth(3)

@@ -172,7 +172,8 @@ def test_every_kind_of_map_has_a_metric(name, scenes) -> None:
     for scene in scenes:
         value = getattr(scene, fields.get(name, "keypoints"))
         value = np.asarray(value) * 127 if name == "normal" else np.asarray(value)
-        maps.append(CONDITIONS[name].draw(value, *([None] if name in ("canny", "scribble") else [])))
+        more = {"canny": [None], "scribble": [scene.classes, None]}.get(name, [])
+        maps.append(CONDITIONS[name].draw(value, *more))
     score = metric_of(name).score
     assert all(score(one, one) == 1 for one in maps)
     assert np.mean([score(a, b) for a, b in itertools.pairwise(maps)]) < 0.8

@@ -154,7 +154,7 @@ def add_settings(page: Fields) -> gr.Accordion:
                 list(page.engine.studio.base.noise.samplers), value=usual.sampler, label=words("sampler"), min_width=140
             )
             own["seed"] = gr.Number(0, label=words("seed"), precision=0, minimum=0, min_width=100, elem_id="seed")
-            own["count"] = gr.Slider(1, limits.count, 1, step=1, label=words("count"), min_width=140)
+        own["count"] = gr.Slider(1, limits.count, 1, step=1, label=words("count"))
     with gr.Accordion(words("begin"), open=False) as begin:
         gr.Markdown(words("image_hint"))
         own["image"] = canvas(words("image"), gr.Brush(30, ["#ffffff"], color_mode="fixed"), "start")
