@@ -1,14 +1,17 @@
 """Where memory runs out, one sentence says what would fit; what is estimated is near what is measured."""
 
 import json
+import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from tests.conftest import tiny_base
 from tests.tiny_flux import tiny_flux
 from tests.tiny_qwen import tiny_qwen
@@ -85,6 +88,48 @@ def test_what_cannot_fit_is_refused_before_the_system_ends_the_process(tmp_path)
     assert sentence.startswith("maquette: The memory of this machine is too little for 1024×1024 pixels: ")
     assert "(--size " in sentence
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.fixture
+def group() -> Iterator[Path]:
+    """A control group of the machine's, in whose limit files that are kept in memory give way."""
+    roots = [
+        root for root in (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory")) if (root / "cgroup.procs").exists()
+    ]
+    made = roots[-1] / f"maquette-{os.getpid()}" if roots else Path()
+    try:
+        made.mkdir()
+    except OSError:
+        pytest.skip("control groups may not be made here")
+    yield made
+    made.rmdir()
+
+
+def run_in(group: Path, room: int, *arguments: object) -> subprocess.CompletedProcess[str]:
+    """The command in a control group of so many MiB; beyond them the system kills it."""
+    limit = next(name for name in ("memory.max", "memory.limit_in_bytes") if (group / name).exists())
+    (group / limit).write_text(str(room * 2**20))
+    return subprocess.run(
+        [sys.executable, "-m", "maquette", *map(str, arguments)], capture_output=True, text=True, check=False,
+        timeout=300, preexec_fn=lambda: (group / "cgroup.procs").write_text(str(os.getpid())),
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--low-memory",)], ids=["as it comes", "low memory"])
+@pytest.mark.parametrize("room", [750, 1200])  # MiB, of which the program and its libraries take 560
+def test_the_size_that_is_recommended_fits_a_container(room, more, group, tmp_path) -> None:
+    """And is not far too small: at twice its side the command is refused again."""
+    image = tmp_path / "out.png"
+    settings = ("generate", "--steps", "1", "--overwrite", "-o", image, *more, "--size")
+    refused = run_in(group, room, *settings, "2048x2048")
+    assert refused.returncode == 2, refused
+    size = int(re.findall(r"--size (\d+)x\d+\)", refused.stderr)[-1])
+    taken = run_in(group, room, *settings, f"{size}x{size}")
+    assert taken.returncode == 0, taken
+    with Image.open(image) as made:
+        assert made.size == (size, size)
+    assert run_in(group, room, *settings, f"{2 * size}x{2 * size}").returncode == 2
 
 
 @pytest.mark.slow

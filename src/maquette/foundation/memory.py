@@ -6,7 +6,6 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from pathlib import Path
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, ARENA_MAX = -1, -3, -8  # from malloc.h
 LARGE = 2**26
@@ -32,14 +31,14 @@ def keep_freed() -> None:
     tenth of the time of a training step on a CPU and of decoding an image. The largest, of which several would be kept
     where one of another size is needed, do return.
     """
-    if (library := _glibc()) is not None:
+    if (library := glibc()) is not None:
         library.mallopt(TRIM_THRESHOLD, 2**31 - 1)  # bytes
         library.mallopt(MMAP_THRESHOLD, LARGE)
 
 
 def return_freed() -> None:
     """Return what is kept to the system once, before arrays of other sizes are needed, which would not fit into it."""
-    if (library := _glibc()) is not None:
+    if (library := glibc()) is not None:
         library.malloc_trim(0)
 
 
@@ -50,56 +49,6 @@ def ran_out(error: BaseException) -> bool:
     return named or (isinstance(error, RuntimeError) and any(word in str(error) for word in words))
 
 
-def free_memory() -> int | None:
-    """Bytes of the machine's memory, swap included, that this process may still take; None where Linux does not say it.
-
-    What the process is limited to, by itself (`ulimit -v`) or with others (a control group), counts too.
-    """
-    try:
-        import resource  # which Windows has not
-
-        machine, own = (_fields(f"/proc/{name}") for name in ("meminfo", "self/status"))
-        free = [machine["MemAvailable"] + machine.get("SwapFree", 0)]
-        most = resource.getrlimit(resource.RLIMIT_AS)[0]
-        free += [most - own["VmSize"] + _kept()] if most != resource.RLIM_INFINITY else []
-    except (ImportError, OSError, KeyError):
-        return None
-    return max(0, min([*free, *_free_in_group()]))
-
-
-class _MallInfo(ctypes.Structure):
-    """glibc's `struct mallinfo2`."""
-
-    _NAMES = ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")
-    _fields_ = [(name, ctypes.c_size_t) for name in _NAMES]
-
-
-def _kept() -> int:
-    """Bytes that glibc holds in the process for later allocations, or 0 with another library."""
-    library = _glibc()
-    if library is None or not hasattr(library, "mallinfo2"):
-        return 0
-    library.mallinfo2.restype = _MallInfo
-    return int(library.mallinfo2().fordblks)
-
-
-def _fields(path: str) -> dict[str, int]:
-    """Bytes by name, from lines such as "VmSize:  4 kB"."""
-    rows = [line.split() for line in Path(path).read_text().splitlines()]
-    return {row[0].rstrip(":"): 1024 * int(row[1]) for row in rows if row[-1:] == ["kB"]}
-
-
-def _free_in_group() -> list[int]:
-    """Bytes that the control group of this process may still take, if it has a limit; files that are kept count."""
-    folder = Path("/sys/fs/cgroup")
-    try:
-        most, used = ((folder / f"memory.{name}").read_text().strip() for name in ("max", "current"))
-        rows = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return [int(most) - int(used) + int(rows.get("inactive_file", 0))] if most != "max" else []
-    except (OSError, ValueError):
-        return []
-
-
 @cache
 def share_arenas() -> None:
     """Make all threads of a server allocate from the same memory; other C libraries than glibc are left alone.
@@ -107,10 +56,11 @@ def share_arenas() -> None:
     Otherwise each of the threads that answer requests fills an arena of its own, up to eight for each core, and the
     process goes on growing for hundreds of pictures, though nothing is kept.
     """
-    if (library := _glibc()) is not None:
+    if (library := glibc()) is not None:
         library.mallopt(ARENA_MAX, 2)
 
 
 @cache
-def _glibc() -> ctypes.CDLL | None:
+def glibc() -> ctypes.CDLL | None:
+    """The GNU C library, or None with another one."""
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
