@@ -60,7 +60,7 @@ def test_a_few_faults(library, scenario) -> None:
     assert outcomes["failures"] == 0
 
 
-@pytest.mark.parametrize("scenario", ["conversion", "generation"])
+@pytest.mark.parametrize("scenario", ["conversion", pytest.param("generation", marks=pytest.mark.slow)])
 def test_disks_of_a_few_sizes(library, scenario) -> None:
     """The disk is full after so many bytes, in the middle of a write."""
     outcomes = inject(library, scenario, 3, "disks")

@@ -96,6 +96,13 @@ def place_scene(page, number: int = 0) -> None:
     page.wait_for_selector(f"#map-{number} img")
 
 
+def choose_people(page) -> None:
+    """Poses for the first control, and so the figure."""
+    page.locator("#net-0 input").click()
+    page.get_by_role("option", name="People's poses", exact=True).click()
+    page.locator("#figure-0 svg").wait_for()
+
+
 def say(page, prompt: str) -> None:
     page.fill("#prompt textarea, #prompt input", prompt)
 

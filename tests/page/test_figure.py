@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from tests.page.steps import IN_BROWSER, equal, generate, opened, record_of, say, shown
+from tests.page.steps import IN_BROWSER, choose_people, equal, generate, opened, record_of, say, shown
 
 from maquette.conditions.drawing.skeletons import pose_map
 
@@ -12,12 +12,6 @@ POINTS = """[...document.querySelectorAll("#figure-0 circle")].map((point) => {
     return [point.cx.baseVal.value / box.width, point.cy.baseVal.value / box.height,
         point.classList.contains("unseen") ? 0 : 1];
 })"""
-
-
-def choose_people(page) -> None:
-    page.locator("#net-0 input").click()
-    page.get_by_role("option", name="People's poses", exact=True).click()
-    page.locator("#figure-0 svg").wait_for()
 
 
 def changed_map(page, before: str) -> str:
