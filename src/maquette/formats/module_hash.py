@@ -27,10 +27,18 @@ def module_hash(module: nn.Module) -> str:
     state = [(name, value.data_ptr(), _version(value)) for name, value in tensors.items()], ends(tensors.values())
     known = _known.get(module)
     if known is None or known[0] != state:
-        with ThreadPoolExecutor() as threads:  # hashing releases Python's lock
-            hashes = list(threads.map(_tensor_hash, tensors.values()))
+        hashes = _hashes(list(tensors.values()))
         known = _known[module] = (state, text_hash(repr(sorted(zip(tensors, hashes, strict=True)))))
     return known[1]
+
+
+def _hashes(tensors: list[Tensor]) -> list[str]:
+    """SHA-256 of each tensor of any shape; by threads, as hashing releases Python's lock, if any starts."""
+    try:
+        with ThreadPoolExecutor() as threads:
+            return list(threads.map(_tensor_hash, tensors))
+    except RuntimeError:  # the system allows no more threads, or too little memory for one's stack
+        return list(map(_tensor_hash, tensors))
 
 
 def _version(value: Tensor) -> int:

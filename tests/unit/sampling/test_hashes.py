@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import threading
 
 import pytest
 import torch
@@ -79,3 +80,14 @@ def test_what_acts_beside_the_weights_counts() -> None:
     assert net_hash(net) == net_hash(randomise(ControlNet.attach(base)))
     middle = randomise(ControlNet.attach(base, connect="middle"))
     assert net_hash(net) != net_hash(middle)
+
+
+def test_where_no_thread_can_be_started_the_hash_is_the_same(monkeypatch) -> None:
+    """Limits of the system must not cost a picture that is finished."""
+    before = module_hash(layers())
+
+    def refused(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    assert module_hash(layers()) == before
