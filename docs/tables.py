@@ -128,7 +128,7 @@ def _loop(path: Path, call: str) -> str:
     return min((text for text in quoted if call in text), key=len)
 
 
-STUDIES = ("design", "methods", "guidance", "composition", "coarse", "transfer", "convergence", "pairs")
+STUDIES = ("design", "methods", "sketches", "guidance", "composition", "coarse", "transfer", "convergence", "pairs")
 """In the order of the page; those that were measured have their result in docs/tables."""
 
 

@@ -20,7 +20,10 @@ from maquette.studio.page.help import PICTURE
 SIZES = {"desk": (1280, 900), "phone": (390, 844)}
 THEMES = ("light", "dark")
 COLOURS = 128
-HOUSE = [(-0.3, 0.0), (-0.1, -0.2), (0.1, 0.0), (0.1, 0.25), (-0.3, 0.25), (-0.3, 0.0)]
+HOUSE = [
+    [(-0.3, 0.0), (-0.1, -0.2), (0.1, 0.0), (0.1, 0.25), (-0.3, 0.25), (-0.3, 0.0)],
+    [(-0.3, 0.0), (0.1, 0.0)],
+]
 TREE = [[(0.3, 0.25), (0.3, 0.05)], [(0.3, 0.05), (0.2, -0.05), (0.3, -0.2), (0.4, -0.05), (0.3, 0.05)]]
 AROUND_HOUSE = (8, 25, 90, 107)  # pixels of the picture
 PANELS = {
@@ -34,7 +37,7 @@ PANELS = {
 
 def fill_draw(page, count: int) -> None:
     """Draw, and make pictures."""
-    for path in (HOUSE, *TREE):
+    for path in (*HOUSE, *TREE):
         draw(page, "#canvas-0", path)
     shown(page, "#map-0")
     say(page, "a red house beside a tree")
