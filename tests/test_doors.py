@@ -35,7 +35,7 @@ ALLOWED = {
     "annotation/shard_writer.py": {"tarfile.open"},  # writes
     "diorama/dataset.py": {"json.loads", "np.load", "open"},
     "foundation/files.py": {"read_text", "open", "os.open"},
-    "foundation/free_memory.py": {"read_text"},  # what the kernel says of memory
+    "sampling/memory/free.py": {"read_text"},  # what the kernel says of memory
     "studio/gallery.py": {"zipfile.ZipFile"},  # writes
     "studio/page/__init__.py": {"read_text"},  # its own script
     "studio/page/figure/__init__.py": {"read_text"},  # its own script and template

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 import maquette as mq
 from maquette.cli.main import app
+from maquette.data.diorama import CONDITIONS
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.training import checkpoint
@@ -179,7 +180,7 @@ def test_drawn_options_depend_on_seed_step_and_place_alone(settings, tmp_path) -
     ("options", "words"),
     [
         ({"source": "softedge"}, "source = softedge, a seed for each image"),
-        (None, "strokes thresholded, masked and thickened by chance"),
+        (None, CONDITIONS["scribble"].words),
     ],
 )
 def test_the_diorama_can_be_trained_with_the_papers_scribbles(tmp_path, monkeypatch, options, words) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from maquette.errors import MaquetteError
-from maquette.foundation.free_memory import free_memory
 from maquette.foundation.memory import return_freed
+from maquette.sampling.memory.free import free_memory
 from maquette.sampling.memory.need import ALWAYS, Request
 
 PER_PIXEL = 2**13

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from maquette.foundation import free_memory as module
-from maquette.foundation.free_memory import free_memory
+from maquette.sampling.memory import free as module
+from maquette.sampling.memory.free import free_memory
 
 GIB = 2**30
 NAMES = {"new": ("memory.max", "memory.current", "inactive_file"),
