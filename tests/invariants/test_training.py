@@ -249,7 +249,7 @@ def test_training_leaves_the_base_s_predictions_unchanged(base, config) -> None:
     assert torch.equal(base.predict(z, 3, text), before)
 
 
-def test_scenes_are_rendered_from_a_script_without_a_guard(tmp_path) -> None:
+def test_scenes_are_rendered_from_a_script_without_a_guard(tmp_path, monkeypatch) -> None:
     """Processes that render do not import the caller's script again."""
     script = tmp_path / "script.py"
     script.write_text(
@@ -261,7 +261,9 @@ def test_scenes_are_rendered_from_a_script_without_a_guard(tmp_path) -> None:
         [sys.executable, script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True
     )
     assert done.stdout.count("once") == 1
-    assert len(list((tmp_path / "scenes").rglob("*.npz"))) == 2
+    monkeypatch.setattr(dataset, "SHARD", 2)
+    shards = [dataset._read(tmp_path / "scenes", start, "classes") for start in (0, 2)]
+    assert [len(shard) for shard in shards] == [2, 2], "as large as the script has them"
 
 
 def test_resuming_nothing_is_an_error(base, config) -> None:
