@@ -4,7 +4,7 @@
     python benchmarks/real_size.py --steps 20 --turns 1
     python benchmarks/real_size.py --cases maquette-bfloat16,diffusers-bfloat16 --size 256
     python benchmarks/real_size.py --model sd3 --steps 1 --cases maquette-bfloat16,diffusers-bfloat16
-    python benchmarks/real_size.py --steps 4 --turns 1 --cases maquette-bfloat16{,-none,-half,-two}
+    python benchmarks/real_size.py --steps 4 --turns 1 --cases maquette-bfloat16,maquette-bfloat16-half
     OMP_NUM_THREADS=1 python benchmarks/real_size.py # beside other work: then read the seconds of the processor
 
 Models are those of benchmarks/real_models.py, Stable Diffusion 1.5 without `--model`. Weights are random, and the same

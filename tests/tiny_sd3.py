@@ -32,12 +32,14 @@ def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
     return network
 
 
-def tiny_t5() -> T5:
+def tiny_t5(width: int = WIDTH) -> T5:
     """Its tokenizer knows letters."""
     letters = [(f"{start}{chr(number)}", -1.0) for number in range(97, 123) for start in ("", "\u2581")]
     vocabulary = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -9.0), ("\u2581", -2.0), *letters]
     tokenizer = T5TokenizerFast(vocab=vocabulary, extra_ids=0, model_max_length=512)
-    config = T5Config(vocab_size=64, d_model=WIDTH, d_kv=8, d_ff=32, num_layers=1, num_heads=2, is_gated_act=True)
+    config = T5Config(
+        vocab_size=64, d_model=width, d_kv=8, d_ff=32, num_layers=1, num_heads=2, feed_forward_proj="gated-gelu"
+    )  # fmt: skip
     return T5(T5EncoderModel(config).eval(), tokenizer)
 
 
@@ -67,3 +69,58 @@ def published(base: Base, blocks: int, seed: int = 5, **more) -> SD3ControlNetMo
     config = {**base.backbone.network.config, "num_layers": blocks, "extra_conditioning_channels": 0, **more}
     dual = [number for number in config["dual_attention_layers"] if number < blocks]
     return randomised(SD3ControlNetModel.from_config({**config, "dual_attention_layers": dual}), seed).eval()
+
+
+def originals(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A transformer's tensors under the names of Stability AI, from diffusers'; written out block by block."""
+    made, state = {}, dict(state)
+
+    def take(new: str, *old: str, swapped: bool = False) -> None:
+        for kind in ("weight", "bias"):
+            if f"{old[0]}.{kind}" in state:
+                value = torch.cat([state.pop(f"{one}.{kind}") for one in old])
+                made[f"{new}.{kind}"] = torch.cat(value.chunk(2)[::-1]) if swapped else value
+
+    made["pos_embed"] = state.pop("pos_embed.pos_embed")
+    take("x_embedder.proj", "pos_embed.proj"), take("context_embedder", "context_embedder")
+    for new, old in (("t_embedder", "timestep_embedder"), ("y_embedder", "text_embedder")):
+        for layer, number in ((0, 1), (2, 2)):
+            take(f"{new}.mlp.{layer}", f"time_text_embed.{old}.linear_{number}")
+    take("final_layer.linear", "proj_out"), take("final_layer.adaLN_modulation.1", "norm_out.linear", swapped=True)
+    blocks = 1 + max(int(name.split(".")[1]) for name in state if name.startswith("transformer_blocks."))
+    for number in range(blocks):
+        new, old = f"joint_blocks.{number}", f"transformer_blocks.{number}"
+        is_last = number == blocks - 1
+        take(f"{new}.x_block.adaLN_modulation.1", f"{old}.norm1.linear")
+        take(f"{new}.context_block.adaLN_modulation.1", f"{old}.norm1_context.linear", swapped=is_last)
+        for attention in ("attn", "attn2"):
+            take(f"{new}.x_block.{attention}.qkv", *(f"{old}.{attention}.to_{part}" for part in "qkv"))
+            take(f"{new}.x_block.{attention}.proj", f"{old}.{attention}.to_out.0")
+            take(f"{new}.x_block.{attention}.ln_q", f"{old}.{attention}.norm_q")
+            take(f"{new}.x_block.{attention}.ln_k", f"{old}.{attention}.norm_k")
+        take(f"{new}.context_block.attn.qkv", *(f"{old}.attn.add_{part}_proj" for part in "qkv"))
+        take(f"{new}.context_block.attn.proj", f"{old}.attn.to_add_out")
+        take(f"{new}.context_block.attn.ln_q", f"{old}.attn.norm_added_q")
+        take(f"{new}.context_block.attn.ln_k", f"{old}.attn.norm_added_k")
+        for half, feed in (("x_block", "ff"), ("context_block", "ff_context")):
+            take(f"{new}.{half}.mlp.fc1", f"{old}.{feed}.net.0.proj")
+            take(f"{new}.{half}.mlp.fc2", f"{old}.{feed}.net.2")
+    assert not state, f"no original name for {sorted(state)}"
+    return made
+
+
+def original_control(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A ControlNet's tensors, of the image alone, as Stability AI published those of 3.5 large."""
+    names = {
+        "norm1.linear": "adaLN_modulation.1", "attn.to_out.0": "attn.proj", "ff.net.0.proj": "mlp.fc1",
+        "ff.net.2": "mlp.fc2",
+    }  # fmt: skip
+    made = {"control_type": torch.tensor(1)}
+    for name, value in state.items():
+        if ".attn.to_q." in name:
+            parts = [state[name.replace("to_q", part)] for part in ("to_q", "to_k", "to_v")]
+            made[name.replace("to_q", "qkv")] = torch.cat(parts)
+        elif ".attn.to_k." not in name and ".attn.to_v." not in name:
+            old = next((old for old in names if f".{old}." in name), "")
+            made[name.replace(old, names[old]) if old else name] = value
+    return made

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from maquette.checkpoints.bases import load_base
     from maquette.checkpoints.controlnets import load_controlnet
-    from maquette.checkpoints.original import load_original
+    from maquette.checkpoints.original.stable_diffusion import load_original
     from maquette.checkpoints.tiny_decoder import load_tiny_decoder
 
 _HOMES = {
     "load_base": "bases",
     "load_controlnet": "controlnets",
-    "load_original": "original",
+    "load_original": "original.stable_diffusion",
     "load_tiny_decoder": "tiny_decoder",
 }
 

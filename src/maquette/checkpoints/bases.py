@@ -10,7 +10,7 @@ from maquette.checkpoints import flux, qwen_image, stable_diffusion, stable_diff
 from maquette.checkpoints.families import Family, family_of_file, family_of_folder
 from maquette.checkpoints.names import local_base
 from maquette.checkpoints.networks import part_config, part_settings, part_weights
-from maquette.checkpoints.original import TOKENIZER
+from maquette.checkpoints.original.parts import TOKENIZER
 from maquette.checkpoints.save import DEFAULTS
 from maquette.checkpoints.tiny_decoder import load_own
 from maquette.errors import MaquetteError

@@ -14,7 +14,13 @@ from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.families import Family, register
 from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip
-from maquette.checkpoints.original import UNET, known_prediction, load_original_base, read_unet, version_of
+from maquette.checkpoints.original.stable_diffusion import (
+    UNET,
+    known_prediction,
+    load_original_base,
+    read_unet,
+    version_of,
+)
 from maquette.errors import MaquetteError, shortened
 from maquette.formats import configurations
 from maquette.foundation.devices import Placement

@@ -13,12 +13,15 @@ from maquette.backbones.transformers.sd3 import SD3Backbone
 from maquette.base import Base, Defaults
 from maquette.checkpoints.families import TransformerFamily, register
 from maquette.checkpoints.networks import filled, part_config, part_weights, read_clip, read_t5
-from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.checkpoints.original.parts import TOKENIZER
+from maquette.checkpoints.original.stable_diffusion_3 import load
+from maquette.errors import MaquetteWarning
 from maquette.formats import configurations
 from maquette.formats.transformers import sd3
 from maquette.formats.transformers.known import SD3
 from maquette.foundation.devices import Placement
-from maquette.foundation.weights import Weights
+from maquette.foundation.weights import open_weights
+from maquette.noise.process import Prediction
 from maquette.text.conditioning import TextEncoder
 from maquette.text.sd3 import T5_TOKENS, SD3Text
 
@@ -35,7 +38,7 @@ class StableDiffusion3(TransformerFamily):
     defaults = Defaults(steps=28, guidance=7.0, sampler="euler")  # those of diffusers' pipeline
 
     def read_network(self, folder: Path, where: Placement, downscale: int) -> tuple[Backbone, int]:
-        weights = part_weights(folder, self.part)
+        weights = self.folder_network(part_weights(folder, self.part))
         config = part_config(folder, self.part, configurations.MMDIT, tensors=len(weights))
         transformer = filled(lambda: SD3Transformer2DModel.from_config(config), weights, where)
         return SD3Backbone(transformer, downscale), transformer.config.sample_size * downscale
@@ -63,19 +66,14 @@ class StableDiffusion3(TransformerFamily):
         third = {part: ["transformers", name] if had_t5 else [None, None] for part, name in _T5.items()}
         return {"_class_name": "StableDiffusion3Pipeline", **unused, **third}
 
-    def read_file(self, path: Path, where: Placement, **settings: Any) -> Base:
-        """Raises `MaquetteError`: only folders are read."""
-        raise _single_file(path)
-
-    def file_network(self, weights: Weights) -> Weights:
-        """Raises `MaquetteError` for a file under other names than diffusers'."""
-        if sd3.holds_transformer(weights):
-            return weights
-        raise _single_file(weights.source)
-
-
-def _single_file(path: Path) -> MaquetteError:
-    return MaquetteError(
-        f"{str(path)!r} is a single file of Stable Diffusion 3, which is not read; give its folder in diffusers' "
-        "format, or its name on the Hub."
-    )
+    def read_file(
+        self,
+        path: Path,
+        where: Placement,
+        prediction: Prediction | None = None,
+        tokenizer: str | Path = TOKENIZER,
+        **settings: Any,
+    ) -> Base:
+        weights = open_weights(path)
+        self.file_prediction(weights, prediction)
+        return load(weights, where, tokenizer, self.defaults)

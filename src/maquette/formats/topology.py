@@ -128,6 +128,8 @@ def vae_config(shapes: Shapes) -> dict[str, Any]:
         "down_block_types": ["DownEncoderBlock2D"] * levels,
         "up_block_types": ["UpDecoderBlock2D"] * levels,
         "latent_channels": _shape(shapes, "decoder.conv_in.weight", 4)[1],
+        "use_quant_conv": "quant_conv.weight" in shapes,
+        "use_post_quant_conv": "post_quant_conv.weight" in shapes,
     }
 
 
@@ -148,3 +150,20 @@ def text_config(shapes: Shapes, openclip: bool) -> dict[str, Any]:
     if "text_projection.weight" in shapes:
         config["projection_dim"] = _shape(shapes, "text_projection.weight", 2)[0]
     return config
+
+
+def t5_config(shapes: Shapes) -> dict[str, Any]:
+    """The configuration of a `T5EncoderModel` of version 1.1, with gated units."""
+    first = "encoder.block.0.layer"
+    vocabulary, width = shape_of(shapes, "shared.weight", "T5", 2)
+    buckets, heads = shape_of(shapes, f"{first}.0.SelfAttention.relative_attention_bias.weight", "T5", 2)
+    return {
+        "vocab_size": vocabulary,
+        "d_model": width,
+        "d_kv": shape_of(shapes, f"{first}.0.SelfAttention.q.weight", "T5", 2)[0] // heads,
+        "d_ff": shape_of(shapes, f"{first}.1.DenseReluDense.wi_0.weight", "T5", 2)[0],
+        "num_layers": count(shapes, r"encoder\.block\.(\d+)\."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+        "feed_forward_proj": "gated-gelu",
+    }

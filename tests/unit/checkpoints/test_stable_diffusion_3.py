@@ -64,16 +64,6 @@ def test_another_schedule(folder, tmp_path) -> None:
         mq.load_base(other)
 
 
-def test_a_single_file(tmp_path) -> None:
-    save_file(
-        {"model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight": torch.ones(2)}, tmp_path / "a.safetensors"
-    )
-    with pytest.raises(
-        MaquetteError, match="is a single file of Stable Diffusion 3, which is not read; give its folder"
-    ):
-        mq.load_base(tmp_path / "a.safetensors")
-
-
 def test_a_transformer_of_one_block() -> None:
     with pytest.raises(MaquetteError, match="one block takes no residuals"):
         tiny_sd3(blocks=1)

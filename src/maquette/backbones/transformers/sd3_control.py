@@ -9,7 +9,7 @@ from torch import nn
 from maquette.backbones.protocol import ConditionSpace, ControlFamily, Paints, Slot
 from maquette.backbones.wiring import Wiring, floor
 from maquette.backbones.zero import zero_linear_on_maps
-from maquette.formats.transformers.sd3 import CONTROLNET, TRANSFORMER, Design, check_control
+from maquette.formats.transformers.sd3 import CONTROLNET, TRANSFORMER, Design, as_diffusers, check_control
 from maquette.foundation.weights import Weights
 
 _COPIED_CONFIG = (
@@ -69,9 +69,10 @@ class SD3Control(ControlFamily):
         return {"_class_name": TRANSFORMER, **plain, "in_channels": self.base["in_channels"] + channels}
 
     def read(self, config: Mapping[str, Any], weights: Weights, base: Weights) -> Weights:
-        """The tensors as they are.
+        """The tensors under diffusers' names; Stability AI's own are translated.
 
         Raises `MaquetteError` if they are no ControlNet of this family, or made for a base of other widths.
         """
-        check_control(weights, self.base, self.design.paints)
-        return weights
+        renamed = as_diffusers(weights)
+        check_control(renamed, self.base, self.design.paints)
+        return renamed

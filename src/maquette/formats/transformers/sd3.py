@@ -9,8 +9,12 @@ A folder in diffusers' format says in config.json what a ControlNet takes; a fil
 | context_embedder.weight | its blocks read the prompt; SD 3.5 large's own do not |
 | pos_embed_input.proj.weight, of more channels than pos_embed.proj.weight | it paints in |
 | pos_embed.proj.weight | it embeds latents itself; otherwise its base's embedding serves |
+| transformer_blocks.0.attn.qkv.weight | a ControlNet under Stability AI's names (`formats.transformers.sd3_names`) |
+| joint_blocks.0.x_block.attn.qkv.weight | a base under these names |
 """
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +22,7 @@ from typing import Any
 from maquette.errors import MaquetteError
 from maquette.formats.topology import count, shape_of
 from maquette.formats.transformers.fitting import check_fit
+from maquette.formats.transformers.sd3_names import diffusers_names, is_original, is_original_control
 from maquette.foundation.weights import Shape, Weights
 
 CONTROLNET, TRANSFORMER = "SD3ControlNetModel", "SD3Transformer2DModel"
@@ -25,8 +30,8 @@ NAME = "Stable Diffusion 3"
 CONDITION, FIRST_OUTPUT = "pos_embed_input.proj.weight", "controlnet_blocks.0.weight"
 NOT_COPIED = ("controlnet_blocks.", "pos_embed_input.")  # prefixes of weights that only a ControlNet has
 _PATCHES, _JOINT = "pos_embed.proj.weight", "transformer_blocks.0.attn.add_k_proj.weight"
-_CONTEXT = "context_embedder.weight"
-_ORIGINAL = ("joint_blocks.0.x_block.attn.qkv.weight", "model.diffusion_model.joint_blocks.0.x_block.attn.qkv.weight")
+_CONTEXT, _POOLED = "context_embedder.weight", "time_text_embed.text_embedder.linear_1.weight"
+HEAD_WIDTH, SAMPLE_SIZE = 64, 128  # of all that are published: of a head, and a side of the latents of training
 
 Shapes = Mapping[str, Shape]
 
@@ -80,20 +85,65 @@ def holds_transformer(names: Mapping[str, object]) -> bool:
 
 def holds_original(names: Mapping[str, object]) -> bool:
     """Whether tensors have the names that Stability AI gave them, of a network alone or in a whole base."""
-    return any(name in names for name in _ORIGINAL)
+    return is_original(names)
 
 
 def as_diffusers(weights: Weights) -> Weights:
-    """The tensors as they are: those under other names are not read."""
-    return weights
+    """A base's or ControlNet's tensors under diffusers' names, read lazily."""
+    return diffusers_names(weights) if is_original(weights) or is_original_control(weights) else weights
 
 
 def full_config(weights: Weights) -> dict[str, Any]:
-    """Raises `MaquetteError`: tensors do not tell all that other programs need."""
-    raise MaquetteError(
-        f"Not all settings of the ControlNet in {str(weights.source)!r} follow from its tensors; give the folder "
-        "that holds its config.json."
-    )
+    """A ControlNet's config.json from its tensors, under diffusers' names.
+
+    Raises `MaquetteError` for any but 3.5 large's own: the tensors of others do not tell all that other programs need.
+    """
+    if _CONTEXT in weights or _PATCHES in weights:
+        raise MaquetteError(
+            f"Not all settings of the ControlNet in {str(weights.source)!r} follow from its tensors; give the folder "
+            "that holds its config.json."
+        )
+    width, channels, patch, _ = shape_of(weights.shapes, CONDITION, NAME, 4)
+    return {
+        **told_config(weights),
+        "sample_size": SAMPLE_SIZE,
+        "patch_size": patch,
+        "in_channels": channels,
+        "out_channels": channels,
+        "attention_head_dim": HEAD_WIDTH,
+        "num_attention_heads": width // HEAD_WIDTH,
+        "pooled_projection_dim": shape_of(weights.shapes, _POOLED, NAME, 2)[1],
+        "pos_embed_max_size": None,
+        "pos_embed_type": None,
+        "qk_norm": None,
+    }
+
+
+def transformer_config(shapes: Shapes) -> dict[str, Any]:
+    """A base's config.json from its tensors, under diffusers' names.
+
+    Raises `MaquetteError` if one that tells is missing or of a shape that it cannot have.
+    """
+    width, channels, patch, _ = shape_of(shapes, _PATCHES, NAME, 4)
+    norm = "transformer_blocks.0.attn.norm_q.weight"
+    head = shape_of(shapes, norm, NAME, 1)[0] if norm in shapes else HEAD_WIDTH
+    dual = {int(found[1]) for name in shapes if (found := re.match(r"transformer_blocks\.(\d+)\.attn2\.", name))}
+    side = math.isqrt(shape_of(shapes, "pos_embed.pos_embed", NAME, 3)[1])
+    return {
+        "sample_size": min(SAMPLE_SIZE, side * patch),
+        "patch_size": patch,
+        "in_channels": channels,
+        "out_channels": shape_of(shapes, "proj_out.weight", NAME, 2)[0] // patch**2,
+        "num_layers": blocks(shapes),
+        "attention_head_dim": head,
+        "num_attention_heads": width // head,
+        "joint_attention_dim": shape_of(shapes, _CONTEXT, NAME, 2)[1],
+        "caption_projection_dim": width,
+        "pooled_projection_dim": shape_of(shapes, _POOLED, NAME, 2)[1],
+        "pos_embed_max_size": side,
+        "dual_attention_layers": sorted(dual),
+        "qk_norm": "rms_norm" if norm in shapes else None,
+    }
 
 
 def told_config(weights: Weights) -> dict[str, Any]:

@@ -21,28 +21,26 @@ from typing import Any
 import torch
 from diffusers import UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from maquette.backbones.unet import UNetBackbone
 from maquette.base import Base
 from maquette.checkpoints.controlnets import read_controlnet, read_yaml
-from maquette.checkpoints.networks import filled, filled_clip, filled_vae
+from maquette.checkpoints.networks import filled
+from maquette.checkpoints.original.parts import TOKENIZER, read_clip, read_vae
 from maquette.controlnet.network import ControlNet
-from maquette.errors import MaquetteError, shortened
-from maquette.formats import configurations, text_names, topology, unet_names, vae_names
+from maquette.errors import MaquetteError
+from maquette.formats import configurations, text_names, topology, unet_names
 from maquette.foundation.devices import Placement, find_placement
-from maquette.foundation.hub import is_hub_id, snapshot
 from maquette.foundation.reading.rules import check_values
 from maquette.foundation.settings import check_prediction
 from maquette.foundation.weights import Weights, open_weights
 from maquette.noise.process import Prediction
-from maquette.text.clip import Clip, ClipText, MissingTokenizer, XLText, read_tokenizer
+from maquette.text.clip import Clip, ClipText, XLText
 from maquette.text.conditioning import TextEncoder
 
-UNET, VAE = "model.diffusion_model.", "first_stage_model."
+UNET = "model.diffusion_model."
 OPENCLIP_LAYERS = 24  # of the text encoder of SD 2.x, the last of them unused
-TOKENIZER_FILES = ("tokenizer*.json", "vocab.json", "merges.txt", "special_tokens_map.json")
-TOKENIZER = "openai/clip-vit-large-patch14"  # the vocabulary of Stable Diffusion 1.x, 2.x and XL
 
 
 @dataclass(frozen=True)
@@ -114,15 +112,8 @@ def load_original_base(
         "sample_size": version.sample_sizes[predicts],
     }
     unet = filled(lambda: UNet2DConditionModel(**config), unet_weights, where)
-    vae_weights = _read_vae(weights.below(VAE))
-    autoencoder = None
-    if vae_weights.shapes:
-        scale = (
-            weights["scale_factor"].flatten()[:1].tolist() if "scale_factor" in weights else [version.scaling_factor]
-        )
-        vae_settings = {**topology.vae_config(vae_weights.shapes), "scaling_factor": next(iter(scale), None)}
-        check_values(vae_settings, configurations.VAE, str(path))
-        autoencoder = filled_vae(vae_settings, vae_weights, where)
+    stated = weights["scale_factor"].flatten()[:1].tolist() if "scale_factor" in weights else [version.scaling_factor]
+    autoencoder = read_vae(weights, where, scaling_factor=next(iter(stated), None))
     downscale = 2 ** (len(autoencoder.config.block_out_channels) - 1) if autoencoder else 8
     backbone = UNetBackbone(unet, downscale)
     size = config["sample_size"] * downscale
@@ -226,32 +217,16 @@ def read_unet(weights: Weights) -> Weights:
         ) from error
 
 
-def _read_vae(vae: Weights) -> Weights:
-    levels = topology.count(vae.shapes, r"encoder\.down\.(\d+)\.")
-    named = vae.renamed(
-        {name: vae_names.to_diffusers(name, levels) for name in vae if not name.startswith(("loss.", "model_ema."))}
-    )
-    shapes = {name: vae_names.shape(name, shape) for name, shape in named.shapes.items()}
-    return Weights(vae.source, shapes, lambda name: vae_names.shaped(name, named[name]), vae.metadata)
-
-
 def _clips(weights: Weights, version: Version, tokenizer: str | Path, where: Placement) -> list[Clip]:
     text_encoders = []
     if version.clip and (clip := _clip_names(weights.below(version.clip))).shapes:
-        config = _clip_config(clip, openclip=False)
-        text_encoders.append(Clip(filled_clip(CLIPTextModel, config, clip, where), _tokenizer(tokenizer)))
+        text_encoders.append(read_clip(CLIPTextModel, clip, False, tokenizer, where))
     if version.openclip and (openclip := weights.below(version.openclip)).shapes:
         tensors = _from_openclip(openclip)
         renamed = Weights.held(_without_unused_layer(tensors) if version is SD2 else tensors, openclip.source)
         kind = CLIPTextModelWithProjection if version is XL else CLIPTextModel
-        encoder = filled_clip(kind, _clip_config(renamed, openclip=True), renamed, where)
-        text_encoders.append(Clip(encoder, _tokenizer(tokenizer, pad_token="!")))
+        text_encoders.append(read_clip(kind, renamed, True, tokenizer, where))
     return text_encoders
-
-
-def _clip_config(clip: Weights, openclip: bool) -> CLIPTextConfig:
-    values = topology.text_config(clip.shapes, openclip)
-    return CLIPTextConfig(**check_values(values, configurations.CLIP, str(clip.source)))
 
 
 def _from_openclip(openclip: Weights) -> dict[str, Tensor]:
@@ -292,17 +267,3 @@ def _without_unused_layer(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return tensors
     unused = (f"text_model.encoder.layers.{last}.", "text_projection")
     return {name: value for name, value in tensors.items() if not name.startswith(unused)}
-
-
-def _tokenizer(name: str | Path, **settings: str) -> CLIPTokenizer | MissingTokenizer:
-    """Files of weights contain no tokenizer. OpenCLIP's differs from CLIP's only in its padding token."""
-    try:
-        on_hub = is_hub_id(str(name)) and not Path(name).exists()
-        folder = snapshot(str(name), TOKENIZER_FILES) if on_hub else Path(name)
-        return read_tokenizer(folder, **settings)
-    except Exception as error:  # the library reads tokenizers with errors of any type
-        reason = shortened(next(iter(str(error).splitlines()), type(error).__name__))
-        return MissingTokenizer(
-            f"A file of weights contains no tokenizer, and {str(name)!r} could not be loaded ({reason}). Download it "
-            "once while online, or give its folder (tokenizer=)."
-        )

@@ -1,0 +1,1 @@
+"""Whole models in single files, under the names that their makers gave the tensors."""
