@@ -1,5 +1,6 @@
 """Loading ControlNets: by name, from a folder in diffusers' format, or from a file in any known format."""
 
+import json
 import re
 import warnings
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from maquette.backbones.protocol import Backbone
 from maquette.base import Base
 from maquette.checkpoints.names import local_controlnet
 from maquette.checkpoints.networks import check_tensors
-from maquette.controlnet.contract import OURS, Contract, fingerprint, ours
+from maquette.controlnet.contract import METADATA, OURS, Contract, fingerprint, ours
 from maquette.controlnet.network import ControlNet, ControlNetConfig
 from maquette.controlnet.save import ADDED, CONFIG, WEIGHTS
 from maquette.errors import MaquetteError, MaquetteWarning
@@ -21,6 +22,7 @@ from maquette.formats import union
 from maquette.formats.channels import narrowed
 from maquette.formats.configurations import CONTROLNET, DESIGN
 from maquette.formats.transformers.known import completed
+from maquette.formats.transformers.sd3_names import stated_contract
 from maquette.foundation.hub import snapshot
 from maquette.foundation.reading.documents import parse_json
 from maquette.foundation.reading.files import TEXT, read_bytes, read_text
@@ -161,12 +163,21 @@ def weights_path(path: Path) -> Path:
 def opened(path: Path) -> tuple[dict[str, Any] | None, Weights]:
     """The configuration, from config.json or from the metadata that `convert` writes; and the lazily loaded weights."""
     config = read_config(path) if path.is_dir() else None
-    weights = open_weights(weights_path(path))
+    weights = _stating(open_weights(weights_path(path)))
     if config is None and KEPT_CONFIG in weights.metadata:
         config = _read(weights.metadata[KEPT_CONFIG], str(path))
     if config:
         config = completed(check_network(config, CONTROLNET, len(weights), str(path)), weights)
     return config, weights
+
+
+def _stating(weights: Weights) -> Weights:
+    """The weights with the contract that 3.5 large's own nets state by a number among their tensors."""
+    stated = stated_contract(weights)
+    if not stated or METADATA in weights.metadata:
+        return weights
+    metadata = {**weights.metadata, METADATA: json.dumps(stated)}
+    return Weights(weights.source, weights.shapes, weights.__getitem__, metadata)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

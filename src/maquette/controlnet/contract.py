@@ -69,6 +69,7 @@ RULES: dict[str, Rule] = {
     "optimiser_steps": optional(typed(int, 0)),
     "pooled": typed(bool),
     "types": optional(listed(_TEXT, 1, 64)),
+    "encoded_range": optional(listed(_NUMBER, 2, 2)),
 }
 """What a stored contract may hold."""
 
@@ -107,11 +108,19 @@ class Contract:
     optimizer_steps: int | None = None
     pooled: bool = False  # shuffle: residuals are averaged over the image, in the conditional branch only
     types: tuple[str, ...] | None = None  # of a union: the kinds of condition by number, each as its names, "a/b/c"
+    encoded_range: tuple[float, float] | None = None  # the autoencoder's input for 0 and 1, where not −1 and 1
 
     @property
     def kind(self) -> MapKind:
         """How maps of another size are resized for it."""
         return "classes" if self.categorical else "lines" if self.lines else "smooth"
+
+    def as_encoded(self, maps: Tensor) -> Tensor:
+        """Condition maps (B, 3, H, W) in [0, 1] as the autoencoder is given them, whose own [0, 1] is [−1, 1] to it."""
+        if self.encoded_range is None:
+            return maps
+        low, high = self.encoded_range
+        return (low + maps * (high - low) + 1) / 2
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "stated" and value is not None}

@@ -168,7 +168,7 @@ class ControlNet(nn.Module):
 
         def encode(pictures: Tensor) -> Tensor:
             """(B, 3, H, W) to (B, C, h, w)."""
-            return to_latents(self._ordered(pictures), self.control.shifts_latents)
+            return to_latents(self.contract.as_encoded(self._ordered(pictures)), self.control.shifts_latents)
 
         maps, followed = (maps[:, 3:], maps[:, :3]) if maps.shape[1] == 6 else (maps, None)
         blank = (maps < 0).all(dim=1, keepdim=True)

@@ -84,7 +84,8 @@ def with_records(
 def net_hash(net: ControlNet) -> str:
     """Hash of a ControlNet's weights and of the settings that its output depends on."""
     contract = net.contract
-    settings = [net.config, contract.channel_order, contract.pooled, *(contract.types or ())]
+    settings: list[Any] = [net.config, contract.channel_order, contract.pooled, *(contract.types or ())]
+    settings += [contract.encoded_range] if contract.encoded_range else []
     return text_hash(repr([module_hash(net), *settings]))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, SD3ControlNetModel, SD3Transformer2DModel
+from diffusers.image_processor import VaeImageProcessor
 from diffusers.loaders.single_file_utils import convert_sd3_transformer_checkpoint_to_diffusers
 from safetensors.torch import load_file, save_file
 from tests.tiny_sd3 import MEDIUM, PROJECTIONS, original_control, originals, published, tiny_t5, tiny_transformer
@@ -27,6 +28,11 @@ from maquette.text.sd3 import SD3Text
 WIDTH, CONTEXT = 192, 8  # of the text, as wide as both CLIPs; tokens that these read
 HEADS = {"attention_head_dim": 64, "num_attention_heads": 1, "caption_projection_dim": 64}  # as published, but one
 PREFIX = "model.diffusion_model."
+ALONE = {
+    "joint_attention_dim": None, "use_pos_embed": False, "pos_embed_type": None, "qk_norm": None,
+    "force_zeros_for_pooled_projection": False,
+}  # fmt: skip
+"""A ControlNet with blocks of the image alone."""
 
 
 def clip(width: int, projection: int, act: str, **pad: str) -> Clip:
@@ -173,8 +179,7 @@ def test_a_tensor_that_is_missing_or_of_another_shape_is_said(tmp_path) -> None:
 def test_a_net_of_3_5_large_under_its_own_names(tmp_path) -> None:
     """Without its config.json: everything follows from its tensors."""
     base, path = model(qk_norm="rms_norm"), tmp_path / "net.safetensors"
-    alone = {"joint_attention_dim": None, "use_pos_embed": False, "pos_embed_type": None, "qk_norm": None}
-    theirs = published(base, 2, **alone, force_zeros_for_pooled_projection=False)
+    theirs = published(base, 2, **ALONE)
     stored = theirs.state_dict()
     save_file({name: value.contiguous() for name, value in original_control(stored).items()}, path)
     net = mq.load_controlnet(path, base)
@@ -186,3 +191,26 @@ def test_a_net_of_3_5_large_under_its_own_names(tmp_path) -> None:
     again = SD3ControlNetModel.from_pretrained(tmp_path / "folder")
     assert all(torch.equal(value, stored[name]) for name, value in again.state_dict().items())
     assert (again.config.attention_head_dim, again.config.force_zeros_for_pooled_projection) == (64, False)
+
+
+@pytest.mark.parametrize("kind", ["blur", "canny", "depth"])
+def test_maps_of_a_net_of_3_5_large_are_encoded_as_published(kind, tmp_path) -> None:
+    base, path = model(qk_norm="rms_norm"), tmp_path / "net.safetensors"
+    state = original_control(published(base, 2, **ALONE).state_dict())
+    number = {"blur": 0, "canny": 1, "depth": 2}[kind]
+    save_file(
+        {**{name: value.contiguous() for name, value in state.items()}, "control_type": torch.tensor(number)}, path
+    )
+    net, maps = mq.load_controlnet(path, base), torch.rand(1, 3, 64, 64)
+    plain = VaeImageProcessor(do_normalize=False).preprocess(maps)
+    given = {"blur": 2 * plain - 1, "canny": plain * 255 * 0.5 + 0.5, "depth": 2 * (1 - plain) - 1}[kind]
+    vae = base.autoencoder
+    with torch.no_grad():
+        expected = (vae.encode(given).latent_dist.mean - vae.config.shift_factor) * vae.config.scaling_factor
+        assert torch.allclose(net.condition_input(maps, base.encode_maps), expected, atol=1e-5)
+        net.save(tmp_path / "saved")
+        convert(path, tmp_path / "converted", "diffusers")
+        for folder in ("saved", "converted"):
+            again = mq.load_controlnet(tmp_path / folder, base)
+            assert torch.allclose(again.condition_input(maps, base.encode_maps), expected, atol=1e-5)
+    assert ("encoded range" in info(path)) == (kind != "blur")

@@ -7,7 +7,7 @@ diffusers' names everywhere else.
 
 import re
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from maquette.errors import MaquetteError
 from maquette.formats.topology import shape_of
@@ -17,6 +17,7 @@ from maquette.foundation.weights import Shape, Weights
 PREFIX = "model.diffusion_model."
 _MARK, _CONTROL_MARK = "joint_blocks.0.x_block.attn.qkv.weight", "transformer_blocks.0.attn.qkv.weight"
 _KIND = "control_type"  # of a ControlNet: a number that no network takes
+_CANNY, _DEPTH = 1, 2
 _MODULATION, _QKV = "adaLN_modulation.1.", re.compile(r"(attn2?)\.qkv\.")
 
 _PLAIN = (
@@ -77,6 +78,18 @@ def is_original(names: Mapping[str, object]) -> bool:
 def is_original_control(names: Mapping[str, object]) -> bool:
     """Whether tensors are those of a ControlNet of 3.5 large under original names."""
     return _CONTROL_MARK in names
+
+
+def stated_contract(weights: Weights) -> dict[str, Any]:
+    """What a ControlNet of 3.5 large states by its number of how maps are encoded; empty where there is nothing to say.
+
+    For edges the autoencoder is given 0.5 + 127.5 a instead of 2 a - 1, as their model card does; of depth 1 - a, as
+    ComfyUI does, since these nets were trained on maps that grow darker towards the eye.
+    """
+    kind = round(float(weights[_KIND].flatten()[0])) if weights.shapes.get(_KIND) in ((), (1,)) else 0
+    if kind == _CANNY:
+        return {"encoded_range": [0.5, 128.0], "categorical": False, "lines": True}
+    return {"encoded_range": [1.0, -1.0], "categorical": False} if kind == _DEPTH else {}
 
 
 def diffusers_names(weights: Weights) -> Weights:
