@@ -13,9 +13,11 @@ from tests.conftest import randomise, tiny_base
 
 import maquette as mq
 from maquette.checkpoints import load_controlnet
+from maquette.conditions.networks.perception import PerceptionModel
 from maquette.data.diorama import Pairs
 from maquette.diorama import dataset
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.metrics.fidelity import SceneScorer
 from maquette.training import checkpoint, stages, step
 from maquette.training.checkpoint import states
 from maquette.training.config import TrainingConfig
@@ -124,6 +126,23 @@ def test_the_gain_is_the_reduction_of_the_loss_by_control(base, tmp_path, monkey
     assert all(gain.gain < 0 for gain in monitor.gain(net).values())
     assert monitor.gain(net) == monitor.gain(net)
     assert net.training
+
+
+@pytest.mark.parametrize("condition", ["segmentation", "depth", "normal", "pose"])  # that a network tells
+def test_a_training_in_half_precision_is_scored_as_after_it(condition, base, tmp_path, monkeypatch) -> None:
+    """Within its autocast, by detectors in their own precision: the same numbers as outside, to the last bit."""
+    monkeypatch.setattr(convergence, "STEPS", 2)
+    monkeypatch.setattr(dataset, "SHARD", 2)
+    pairs, scorer, scored = Pairs.load(condition, range(2), tmp_path), SceneScorer(condition, PerceptionModel()), []
+
+    def kept(images, truth) -> list[float]:
+        scored.extend([images, truth])
+        return scorer(images, truth)
+
+    monitor = Monitor(base, pairs, range(2), kept)
+    with step.precision("bfloat16", base):
+        scores, _ = monitor.measure(mq.ControlNet.attach(base))
+    np.testing.assert_array_equal(scores, scorer(*scored))
 
 
 def test_the_monitor_starts_at_the_base(base, config) -> None:

@@ -69,7 +69,8 @@ class Monitor:
         if self.scorer is None:
             return [], grid
         truth: list[Any] = [self.pairs.ground_truth(row) for row in self.rows]
-        return self.scorer(images, truth), grid
+        with torch.autocast(self.base.device.type, enabled=False):  # detectors that score compute as they were trained
+            return self.scorer(images, truth), grid
 
     def gain(self, net: ControlNet) -> dict[int, Gain]:
         """By noise level, the loss without control and how much control lowers it, for the same noise; no prompt."""
