@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol, Self
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
@@ -72,7 +73,8 @@ class Together:
     """Runs computations by turns, each in a thread of its own, of which one at a time computes."""
 
     def __init__(self) -> None:
-        self._alike: dict[Any, bool] = {}  # whether a network on some shapes has the bits of single runs
+        self._alike: WeakKeyDictionary[Any, dict[Any, bool]] = WeakKeyDictionary()
+        """Of each network, as long as it is there: whether on some shapes it has the bits of single runs."""
         self._joined: dict[Any, tuple[list[Any], Any]] = {}  # the last text of each, which steps have in common
 
     def run(
@@ -122,17 +124,18 @@ class Together:
     @torch.no_grad()
     def _at_once(self, kind: Any, network: Network, calls: Sequence[Sequence[Any]]) -> list[Any]:
         """What a network says to each of several calls of one kind."""
-        kind = (*kind, len(calls))
-        if len(calls) == 1 or self._alike.get(kind) is False:
+        known = self._alike.setdefault(getattr(network, "__self__", network), {})
+        shapes = (getattr(network, "__name__", ""), *kind[1:], len(calls))
+        if len(calls) == 1 or known.get(shapes) is False:
             return [network(*given) for given in calls]
         rows = len(calls[0][0])
         columns = [self._column((kind, number), parts, rows) for number, parts in enumerate(zip(*calls, strict=True))]
         with _pictures(len(calls)):
             whole = network(*columns)
         answers = [_part(whole, slice(first, first + rows)) for first in range(0, rows * len(calls), rows)]
-        if kind not in self._alike:
+        if shapes not in known:
             alone = [network(*given) for given in calls]
-            self._alike[kind] = all(map(_equal, answers, alone))
+            known[shapes] = all(map(_equal, answers, alone))
             return alone
         return answers
 

@@ -88,6 +88,7 @@ def _control(layer: Layer, request: Request, studio: Studio, net: ControlNet, op
         balance=layer.balance,
         curve=None if layer.curve is None else [(done, factor) for done, factor in layer.curve],
         branch=layer.branch,
+        type=layer.condition if net.control.types else None,
     )
 
 

@@ -255,18 +255,19 @@ class Engine:
             if making.end is None:
                 making.picture(number)
                 making.left -= 1
-                making.end = Ended("finished") if making.left == 0 else None
+                if making.left == 0:
+                    making.end = making.end or Ended("finished")
         except StopRequested:
-            making.end = Ended("cancelled")
+            making.end = making.end or Ended("cancelled")
         except Exception as error:
             making.end = making.end or _failure(error)
+            making.job.cancel()  # pictures that are made beside it stop at their next step
 
     @contextmanager
     def _attended(self, makings: Sequence[Making], number: int) -> Iterator[None]:
         """A turn of one of several pictures, after which the end of its request is told, if it has come."""
         making = makings[number]
-        with making.noting():
-            yield
+        yield
         if making.end is not None and not making.job.ended:
             with self._changed:
                 self._running.remove(making.job)

@@ -17,6 +17,7 @@ import threading
 import time
 import zipfile
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from maquette.studio.requests.limits import Limits
 PICTURES, UPLOADS = "pictures", "uploads"
 SECRET = ".secret"  # signs the keys
 _KEY = re.compile(r"([A-Za-z0-9_-]{32})\.([0-9a-f]{32})")
+_FOLDER = re.compile(r"[0-9a-f]{32}")
 _NAME = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9]{1,20}-[0-9a-f]{8}\.png")
 _UPLOAD = re.compile(r"[0-9a-f]{12}")
 LARGEST = 2**28  # bytes of a picture with its record
@@ -81,21 +83,25 @@ class Session:
         """All of them, the newest first."""
         found = []
         for path in (self._folder / PICTURES).glob("*.png"):
-            if _NAME.fullmatch(path.name):
-                seen = path.stat()
-                found.append(Entry(path.name, seen.st_mtime, seen.st_size))
+            with suppress(FileNotFoundError):  # deleted meanwhile
+                if _NAME.fullmatch(path.name):
+                    seen = path.stat()
+                    found.append(Entry(path.name, seen.st_mtime, seen.st_size))
         return sorted(found, key=lambda entry: (entry.made, entry.name), reverse=True)
 
     def path(self, name: str) -> Path:
         """The file of a picture. Raises `MaquetteError` for any name but those of this session's pictures."""
         path = self._folder / PICTURES / name if _NAME.fullmatch(name) else None
         if path is None or not path.is_file():
-            raise MissingError(f"There is no picture {shortened(name, 80)!r} in this session; list them.")
+            raise _missing(name)
         return path
 
     def read(self, name: str) -> bytes:
         """The PNG of a picture, with its record inside. Raises `MaquetteError` as `path` does."""
-        return read_bytes(self.path(name), LARGEST)
+        try:
+            return read_bytes(self.path(name), LARGEST)
+        except FileNotFoundError:  # deleted meanwhile
+            raise _missing(name) from None
 
     def record(self, name: str) -> Record:
         """How a picture was made. Raises `MaquetteError` as `path` does, and for a file that was damaged."""
@@ -160,7 +166,7 @@ class Gallery:
         self._lock = threading.Lock()
         self.root.mkdir(parents=True, exist_ok=True)
         self._secret = _secret(self.root / SECRET)
-        for folder in self.root.glob("*/"):
+        for folder in filter(_is_session, self.root.glob("*/")):
             sweep(folder / PICTURES)
             shutil.rmtree(folder / UPLOADS, ignore_errors=True)
 
@@ -214,3 +220,12 @@ def _check_disk(folder: Path) -> None:
     """Raises `MaquetteError` where the disk is nearly full."""
     if shutil.disk_usage(folder).free < SPARE:
         raise MaquetteError("The studio's disk is nearly full, so nothing can be kept; delete some pictures.")
+
+
+def _missing(name: str) -> MissingError:
+    return MissingError(f"There is no picture {shortened(name, 80)!r} in this session; list them.")
+
+
+def _is_session(folder: Path) -> bool:
+    """Whether a folder is a session's, and not another that somebody has beside them."""
+    return _FOLDER.fullmatch(folder.name) is not None

@@ -1,16 +1,14 @@
 """A request while it is made, picture by picture, and which requests are made at once."""
 
 import time
-import warnings
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from typing import Any
 
 from PIL import Image
 
 from maquette.controlnet.control import Control
-from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.errors import MaquetteError
 from maquette.sampling.generate import generate
 from maquette.sampling.prompts import automatic, check_captioner
 from maquette.sampling.step import Previews
@@ -18,6 +16,7 @@ from maquette.studio.arguments import controls_of, settings_of, size_of
 from maquette.studio.detection import Detectors
 from maquette.studio.jobs import Ended, Fidelity, Finished, Job, Note, Progress
 from maquette.studio.networks import Studio
+from maquette.studio.notes import noting
 from maquette.studio.pace import passes_of
 from maquette.studio.requests.limits import Limits
 from maquette.studio.requests.request import Request
@@ -39,23 +38,22 @@ class Making:
         self._said: set[str] = set()
 
     def picture(self, number: int) -> None:
-        """Make one, keep it, and tell of it. Raises `MaquetteError` as `generate` does, `StopRequested` if stopped."""
+        """Make one, keep it, and tell of it and of warnings.
+
+        Raises `MaquetteError` as `generate` does, `StopRequested` if stopped.
+        """
         job, seed = self.job, self.job.request.seeds[number]
         job.check()
-        image, prompt = self._generated(number, {**self._settings, "seed": seed})
-        name = _kept(job, image, seed)
-        job.post(Finished(number, seed, prompt, image, self._fidelity(image), name))
+        with noting(self._note):
+            image, prompt = self._generated(number, {**self._settings, "seed": seed})
+            name = _kept(job, image, seed)
+            job.post(Finished(number, seed, prompt, image, self._fidelity(image), name))
 
-    @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Warnings are told, each once."""
-        with warnings.catch_warnings(record=True) as noted:
-            warnings.simplefilter("always", MaquetteWarning)
-            yield
-        for sentence in [str(note.message) for note in noted if issubclass(note.category, MaquetteWarning)]:
-            if sentence not in self._said:
-                self._said.add(sentence)
-                self.job.post(Note(sentence))
+    def _note(self, sentence: str) -> None:
+        """Tell a warning, each once."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.job.post(Note(sentence))
 
     @cached_property
     def _controls(self) -> list[Control]:

@@ -1,5 +1,7 @@
 """Several computations at once: their bits are those that each has alone, and none holds another up."""
 
+import gc
+import weakref
 from functools import partial
 
 import pytest
@@ -86,3 +88,13 @@ def test_what_a_network_raises_reaches_each_that_asked() -> None:
 
     Together().run([partial(work, number) for number in range(3)])
     assert caught == [0, 1, 2]
+
+
+def test_a_network_that_nobody_uses_any_more_is_not_kept() -> None:
+    network, together, results = Network(), Together(), {}
+    works = [partial(computed, network, results, number) for number in range(2)]
+    together.run(works)
+    gone = weakref.ref(network)
+    del network, works
+    gc.collect()
+    assert gone() is None

@@ -2,16 +2,18 @@
 
 import threading
 import time
+import warnings
 
 import pytest
 from tests.unit.studio.conftest import LIMITS, request
 
 import maquette as mq
-from maquette.errors import MaquetteError
+from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.studio.arguments import controls_of
 from maquette.studio.engine import Engine, StoppingError, offered
 from maquette.studio.gallery import Gallery
 from maquette.studio.jobs import BusyError, Ended, Finished, Note, Progress, Queued
+from maquette.studio.making import Making
 from maquette.studio.requests.limits import Limits
 
 
@@ -142,6 +144,37 @@ def test_a_failure_is_told_and_the_next_request_is_carried_out(engine, packed, m
             engine.submit(request(packed), "a").result()
     assert "secret" not in str(told.value)
     assert engine.submit(request(packed, steps=1), "a").result()
+
+
+def test_a_request_that_failed_makes_no_more_pictures(engine, packed, monkeypatch) -> None:
+    """One of two that are made at once fails when the other is past its start: neither it nor later ones are kept."""
+    whole, asked = Making._fidelity, []
+
+    def scarce(self, image):
+        asked.append(image)
+        if len(asked) == 1:
+            raise RuntimeError("not enough memory: you tried to allocate 8 GiB")
+        return whole(self, image)
+
+    monkeypatch.setattr(Making, "_fidelity", scarce)
+    monkeypatch.setattr("maquette.studio.engine.at_once", lambda *_: 2)
+    session = engine.gallery.create()
+    job = engine.submit(request(packed, count=4, steps=2), "a", session)
+    with pytest.raises(MaquetteError, match="not enough memory"):
+        job.result()
+    kept = len(session.pictures())
+    assert engine.submit(request(packed, steps=1), "b").result()
+    assert job.state == "failed" and len(session.pictures()) == kept <= 2 and len(asked) <= 3
+
+
+def test_warnings_of_others_are_no_notes(engine, packed) -> None:
+    """The page warns in threads of its own while pictures are made."""
+    job = engine.submit(request(packed, steps=20), "a")
+    for event in job.events():
+        if isinstance(event, Progress):
+            with pytest.warns(MaquetteWarning, match="of somebody else"):
+                warnings.warn("of somebody else", MaquetteWarning, stacklevel=1)
+    assert job.state == "finished" and not job.notes
 
 
 def test_a_picture_that_cannot_be_kept_is_shown_all_the_same(engine, packed, monkeypatch) -> None:

@@ -89,3 +89,24 @@ def test_deleting_several_deletes_all_or_none(tmp_path) -> None:
     assert len(session.pictures()) == 2
     session.delete(names)
     assert session.pictures() == []
+
+
+def test_folders_of_others_stay_as_they_are(tmp_path) -> None:
+    """A gallery may be begun where somebody keeps other things."""
+    for folder in ("wp-content/uploads", "pictures", "a" * 31 + "/uploads"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "photo.jpg").write_bytes(b"mine")
+    Gallery(tmp_path)
+    assert len(list(tmp_path.rglob("photo.jpg"))) == 3
+
+
+def test_what_is_deleted_meanwhile_is_not_there(tmp_path, monkeypatch) -> None:
+    session = Gallery(tmp_path).create()
+    name = session.add(made(1), 1)
+    path = session.path(name)
+    path.unlink()
+    monkeypatch.setattr(session, "path", lambda name: path)  # found, and deleted before it is opened
+    with pytest.raises(MissingError, match="There is no picture"):
+        session.read(name)
+    monkeypatch.setattr("pathlib.Path.glob", lambda *_: iter([path]))
+    assert session.pictures() == []

@@ -43,6 +43,17 @@ def test_a_browser_shows_it_once_and_its_address_keeps_none(private) -> None:
     assert not away.headers.get("location", "/").startswith(("//", "http"))
 
 
+@pytest.mark.parametrize(
+    "before",
+    ['seen={"banner":true}', "name=Ada Lovelace", "city=Orléans", f"long={'x' * 6000}", "a[]=b", "maquette_token=old"],
+)
+def test_cookies_of_others_keep_nobody_out(before, private) -> None:
+    """Cookies are shared by all ports of a machine."""
+    for cookies in (f"{before}; {COOKIE}={TOKEN}", f"{COOKIE}={TOKEN}; {before}"):
+        assert private.get("/api", headers={"Cookie": cookies.encode("latin-1")}).status_code == 200
+    assert private.get("/api", headers={"Cookie": before.encode("latin-1")}).status_code == 401
+
+
 def test_other_sites_send_nothing(client) -> None:
     for origin in ("https://evil.example", "null", "http://127.0.0.1:9999", "http://[", ""):
         assert client.post("/api/sessions", headers={"origin": origin}).status_code == 403

@@ -27,6 +27,7 @@ from maquette.studio.page import build
 from maquette.studio.page.canvas import SIDE, editor_of, enlarged, looks_like_map, painted, reduced
 from maquette.studio.page.draw import Draw
 from maquette.studio.page.form import LAYERS, request_of
+from maquette.studio.page.keep import Keep
 from maquette.studio.page.learn import Learn
 from maquette.studio.page.making import place_scene
 from maquette.studio.page.strings import FOLDER, LANGUAGES, language_of
@@ -37,6 +38,11 @@ pytestmark = pytest.mark.usefixtures("closed_loops")
 @pytest.fixture(scope="module")
 def draw(engine) -> Draw:
     return opened(engine)
+
+
+def keep_of(draw) -> Keep:
+    with gr.Blocks(analytics_enabled=False), gr.Tabs() as tabs, gr.Tab("draw", id="draw"):
+        return Keep(opened(draw.page.engine), tabs)
 
 
 def test_every_language_has_every_word_with_the_same_gaps() -> None:
@@ -151,6 +157,43 @@ def test_errors_have_a_place(draw) -> None:
         "",
     ]
     assert set(draw.page.errors) == {"", "image", *(f"layers.{number}" for number in range(LAYERS))}
+
+
+def test_an_error_of_the_second_control_stands_beside_it(draw, engine) -> None:
+    """Also where the first is off, so that the request's first layer is the page's second."""
+    second = {"layers__0__use": False, "layers__1__use": True, "layers__1__canvas": strokes()}
+    with pytest.raises(MaquetteError, match="slots") as told:
+        list(draw.making.generate(values(draw, **second, layers__1__slots="1, 2, 3"), ""))
+    assert draw.page.place_of(told.value.field) == "layers.1"
+    engine.nets["broken"] = "scribble"
+    try:
+        with pytest.raises(MaquetteError, match="broken") as told:
+            list(draw.making.generate(values(draw, **second, layers__1__net="broken"), ""))
+    finally:
+        del engine.nets["broken"]
+    assert draw.page.place_of(told.value.field) == "layers.1"
+
+
+def test_stop_stops_all_of_a_visitor_and_nobody_else(draw) -> None:
+    fields = {**values(draw, layers__0__use=False), "steps": 40}
+    running = [draw.making.generate(fields, key) for key in ("mine", "mine", "another's")]
+    for one in running:
+        next(one)
+    draw.making.stop("mine")
+    ends = [[sentence for sentence, *_ in one][-1] for one in running]
+    assert ends == [WORDS("stopped"), WORDS("stopped"), WORDS("done")]
+    assert not draw.making._jobs, "nothing of them is kept"
+
+
+def test_chosen_pictures_are_deleted(draw) -> None:
+    keep, session = keep_of(draw), draw.page.engine.gallery.create()
+    list(draw.making.generate(values(draw, layers__0__use=False, count=3), session.key))
+    first, second, third = (entry.name for entry in session.pictures())
+    pictures, choice, said = keep._delete(session.key, [first, third])
+    assert [entry.name for entry in session.pictures()] == [second] and said == ""
+    assert len(pictures) == 1 and choice["choices"] == [second]
+    assert "Choose" in keep._delete(session.key, [])[2]
+    assert "There is no picture" in keep._delete(session.key, [first])[2]
 
 
 def test_generate_tells_of_steps_and_stop_stops(draw) -> None:

@@ -56,6 +56,25 @@ def test_parts_that_no_speed_has_come_back_until_a_speed_is_chosen(draw) -> None
     assert not draw._faster("draft", again["rest"])[2].keys() & NEUTRAL.keys()
 
 
+def test_a_picture_with_more_than_a_slider_shows_comes_back(draw) -> None:
+    (first,) = mq.generate(draw.page.engine.studio.base, "a tree", steps=2, guidance=25, batch_size=1)
+    again = restored(draw, first)["guidance"]
+    assert again["value"] == 25 <= again["maximum"]
+    assert np.array_equal(made(draw, {**restored(draw, first), "guidance": again["value"]}), first)
+
+
+def test_a_picture_of_another_base_is_not_restored(draw) -> None:
+    (first,) = mq.generate(draw.page.engine.studio.base, "a tree", steps=1, batch_size=1)
+    first.info[KEY] = (
+        first.info[KEY]
+        .replace('"name": "diorama"', '"name": "another"')
+        .replace('"base": "diorama"', '"base": "another"')
+    )
+    assert "another" in first.info[KEY]
+    with pytest.raises(MaquetteError, match="another"):
+        restored(draw, first)
+
+
 @pytest.mark.parametrize(("image", "size"), [((192, 64), (192, 64)), ((140, 70), (128, 64)), ((128, 128), (128, 128))])
 def test_without_a_size_the_picture_has_that_of_the_ready_map(draw, image, size) -> None:
     noise = Image.effect_noise(image, 60).point(lambda level: 255 * (level > 128)).convert("RGB")

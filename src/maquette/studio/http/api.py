@@ -130,8 +130,8 @@ def _add_maps(routes: APIRouter, engine: Engine) -> None:
         return await run_in_threadpool(detected, values, session_of(engine, request))
 
     def detected(values: Mapping[str, Any], session: Session | None) -> dict[str, Any]:
-        image = _picture(values, "picture", engine, session)
         with engine.detectors.room():
+            image = _picture(values, "picture", engine, session)
             found = engine.detectors.detect(_text(values, "detector"), image, _options(values))
         return {"text": found} if isinstance(found, str) else {"png": text_of(found)}
 
@@ -141,8 +141,8 @@ def _add_maps(routes: APIRouter, engine: Engine) -> None:
         return await run_in_threadpool(compared, values, session_of(engine, request))
 
     def compared(values: Mapping[str, Any], session: Session | None) -> dict[str, Any]:
-        image, map_ = (_picture(values, name, engine, session) for name in ("picture", "map"))
         with engine.detectors.room():
+            image, map_ = (_picture(values, name, engine, session) for name in ("picture", "map"))
             return asdict(engine.detectors.fidelity(_text(values, "condition"), image, map_, _options(values)))
 
 

@@ -148,11 +148,15 @@ class Translation:
 
     def thresholds(self, condition: str, *values: Any) -> dict[str, Any]:
         """The detector's options that the two thresholds stand for."""
-        given = [value for value in values if problem(value, float) is None and value > 0]
         names = self._options_of.get(condition, ())
-        if given and not names:
-            self.notes.append(f"The thresholds of {condition!r} have no counterpart here and were left out.")
-        return dict(zip(names, map(float, given), strict=False)) if len(given) == len(names) else {}
+        given = [value for value in values if value is not None and value != -1]  # -1: as the detector has it
+        known = [float(value) for value in given if problem(value, float) is None and value > 0]
+        if known and len(known) == len(names):
+            return dict(zip(names, known, strict=True))
+        if given:
+            needed = f"takes {len(names)} above 0" if names else "has no counterpart for them"
+            self.notes.append(f"The thresholds {given} were left out: {condition!r} {needed}.")
+        return {}
 
 
 def router(engine: Engine) -> APIRouter:

@@ -1,5 +1,6 @@
 """The studio's page, in the languages of `strings`: one address for each, and / leads to the visitor's own."""
 
+import secrets
 from pathlib import Path
 
 import gradio as gr
@@ -55,7 +56,7 @@ def build(engine: Engine, language: str = "en", trainings: Trainings | None = No
 
         def enter(known: str | None) -> str:
             session = making.session(known)
-            return session.key if session else known or ""
+            return session.key if session else known or secrets.token_urlsafe(24)
 
         entered = blocks.load(enter, key, key, api_visibility="private")
         entered.then(keep.kept, key, keep.shown, api_visibility="private")

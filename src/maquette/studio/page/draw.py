@@ -49,8 +49,9 @@ class Draw:
         engine = self.page.engine
         record = read_record(content, engine.limits)
         request = Request.read(request_values(record, engine.nets), engine.limits)
+        request.check(engine.studio.base, engine.nets)
         fields = fields_of(request, engine, self.words)
-        return {self.page.inputs[name]: value for name, value in fields.items()}
+        return {self.page.inputs[name]: _in_reach(self.page.inputs[name], value) for name, value in fields.items()}
 
     def offered(self) -> Updates:
         """The ControlNets that are there to choose from now."""
@@ -229,6 +230,13 @@ class Draw:
             return {**self.restored(png_of(image)), self.looking.said: self.words("restored")}
         except MaquetteError as error:
             return {self.looking.said: f"⚠ {error}"}
+
+
+def _in_reach(field: Any, value: Any) -> Any:
+    """A value for a field; a slider that ends before it is made longer."""
+    if not isinstance(field, gr.Slider) or value is None or field.minimum <= value <= field.maximum:
+        return value
+    return gr.update(value=value, minimum=min(field.minimum, value), maximum=max(field.maximum, value))
 
 
 def _at_hand(source: str) -> tuple[Any, Any]:

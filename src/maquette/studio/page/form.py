@@ -5,7 +5,8 @@ what it is shown. A record's further settings, which the page does not show, tra
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, get_args
 
 from PIL import Image
@@ -43,10 +44,31 @@ def request_of(values: Mapping[str, Any], engine: Engine, words: Strings) -> Req
         asked |= {"image": image, **_mask(values, "image", engine, words)}
     else:
         del asked["strength"]
-    asked["layers"] = [
-        layer_values(values, number, engine, words) for number in range(LAYERS) if values[f"layers.{number}.use"]
-    ]
-    return Request.read(asked, engine.limits)
+    asked["layers"] = [layer_values(values, number, engine, words) for number in used(values)]
+    with on_page(values):
+        return Request.read(asked, engine.limits)
+
+
+def used(values: Mapping[str, Any]) -> list[int]:
+    """The controls in use, of which a request's layers are made."""
+    return [number for number in range(LAYERS) if values[f"layers.{number}.use"]]
+
+
+@contextmanager
+def on_page(values: Mapping[str, Any]) -> Iterator[None]:
+    """Errors about a layer of a request are about the control that it was made of."""
+    try:
+        yield
+    except MaquetteError as error:
+        error.field = control_of(error.field, values)
+        raise
+
+
+def control_of(field: str | None, values: Mapping[str, Any]) -> str | None:
+    """The page's name for a field of a request, such as "layers.2.weight" for the second layer's where 0 and 2 are."""
+    part, _, rest = (field or "").partition(".")
+    number, _, name = rest.partition(".")
+    return f"layers.{used(values)[int(number)]}.{name}" if part == "layers" and number.isdecimal() else field
 
 
 def layer_values(values: Mapping[str, Any], number: int, engine: Engine, words: Strings) -> Values:

@@ -34,11 +34,14 @@ class Keep:
         )  # fmt: skip
         refresh = gr.Button(words("refresh"), size="sm", elem_id="refresh")
         self.choice = gr.CheckboxGroup([], label=words("choose"), elem_id="choose")
-        zip_ = gr.Button(words("zip"), elem_id="zip")
+        with gr.Row():
+            zip_ = gr.Button(words("zip"), elem_id="zip")
+            delete = gr.Button(words("delete"), elem_id="delete")
         self.archive = gr.File(label=words("archive"), interactive=False, visible=False, elem_id="archive")
         self.shown = [self.gallery, self.choice]
         refresh.click(self.kept, draw.key, self.shown, api_visibility="private")
         zip_.click(self._zip, [draw.key, self.choice], [self.archive, self.said], api_visibility="private")
+        delete.click(self._delete, [draw.key, self.choice], [*self.shown, self.said], api_visibility="private")
         restored = [*draw.page.inputs.values(), draw.looking.said, self.said, tabs]
         self.dropped.upload(self._restore, self.dropped, restored, api_visibility="private")
 
@@ -57,6 +60,15 @@ class Keep:
             return gr.skip(), f"⚠ {error}"
         path = save_bytes_to_cache(content, "maquette.zip", self.archive.GRADIO_CACHE)
         return gr.update(value=path, visible=True), ""
+
+    def _delete(self, key: str | None, names: list[str]) -> tuple[Any, Any, str]:
+        session = self.making.session(key)
+        try:
+            if session and names:
+                session.delete(names)
+        except MaquetteError as error:  # already deleted on another page
+            return (*self.kept(key), f"⚠ {error}")
+        return (*self.kept(key), "" if names else f"⚠ {self.draw.words('not_chosen')}")
 
     def _restore(self, content: bytes) -> dict[Any, Any]:
         try:

@@ -12,7 +12,7 @@ from maquette.studio.engine import Engine
 from maquette.studio.gallery import MissingError, Session
 from maquette.studio.jobs import Ended, Event, Finished, Job, Note, Progress, Queued
 from maquette.studio.page.canvas import editor_of
-from maquette.studio.page.form import advice, layer_values, request_of, size_of
+from maquette.studio.page.form import advice, control_of, layer_values, on_page, request_of, size_of
 from maquette.studio.page.strings import Strings
 from maquette.studio.requests.request import Request
 
@@ -24,7 +24,7 @@ class Making:
 
     def __init__(self, engine: Engine, words: Strings) -> None:
         self.engine, self.words = engine, words
-        self._jobs: dict[str, Job] = {}  # by the session's key
+        self._jobs: set[tuple[str, Job]] = set()  # each with its session's key
 
     def session(self, key: str | None) -> Session | None:
         """A visitor's session, a new one for a key that is unknown; None where no pictures are kept."""
@@ -61,25 +61,28 @@ class Making:
 
         Raises `MaquetteError` with the field that it is about.
         """
-        session = self.session(key)
-        job = self.engine.submit(
-            request_of(values, self.engine, self.words), session.client if session else key, session
-        )
-        self._jobs[key] = job
+        session, request = self.session(key), request_of(values, self.engine, self.words)
+        with on_page(values):
+            job = self.engine.submit(request, session.client if session else key, session)
+        self._jobs.difference_update([one for one in list(self._jobs) if one[1].ended])
+        self._jobs.add((key, job))
         shown: Shown = []
         for event in job.events():
             if isinstance(event, Finished):
                 shown.append((event.image, self._caption(event)))
-            if isinstance(event, Ended) and event.kind == "failed":
-                error = MaquetteError(event.sentence)
-                error.field = event.field
-                raise error
+            if isinstance(event, Ended):
+                self._jobs.discard((key, job))
+                if event.kind == "failed":
+                    error = MaquetteError(event.sentence)
+                    error.field = control_of(event.field, values)
+                    raise error
             yield self.sentence(event), list(shown), event.preview if isinstance(event, Progress) else None
 
     def stop(self, key: str) -> None:
-        """Stop the session's request at its next step."""
-        if key in self._jobs:
-            self._jobs[key].cancel()
+        """Stop the session's requests at their next step."""
+        for own, job in list(self._jobs):
+            if own == key:
+                job.cancel()
 
     def sentence(self, event: Event) -> str:
         """An event in words."""
