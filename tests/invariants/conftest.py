@@ -28,6 +28,8 @@ def settings(tmp_path, monkeypatch):
         }
         idle = {"evaluate_every": "held_out", "cache": "cache_folder"}
         unused = [needs for name, needs in idle.items() if name in changes and not changes[name]]
+        if changes.get("crop") == "random" and not changes.get("buckets"):  # which are not cached
+            unused.append("cache_folder")
         return mq.TrainingConfig(
             **{name: value for name, value in {**defaults, **changes}.items() if name not in unused}
         )

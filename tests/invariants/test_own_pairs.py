@@ -142,6 +142,20 @@ def test_running_out_of_memory_says_what_fits(base, settings, tmp_path, monkeypa
     mq.train(settings(batch_size=8, accumulation=4, evaluate_every=0, output=tmp_path / "fits"), base)
 
 
+def test_an_unreadable_image_ends_no_training_in_buckets(base, settings, tmp_path) -> None:
+    """Also where no other image has the shape that it would have: another row takes its place."""
+    pairs = write_pairs(tmp_path / "pairs", 12)
+    (pairs / "5.png").write_bytes(b"no image")
+    run = mq.train(settings(buckets=True, broken=0.2, evaluate_every=0, max_steps=12), base)
+    assert "5.png" in (run / "broken.jsonl").read_text()
+
+
+def test_a_shard_of_one_process_has_no_effect(base, settings, tmp_path) -> None:
+    write_pairs(tmp_path / "pairs")
+    with pytest.warns(MaquetteWarning, match="shard has no effect in one process"):
+        mq.train(settings(shard=True, precision="bfloat16", evaluate_every=0, max_steps=1), base)
+
+
 def test_continuing_from_another_controlnet(base, settings, tmp_path) -> None:
     """Its weights and its contract are kept."""
     write_pairs(tmp_path / "pairs")

@@ -27,7 +27,10 @@ STUDIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "coarse": ("how far shapes are kept where the control ends early", ("nets", *TESTED)),
     "transfer": ("whether a ControlNet serves a base that was fine-tuned", ("nets", *TRANSFERRED, *TESTED)),
     "methods": ("how other methods follow after as many steps", ("conditions", "methods", *TRAINED, "tested")),
-    "convergence": ("whether a ControlNet converges suddenly, and when", ("conditions", "every", "levers", *TRAINED)),
+    "convergence": (
+        "whether a ControlNet converges suddenly, and when",
+        ("conditions", "every", "levers", *TRAINED, "tested"),
+    ),
 }
 """By name: the question, and the settings that the study uses."""
 

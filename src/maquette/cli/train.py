@@ -87,11 +87,19 @@ def _defaults(recipe: str, output: Path, resume: bool | None) -> Given:
     """The settings that flags override."""
     if resume:
         saved = TrainingConfig.load(output / CONFIG)
-        if recipe.partition("/")[0] == "diorama" and recipe != f"diorama/{saved.condition}":
-            raise MaquetteError(f"The run in {str(output)!r} trains diorama/{saved.condition}, not {recipe}.")
         given = Given.of(TrainingConfig, vars(saved))
-        return Given.of(TrainingConfig, read_settings(Path(recipe))).over(given) if _is_settings(recipe) else given
+        if _is_settings(recipe):
+            return Given.of(TrainingConfig, read_settings(Path(recipe))).over(given)
+        trained = saved.data.source or f"diorama/{saved.condition}"
+        if recipe != trained and not _same_path(recipe, trained):
+            raise MaquetteError(f"The run in {str(output)!r} trains on {trained}, not on {recipe}; resume it on these.")
+        return given
     return Given.of(TrainingConfig, _settings_in(recipe))
+
+
+def _same_path(one: str, other: str) -> bool:
+    """Whether two names are of one file or folder that exists."""
+    return Path(one).exists() and Path(one).resolve() == Path(other).resolve()
 
 
 def _settings_in(recipe: str) -> dict[str, Any]:

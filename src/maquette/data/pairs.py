@@ -163,8 +163,9 @@ class SourcePairs:
         return self.source[row].text
 
     def conflicting(self, row: int) -> str:
-        """Another row's text. Raises `RowError` if that row cannot be parsed."""
-        return self.text(int(np.random.default_rng(row).integers(len(self))))
+        """Another row's text, its own where there is no other. Raises `RowError` if that row cannot be parsed."""
+        others = max(len(self) - 1, 1)
+        return self.text((row + 1 + int(np.random.default_rng(row).integers(others))) % len(self))
 
     def image(self, row: int, view: CropView) -> Image.Image:
         without_condition = replace(self.source[row], condition=None)

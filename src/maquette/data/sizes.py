@@ -18,7 +18,7 @@ Sizes = NDArray[np.int32]
 
 AT_ONCE = 8192  # images whose sizes are read, and kept, together
 DIGEST = 16  # bytes of a key
-UNREADABLE, SQUARE = 0, 1  # the sides that are kept, and used, for an image that cannot be read
+UNREADABLE, SQUARE = 0, 1  # the sides that are kept for an image that cannot be read, and used where none can be
 
 
 class Kept(Protocol):
@@ -34,7 +34,8 @@ class Kept(Protocol):
 def read_sizes(source: Source, kept: Kept | None = None) -> Sizes:
     """Width and height of each image, (n, 2), in pixels.
 
-    An image that cannot be read, which is reported when its row is loaded, counts as a square.
+    An image that cannot be read, which is reported when its row is loaded, counts as of the size that most others have,
+    since another row of its size takes its place.
 
     Args:
         kept: sizes of earlier starts, which are read anew where the size, time or inode of a file has changed, and
@@ -45,7 +46,17 @@ def read_sizes(source: Source, kept: Kept | None = None) -> Sizes:
         for start in range(0, len(source), AT_ONCE):
             rows = range(start, min(start + AT_ONCE, len(source)))
             sizes[rows.start : rows.stop] = _part(source, rows, pool, kept)
-    return np.where(sizes == UNREADABLE, SQUARE, sizes).astype(np.int32)
+    sizes[sizes[:, 0] == UNREADABLE] = _most_frequent(sizes[sizes[:, 0] != UNREADABLE])
+    return sizes
+
+
+def _most_frequent(sizes: Sizes) -> Sizes:
+    """The size that most images have, (2,); a square where there is none."""
+    if not len(sizes):
+        return np.array([SQUARE, SQUARE], np.int32)
+    found, counts = np.unique(sizes, axis=0, return_counts=True)
+    most: Sizes = found[counts.argmax()]
+    return most
 
 
 def _part(source: Source, rows: range, pool: Executor, kept: Kept | None) -> Sizes:

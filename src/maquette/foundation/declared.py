@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from maquette.errors import MaquetteError
-from maquette.foundation.settings import problem
+from maquette.foundation.settings import in_digits, problem
 
 REQUIRED: Any = MISSING
 
@@ -69,7 +69,7 @@ class Setting:
             return self.allowed
         bounds = [
             *([] if self.low is None or self.high is not None else [f"{self.low:g} or more"]),
-            *([] if self.low is None or self.high is None else [f"{self.low:g} to {self.high:g}"]),
+            *([] if self.low is None or self.high is None else [f"{self.low:g} to {in_digits(self.high)}"]),
             *([] if self.above is None else [f"above {self.above:g}"]),
             *([] if self.below is None else [f"below {self.below:g}"]),
         ]

@@ -120,7 +120,7 @@ def image_grid(
     tile: int | None = None,
     gap: int = 2,
 ) -> Image.Image:
-    """Images in rows of any lengths on one sheet, RGB.
+    """Images in rows of any lengths on one sheet, RGB; those that are not square get margins.
 
     Args:
         labels: a short label to the left of each row.
@@ -142,7 +142,7 @@ def image_grid(
             painter.text((6, top + tile / 2), labels[r], INK, font, anchor="lm")
         for c, image in enumerate(row):
             x = left + c * (tile + gap)
-            canvas.paste(image.resize((tile, tile), Image.Resampling.LANCZOS), (x, top))
+            canvas.paste(ImageOps.pad(image, (tile, tile), Image.Resampling.LANCZOS, PAPER), (x, top))
             if captions and c < len(captions[r]):
                 painter.multiline_text((x + 2, top + tile + 3), _wrapped(captions[r][c], font, tile - 4), INK, font)
     return canvas

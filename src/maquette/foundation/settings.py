@@ -128,7 +128,12 @@ def _is_number(value: Any, low: float | None, high: float | None) -> bool:
     return math.isfinite(number) and (low is None or number >= low) and (high is None or number <= high)
 
 
+def in_digits(bound: float) -> str:
+    """A bound as it is written: large whole numbers in full."""
+    return f"{bound:,}" if isinstance(bound, int) and bound >= 10**6 else f"{bound:g}"
+
+
 def _range(low: float | None, high: float | None) -> str:
     if low is None:
         return "" if high is None else f" up to {high:g}"
-    return f" of {low:g} or more" if high is None else f" from {low:g} to {high:g}"
+    return f" of {low:g} or more" if high is None else f" from {low:g} to {in_digits(high)}"

@@ -58,6 +58,8 @@ class DiffusersSampler:
         self._scheduler = scheduler
         self.steps, self.order = taken, scheduler.order
         self.times = scheduler.timesteps[(steps - taken) * scheduler.order :]
+        if hasattr(scheduler, "set_begin_index"):  # timesteps may repeat, so that they do not tell the step
+            scheduler.set_begin_index((steps - taken) * scheduler.order)
         # Ancestral samplers add noise in every step.
         self._adds_noise = "generator" in inspect.signature(scheduler.step).parameters
 

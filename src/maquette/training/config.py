@@ -50,12 +50,13 @@ class TrainingConfig:
         1000,
         "Optimizer steps; all other settings in steps count these too.",
         1,
+        10**12,
         may_differ=When(  # with cosine decay, the last step determines every learning rate
             "with a constant learning rate", lambda config: config.optimizer.decay == "constant"
         ),
     )
     checkpoint_every: int = setting(250, "Steps between checkpoints; the last two are kept.", 1, may_differ=True)
-    seed: int = setting(0, "Seed of all randomness in the run.", 0)
+    seed: int = setting(0, "Seed of all randomness in the run.", 0, 2**63 - 1)
     resume: bool = setting(False, "Resume from the last checkpoint in `output`.", may_differ=True)
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)

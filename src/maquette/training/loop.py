@@ -1,6 +1,7 @@
 """The training loop."""
 
 import itertools
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from maquette.base import Base
 from maquette.checkpoints.save import save_base
 from maquette.controlnet.network import ControlNet
+from maquette.errors import MaquetteWarning
 from maquette.training.config import STATES, TrainingConfig
 from maquette.training.data import latent_cache
 from maquette.training.data.batch_sampler import batches as batches_of
@@ -46,6 +48,8 @@ def train(config: TrainingConfig, base: Base | None = None) -> Path:
     world = World(config.hardware.device)
     config = with_rate_of_run(config)
     check_folder(config)
+    if config.hardware.shard and world.count == 1:
+        warnings.warn("shard has no effect in one process; start several (torchrun).", MaquetteWarning, stacklevel=2)
     check_shares(config.data.batch_size, config.hardware.accumulation, world.count)
     world.barrier()  # no process may write before all have checked the folder
     base, net = open_networks(config, base, str(world.device))
@@ -67,12 +71,12 @@ def _train(config: TrainingConfig, base: Base, net: ControlNet, world: World, ra
     run = Run.begin(config, data, monitor, world, start, log)
     state.enter(stage_of(config.model, start, run.settled_at))
     run.print(rate)
-    run.measure_start(state)
     with (
         stop_signal(world) as received,
         faster_attention(base.device, *state.networks),
         checkpointed(config.hardware.gradient_checkpointing, *state.networks),
     ):
+        run.measure_start(state)
         for step in run.steps(start):
             if state.enter(stage := stage_of(config.model, step, run.settled_at)):
                 run.print(f"step {step}: training {stage}")

@@ -115,6 +115,10 @@ def without_effect(items: Iterable[tuple[Setting, Any]]) -> list[str]:
     if not detects(values["condition"], values["data"], values["detect"]):
         why = "without detect" if values["data"] else f"on the diorama's {values['condition']}, which is exact"
         messages += [f"{name} has no effect {why}." for name in sorted(changed) if name.startswith("detect_")]
+    if "prompt_conflict" in changed and values["prompt_drop"] == 1:
+        messages.append("prompt_conflict has no effect with prompt_drop = 1: no prompt is left.")
+    if "cache_folder" in changed and values["crop"] == "random" and not values["buckets"]:
+        messages.append("cache_folder has no effect with random crops, which are not cached.")
     for name in ("reconnect", "unlock_at"):
         if isinstance(values[name], int) and values[name] >= values["max_steps"]:
             messages.append(f"{name} has no effect at {values[name]}, after the last step.")

@@ -19,3 +19,9 @@ def test_a_caption_cut_short_stays_below_its_image() -> None:
     sheet = image_grid([[red, red]], captions=[[caption, ""]])
     right = sheet.crop((2 + 224 + 2, 2 + 224, *sheet.size)).getcolors()
     assert right is not None and len(right) == 1
+
+
+def test_images_keep_their_shape() -> None:
+    wide = Image.new("RGB", (256, 64), "red")
+    sheet = image_grid([[wide, wide]], tile=64)
+    assert [sheet.getpixel((34, y)) == (255, 0, 0) for y in (8, 34, 60)] == [False, True, False]

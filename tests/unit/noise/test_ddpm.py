@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler
 
 from maquette.errors import MaquetteError
 from maquette.noise.ddpm import DDPM
@@ -57,6 +57,29 @@ def test_a_sampler_steps_like_diffusers(name, scheduler_class, strength) -> None
         x = sampler.step(scaled.sin(), time, x)
     assert torch.equal(x, theirs)
     assert torch.equal(sampler.noised(X0, NOISE, len(sampler.times)), X0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps", "strength"),
+    [({"rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}, 25, 1.0), ({}, 100, 0.1),
+     ({"beta_schedule": "squaredcos_cap_v2"}, 8, 1.0)],
+)  # fmt: skip
+def test_karras_steps_that_share_a_time_are_all_taken(changes, steps, strength) -> None:
+    """Its noise levels are rounded to whole times, of which several may be one; diffusers' pipelines count steps."""
+    config = {**CONFIG, **changes}
+    known = {key: value for key, value in config.items() if key != "_class_name"}
+    scheduler = DPMSolverMultistepScheduler.from_config(known, use_karras_sigmas=True)
+    scheduler.set_timesteps(steps)
+    first = steps - int(steps * strength)
+    assert len(set(scheduler.timesteps.tolist())) < steps
+    scheduler.set_begin_index(first)
+    sampler = DDPM(config).sampler("dpm++-karras", steps, 1, strength)
+    x = sampler.start(NOISE, X0 if first else None)
+    theirs = scheduler.add_noise(X0, NOISE, scheduler.timesteps[first : first + 1].expand(3)) if first else NOISE
+    for time in sampler.times:
+        theirs = scheduler.step(theirs.sin(), time, theirs).prev_sample
+        x = sampler.step(x.sin(), time, x)
+    assert torch.equal(x, theirs)
 
 
 def test_each_row_has_its_own_fresh_noise() -> None:

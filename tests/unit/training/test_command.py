@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from tests.own_pairs import write_pairs
 from typer.testing import CliRunner
 
 from maquette.cli.main import app
@@ -58,6 +59,16 @@ def test_flags(settings) -> None:
     assert settings("diorama/canny", "--size", "128x64") == settings("diorama/canny", "--set", "data.size=128x64")
     assert settings("diorama/canny", "--size", "128x64").data.size == (128, 64)
     assert settings("diorama/canny", "--connect", "middle", "--reconnect", "converged").model.reconnect == "converged"
+
+
+def test_a_resumed_run_names_the_data_that_it_was_started_on(settings, tmp_path) -> None:
+    for folder in ("mine", "others"):
+        write_pairs(tmp_path / folder, 2)
+    TrainingConfig(condition="rings", data="mine", output="run").save(tmp_path / "run" / "training.json")
+    assert settings("mine", "--resume").data.source == settings(str(tmp_path / "mine"), "--resume").data.source
+    for other in ("others", "nonsense", "diorama/canny"):
+        with pytest.raises(MaquetteError, match=f"trains on mine, not on {other}"):
+            settings(other, "--resume")
 
 
 def test_set_with_and_without_a_table(settings) -> None:

@@ -132,13 +132,19 @@ def test_settings_without_effect_are_named() -> None:
     assert without_effect(config(connect="middle", reconnect=1000).items()) == [
         "reconnect has no effect at 1000, after the last step."
     ]
+    assert without_effect(config(prompt_conflict=0.5, prompt_drop=1.0).items()) == [
+        "prompt_conflict has no effect with prompt_drop = 1: no prompt is left."
+    ]
+    assert without_effect(config(data="x", crop="random", cache_folder="y").items()) == [
+        "cache_folder has no effect with random crops, which are not cached."
+    ]
     assert without_effect(config(data="x", scenes=3).items()) == ["scenes has no effect with custom data."]
 
 
 BOUNDS = {
-    **dict.fromkeys(("max_steps", "checkpoint_every", "scenes", "batch_size", "shuffle_window", "accumulation"), 1),
+    **dict.fromkeys(("checkpoint_every", "scenes", "batch_size", "shuffle_window", "accumulation"), 1),
     **dict.fromkeys(("held_out", "blocks", "reconnect"), 1),
-    **dict.fromkeys(("seed", "workers", "unlock_at", "warmup", "evaluate_every", "stop_after", "keep_every"), 0),
+    **dict.fromkeys(("workers", "unlock_at", "warmup", "evaluate_every", "stop_after", "keep_every"), 0),
 }
 SHARES = ("flip", "prompt_drop", "prompt_conflict", "condition_drop", "broken")
 POSITIVE = ("learning_rate", "clip", "unlock_learning_rate")
@@ -172,6 +178,10 @@ WRONG = [
     *((name, 3, f"{name} is a text, not 3") for name in TEXTS),
     *((name, "paper-like", f"{name} cannot be 'paper-like'") for name in CHOICES),
     ("detect_options", 3, "detect_options is a table of a detector's options, such as {low = "),
+    ("max_steps", 0, "max_steps is a whole number from 1 to 1,000,000,000,000, not 0"),
+    ("max_steps", 10**30, "max_steps is a whole number from 1 to 1,000,000,000,000, not 1"),
+    ("seed", -1, "seed is a whole number from 0 to 9,223,372,036,854,775,807, not -1"),
+    ("seed", 2**64, "seed is a whole number from 0 to 9,223,372,036,854,775,807, not 18446744073709551616"),
     ("size", 32, "size is a whole number of 64 or more, or two, not 32"),
 ]
 

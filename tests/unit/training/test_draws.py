@@ -41,6 +41,13 @@ def test_prompts_conflict_at_their_rate_and_nothing_else_changes(tmp_path) -> No
     assert others == pytest.approx(0.5 * 0.6 * 400, abs=40)
 
 
+def test_a_conflicting_prompt_is_another_row_s(tmp_path) -> None:
+    for count in (2, 4, 10):
+        pairs = samples(write_pairs(tmp_path / str(count), count)).pairs
+        assert all(pairs.conflicting(row) != pairs.text(row) for row in range(count))
+    assert samples(write_pairs(tmp_path / "one", 1)).pairs.conflicting(0) == "a", "where there is no other"
+
+
 def test_the_randomness_of_a_sample_depends_on_its_index_only(tmp_path) -> None:
     dataset = samples(write_pairs(tmp_path / "pairs"))
     first, again, later, beside = (dataset[SampleIndex(*place, 3)] for place in ((5, 2), (5, 2), (6, 2), (5, 3)))
