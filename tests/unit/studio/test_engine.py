@@ -5,10 +5,14 @@ import time
 import warnings
 
 import pytest
+from tests.conftest import tiny_base
+from tests.tiny_union import published_union
 from tests.unit.studio.conftest import LIMITS, request
 
 import maquette as mq
+from maquette.checkpoints.save import save_base
 from maquette.errors import MaquetteError, MaquetteWarning
+from maquette.sampling.metadata import KEY
 from maquette.studio.arguments import controls_of
 from maquette.studio.engine import Engine, StoppingError, offered
 from maquette.studio.gallery import Gallery
@@ -234,3 +238,18 @@ def test_what_is_offered() -> None:
     assert nets == {"org/net": "canny", "runs/depth": "depth"}
     assert offered("diorama", ["canny=runs/mine"])["diorama/canny"] == "canny"
     assert next(iter(offered("diorama", ["canny=runs/mine"]))) == "runs/mine"
+
+
+def test_a_union_is_told_the_kind_of_its_condition(packed, tmp_path) -> None:
+    base = tiny_base("sdxl")
+    save_base(base, tmp_path / "base")
+    published_union(base.backbone.unet).save_pretrained(tmp_path / "union")
+    nets = [f"canny={tmp_path / 'union'}"]
+    union = Engine(str(tmp_path / "base"), "cpu", LIMITS, nets=nets, dtype="float32")
+    try:
+        asked = request(packed, steps=1, size=[64, 64], prompt="a b")
+        (made,) = union.submit(asked, "a").result()
+        (other,) = union.submit({**asked, "layers": []}, "a").result()
+    finally:
+        union.close()
+    assert '"type": "canny"' in made.image.info[KEY] and made.image.tobytes() != other.image.tobytes()
