@@ -7,7 +7,7 @@ from html import escape
 from maquette.studio.page.strings import Strings
 from maquette.training.monitor.metrics_log import Line, Log
 
-WIDTH, LEFT, RIGHT = 640, 46, 12
+WIDTH, LEFT, RIGHT = 640, 64, 12
 TOP, BETWEEN, BOTTOM = 14, 34, 30
 HEIGHTS = (150, 70)  # of the panels: of the score, and of the loss
 
