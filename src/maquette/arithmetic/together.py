@@ -87,8 +87,7 @@ class Together:
         Raises what one of them raised, when all are done.
 
         Args:
-            around: a context for each turn of a function, by its number: what it does to the whole process, such as
-                catching warnings, holds for that function alone.
+            around: a context for each turn of a function, by its number, in the caller's thread.
         """
         if len(works) == 1:
             with around(0):
