@@ -11,8 +11,8 @@ from PIL import Image
 from tests.unit.checkpoints.test_original import model, tokenizer, whole  # noqa: F401
 
 import maquette as mq
-from maquette.checkpoints import original
 from maquette.checkpoints.info import info
+from maquette.checkpoints.original import stable_diffusion as original
 from maquette.errors import MaquetteError, MaquetteWarning
 from maquette.formats.write import write_weights
 from maquette.sampling.metadata import Record

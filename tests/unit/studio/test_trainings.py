@@ -210,7 +210,7 @@ def test_the_curve_is_drawn_to_scale(trainings, scores) -> None:
     assert (figure.find("./g[@class='sudden']") is not None) == (scores == JUMP)
     if scores == JUMP:
         assert WORDS("sudden", dated[0]) in html and dated[0] == 200
-        assert points[8][0] - points[0][0] == pytest.approx((640 - 46 - 12) / 2, abs=0.2), "step 200 of 400 is half way"
+        assert points[8][0] - points[0][0] == pytest.approx((640 - 64 - 12) / 2, abs=0.2), "step 200 of 400 is half way"
 
 
 def test_names_do_not_become_markup(trainings) -> None:
