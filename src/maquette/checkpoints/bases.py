@@ -53,7 +53,8 @@ def load_base(
             U-Net and ControlNets, then the autoencoder. Slower by the time it takes to move them. Images are decoded
             one by one, and in bands of rows, on the CPU too: the same up to rounding, in about twice the time.
         prediction: for files that do not say it: see `load_original_base`.
-        tokenizer: for files, which contain none: its folder, or its name on the Hub.
+        tokenizer: for files, which contain none: its folder, or its name on the Hub; for Stable Diffusion 3 also a
+            folder that has all three below it, as a base in diffusers' format.
         token: access token for private repositories on the Hub.
 
     Raises `MaquetteError` for an unknown name, an unavailable device, or a missing or broken part.

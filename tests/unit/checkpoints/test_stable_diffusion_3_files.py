@@ -214,3 +214,5 @@ def test_maps_of_a_net_of_3_5_large_are_encoded_as_published(kind, tmp_path) -> 
             again = mq.load_controlnet(tmp_path / folder, base)
             assert torch.allclose(again.condition_input(maps, base.encode_maps), expected, atol=1e-5)
     assert ("encoded range" in info(path)) == (kind != "blur")
+    save_file({**load_file(path), "control_type": torch.tensor(1e30)}, path)
+    assert mq.load_controlnet(path, base).contract.encoded_range is None, "an unknown number says nothing"

@@ -86,7 +86,8 @@ def stated_contract(weights: Weights) -> dict[str, Any]:
     For edges the autoencoder is given 0.5 + 127.5 a instead of 2 a - 1, as their model card does; of depth 1 - a, as
     ComfyUI does, since these nets were trained on maps that grow darker towards the eye.
     """
-    kind = round(float(weights[_KIND].flatten()[0])) if weights.shapes.get(_KIND) in ((), (1,)) else 0
+    is_told = is_original_control(weights) and weights.shapes.get(_KIND) in ((), (1,))
+    kind = float(weights[_KIND].flatten()[0]) if is_told else 0
     if kind == _CANNY:
         return {"encoded_range": [0.5, 128.0], "categorical": False, "lines": True}
     return {"encoded_range": [1.0, -1.0], "categorical": False} if kind == _DEPTH else {}
