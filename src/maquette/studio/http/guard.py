@@ -90,9 +90,7 @@ class Guard:
 
     def _is_known(self, scope: Scope, headers: dict[str, str]) -> bool:
         kind, _, shown = headers.get("authorization", "").partition(" ")
-        cookies = [
-            one.strip().partition("=") for one in headers.get("cookie", "").split(";")
-        ]  # others' may be any text
+        cookies = [one.strip().partition("=") for one in headers.get("cookie", "").split(";")]  # others may be any text
         candidates = [shown if kind.lower() == "bearer" else "", self._in_query(scope)]
         candidates += [value for name, _, value in cookies if name == COOKIE]
         return any(secrets.compare_digest(one.encode(), str(self._token).encode()) for one in candidates)
