@@ -18,6 +18,7 @@ from maquette.arithmetic.attention import OnceForText
 from maquette.arithmetic.halves import once
 from maquette.arithmetic.processor import has_tiles
 from maquette.arithmetic.products import linear
+from maquette.arithmetic.residual import is_plain, residual
 from maquette.arithmetic.together import by_picture, rows_of_one
 from maquette.arithmetic.upsampling import upsampled
 from maquette.arithmetic.winograd import DOUBLED, convolved
@@ -73,6 +74,9 @@ def _changed(network: nn.Module) -> ExitStack:
     """Change the modules of a network; what is returned undoes it when it is closed."""
     changes = ExitStack()
     for module in list(network.modules()):
+        last = getattr(module, "conv_act", None)  # of a U-Net, an encoder or a decoder
+        if isinstance(last, nn.SiLU) and isinstance(module.conv_norm_out, nn.GroupNorm):
+            changes.enter_context(_replaced(last, _activated))
         if isinstance(module, Attention) and type(module.processor) is AttnProcessor2_0:
             changes.callback(module.set_processor, module.processor)
             module.set_processor(OnceForText())
@@ -82,7 +86,8 @@ def _changed(network: nn.Module) -> ExitStack:
             if isinstance(module.nonlinearity, nn.SiLU) and isinstance(module.norm1, nn.GroupNorm):
                 changes.enter_context(_replaced(module.nonlinearity, _activated))
             if module.upsample is None:
-                changes.enter_context(_replaced(module, partial(once, module.forward)))
+                lean = partial(residual, module, module.forward) if is_plain(module) else module.forward
+                changes.enter_context(_replaced(module, partial(once, lean)))
         elif type(module) is nn.Linear:
             changes.enter_context(_replaced(module, partial(by_picture, partial(_mapped, module, module.forward))))
         elif isinstance(module, nn.Linear | nn.GroupNorm):

@@ -39,7 +39,7 @@ from maquette.metrics.frechet import frechet_distance
 from maquette.metrics.intervals import Interval, bootstrap, middle
 from maquette.sampling.generate import generate
 
-CONDITIONS = ("canny", "depth", "pose")
+CONDITIONS = ("canny", "depth", "pose", "segmentation", "scribble", "normal")
 LEVERS: dict[str, dict[str, Any]] = {
     "exact": {},
     "balanced": {"speed": "balanced"},
@@ -116,7 +116,7 @@ def report(run: Path = Path("runs/speed"), output: Path = Path("docs/speed")) ->
         path.write_text(json.dumps(numbers, indent=2) + "\n")
     _plot(numbers, output / "price.png")
     _grid(run, output / "samples.png")
-    print(table(numbers))
+    print(table(numbers), by_condition(numbers), sep="\n\n")
 
 
 def table(numbers: dict[str, dict[str, Any]]) -> str:
@@ -134,6 +134,16 @@ def table(numbers: dict[str, dict[str, Any]]) -> str:
                 psnr,
             ]
         )
+    return markdown_table(rows)
+
+
+def by_condition(numbers: dict[str, dict[str, Any]]) -> str:
+    """Fidelity with each condition of the levers that were measured on all, as a Markdown table."""
+    levers = [lever for lever, found in numbers.items() if set(found["conditions"]) == set(CONDITIONS)]
+    rows = [["fidelity", *levers]]
+    for condition in CONDITIONS if levers else ():
+        cells = [_cell(numbers[lever]["conditions"][condition], lever == "exact") for lever in levers]
+        rows.append([condition, *cells])
     return markdown_table(rows)
 
 
@@ -204,9 +214,16 @@ def _compared(run: Path, lever: str) -> dict[str, Any]:
         "frechet": _frechet(found, exact),
     }
     for name in ("fidelity", "alignment"):
-        ours, theirs = getattr(found, name), getattr(exact, name)
-        numbers[name] = {"value": float(np.nanmean(ours)), "difference": asdict(bootstrap(ours - theirs))}
+        numbers[name] = _paired(getattr(found, name), getattr(exact, name))
+    ends = np.cumsum(list(counts.values()))[:-1]
+    parts = zip(counts, np.split(found.fidelity, ends), np.split(exact.fidelity, ends), strict=True)
+    numbers["conditions"] = {condition: _paired(ours, theirs) for condition, ours, theirs in parts}
     return numbers
+
+
+def _paired(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> dict[str, Any]:
+    """The mean of a lever's scores (N,), and of their differences to those of the exact images."""
+    return {"value": float(np.nanmean(ours)), "difference": asdict(bootstrap(ours - theirs))}
 
 
 def _frechet(found: Measured, exact: Measured) -> dict[str, Any]:
