@@ -36,9 +36,9 @@ def test_differences_are_of_the_same_scenes(tmp_path) -> None:
         better, brighter = exact["fidelity"] + gain, exact["pixels"] + np.uint8(51)  # a fifth of the range
         measured(tmp_path, condition, "balanced", scenes, fidelity=better, pixels=brighter)
     found = compared(tmp_path, "balanced")
-    assert found["images"] == {"canny": 30, "pose": 30}
+    assert found["images"] == {"canny": 40, "pose": 30}
     assert found["psnr"] == pytest.approx(-20 * np.log10(0.2), rel=1e-5)
-    assert found["fidelity"]["difference"] == pytest.approx({"mean": 0.2, "low": 0.2, "high": 0.2})
+    assert found["fidelity"]["difference"]["mean"] == pytest.approx((30 * 0.2 + 10 * 0.1) / 40)  # by scene
     assert found["alignment"]["difference"] == {"mean": 0, "low": 0, "high": 0}
     assert found["conditions"]["pose"]["difference"]["mean"] == pytest.approx(0.3)
     assert found["frechet"]["difference"] == {"mean": 0, "low": 0, "high": 0}
@@ -83,6 +83,7 @@ def test_tables_name_what_was_measured(tmp_path) -> None:
     measured(tmp_path, "canny", "reuse 2")
     numbers = {lever: {"times as fast": 2.0, **compared(tmp_path, lever)} for lever in ("exact", "draft", "reuse 2")}
     assert "| reuse 2 | 2.00 | 40 canny |" in table(numbers)
+    assert "| draft | 2.00 | 240 with 6 nets |" in table(numbers)
     lines = by_condition(numbers).splitlines()
-    assert lines[0] == "| fidelity | exact | draft |"
+    assert lines[0] == "| fidelity | scenes | exact | draft |"
     assert [line.split(" | ")[0].strip("| ") for line in lines[2:]] == list(CONDITIONS)

@@ -1,5 +1,6 @@
 """Tables, a plot and a grid of images of what was measured and compared."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,25 +20,23 @@ def table(numbers: dict[str, dict[str, Any]]) -> str:
     for lever, found in numbers.items():
         cells = [_cell(found[name], lever == "exact") for name in ("fidelity", "alignment", "frechet")]
         psnr = "–" if lever == "exact" else f"{found['psnr']:.1f}"
-        rows.append(
-            [
-                lever,
-                f"{found['times as fast']:.2f}",
-                ", ".join(f"{count} {condition}" for condition, count in found["images"].items()),
-                *cells,
-                psnr,
-            ]
-        )
+        rows.append([lever, f"{found['times as fast']:.2f}", _images(found["images"]), *cells, psnr])
     return markdown_table(rows)
+
+
+def _images(counts: Mapping[str, int]) -> str:
+    if len(counts) > 2:
+        return f"{sum(counts.values()):,} with {len(counts)} nets"
+    return ", ".join(f"{count} {condition}" for condition, count in counts.items())
 
 
 def by_condition(numbers: dict[str, dict[str, Any]]) -> str:
     """Fidelity with each condition of the levers that were measured on all, as a Markdown table."""
     levers = [lever for lever, found in numbers.items() if set(found["conditions"]) == set(CONDITIONS)]
-    rows = [["fidelity", *levers]]
+    rows = [["fidelity", "scenes", *levers]]
     for condition in CONDITIONS if levers else ():
         cells = [_cell(numbers[lever]["conditions"][condition], lever == "exact") for lever in levers]
-        rows.append([condition, *cells])
+        rows.append([condition, str(numbers[levers[0]]["images"][condition]), *cells])
     return markdown_table(rows)
 
 
