@@ -1,7 +1,7 @@
 """Hashes of everything that a refactor must not change: pixels, trained weights, shards, conversions.
 
-    python benchmarks/golden.py record benchmarks/golden.json   # on the code before
-    python benchmarks/golden.py compare benchmarks/golden.json  # on the code after: same, DIFFERENT or ERROR, by name
+    python benchmarks/golden.py record runs/golden.json   # on the code before
+    python benchmarks/golden.py compare runs/golden.json  # on the code after: same, DIFFERENT or ERROR, by name
 
 SHA-256 of 24 generations with the diorama base, of the weights after 20 steps of small trainings, of annotated shards
 and of one ControlNet in every format. Only public names are used, so that the script runs before and after a refactor.

@@ -86,7 +86,7 @@ def _changed(network: nn.Module) -> ExitStack:
             if isinstance(module.nonlinearity, nn.SiLU) and isinstance(module.norm1, nn.GroupNorm):
                 changes.enter_context(_replaced(module.nonlinearity, _activated))
             if module.upsample is None:
-                lean = partial(residual, module, module.forward) if is_plain(module) else module.forward
+                lean = partial(residual, module) if is_plain(module) else module.forward
                 changes.enter_context(_replaced(module, partial(once, lean)))
         elif type(module) is nn.Linear:
             changes.enter_context(_replaced(module, partial(by_picture, partial(_mapped, module, module.forward))))

@@ -1,8 +1,5 @@
 """Residual blocks of U-Nets and autoencoders, with fewer feature maps made on the way."""
 
-from collections.abc import Callable
-
-import torch
 from diffusers.models.resnet import ResnetBlock2D
 from torch import Tensor
 
@@ -13,14 +10,12 @@ def is_plain(block: ResnetBlock2D) -> bool:
     return not resizes and block.time_embedding_norm == "default" and block.output_scale_factor == 1
 
 
-def residual(block: ResnetBlock2D, plain: Callable[..., Tensor], x: Tensor, temb: Tensor | None = None) -> Tensor:
-    """plain(x, temb) of a block that `is_plain`, to the last bit: x (B, C, h, w), a time (B, T), to (B, D, h, w).
+def residual(block: ResnetBlock2D, x: Tensor, temb: Tensor | None = None) -> Tensor:
+    """What a block that `is_plain` makes of x (B, C, h, w) and a time (B, T), to the last bit: (B, D, h, w).
 
     diffusers makes a new map for each of two sums and divides the last one by 1; here sums take the place of what was
-    convolved. With gradients, which would miss it, it goes the plain way.
+    convolved, which no gradient needs.
     """
-    if torch.is_grad_enabled():
-        return plain(x, temb)
     hidden: Tensor = block.conv1(block.nonlinearity(block.norm1(x)))
     if block.time_emb_proj is not None:
         time = temb if block.skip_time_act else block.nonlinearity(temb)

@@ -48,6 +48,7 @@ class Measured:
 
 
 def path_of(run: Path, condition: str, lever: str) -> Path:
+    """The file of a lever's images with one condition."""
     return run / f"{condition}, {lever}.pt"
 
 
